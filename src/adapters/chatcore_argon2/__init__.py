@@ -1,0 +1,1 @@
+"""Password hashing for chatcore by argon2id."""

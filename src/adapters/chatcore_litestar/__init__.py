@@ -1,0 +1,1 @@
+"""chatcore over HTTP, as a Litestar app."""

@@ -1,0 +1,1 @@
+"""chatcore stores that live in memory."""

@@ -1,0 +1,1 @@
+"""The chatcore service: the composition root."""

@@ -1,0 +1,1 @@
+"""chatcore stores on SQLAlchemy Core."""
