@@ -1,0 +1,177 @@
+"""What chatcore needs from the world, and what it is promised.
+
+Adapters implement these Protocols; they need not inherit from them. Errors are nominal:
+an adapter raises the classes of `chatcore.errors`. `chatcore.testing` checks the promises.
+
+Promises of every store method:
+
+- It is one atomic step: concurrent callers, in this process or another that shares the
+  store, see all of it or nothing.
+- When it returns, what it wrote is durable (as far as the store is durable at all) and
+  visible to every later call.
+- A refusal changes nothing.
+- When the store fails it raises StoreUnavailable, and Overloaded when it takes no more
+  work. After StoreUnavailable from a writing method, the write happened or did not.
+- Cancelling the caller never tears the step: it happens whole or not at all.
+
+Ids are positive integers below 2**63 and are never given twice. An id or name that the
+store does not know is no error unless the method says so. Times are microseconds since
+1970-01-01 UTC.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from chatcore.model import Chat, ChatSummary, Message, NewMessage, Sent, User
+from chatcore.names import UserName
+
+MAX_PAGE = 500
+"""The largest `limit` that a store must serve."""
+
+
+class Directory(Protocol):
+    """Who is who."""
+
+    async def user_by_name(self, canonical: str) -> User | None:
+        """The user with this canonical name (`canonical_name`), or None."""
+        ...
+
+    async def user_by_id(self, user_id: int) -> User | None:
+        """The user with this id, or None."""
+        ...
+
+
+class Credentials(NamedTuple):
+    user: User
+    password_hash: str
+
+
+class AccountStore(Directory, Protocol):
+    """Users who log in with a password."""
+
+    async def add_user(self, name: UserName, password_hash: str, registered_us: int) -> User:
+        """Register a user under a name that nobody has.
+
+        Of any number of simultaneous calls with one canonical name, exactly one succeeds.
+        Raises NameTaken when a user with that canonical name exists.
+        """
+        ...
+
+    async def credentials(self, canonical: str) -> Credentials | None:
+        """The user with this canonical name and the stored password hash, or None."""
+        ...
+
+    async def replace_password_hash(self, user_id: int, old: str, new: str) -> None:
+        """Store `new`, if `old` is still what is stored; otherwise do nothing."""
+        ...
+
+
+class ChatStore(Directory, Protocol):
+    """Chats and their messages."""
+
+    async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
+        """Open the chat of two users; the pair has no order.
+
+        Of any number of simultaneous calls for one pair, from either side, exactly one
+        succeeds. Raises ChatExists when the pair has a chat, UserNotFound when either id is
+        unknown, SelfChat when both are the same.
+        """
+        ...
+
+    async def chat_by_id(self, chat_id: int) -> Chat | None:
+        """The chat with this id, or None."""
+        ...
+
+    async def chat_with(self, user_id: int, peer: str) -> Chat | None:
+        """The chat of this user and the user with the canonical name `peer`, or None."""
+        ...
+
+    async def chats_of(
+        self, user_id: int, *, before: int | None, limit: int
+    ) -> Sequence[ChatSummary]:
+        """Up to `limit` (1 to MAX_PAGE) of the user's chats, the most recently active first.
+
+        With `before`, only chats whose activity is smaller: exclusive. Reading page after
+        page, each with the last activity of the page before it, shows every chat that was
+        not active meanwhile exactly once.
+        """
+        ...
+
+    async def append_message(self, new: NewMessage) -> Sent:
+        """Give the message the next number of its chat and store it.
+
+        Numbers are 1, 2, 3, … without gaps, in an order that agrees with every caller's own
+        sequence of calls: a call made after another returned gets the larger number.
+        A reader never sees a number before it sees all the smaller ones.
+
+        With an idempotency key that this sender used in this chat before, however long ago,
+        nothing is stored and the first message comes back, `replayed`; if its text is
+        another, KeyReused. Of simultaneous calls with one key, exactly one stores.
+
+        Raises ChatNotFound when there is no such chat or the sender is not in it.
+        """
+        ...
+
+    async def last_seq(self, chat_id: int) -> int:
+        """The number of the chat's newest message; 0 without messages or chat."""
+        ...
+
+    async def messages_after(self, chat_id: int, seq: int, *, limit: int) -> Sequence[Message]:
+        """The first `limit` (1 to MAX_PAGE) messages numbered above `seq`, ascending."""
+        ...
+
+    async def messages_before(
+        self, chat_id: int, seq: int | None, *, limit: int
+    ) -> Sequence[Message]:
+        """The last `limit` (1 to MAX_PAGE) messages numbered below `seq`, ascending.
+
+        None stands for the end of the chat.
+        """
+        ...
+
+
+class PasswordHasher(Protocol):
+    """Turns passwords into something that is safe to store.
+
+    Passwords arrive as valid UTF-8 text of at most 1,024 bytes, in NFC. Every method but
+    `needs_rehash` may raise Overloaded when too many callers wait.
+    """
+
+    async def hash(self, password: str) -> str:
+        """A salted hash, different at every call. The event loop is not blocked."""
+        ...
+
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        """Whether the hash was made from this password.
+
+        With None, False, after the work that a hash made today costs: a caller cannot tell
+        an unknown user from a wrong password by the time it takes. A hash that is not one
+        gives False too.
+        """
+        ...
+
+    def needs_rehash(self, password_hash: str) -> bool:
+        """Whether the hash was made with other parameters than today's."""
+        ...
+
+
+class Claims(NamedTuple):
+    """What a valid token says."""
+
+    user_id: int
+    issued_at: datetime
+    expires_at: datetime
+
+
+class TokenIssuer(Protocol):
+    """Makes tokens that only it can make."""
+
+    def issue(self, user_id: int, now: datetime) -> str:
+        """A token for the user, printable ASCII without white space."""
+        ...
+
+    def verify(self, token: str, now: datetime) -> Claims:
+        """What the token says. Raises InvalidToken unless it was issued here, unaltered, and
+        has not expired: valid before `expires_at`, not at it. Any string may be passed."""
+        ...
