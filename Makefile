@@ -1,0 +1,54 @@
+# Everything runs from .venv in this checkout; nothing else on the machine is touched.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check soak lock clean
+
+help: ## list what make can do
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 18
+
+install: $(STAMP) ## make .venv with the chatcore command, the service and the test tools
+
+run: $(STAMP) ## install, then serve (settings: .venv/bin/chatcore serve --help)
+	@exec $(BIN)/chatcore serve
+
+test: $(STAMP) ## install, then run the tests
+	$(BIN)/pytest
+
+check: $(STAMP) ## everything that must hold: format, lint, types, tests
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+soak: $(STAMP) ## the tests with every long check at full length
+	CHATCORE_SOAK=1 $(BIN)/pytest
+
+# Pins must be the public registry's own, so an index or a wheel folder set for this machine is
+# left out.
+lock: $(STAMP) ## renew the pins in requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	env -u UV_INDEX -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS \
+		$(BIN)/uv pip compile --quiet --no-config --upgrade \
+		--universal --python-version 3.11 --generate-hashes --no-header \
+		--extra server --group dev pyproject.toml --output-file requirements/dev.txt
+
+clean: ## remove .venv, builds and caches; never data
+	rm -rf .venv dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last: an installation that was broken off is done again.
+$(STAMP): pyproject.toml requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo 'chatcore needs Python 3.11 or later as $(PYTHON): install it, or name it: make PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo 'chatcore needs the venv module of $(PYTHON): apt-get install python3-venv' >&2; exit 1; }
+	@$(PYTHON) -c 'import sqlite3, sys; sys.exit(sqlite3.sqlite_version_info < (3, 37))' 2>/dev/null \
+		|| { echo 'chatcore needs SQLite 3.37 or later under $(PYTHON): install a newer libsqlite3, or name another Python: make PYTHON=python3.12' >&2; exit 1; }
+	@echo 'Installing into .venv; this takes about a minute.'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
