@@ -8,7 +8,7 @@ from chatcore.errors import (
     InvalidPassword,
     InvalidToken,
     NameTaken,
-    Overloaded,
+    Unavailable,
     WrongCredentials,
 )
 from chatcore.model import Clock, User, is_encodable, to_microseconds, utc_now
@@ -46,8 +46,9 @@ class Accounts:
         """Create an account.
 
         The name follows `UserName`. The password has at least 8 characters (code points
-        after NFC) and at most 1,024 bytes of UTF-8; nothing is asked of its composition
-        (NIST SP 800-63B, section 5.1.1.2), and its forms of Unicode are one (NFC).
+        after NFC) and at most 1,024 bytes of UTF-8, no NUL and no lone surrogate; nothing is
+        asked of its composition (NIST SP 800-63B, section 5.1.1.2), and its forms of Unicode
+        are one (NFC).
         Raises InvalidName, InvalidPassword, NameTaken, Unavailable.
         """
         user_name = UserName(name)
@@ -72,8 +73,8 @@ class Accounts:
         if not await self._hasher.verify(normal, stored) or found is None:
             raise WrongCredentials
         if self._hasher.needs_rehash(found.password_hash):
-            # A full queue is no reason to fail a login that has succeeded; the next one retries.
-            with contextlib.suppress(Overloaded):
+            # Upkeep is no reason to fail a login that has succeeded; the next one retries.
+            with contextlib.suppress(Unavailable):
                 await self._store.replace_password_hash(
                     found.user.id, found.password_hash, await self._hasher.hash(normal)
                 )
@@ -89,8 +90,11 @@ class Accounts:
 
 
 def normal_password(password: str) -> str:
-    """The password in NFC. Raises InvalidPassword when it has a lone surrogate or more than
-    1,024 bytes of UTF-8, as given or in NFC."""
+    """The password in NFC. Raises InvalidPassword when it has a NUL, a lone surrogate, or
+    more than 1,024 bytes of UTF-8, as given or in NFC."""
+    # C libraries of hashers end a password at its first NUL.
+    if "\0" in password:
+        raise InvalidPassword("a password has no NUL")
     # Before and after: normalisation of a huge text is itself expensive, and NFC can grow.
     for _ in range(2):
         if not is_encodable(password) or len(password.encode()) > MAX_PASSWORD_BYTES:

@@ -45,7 +45,7 @@ class InvalidName(Refused):
 
 
 class InvalidPassword(Refused):
-    """The password is outside the rules of `Password`."""
+    """The password is outside the rules of `Accounts.register`."""
 
     code = "invalid_password"
 
