@@ -64,22 +64,21 @@ class Messenger:
         return chat
 
     async def list_chats(self, user: User) -> list[ChatSummary]:
-        """Every chat of the user, the most recently active first."""
-        page = await self._store.chats_of(user.id, before=None, limit=MAX_PAGE)
-        if len(page) < MAX_PAGE:
-            return list(page)
-        newest = page[0].activity
-        found = {summary.chat.id: summary for summary in page}
-        while len(page) == MAX_PAGE:
-            page = await self._store.chats_of(user.id, before=page[-1].activity, limit=MAX_PAGE)
+        """Every chat of the user, each once, the most recently active first."""
+        found: dict[int, ChatSummary] = {}
+        covered = 0
+        while True:
+            page = await self._store.chats_of(user.id, before=None, limit=MAX_PAGE)
             found |= {summary.chat.id: summary for summary in page}
-        # A chat that became active between two pages was on neither: it is on top now.
-        top = None
-        while top is None or top > newest:
-            page = await self._store.chats_of(user.id, before=top, limit=MAX_PAGE)
-            found |= {summary.chat.id: summary for summary in page}
-            top = page[-1].activity if page else newest
-        return sorted(found.values(), key=lambda summary: summary.activity, reverse=True)
+            if len(page) < MAX_PAGE or page[-1].activity <= covered:
+                return sorted(found.values(), key=lambda summary: summary.activity, reverse=True)
+            top = page[0].activity
+            while len(page) == MAX_PAGE and (last := page[-1].activity) > covered:
+                page = await self._store.chats_of(user.id, before=last, limit=MAX_PAGE)
+                found |= {summary.chat.id: summary for summary in page}
+            # A chat that became active between two pages was on neither: it is above them all
+            # now. Only a round of one page, which is one step, has no such gap.
+            covered = top
 
     async def send(self, sender: User, chat: Chat, text: str) -> Message:
         """Append a message. When this returns it is stored, durably, once.
