@@ -70,8 +70,8 @@ class ChatSummary(NamedTuple):
     last_seq: int
     """The number of the newest message, which is also their count; 0 without messages."""
     activity: int
-    """Grows with every opening and message; of two chats that one user is in, the more
-    recently active one has the larger value. Means nothing else."""
+    """A positive integer that grows with every opening and message; of two chats that one
+    user is in, the more recently active one has the larger value. Means nothing else."""
 
 
 class Message(NamedTuple):

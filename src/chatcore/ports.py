@@ -74,8 +74,8 @@ class ChatStore(Directory, Protocol):
         """Open the chat of two users; the pair has no order.
 
         Of any number of simultaneous calls for one pair, from either side, exactly one
-        succeeds. Raises ChatExists when the pair has a chat, UserNotFound when either id is
-        unknown, SelfChat when both are the same.
+        succeeds. Raises SelfChat when both ids are the same; else UserNotFound when either
+        is unknown; else ChatExists when the pair has a chat.
         """
         ...
 
@@ -134,8 +134,8 @@ class ChatStore(Directory, Protocol):
 class PasswordHasher(Protocol):
     """Turns passwords into something that is safe to store.
 
-    Passwords arrive as valid UTF-8 text of at most 1,024 bytes, in NFC. Every method but
-    `needs_rehash` may raise Overloaded when too many callers wait.
+    Passwords arrive as valid UTF-8 text of at most 1,024 bytes, in NFC, without NUL. Every
+    method but `needs_rehash` may raise Overloaded when too many callers wait.
     """
 
     async def hash(self, password: str) -> str:
@@ -157,21 +157,26 @@ class PasswordHasher(Protocol):
 
 
 class Claims(NamedTuple):
-    """What a valid token says."""
+    """What a valid token says. The times are aware."""
 
     user_id: int
     issued_at: datetime
+    """The `now` of its issue, with or without the fraction of a second."""
     expires_at: datetime
 
 
 class TokenIssuer(Protocol):
-    """Makes tokens that only it can make."""
+    """Makes tokens that only it, or another with the same secret, can make.
+
+    `now` is an aware datetime, of any time zone.
+    """
 
     def issue(self, user_id: int, now: datetime) -> str:
-        """A token for the user, printable ASCII without white space."""
+        """A token for the user, visible ASCII."""
         ...
 
     def verify(self, token: str, now: datetime) -> Claims:
-        """What the token says. Raises InvalidToken unless it was issued here, unaltered, and
-        has not expired: valid before `expires_at`, not at it. Any string may be passed."""
+        """What the token says. Raises InvalidToken unless it was issued here, says what was
+        issued, and has not expired: valid before `expires_at`, not at it. Any string may be
+        passed. Another spelling of a token (of base64, say) may pass for it."""
         ...
