@@ -1,1 +1,5 @@
-"""chatcore over HTTP, as a Litestar app."""
+"""chatcore over HTTP, with Litestar: an application of its own, or a router to mount."""
+
+from chatcore_litestar.app import chat_router, create_app
+
+__all__ = ["chat_router", "create_app"]

@@ -1,0 +1,84 @@
+"""Bearer tokens (RFC 6750), checked once and remembered for a minute."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from chatcore import Accounts, Clock, InvalidToken, Session
+from chatcore_litestar.replies import Reply
+
+MAX_TOKEN = 4096
+TRUSTED_FOR = timedelta(seconds=60)
+MAX_SESSIONS = 10_000
+
+_UNAUTHORIZED = b'{"error":"Unauthorized"}'
+NO_TOKEN = Reply(401, _UNAUTHORIZED, [(b"www-authenticate", b"Bearer")])
+BAD_TOKEN = Reply(401, _UNAUTHORIZED, [(b"www-authenticate", b'Bearer error="invalid_token"')])
+
+
+def bearer_auth(accounts: Accounts, clock: Clock) -> Callable[[ASGIApp], ASGIApp]:
+    """Middleware that puts the user into `scope["user"]` and the token's claims into
+    `scope["auth"]`, or answers 401."""
+    sessions = Sessions(accounts, clock)
+
+    # A function, for Litestar copies what it registers, deeply: a DefineMiddleware would get
+    # accounts of its own, on a copy of the store.
+    def middleware(app: ASGIApp) -> ASGIApp:
+        return BearerAuth(app, sessions)
+
+    return middleware
+
+
+class Sessions:
+    """The tokens that were valid a moment ago.
+
+    Verifying a token costs more than the rest of many a request. The expiry is checked
+    every time; that the user still exists, every 60 s.
+    """
+
+    def __init__(self, accounts: Accounts, clock: Clock) -> None:
+        self._accounts = accounts
+        self._clock = clock
+        self._known: dict[str, tuple[Session, datetime]] = {}
+
+    async def find(self, token: str) -> Session:
+        """Raises InvalidToken, Unavailable."""
+        now = self._clock()
+        known = self._known.get(token)
+        if known is not None:
+            session, trusted_until = known
+            if now < trusted_until:
+                return session
+            del self._known[token]
+        session = await self._accounts.authenticate(token)
+        if len(self._known) >= MAX_SESSIONS:
+            # The oldest entry, since dictionaries keep their order.
+            self._known.pop(next(iter(self._known)), None)
+        self._known[token] = session, min(now + TRUSTED_FOR, session.claims.expires_at)
+        return session
+
+
+class BearerAuth:
+    def __init__(self, app: ASGIApp, sessions: Sessions) -> None:
+        self._app = app
+        self._sessions = sessions
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sent = [value for name, value in scope["headers"] if name == b"authorization"]
+        if not sent:
+            await NO_TOKEN(scope, receive, send)
+            return
+        scheme, _, token = sent[0].partition(b" ")
+        if scheme.lower() != b"bearer":
+            await NO_TOKEN(scope, receive, send)
+            return
+        try:
+            if len(sent) > 1 or len(token) > MAX_TOKEN:
+                raise InvalidToken
+            session = await self._sessions.find(token.strip(b" ").decode("latin-1"))
+        except InvalidToken:
+            await BAD_TOKEN(scope, receive, send)
+            return
+        scope["user"], scope["auth"] = session
+        await self._app(scope, receive, send)

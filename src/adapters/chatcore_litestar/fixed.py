@@ -1,0 +1,177 @@
+"""The six fixed routes. Their paths, statuses, keys and words never change."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from litestar import Request, get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp
+
+from chatcore import Accounts, Chat, Message, Messenger, Page, User
+from chatcore.ports import MAX_PAGE
+from chatcore_litestar.openapi import bodies, returns
+from chatcore_litestar.replies import Headers, Reply, StreamedArray
+from chatcore_litestar.requests import (
+    LoginBody,
+    MessageBody,
+    Paging,
+    read_key,
+    read_login,
+    read_message,
+    read_paging,
+)
+
+UserRequest = Request[User, Any, Any]
+
+
+class Registered(msgspec.Struct):
+    message: str
+
+
+class Token(msgspec.Struct):
+    token: str
+
+
+class ChatItem(msgspec.Struct):
+    chat_id: int
+    user: str
+
+
+class MessageItem(msgspec.Struct):
+    sender: str
+    message: str
+
+
+encode = msgspec.json.Encoder().encode
+
+REGISTERED = encode(Registered("User registered successfully"))
+
+
+def account_routes(accounts: Accounts) -> list[HTTPRouteHandler]:
+    @post(
+        "/register",
+        opt={"refusal": (400, "Username already exists or invalid data")},
+        operation_class=bodies(LoginBody),
+        responses=returns(Registered, 201, 400),
+    )
+    async def register(request: Request[Any, Any, Any]) -> ASGIApp:
+        body = await read_login(request)
+        await accounts.register(body.username, body.password)
+        return Reply(201, REGISTERED)
+
+    @post(
+        "/login",
+        status_code=200,
+        opt={"refusal": (401, "Invalid username or password")},
+        operation_class=bodies(LoginBody),
+        responses=returns(Token, 200, 401),
+    )
+    async def login(request: Request[Any, Any, Any]) -> ASGIApp:
+        body = await read_login(request)
+        return Reply(200, encode(Token(await accounts.log_in(body.username, body.password))))
+
+    return [register, login]
+
+
+def chat_routes(messenger: Messenger) -> list[HTTPRouteHandler]:
+    @get("/chats", responses=returns(list[ChatItem], 200, 401))
+    async def list_chats(request: UserRequest) -> ASGIApp:
+        user = request.user
+        items = [
+            ChatItem(summary.chat.id, summary.chat.peer_of(user).name)
+            for summary in await messenger.list_chats(user)
+        ]
+        return Reply(200, encode(items))
+
+    @post(
+        "/chat/{user_name:str}",
+        opt={"refusal": (400, "Chat already exists or invalid user")},
+        responses=returns(ChatItem, 201, 400, 401),
+    )
+    async def open_chat(request: UserRequest, user_name: str) -> ASGIApp:
+        peer = await messenger.find_user(_name(user_name))
+        chat = await messenger.open_chat(request.user, peer)
+        return Reply(201, encode(ChatItem(chat.id, peer.name)))
+
+    async def send_to(request: UserRequest, user_name: str) -> ASGIApp:
+        text = await read_message(request)
+        key = read_key(request)
+        chat = await messenger.chat_with(request.user, _name(user_name))
+        headers: Headers = ()
+        if key is None:
+            message = await messenger.send(request.user, chat, text)
+        else:
+            message, replayed = await messenger.send_once(request.user, chat, text, key)
+            headers = [(b"idempotency-replayed", b"true")] if replayed else ()
+        return Reply(201, encode(_items(chat, [message])[0]), headers)
+
+    async def read_from(request: UserRequest, user_name: str) -> ASGIApp:
+        paging = read_paging(request)
+        chat = await messenger.chat_with(request.user, _name(user_name))
+        if paging is not None:
+            page = await messenger.page(
+                request.user, chat, before=paging.before, after=paging.after, limit=paging.limit
+            )
+            return Reply(200, encode(_items(chat, page.messages)), _links(page, paging))
+        return await _whole_history(messenger, request.user, chat)
+
+    sending: dict[str, Any] = {
+        "opt": {"refusal": (400, "Invalid message or chat not found")},
+        "operation_class": bodies(MessageBody),
+        "responses": returns(MessageItem, 201, 400, 401),
+    }
+    reading: dict[str, Any] = {
+        "opt": {"refusal": (404, "Chat not found")},
+        "responses": returns(list[MessageItem], 200, 400, 401, 404),
+    }
+
+    @post("/chats/{user_name:str}/messages", **sending)
+    async def send(request: UserRequest, user_name: str) -> ASGIApp:
+        return await send_to(request, user_name)
+
+    @get("/chats/messages/{user_name:str}", **reading)
+    async def read(request: UserRequest, user_name: str) -> ASGIApp:
+        return await read_from(request, user_name)
+
+    # The routes above meet in this one path, and Litestar prefers a static segment to a
+    # parameter: without these two, nobody could write to the user named "messages".
+    @post("/chats/messages/messages", include_in_schema=False, **sending)
+    async def send_to_messages(request: UserRequest) -> ASGIApp:
+        return await send_to(request, "messages")
+
+    @get("/chats/messages/messages", include_in_schema=False, **reading)
+    async def read_from_messages(request: UserRequest) -> ASGIApp:
+        return await read_from(request, "messages")
+
+    return [list_chats, open_chat, send, read, send_to_messages, read_from_messages]
+
+
+async def _whole_history(messenger: Messenger, user: User, chat: Chat) -> ASGIApp:
+    page = await messenger.page(user, chat, after=0, limit=MAX_PAGE)
+    if not page.newer:
+        return Reply(200, encode(_items(chat, page.messages)))
+    pieces = messenger.history(user, chat)
+    return StreamedArray(encode(_items(chat, piece)) async for piece in pieces)
+
+
+def _items(chat: Chat, messages: Sequence[Message]) -> list[MessageItem]:
+    names = {user.id: user.name for user in chat.users}
+    return [MessageItem(names[message.sender_id], message.text) for message in messages]
+
+
+def _links(page: Page, paging: Paging) -> Headers:
+    """RFC 8288. The targets are relative: only the query differs, wherever this is mounted."""
+    links = []
+    if page.older:
+        before = page.messages[0].seq if page.messages else (paging.after or 0) + 1
+        links.append(f'<?limit={paging.limit}&before={before}>; rel="prev"')
+    if page.newer:
+        after = page.messages[-1].seq if page.messages else max((paging.before or 0) - 1, 0)
+        links.append(f'<?limit={paging.limit}&after={after}>; rel="next"')
+    return [(b"link", ", ".join(links).encode())] if links else ()
+
+
+def _name(segment: str) -> str:
+    """One colon in front is dropped: the routes were once written as `/chat/:{user_name}`."""
+    return segment.removeprefix(":")
