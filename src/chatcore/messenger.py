@@ -120,18 +120,19 @@ class Messenger:
             raise InvalidPage
         if any(not 0 <= cursor <= MAX_SEQ for cursor in cursors):
             raise InvalidPage
-        messages: Sequence[Message]
-        if after is not None:
-            messages = await self._store.messages_after(chat.id, after, limit=limit)
-        else:
-            messages = await self._store.messages_before(chat.id, before, limit=limit)
-        last = await self._store.last_seq(chat.id)
-        if messages:
-            return Page(messages, older=messages[0].seq > 1, newer=messages[-1].seq < last)
-        # Numbers have no gaps: an empty page is before message 1 or after the newest one.
+        # Numbers have no gaps: most of what lies around a page is known without asking.
         if after is None:
-            return Page(messages, older=False, newer=last > 0)
-        return Page(messages, older=after > 0 and last > 0, newer=last > after)
+            messages = await self._store.messages_before(chat.id, before, limit=limit)
+            older = bool(messages) and messages[0].seq > 1
+            newer = before is not None and max(before, 1) <= await self._store.last_seq(chat.id)
+            return Page(messages, older, newer)
+        messages = await self._store.messages_after(chat.id, after, limit=limit)
+        if not messages:
+            older = after > 0 and await self._store.last_seq(chat.id) > 0
+            return Page(messages, older, newer=False)
+        full = len(messages) == limit
+        newer = full and messages[-1].seq < await self._store.last_seq(chat.id)
+        return Page(messages, older=messages[0].seq > 1, newer=newer)
 
     async def history(self, user: User, chat: Chat) -> AsyncIterator[Sequence[Message]]:
         """The whole chat, oldest first, in pieces of at most 500 messages, none of them
