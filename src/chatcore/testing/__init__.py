@@ -1,0 +1,51 @@
+"""The conformance kit: what `chatcore.ports` promises, as checks to run on an adapter.
+
+A check is a coroutine function that takes a fresh adapter and raises AssertionError, with
+the promise in words, where the adapter breaks it. It asks for no test framework; with
+pytest and an asyncio plugin, a store is held to all of them like this:
+
+    @pytest.mark.parametrize("check", CHAT_STORE_CHECKS, ids=lambda check: check.__name__)
+    async def test_my_store(check):
+        async with MyStore(...) as store:
+            await check(store)
+
+A store must be empty, and of its own for each check. CHAT_STORE_CHECKS need, besides a
+ChatStore, an `add_user` as AccountStore has it, to fill the directory with. The checks of
+token issuers take no issuer but a way to make them: a function that returns one with a
+secret of its own at every call.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from chatcore.testing.accounts import ACCOUNT_STORE_CHECKS, AccountStoreCheck
+from chatcore.testing.chats import CHAT_CHECKS
+from chatcore.testing.hashers import PASSWORD_HASHER_CHECKS, PasswordHasherCheck
+from chatcore.testing.keys import KEY_CHECKS
+from chatcore.testing.messages import MESSAGE_CHECKS
+from chatcore.testing.numbering import NUMBERING_CHECKS
+from chatcore.testing.pages import PAGE_CHECKS
+from chatcore.testing.scene import ChatStoreWithUsers
+from chatcore.testing.tokens import TOKEN_ISSUER_CHECKS, NewTokenIssuer, TokenIssuerCheck
+
+ChatStoreCheck = Callable[[ChatStoreWithUsers], Awaitable[None]]
+
+CHAT_STORE_CHECKS: tuple[ChatStoreCheck, ...] = (
+    *CHAT_CHECKS,
+    *MESSAGE_CHECKS,
+    *NUMBERING_CHECKS,
+    *KEY_CHECKS,
+    *PAGE_CHECKS,
+)
+
+__all__ = [
+    "ACCOUNT_STORE_CHECKS",
+    "CHAT_STORE_CHECKS",
+    "PASSWORD_HASHER_CHECKS",
+    "TOKEN_ISSUER_CHECKS",
+    "AccountStoreCheck",
+    "ChatStoreCheck",
+    "ChatStoreWithUsers",
+    "NewTokenIssuer",
+    "PasswordHasherCheck",
+    "TokenIssuerCheck",
+]

@@ -1,0 +1,204 @@
+"""What an AccountStore promises."""
+
+from collections.abc import Awaitable, Callable
+from itertools import product
+
+from chatcore.errors import NameTaken
+from chatcore.model import User
+from chatcore.names import UserName
+from chatcore.ports import AccountStore, Credentials
+from chatcore.testing.expect import (
+    MOMENTS,
+    expect,
+    expect_equal,
+    patience,
+    refused,
+    simultaneously,
+    with_cancellations,
+)
+from chatcore.testing.scene import NOW_US, UNKNOWN_IDS
+
+SPELLINGS = tuple("".join(letters) for letters in product(*zip("alice", "ALICE", strict=True)))
+"""32 of one name."""
+
+# Each is another user, also to a database that ignores accents or sorts by a language, whose
+# patterns have wildcards, or whose numbers have many spellings.
+DISTINCT_NAMES = (
+    *("resume", "résumé", "i", "ı", "o", "ο", "о", "ё", "е", "か", "が"),
+    *("a.b", "a_b", "a%b", "a*b", "a b", "ab", "a'b", 'a"b', "a\\b", "a\\\\b"),
+    *("1", "01", "1.0", "١", "null", "none", "true", "messages"),
+)
+
+TYPED_NAMES = (
+    "Ann",
+    "ÅSA",
+    "A\u030angstro\u0308m",
+    "Straße",
+    "İstanbul",
+    "ＷＩＤＥ",
+    "𝔊𝔬𝔱𝔥",
+    "❤\ufe0f",
+    "名前",
+    "Екатерина",
+    "o'Neil",
+    'A "B" \\ %s',
+    "😀" * 64,
+)
+
+
+async def users_are_found_by_name_and_id(store: AccountStore) -> None:
+    """A user who was added is found by canonical name and by id, the same each time."""
+    for typed in ("ann", "Bob"):
+        name = UserName(typed)
+        user = await store.add_user(name, "a hash", NOW_US)
+        expect_equal(user, User(user.id, typed), "add_user returns the user")
+        expect_equal(await store.user_by_name(name.canonical), user, "user_by_name finds a user")
+        expect_equal(await store.user_by_id(user.id), user, "user_by_id finds a user")
+
+
+async def names_are_kept_as_typed(store: AccountStore) -> None:
+    """A user's name is what was typed, not its canonical form, wherever it is read."""
+    for name in map(UserName, TYPED_NAMES):
+        user = await store.add_user(name, "a hash", NOW_US)
+        found = await store.credentials(name.canonical)
+        readings = (
+            user,
+            await store.user_by_id(user.id),
+            await store.user_by_name(name.canonical),
+            found and found.user,
+        )
+        for reading in readings:
+            expect_equal(reading and reading.name, name.typed, "a name is kept as typed")
+
+
+async def names_are_compared_exactly(store: AccountStore) -> None:
+    """Names of different canonical forms are different users, however alike they look."""
+    users = {}
+    for name in map(UserName, DISTINCT_NAMES):
+        users[name.canonical] = await store.add_user(name, "a hash", NOW_US)
+    for canonical, user in users.items():
+        expect_equal(await store.user_by_name(canonical), user, "a name finds its own user")
+
+
+async def unknown_users_are_none(store: AccountStore) -> None:
+    """An id or name that nobody has is no error: there is no such user."""
+    await store.add_user(UserName("ann"), "a hash", NOW_US)
+    for user_id in UNKNOWN_IDS:
+        expect_equal(await store.user_by_id(user_id), None, "nobody has an unknown id")
+    for canonical in ("", "bob", "an", "annn", "an_", "a%", "a*", "' or 1=1 --", "n" * 100_000):
+        expect_equal(await store.user_by_name(canonical), None, "nobody has an unknown name")
+        expect_equal(await store.credentials(canonical), None, "nobody has an unknown name")
+
+
+async def user_ids_are_positive_and_distinct(store: AccountStore) -> None:
+    """Ids are positive integers below 2**63, one for each user, also of users who are added
+    at the same time and beside others whose name is taken."""
+    await store.add_user(UserName("ann"), "a hash", NOW_US)
+    names = [name for n in range(16) for name in (f"user {n}", "ann")]
+    outcomes = await simultaneously(
+        store.add_user(UserName(name), "a hash", NOW_US) for name in names
+    )
+    users = [user for user in outcomes if isinstance(user, User)]
+    expect_equal([user.name for user in users], names[::2], "those with a free name are added")
+    ids = {user.id for user in users}
+    expect_equal(len(ids), len(users), "every user has an id of their own")
+    expect(all(type(id_) is int and 0 < id_ < 2**63 for id_ in ids), "ids are positive integers")
+
+
+async def a_taken_name_is_refused(store: AccountStore) -> None:
+    """add_user raises NameTaken when a user has that canonical name, and changes nothing."""
+    ann = await store.add_user(UserName("Ann"), "first", NOW_US)
+    for typed in ("Ann", "ann", "ＡＮＮ"):
+        with refused(NameTaken, "a taken name"):
+            await store.add_user(UserName(typed), "second", NOW_US)
+    expect_equal(
+        await store.credentials("ann"), Credentials(ann, "first"), "a refusal changes nothing"
+    )
+
+
+async def of_simultaneous_registrations_one_succeeds(store: AccountStore) -> None:
+    """Of any number of simultaneous registrations of one name, exactly one succeeds."""
+    outcomes = await simultaneously(
+        store.add_user(UserName(typed), f"hash of {typed}", NOW_US) for typed in SPELLINGS
+    )
+    users = [user for user in outcomes if isinstance(user, User)]
+    expect_equal(len(users), 1, "one registration succeeds")
+    others = [outcome for outcome in outcomes if isinstance(outcome, NameTaken)]
+    expect_equal(len(others), len(SPELLINGS) - 1, "the others get NameTaken")
+    [user] = users
+    expect_equal(
+        await store.credentials("alice"),
+        Credentials(user, f"hash of {user.name}"),
+        "the one that succeeded is what is stored",
+    )
+
+
+async def credentials_are_kept_exactly(store: AccountStore) -> None:
+    """credentials returns the user and the hash, character for character."""
+    for name, password_hash in (
+        ("ann", "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$" + "aA0+/" * 20),
+        ("bob", "Case Matters \\ 'quoted' \"twice\" "),
+        ("eve", "h" * 1024),
+    ):
+        user = await store.add_user(UserName(name), password_hash, NOW_US)
+        expect_equal(
+            await store.credentials(name),
+            Credentials(user, password_hash),
+            "credentials are kept exactly",
+        )
+
+
+async def a_password_hash_is_replaced_only_if_it_is_the_old_one(store: AccountStore) -> None:
+    """replace_password_hash stores the new hash if `old` is what is stored, and otherwise, or
+    when there is no such user, does nothing."""
+    ann = await store.add_user(UserName("ann"), "first", NOW_US)
+    bob = await store.add_user(UserName("bob"), "first", NOW_US)
+    steps = (("first", "second", "second"), ("first", "third", "second"), ("", "4", "second"))
+    for old, new, kept in steps:
+        await store.replace_password_hash(ann.id, old, new)
+        found = await store.credentials("ann")
+        expect_equal(found, Credentials(ann, kept), f"{old} to {new}: the hash is replaced if old")
+    for unknown_id in UNKNOWN_IDS:
+        await store.replace_password_hash(unknown_id, "first", "second")
+    expect_equal(
+        await store.credentials("bob"), Credentials(bob, "first"), "no other user's hash changes"
+    )
+
+
+async def cancelled_registrations_are_whole(store: AccountStore) -> None:
+    """A registration whose caller is cancelled happens or does not: the user is there, or the
+    name is free. Nothing stays locked."""
+    async with patience("registration after a cancellation"):
+        for turn, moment in enumerate(MOMENTS):
+            names = [UserName(f"{turn}.{n}") for n in range(16)]
+            outcomes = await with_cancellations(
+                [store.add_user(name, "first", NOW_US) for name in names], moment
+            )
+            for name, user in zip(names, outcomes, strict=True):
+                # Not read before: what was cancelled may still be about to happen.
+                [again] = await simultaneously([store.add_user(name, "again", NOW_US)])
+                found = await store.credentials(name.canonical)
+                if isinstance(again, User):
+                    expect_equal(user, None, "a registration that returned is stored")
+                    expect_equal(found, Credentials(again, "again"), "a free name can be taken")
+                else:
+                    first = await store.user_by_name(name.canonical)
+                    expect(first is not None, "a name that is taken has a user")
+                    expect(user in {None, first}, "a registration that returned is stored")
+                    expect_equal(found, (first, "first"), "a registration that happened is whole")
+
+
+AccountStoreCheck = Callable[[AccountStore], Awaitable[None]]
+
+ACCOUNT_STORE_CHECKS: tuple[AccountStoreCheck, ...] = (
+    users_are_found_by_name_and_id,
+    names_are_kept_as_typed,
+    names_are_compared_exactly,
+    unknown_users_are_none,
+    user_ids_are_positive_and_distinct,
+    a_taken_name_is_refused,
+    of_simultaneous_registrations_one_succeeds,
+    credentials_are_kept_exactly,
+    a_password_hash_is_replaced_only_if_it_is_the_old_one,
+    cancelled_registrations_are_whole,
+)

@@ -1,0 +1,126 @@
+"""What a ChatStore promises of a message: it is kept as it was sent."""
+
+from datetime import UTC, datetime
+
+from chatcore.errors import ChatNotFound, KeyReused
+from chatcore.model import Chat, Message, Sent
+from chatcore.ports import MAX_PAGE
+from chatcore.testing.expect import expect, expect_equal, simultaneously
+from chatcore.testing.scene import (
+    NOW_US,
+    UNKNOWN_IDS,
+    ChatStoreWithUsers,
+    add_user,
+    ann_and_bob,
+    read_all,
+    send,
+)
+
+TEXTS = (
+    "x",
+    " both ends ",
+    "lines\n\r\n\rand\ttabs\n",
+    "\ufeffe\u0301 is not \u00e9, \u212b not \u00c5, \ufb01 not fi",
+    "👩\u200d👩\u200d👧\u200d👦 🏴\U000e0067\U000e0062\U000e007f ❤\ufe0f",
+    "\u202eright to left\u202c \u05d0\u200f\u0627\u200e",
+    "\x01\x1f\x7f\x85\u00a0\u2028\u2029\u200b\ufffd\uffff\U0010ffff",
+    '\'; DROP TABLE messages; -- "" \\ \\n \\u0041 %s %(x)s :name ? {} $1',
+    '{"a": [null, "\\ud83d"]}',
+    "0",
+    "1e3",
+    "null",
+    "x" * 4096,
+    "𝄞" * 4096,
+    "\ufdfa" * 4096,
+)
+
+TIMES_US = (
+    NOW_US,
+    NOW_US + 1,
+    NOW_US - 1_000_000,  # Clocks step back.
+    NOW_US,
+    0,
+    1,
+    999_999,
+    253_402_300_799_999_999,  # The last microsecond of the year 9999, and of datetime.
+)
+
+
+async def messages_are_read_as_they_were_sent(store: ChatStoreWithUsers) -> None:
+    """append_message returns the message as stored, not replayed, and readers of either kind
+    get the same: chat, number, sender, text and time."""
+    chat, ann, bob = await ann_and_bob(store)
+    wanted = []
+    for seq, (sender, text) in enumerate(((ann, "one"), (bob, "two"), (bob, "two")), 1):
+        sent = await send(store, chat, sender, text, sent_us=NOW_US + seq)
+        wanted.append(Message(chat.id, seq, sender.id, text, NOW_US + seq))
+        expect_equal(sent, Sent(wanted[-1], replayed=False), "append_message returns the message")
+        after = list(await store.messages_after(chat.id, 0, limit=MAX_PAGE))
+        expect_equal(after, wanted, "messages_after reads what was sent")
+        before = list(await store.messages_before(chat.id, None, limit=MAX_PAGE))
+        expect_equal(before, wanted, "messages_before reads what was sent")
+        expect_equal(await store.last_seq(chat.id), seq, "last_seq is the newest number")
+
+
+async def texts_are_kept_exactly(store: ChatStoreWithUsers) -> None:
+    """A text comes back code point for code point: not stripped, normalised, unescaped or cut."""
+    chat, ann, _ = await ann_and_bob(store)
+    for text in TEXTS:
+        sent = await send(store, chat, ann, text)
+        expect_equal(sent.message.text, text, "append_message returns the text exactly")
+    stored = [message.text for message in await read_all(store, chat)]
+    for found, text in zip(stored, TEXTS, strict=True):
+        expect_equal(found, text, "a text is kept exactly")
+
+
+async def times_are_kept_to_the_microsecond(store: ChatStoreWithUsers) -> None:
+    """A time comes back to the microsecond, in UTC, and decides no order."""
+    chat, ann, _ = await ann_and_bob(store)
+    for sent_us in TIMES_US:
+        sent = await send(store, chat, ann, "hello", sent_us=sent_us)
+        expect_equal(sent.message.sent_us, sent_us, "append_message returns the time exactly")
+    messages = await read_all(store, chat)
+    expect_equal([it.sent_us for it in messages], list(TIMES_US), "a time is kept exactly")
+    expect(all(type(it.sent_us) is int for it in messages), "a time is a whole number")
+    moment = datetime(2026, 1, 1, 0, 0, 0, 123_456, tzinfo=UTC)
+    expect_equal(messages[0].sent_at, moment, "a time is shown in UTC")
+
+
+async def a_refused_message_disturbs_no_other(store: ChatStoreWithUsers) -> None:
+    """Of messages sent at the same time, those that are refused, or replayed, fail or answer
+    alone; the others are stored."""
+    chat, ann, bob = await ann_and_bob(store)
+    eve = await add_user(store, "eve")
+    nowhere = Chat(UNKNOWN_IDS[0], chat.users)
+    first = await send(store, chat, ann, "first", "known")
+    outcomes = await simultaneously(
+        call
+        for n in range(8)
+        for call in (
+            send(store, chat, bob, f"fresh {n}"),
+            send(store, chat, ann, "other", "known"),
+            send(store, chat, eve, "stranger"),
+            send(store, chat, ann, "first", "known"),
+            send(store, nowhere, ann, "nowhere"),
+            send(store, chat, ann, f"keyed {n}", f"key-{n}"),
+        )
+    )
+    fresh, reused, strangers, replays, lost, keyed = (outcomes[n::6] for n in range(6))
+    expect(all(isinstance(it, KeyReused) for it in reused), "a reused key is refused")
+    expect(all(isinstance(it, ChatNotFound) for it in strangers), "a stranger is refused")
+    expect(all(isinstance(it, ChatNotFound) for it in lost), "an unknown chat is refused")
+    replay = Sent(first.message, replayed=True)
+    expect(all(it == replay for it in replays), "a known key gives the first message")
+    expect(all(isinstance(it, Sent) for it in fresh + keyed), "the others are stored")
+    stored = await read_all(store, chat)
+    expect_equal([it.seq for it in stored], [*range(1, 18)], "refusals leave no gap")
+    texts = {"first"} | {f"{kind} {n}" for n in range(8) for kind in ("fresh", "keyed")}
+    expect_equal({it.text for it in stored}, texts, "each of the others is stored once")
+
+
+MESSAGE_CHECKS = (
+    messages_are_read_as_they_were_sent,
+    texts_are_kept_exactly,
+    times_are_kept_to_the_microsecond,
+    a_refused_message_disturbs_no_other,
+)

@@ -1,0 +1,53 @@
+"""What the checks of chats begin with: users, a chat of two of them, messages."""
+
+from typing import NamedTuple, Protocol
+
+from chatcore.model import Chat, Message, NewMessage, Sent, User
+from chatcore.names import UserName
+from chatcore.ports import MAX_PAGE, ChatStore
+
+NOW_US = 1_767_225_600_123_456
+UNKNOWN_IDS = (2**63 - 1, 10**9, 0, -1)
+
+
+class ChatStoreWithUsers(ChatStore, Protocol):
+    """What the checks of a ChatStore need: one whose directory can be filled, by this one
+    method of an AccountStore."""
+
+    async def add_user(self, name: UserName, password_hash: str, registered_us: int) -> User: ...
+
+
+class Scene(NamedTuple):
+    chat: Chat
+    ann: User
+    bob: User
+
+
+async def add_user(store: ChatStoreWithUsers, name: str) -> User:
+    return await store.add_user(UserName(name), "a hash", NOW_US)
+
+
+async def ann_and_bob(store: ChatStoreWithUsers) -> Scene:
+    ann, bob = await add_user(store, "ann"), await add_user(store, "bob")
+    return Scene(await store.open_chat(ann.id, bob.id, NOW_US), ann, bob)
+
+
+async def send(
+    store: ChatStore,
+    chat: Chat,
+    sender: User,
+    text: str,
+    key: str | None = None,
+    sent_us: int = NOW_US,
+) -> Sent:
+    return await store.append_message(NewMessage(chat.id, sender.id, text, sent_us, key))
+
+
+async def read_all(store: ChatStore, chat: Chat) -> list[Message]:
+    """Every message of the chat, read page by page."""
+    messages: list[Message] = []
+    page = await store.messages_after(chat.id, 0, limit=MAX_PAGE)
+    while page:
+        messages += page
+        page = await store.messages_after(chat.id, page[-1].seq, limit=MAX_PAGE)
+    return messages

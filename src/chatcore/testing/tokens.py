@@ -1,0 +1,139 @@
+"""What a TokenIssuer promises."""
+
+import string
+from base64 import urlsafe_b64encode
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta, timezone
+
+from chatcore.errors import InvalidToken
+from chatcore.ports import TokenIssuer
+from chatcore.testing.expect import expect, expect_equal, refused
+
+NewTokenIssuer = Callable[[], TokenIssuer]
+"""Makes an issuer with a secret of its own, another one at every call."""
+
+NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+USER_IDS = (1, 42, 2**31, 2**53 + 1, 2**63 - 1)
+ALPHABET = string.ascii_letters + string.digits + "-_"
+
+
+async def claims_are_what_was_issued(new_issuer: NewTokenIssuer) -> None:
+    """verify returns the user's id, as an integer and exact, the time of issue to the second,
+    and a later time of expiry; both times aware."""
+    issuer = new_issuer()
+    for user_id in USER_IDS:
+        for now in (NOW, NOW + timedelta(days=3650), NOW + 999_999 * MICROSECOND):
+            claims = issuer.verify(issuer.issue(user_id, now), now)
+            expect_equal(claims.user_id, user_id, "a token says the user's id")
+            expect(type(claims.user_id) is int, "a user's id is an integer")
+            seconds_lost = now - claims.issued_at
+            expect(timedelta(0) <= seconds_lost < timedelta(seconds=1), "issued_at is the now")
+            expect(claims.expires_at > now, "a token expires after its issue")
+
+
+async def a_token_is_visible_ascii(new_issuer: NewTokenIssuer) -> None:
+    """A token is visible ASCII: it fits in a header as it is."""
+    issuer = new_issuer()
+    for user_id in USER_IDS:
+        token = issuer.issue(user_id, NOW)
+        expect(token and all("!" <= it <= "~" for it in token), f"{token!a} is visible ASCII")
+
+
+async def a_token_is_valid_until_it_expires(new_issuer: NewTokenIssuer) -> None:
+    """A token is valid before `expires_at`, and neither at it nor ever after."""
+    issuer = new_issuer()
+    token = issuer.issue(42, NOW)
+    claims = issuer.verify(token, NOW)
+    for now in (
+        NOW + (claims.expires_at - NOW) / 2,
+        claims.expires_at - timedelta(seconds=1),
+        claims.expires_at - MICROSECOND,
+    ):
+        expect_equal(issuer.verify(token, now), claims, f"a token is valid at {now}")
+    for now in (
+        claims.expires_at,
+        claims.expires_at + MICROSECOND,
+        claims.expires_at + timedelta(days=10_000),
+    ):
+        with refused(InvalidToken, f"a token that expired, at {now},"):
+            issuer.verify(token, now)
+
+
+async def time_zones_make_no_difference(new_issuer: NewTokenIssuer) -> None:
+    """`now` means the same moment in any time zone."""
+    issuer = new_issuer()
+    claims = issuer.verify(issuer.issue(42, NOW), NOW)
+    for hours in (-12, 14):
+        zone = timezone(timedelta(hours=hours))
+        token = issuer.issue(42, NOW.astimezone(zone))
+        expect_equal(issuer.verify(token, NOW), claims, "a token of the same moment")
+        near = claims.expires_at - MICROSECOND
+        expect_equal(issuer.verify(token, near.astimezone(zone)), claims, "a token about to expire")
+        with refused(InvalidToken, "an expired token"):
+            issuer.verify(token, claims.expires_at.astimezone(zone))
+
+
+async def an_altered_token_is_refused(new_issuer: NewTokenIssuer) -> None:
+    """verify refuses a token that was altered at any character, but for another spelling of
+    the same bytes, of which base64 has at most 16."""
+    issuer = new_issuer()
+    token = issuer.issue(42, NOW)
+    claims = issuer.verify(token, NOW)
+    for place, letter in enumerate(token):
+        accepted = 0
+        for other in ALPHABET.replace(letter, ""):
+            try:
+                found = issuer.verify(token[:place] + other + token[place + 1 :], NOW)
+            except InvalidToken:
+                continue
+            expect_equal(found, claims, "another spelling of a token says the same")
+            accepted += 1
+        expect(accepted < 16, f"a token altered at character {place} of {len(token)} is refused")
+    for end in range(len(token)):
+        with refused(InvalidToken, f"the first {end} characters of a token"):
+            issuer.verify(token[:end], NOW)
+
+
+async def a_token_of_another_issuer_is_refused(new_issuer: NewTokenIssuer) -> None:
+    """verify refuses a token that was issued with another secret."""
+    issuer, other = new_issuer(), new_issuer()
+    for one, its_other in ((issuer, other), (other, issuer)):
+        with refused(InvalidToken, "a token of another issuer"):
+            one.verify(its_other.issue(42, NOW), NOW)
+
+
+async def what_is_no_token_is_refused(new_issuer: NewTokenIssuer) -> None:
+    """Whatever string is passed, verify raises InvalidToken and nothing else."""
+    issuer = new_issuer()
+    token = issuer.issue(42, NOW)
+    unsigned = _base64('{"alg":"none","typ":"JWT"}'), _base64('{"user_id":42,"exp":9999999999}')
+    for garbage in (
+        *("", " ", ".", "..", "...", "a.b.c", "null", "0", "=", "==.==.==", "\0", "\n"),
+        *("Bearer " + token, token + "." + token, token.replace(".", ""), token[::-1]),
+        *("ключ", "é" + token, token + "é", "\ud800", token + "\ud800", "😀.😀.😀"),
+        *("x" * 1_000_000, "." * 100_000, token + "A" * 1_000_000, token + "\0"),
+        *(".".join((*unsigned, "")), ".".join((*unsigned, token.rpartition(".")[2]))),
+        *(_base64(head) + ".e30.AA" for head in ("[" * 3000, "[" * 100_000, '{"alg":' * 1000)),
+        *(_base64(head) + ".e30.AA" for head in ("9" * 5000, "NaN", "[]", '"x"', '{"alg":[]}')),
+        urlsafe_b64encode(b"\xff\xfe").decode() + ".e30.AA",
+    ):
+        with refused(InvalidToken, f"{garbage!a:.60} as a token"):
+            issuer.verify(garbage, NOW)
+
+
+def _base64(text: str) -> str:
+    return urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+TokenIssuerCheck = Callable[[NewTokenIssuer], Awaitable[None]]
+
+TOKEN_ISSUER_CHECKS: tuple[TokenIssuerCheck, ...] = (
+    claims_are_what_was_issued,
+    a_token_is_visible_ascii,
+    a_token_is_valid_until_it_expires,
+    time_zones_make_no_difference,
+    an_altered_token_is_refused,
+    a_token_of_another_issuer_is_refused,
+    what_is_no_token_is_refused,
+)

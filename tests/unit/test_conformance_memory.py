@@ -1,0 +1,38 @@
+"""The stores in memory keep every promise, and so do the adapters that unit tests use."""
+
+import secrets
+
+import pytest
+
+from chatcore.testing import (
+    ACCOUNT_STORE_CHECKS,
+    CHAT_STORE_CHECKS,
+    PASSWORD_HASHER_CHECKS,
+    TOKEN_ISSUER_CHECKS,
+    AccountStoreCheck,
+    ChatStoreCheck,
+    PasswordHasherCheck,
+    TokenIssuerCheck,
+)
+from chatcore_memory import MemoryStore
+from tests.unit.stdlib_adapters import HmacTokens, ScryptHasher
+
+
+@pytest.mark.parametrize("check", ACCOUNT_STORE_CHECKS, ids=lambda check: check.__name__)
+async def test_account_store(check: AccountStoreCheck) -> None:
+    await check(MemoryStore())
+
+
+@pytest.mark.parametrize("check", CHAT_STORE_CHECKS, ids=lambda check: check.__name__)
+async def test_chat_store(check: ChatStoreCheck) -> None:
+    await check(MemoryStore())
+
+
+@pytest.mark.parametrize("check", PASSWORD_HASHER_CHECKS, ids=lambda check: check.__name__)
+async def test_password_hasher(check: PasswordHasherCheck) -> None:
+    await check(ScryptHasher())
+
+
+@pytest.mark.parametrize("check", TOKEN_ISSUER_CHECKS, ids=lambda check: check.__name__)
+async def test_token_issuer(check: TokenIssuerCheck) -> None:
+    await check(lambda: HmacTokens(secrets.token_bytes(32)))
