@@ -65,20 +65,26 @@ class BearerAuth:
         self._sessions = sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sent = [value for name, value in scope["headers"] if name == b"authorization"]
-        if not sent:
-            await NO_TOKEN(scope, receive, send)
+        # A CORS preflight never carries a token.
+        if scope.get("method") == "OPTIONS":
+            await self._app(scope, receive, send)
             return
-        scheme, _, token = sent[0].partition(b" ")
-        if scheme.lower() != b"bearer":
+        sent = [value for name, value in scope["headers"] if name == b"authorization"]
+        tokens = [token for value in sent if (token := _bearer_token(value))]
+        if not tokens:
             await NO_TOKEN(scope, receive, send)
             return
         try:
-            if len(sent) > 1 or len(token) > MAX_TOKEN:
+            if len(sent) > 1 or len(tokens[0]) > MAX_TOKEN:
                 raise InvalidToken
-            session = await self._sessions.find(token.strip(b" ").decode("latin-1"))
+            session = await self._sessions.find(tokens[0].decode("latin-1"))
         except InvalidToken:
             await BAD_TOKEN(scope, receive, send)
             return
         scope["user"], scope["auth"] = session
         await self._app(scope, receive, send)
+
+
+def _bearer_token(value: bytes) -> bytes:
+    scheme, _, token = value.partition(b" ")
+    return token.strip(b" ") if scheme.lower() == b"bearer" else b""
