@@ -1,42 +1,42 @@
 """Puts the routes together."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any
-
+import msgspec
 from litestar import Litestar, Router, get
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
-from litestar.types import ASGIApp, ControllerRouterHandler
+from litestar.types import ASGIApp
 
 from chatcore import Accounts, Clock, Messenger
 from chatcore.model import utc_now
 from chatcore_litestar.auth import bearer_auth
 from chatcore_litestar.errors import EXCEPTION_HANDLERS
-from chatcore_litestar.fixed import account_routes, chat_routes
+from chatcore_litestar.fixed import account_routes, chat_routes, encode
+from chatcore_litestar.openapi import openapi_config, returns
 from chatcore_litestar.replies import Reply
 from chatcore_litestar.requests import MAX_BODY
 
-Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
-
 
 def chat_router(
-    accounts: Accounts, messenger: Messenger, *, path: str = "/", clock: Clock = utc_now
+    accounts: Accounts,
+    messenger: Messenger,
+    *,
+    path: str = "/",
+    clock: Clock = utc_now,
+    body_seconds: float = 20,
+    send_seconds: float = 30,
 ) -> Router:
     """The six routes, to be mounted in any Litestar application.
 
     Errors raised inside these routes have the shape `{"error": "<text>"}`; the host's own
     handlers, its 404 and its 405 stay as they are. `clock` tells when a token has expired
-    and is the one that `accounts` was given.
+    and is the one that `accounts` was given. A request has `body_seconds` to send its body;
+    a client that takes nothing of a streamed history for `send_seconds` is dropped.
     """
     return Router(
         path=path,
         route_handlers=[
-            *account_routes(accounts),
+            *account_routes(accounts, body_seconds),
             Router(
                 path="/",
-                route_handlers=chat_routes(messenger),
+                route_handlers=chat_routes(messenger, body_seconds, send_seconds),
                 middleware=[bearer_auth(accounts, clock)],
                 security=[{"bearer": []}],
             ),
@@ -51,36 +51,28 @@ def create_app(
     messenger: Messenger,
     *,
     clock: Clock = utc_now,
-    lifespan: Sequence[Lifespan] = (),
-    **options: Any,
+    body_seconds: float = 20,
+    send_seconds: float = 30,
 ) -> Litestar:
-    """An application of the six routes, `GET /healthz`, and the OpenAPI document at
-    `/schema/openapi.json`. Every error has the shape `{"error": "<text>"}`."""
-    handlers: list[ControllerRouterHandler] = [
-        chat_router(accounts, messenger, clock=clock),
-        healthz,
-    ]
+    """An application of the six routes (as `chat_router` has them), `GET /healthz`, and the
+    OpenAPI document at `/schema/openapi.json`. Every error has the shape
+    `{"error": "<text>"}`."""
+    router = chat_router(
+        accounts, messenger, clock=clock, body_seconds=body_seconds, send_seconds=send_seconds
+    )
     return Litestar(
-        route_handlers=handlers,
+        route_handlers=[router, healthz],
         exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=list(lifespan),
         # Litestar's own logging would configure the process's loggers behind the host's back.
         logging_config=None,
-        openapi_config=OpenAPIConfig(
-            title="chatcore",
-            version="1",
-            # The other plugins' pages load scripts from elsewhere.
-            render_plugins=[JsonRenderPlugin()],
-            components=Components(
-                security_schemes={
-                    "bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")
-                }
-            ),
-        ),
-        **options,
+        openapi_config=openapi_config(),
     )
 
 
-@get("/healthz", summary="Whether the service answers")
+class Health(msgspec.Struct):
+    status: str
+
+
+@get("/healthz", summary="Whether the service answers", responses=returns(Health, 200))
 async def healthz() -> ASGIApp:
-    return Reply(200, b'{"status":"ok"}')
+    return Reply(200, encode(Health("ok")))

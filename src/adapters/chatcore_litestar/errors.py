@@ -5,7 +5,7 @@ import secrets
 from http import HTTPStatus
 from typing import Any
 
-from litestar import Request, Response
+from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException
 
 from chatcore.errors import InvalidPage, Overloaded, Refused, Unavailable
@@ -16,44 +16,74 @@ Refusal = tuple[int, str]
 """The status and the words that a route refuses with; its `opt["refusal"]`."""
 
 _INVALID_QUERY: Refusal = (400, "Invalid query")
+# Python's own phrase for it depends on its version.
+_PHRASES = {status.value: status.phrase for status in HTTPStatus} | {413: "Content Too Large"}
+
+ErrorResponse = Response[dict[str, str]]
+
+
+class BodyRefused(Exception):
+    """The body was not read to its end.
+
+    No HTTPException, for which a host may have a handler by its status; that one would come
+    before ours.
+    """
+
+    def __init__(self, status: int, headers: dict[str, str] | None = None) -> None:
+        self.status = status
+        self.headers = headers
+
+
+def phrase(status: int) -> str:
+    return _PHRASES.get(status, "Error")
 
 
 def error_response(
-    status: int, text: str, headers: dict[str, str] | None = None
-) -> Response[dict[str, str]]:
-    return Response({"error": text}, status_code=status, headers=headers)
+    status: int, text: str | None = None, headers: dict[str, str] | None = None
+) -> ErrorResponse:
+    # By name: without it, a handler of text or HTML would want the error in its own type.
+    return Response(
+        {"error": text or phrase(status)},
+        status_code=status,
+        headers=headers,
+        media_type=MediaType.JSON,
+    )
 
 
-def on_refused(request: Request[Any, Any, Any], error: Refused) -> Response[dict[str, str]]:
+def on_refused(request: Request[Any, Any, Any], error: Refused) -> ErrorResponse:
     if isinstance(error, InvalidPage):
         return error_response(*_INVALID_QUERY)
-    status, words = request.route_handler.opt["refusal"]
-    return error_response(status, words)
+    if (refusal := request.route_handler.opt.get("refusal")) is None:
+        return on_exception(request, error)
+    return error_response(*refusal)
 
 
-def on_unavailable(request: Request[Any, Any, Any], error: Unavailable) -> Response[dict[str, str]]:
+def on_unavailable(request: Request[Any, Any, Any], error: Unavailable) -> ErrorResponse:
     headers = {"retry-after": str(error.retry_after)}
     if not isinstance(error, Overloaded):
         headers |= _log(request, error)
-    return error_response(503, HTTPStatus(503).phrase, headers)
+    return error_response(503, headers=headers)
 
 
-def on_http_exception(
-    request: Request[Any, Any, Any], error: HTTPException
-) -> Response[dict[str, str]]:
+def on_body_refused(_request: Request[Any, Any, Any], error: BodyRefused) -> ErrorResponse:
+    return error_response(error.status, headers=error.headers)
+
+
+def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> ErrorResponse:
     headers = dict(error.headers or {})
     if error.status_code >= 500:
         headers |= _log(request, error)
-    return error_response(error.status_code, HTTPStatus(error.status_code).phrase, headers)
+    return error_response(error.status_code, headers=headers)
 
 
-def on_exception(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
-    return error_response(500, HTTPStatus(500).phrase, _log(request, error))
+def on_exception(request: Request[Any, Any, Any], error: Exception) -> ErrorResponse:
+    return error_response(500, headers=_log(request, error))
 
 
 EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
     Refused: on_refused,
     Unavailable: on_unavailable,
+    BodyRefused: on_body_refused,
     HTTPException: on_http_exception,
     Exception: on_exception,
 }

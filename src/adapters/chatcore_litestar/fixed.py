@@ -1,6 +1,6 @@
 """The six fixed routes. Their paths, statuses, keys and words never change."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
@@ -9,16 +9,23 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from chatcore import Accounts, Chat, Message, Messenger, Page, User
-from chatcore.ports import MAX_PAGE
-from chatcore_litestar.openapi import bodies, returns
+from chatcore.messenger import MAX_SEQ
+from chatcore_litestar.openapi import (
+    CREDENTIALS,
+    IDEMPOTENCY_KEY,
+    MESSAGE,
+    NEW_ACCOUNT,
+    PAGING,
+    operation,
+    returns,
+)
 from chatcore_litestar.replies import Headers, Reply, StreamedArray
 from chatcore_litestar.requests import (
-    LoginBody,
-    MessageBody,
     Paging,
+    decode_login,
+    decode_message,
+    read_body,
     read_key,
-    read_login,
-    read_message,
     read_paging,
 )
 
@@ -48,15 +55,17 @@ encode = msgspec.json.Encoder().encode
 REGISTERED = encode(Registered("User registered successfully"))
 
 
-def account_routes(accounts: Accounts) -> list[HTTPRouteHandler]:
+def account_routes(accounts: Accounts, body_seconds: float) -> list[HTTPRouteHandler]:
     @post(
         "/register",
         opt={"refusal": (400, "Username already exists or invalid data")},
-        operation_class=bodies(LoginBody),
-        responses=returns(Registered, 201, 400),
+        summary="Create an account",
+        description="Names that look the same to Unicode, by normal form or by case, are one.",
+        operation_class=operation(body=NEW_ACCOUNT),
+        responses=returns(Registered, 201, 400, 408, 413),
     )
     async def register(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = await read_login(request)
+        body = await read_body(request, decode_login, body_seconds)
         await accounts.register(body.username, body.password)
         return Reply(201, REGISTERED)
 
@@ -64,18 +73,26 @@ def account_routes(accounts: Accounts) -> list[HTTPRouteHandler]:
         "/login",
         status_code=200,
         opt={"refusal": (401, "Invalid username or password")},
-        operation_class=bodies(LoginBody),
-        responses=returns(Token, 200, 401),
+        summary="Get a token, valid for 12 hours",
+        operation_class=operation(body=CREDENTIALS),
+        responses=returns(Token, 200, 401, 408, 413),
     )
     async def login(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = await read_login(request)
+        body = await read_body(request, decode_login, body_seconds)
         return Reply(200, encode(Token(await accounts.log_in(body.username, body.password))))
 
     return [register, login]
 
 
-def chat_routes(messenger: Messenger) -> list[HTTPRouteHandler]:
-    @get("/chats", responses=returns(list[ChatItem], 200, 401))
+def chat_routes(
+    messenger: Messenger, body_seconds: float, send_seconds: float
+) -> list[HTTPRouteHandler]:
+    @get(
+        "/chats",
+        summary="List my chats, the most recently active first",
+        operation_class=operation(),
+        responses=returns(list[ChatItem], 200, 401),
+    )
     async def list_chats(request: UserRequest) -> ASGIApp:
         user = request.user
         items = [
@@ -87,6 +104,9 @@ def chat_routes(messenger: Messenger) -> list[HTTPRouteHandler]:
     @post(
         "/chat/{user_name:str}",
         opt={"refusal": (400, "Chat already exists or invalid user")},
+        summary="Open a chat with a user",
+        description="Two users have one chat, whoever of them opens it.",
+        operation_class=operation(),
         responses=returns(ChatItem, 201, 400, 401),
     )
     async def open_chat(request: UserRequest, user_name: str) -> ASGIApp:
@@ -95,7 +115,7 @@ def chat_routes(messenger: Messenger) -> list[HTTPRouteHandler]:
         return Reply(201, encode(ChatItem(chat.id, peer.name)))
 
     async def send_to(request: UserRequest, user_name: str) -> ASGIApp:
-        text = await read_message(request)
+        text = (await read_body(request, decode_message, body_seconds)).message
         key = read_key(request)
         chat = await messenger.chat_with(request.user, _name(user_name))
         headers: Headers = ()
@@ -114,15 +134,27 @@ def chat_routes(messenger: Messenger) -> list[HTTPRouteHandler]:
                 request.user, chat, before=paging.before, after=paging.after, limit=paging.limit
             )
             return Reply(200, encode(_items(chat, page.messages)), _links(page, paging))
-        return await _whole_history(messenger, request.user, chat)
+        return await _whole_history(messenger, request.user, chat, send_seconds)
 
     sending: dict[str, Any] = {
         "opt": {"refusal": (400, "Invalid message or chat not found")},
-        "operation_class": bodies(MessageBody),
-        "responses": returns(MessageItem, 201, 400, 401),
+        "summary": "Send a message to a user with whom I have a chat",
+        "operation_class": operation(
+            body=MESSAGE,
+            parameters=[IDEMPOTENCY_KEY],
+            headers={201: {"Idempotency-Replayed": "`true` when this is the first answer again."}},
+        ),
+        "responses": returns(MessageItem, 201, 400, 401, 408, 413),
     }
     reading: dict[str, Any] = {
         "opt": {"refusal": (404, "Chat not found")},
+        "summary": "Read the messages of a chat, oldest first",
+        "description": "All of them, or, with any of the parameters, a page: the newest "
+        "messages, those before a number or those after one. A chat numbers its messages from 1.",
+        "operation_class": operation(
+            parameters=PAGING,
+            headers={200: {"Link": "`prev`, the page of older messages, and `next`, of newer."}},
+        ),
         "responses": returns(list[MessageItem], 200, 400, 401, 404),
     }
 
@@ -147,12 +179,22 @@ def chat_routes(messenger: Messenger) -> list[HTTPRouteHandler]:
     return [list_chats, open_chat, send, read, send_to_messages, read_from_messages]
 
 
-async def _whole_history(messenger: Messenger, user: User, chat: Chat) -> ASGIApp:
-    page = await messenger.page(user, chat, after=0, limit=MAX_PAGE)
-    if not page.newer:
-        return Reply(200, encode(_items(chat, page.messages)))
+async def _whole_history(
+    messenger: Messenger, user: User, chat: Chat, send_seconds: float
+) -> ASGIApp:
     pieces = messenger.history(user, chat)
-    return StreamedArray(encode(_items(chat, piece)) async for piece in pieces)
+    first = await anext(pieces, ())
+    second = await anext(pieces, ())
+    if not second:
+        return Reply(200, encode(_items(chat, first)))
+
+    async def encoded() -> AsyncIterator[bytes]:
+        for piece in (first, second):
+            yield encode(_items(chat, piece))
+        async for piece in pieces:
+            yield encode(_items(chat, piece))
+
+    return StreamedArray(encoded(), send_seconds)
 
 
 def _items(chat: Chat, messages: Sequence[Message]) -> list[MessageItem]:
@@ -164,7 +206,7 @@ def _links(page: Page, paging: Paging) -> Headers:
     """RFC 8288. The targets are relative: only the query differs, wherever this is mounted."""
     links = []
     if page.older:
-        before = page.messages[0].seq if page.messages else (paging.after or 0) + 1
+        before = page.messages[0].seq if page.messages else min((paging.after or 0) + 1, MAX_SEQ)
         links.append(f'<?limit={paging.limit}&before={before}>; rel="prev"')
     if page.newer:
         after = page.messages[-1].seq if page.messages else max((paging.before or 0) - 1, 0)

@@ -1,40 +1,134 @@
 """What the OpenAPI document says of handlers that read and write bytes themselves."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
+from importlib.metadata import version
 from typing import Any
 
 import msgspec
+from litestar import Response, Router
+from litestar.openapi import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import (
+    Components,
+    OpenAPIHeader,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    OpenAPIType,
+    Operation,
+    Parameter,
+    RequestBody,
+    Schema,
+    SecurityScheme,
+)
+
+from chatcore.accounts import MIN_PASSWORD
+from chatcore.messenger import MAX_SEQ
+from chatcore.model import MAX_KEY, MAX_TEXT
+from chatcore.names import MAX_NAME
+from chatcore_litestar.errors import error_response, phrase
+from chatcore_litestar.requests import DEFAULT_LIMIT, MAX_LIMIT
 
 
 class Error(msgspec.Struct):
     error: str
 
 
-def bodies(body: type[msgspec.Struct]) -> type[Operation]:
-    """An operation that takes this JSON body; its fields are all texts."""
-    schema = Schema(
-        type=OpenAPIType.OBJECT,
-        properties={name: Schema(type=OpenAPIType.STRING) for name in body.__struct_fields__},
-        required=list(body.__struct_fields__),
-    )
+TEXT = Schema(type=OpenAPIType.STRING)
+NEW_ACCOUNT = {
+    "username": Schema(type=OpenAPIType.STRING, min_length=1, max_length=MAX_NAME),
+    "password": Schema(type=OpenAPIType.STRING, min_length=MIN_PASSWORD),
+}
+CREDENTIALS = {"username": TEXT, "password": TEXT}
+MESSAGE = {"message": Schema(type=OpenAPIType.STRING, min_length=1, max_length=MAX_TEXT)}
+
+IDEMPOTENCY_KEY = Parameter(
+    name="Idempotency-Key",
+    param_in="header",
+    description="Makes the request safe to repeat, at any later time: the same key gives the "
+    "first answer and stores nothing. Visible ASCII, bare or in double quotes.",
+    schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=MAX_KEY, pattern="^[!-~]+$"),
+)
+
+
+def _number(name: str, description: str, low: int, high: int, **more: Any) -> Parameter:
+    schema = Schema(type=OpenAPIType.INTEGER, minimum=low, maximum=high, **more)
+    return Parameter(name=name, param_in="query", description=description, schema=schema)
+
+
+PAGING = (
+    _number("limit", "At most so many messages.", 1, MAX_LIMIT, default=DEFAULT_LIMIT),
+    _number("before", "Only messages numbered below; not with `after`.", 0, MAX_SEQ),
+    _number("after", "Only messages numbered above; not with `before`.", 0, MAX_SEQ),
+)
+
+_HEADERS = {
+    401: {"WWW-Authenticate": "`Bearer`, and what is wrong with the token if one was sent."},
+    503: {"Retry-After": "Seconds to wait before the same request may succeed."},
+}
+
+
+def operation(
+    *,
+    body: dict[str, Schema] | None = None,
+    parameters: Sequence[Parameter] = (),
+    headers: Mapping[int, dict[str, str]] = {},
+) -> type[Operation]:
+    """An operation with this JSON body, its fields all required, with parameters that the
+    handler's signature does not show, and response headers by status."""
 
     @dataclass
-    class WithBody(Operation):
+    class Described(Operation):
         def __post_init__(self) -> None:
-            self.request_body = RequestBody(
-                required=True, content={"application/json": OpenAPIMediaType(schema=schema)}
-            )
+            self.parameters = [*(self.parameters or ()), *parameters] or None
+            if body is not None:
+                schema = Schema(type=OpenAPIType.OBJECT, properties={**body}, required=list(body))
+                content = {"application/json": OpenAPIMediaType(schema=schema)}
+                self.request_body = RequestBody(required=True, content=content)
+            for status, named in (*_HEADERS.items(), *headers.items()):
+                response = (self.responses or {}).get(str(status))
+                if isinstance(response, OpenAPIResponse):
+                    response.headers = {
+                        name: OpenAPIHeader(description=description, schema=TEXT)
+                        for name, description in named.items()
+                    }
 
-    return WithBody
+    return Described
 
 
 def returns(result: Any, success: int, *errors: int) -> dict[int, ResponseSpec]:
     """`result` on success, `{"error": …}` otherwise."""
-    types = {success: result} | dict.fromkeys((*errors, 413, 503), Error)
+    types = {success: result} | dict.fromkeys((*errors, 503), Error)
     return {
-        status: ResponseSpec(type_, generate_examples=False, description=HTTPStatus(status).phrase)
+        status: ResponseSpec(type_, generate_examples=False, description=phrase(status))
         for status, type_ in types.items()
     }
+
+
+def openapi_config() -> OpenAPIConfig:
+    """The document, as JSON alone: Litestar's pages for it load scripts from elsewhere."""
+    return OpenAPIConfig(
+        title="chatcore",
+        version=version("chatcore"),
+        description="One-to-one chat.",
+        render_plugins=[JsonRenderPlugin()],
+        openapi_router=Router(
+            "/schema", route_handlers=[], include_in_schema=False, after_request=_no_page
+        ),
+        components=Components(
+            security_schemes={
+                "bearer": SecurityScheme(
+                    type="http",
+                    scheme="bearer",
+                    bearer_format="JWT",
+                    description="The token that `POST /login` gives.",
+                )
+            }
+        ),
+    )
+
+
+def _no_page(response: Response[Any]) -> Response[Any]:
+    # Beside the document, Litestar serves a 404 of its own, in HTML.
+    return error_response(404) if response.status_code == 404 else response

@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 
 from litestar.types import Receive, Scope, Send
 
-SEND_SECONDS = 30
-"""How long a client may take nothing of a streamed answer before it is dropped."""
+CHUNK = 64 * 1024
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -21,39 +20,55 @@ class Reply:
     def __init__(self, status: int, body: bytes, headers: Headers = ()) -> None:
         self._status = status
         self._body = body
-        self._headers = [_JSON, (b"content-length", str(len(body)).encode()), *headers]
+        self._headers = [_JSON, (b"content-length", b"%d" % len(body)), *headers]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send(
-            {"type": "http.response.start", "status": self._status, "headers": self._headers}
-        )
+        # A list of its own each time: a host's middleware may add to it, and some replies
+        # are given again and again.
+        headers = self._headers.copy()
+        await send({"type": "http.response.start", "status": self._status, "headers": headers})
         await send({"type": "http.response.body", "body": self._body, "more_body": False})
 
 
 class StreamedArray:
     """A JSON array whose length nobody knows yet, from pieces that are arrays themselves.
 
-    When making a piece fails or the client stalls, the exception leaves the application and
-    the server cuts the connection: the client sees a broken transfer, never a closed array
-    that lacks its end.
+    When making a piece fails, or the client takes none of 64 KiB for `send_seconds`, the
+    exception leaves the application and the server cuts the connection: the client sees a
+    broken transfer, never a closed array that lacks its end.
     """
 
-    __slots__ = ("_pieces",)
+    __slots__ = ("_pieces", "_send_seconds")
 
-    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+    def __init__(self, pieces: AsyncIterator[bytes], send_seconds: float) -> None:
         self._pieces = pieces
+        self._send_seconds = send_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [_JSON]})
+        gone = asyncio.create_task(_wait_for_disconnect(receive))
+        try:
+            async for chunk in self._chunks():
+                # Others go on meanwhile, even where neither the store nor the socket waits.
+                await asyncio.sleep(0)
+                if gone.done() and not gone.exception():
+                    return
+                async with asyncio.timeout(self._send_seconds):
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            async with asyncio.timeout(self._send_seconds):
+                await send({"type": "http.response.body", "body": b"]", "more_body": False})
+        finally:
+            gone.cancel()
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
         joint = b"["
         async for piece in self._pieces:
-            async with asyncio.timeout(SEND_SECONDS):
-                await send(
-                    {
-                        "type": "http.response.body",
-                        "body": joint + piece[1:-1],
-                        "more_body": True,
-                    }
-                )
+            body = joint + piece[1:-1]
+            for start in range(0, len(body), CHUNK):
+                yield body[start : start + CHUNK]
             joint = b","
-        await send({"type": "http.response.body", "body": b"]", "more_body": False})
+
+
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

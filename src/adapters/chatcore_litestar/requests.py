@@ -2,24 +2,24 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import Request
-from litestar.exceptions import HTTPException, InternalServerException
+from litestar.exceptions import HTTPException
 
 from chatcore.errors import InvalidKey, InvalidPage, Refused
+from chatcore_litestar.errors import BodyRefused
 
 MAX_BODY = 64 * 1024
-BODY_SECONDS = 20
-"""How long a client may take to send its body."""
 
 MAX_LIMIT = 200
 DEFAULT_LIMIT = 50
 _PAGING = ("limit", "before", "after")
 # int() also takes signs, underscores and every script's digits.
-_NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 
 T = TypeVar("T")
 
@@ -39,8 +39,6 @@ class MessageBody(msgspec.Struct):
     message: str
 
 
-# They are given text, not bytes: msgspec does not look at the bytes of keys it has no use for,
-# and a body that is not UTF-8 is not JSON (RFC 8259, section 8.1).
 decode_login = msgspec.json.Decoder(LoginBody).decode
 decode_message = msgspec.json.Decoder(MessageBody).decode
 
@@ -51,31 +49,23 @@ class Paging(msgspec.Struct, frozen=True):
     limit: int
 
 
-async def read_body(request: Request[Any, Any, Any]) -> bytes:
+async def read_body(
+    request: Request[Any, Any, Any], decode: Callable[[str], T], seconds: float
+) -> T:
+    """The body, which the client has so many seconds to send. Raises MalformedBody and
+    BodyRefused."""
     try:
-        async with asyncio.timeout(BODY_SECONDS):
-            return await request.body()
+        async with asyncio.timeout(seconds):
+            body = await request.body()
     except TimeoutError:
-        raise HTTPException(status_code=408, headers={"connection": "close"}) from None
-    except InternalServerException:
-        # Litestar's word for a client that left; nobody will read this, and it is no 500.
-        raise HTTPException(status_code=400) from None
-
-
-async def read_login(request: Request[Any, Any, Any]) -> LoginBody:
-    """Raises MalformedBody."""
-    body = await read_body(request)
+        raise BodyRefused(408, {"connection": "close"}) from None
+    except HTTPException as error:
+        # It is 413, or Litestar's 500 for a client that left: no fault of ours.
+        raise BodyRefused(413 if error.status_code == 413 else 400) from None
     try:
-        return decode_login(body.decode())
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise MalformedBody from None
-
-
-async def read_message(request: Request[Any, Any, Any]) -> str:
-    """Raises MalformedBody."""
-    body = await read_body(request)
-    try:
-        return decode_message(body.decode()).message
+        # Text, not bytes: msgspec does not look at the bytes of keys it has no use for, and a
+        # body that is not UTF-8 is not JSON (RFC 8259, section 8.1).
+        return decode(body.decode())
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise MalformedBody from None
 
