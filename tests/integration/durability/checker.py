@@ -1,0 +1,127 @@
+"""Judges what a store holds by what its callers were told.
+
+Every send has a text of its own and ends as one of three: acknowledged (the caller was told
+that it is stored), refused (told that it is not), or unknown (never told). What was
+acknowledged is stored exactly once, what was refused never, what is unknown at most once;
+numbers are 1, 2, 3, … without gaps; and a send that began after another was acknowledged
+comes after it.
+"""
+
+import enum
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+
+class Fate(enum.Enum):
+    UNKNOWN = "unknown"
+    ACKNOWLEDGED = "acknowledged"
+    REFUSED = "refused"
+
+
+@dataclass(slots=True)
+class Send:
+    """One message that somebody wants in a chat, however often it was tried."""
+
+    chat: Hashable
+    sender: Hashable
+    text: str
+    key: str | None
+    began: int
+    fate: Fate = Fate.UNKNOWN
+    ended: int = 0
+    seq: int | None = None
+    """The number that the caller was told, if it was told one."""
+
+
+class Stored(NamedTuple):
+    seq: int
+    sender: Hashable
+    text: str
+
+
+@dataclass
+class Ledger:
+    """All sends of a run, and the order in which they began and ended."""
+
+    sends: list[Send] = field(default_factory=list)
+    moment: int = 0
+    """Grows with every beginning and end."""
+
+    def begin(self, chat: Hashable, sender: Hashable, text: str, key: str | None = None) -> Send:
+        send = Send(chat, sender, text, key, self._next())
+        self.sends.append(send)
+        return send
+
+    def acknowledge(self, send: Send, seq: int | None = None) -> None:
+        send.fate, send.seq, send.ended = Fate.ACKNOWLEDGED, seq, self._next()
+
+    def refuse(self, send: Send) -> None:
+        send.fate, send.ended = Fate.REFUSED, self._next()
+
+    def count(self, fate: Fate) -> int:
+        return sum(send.fate is fate for send in self.sends)
+
+    def as_of(self, moment: int) -> list[Send]:
+        """What was known then: later answers had not come, later sends not begun."""
+        return [
+            send if send.ended <= moment else replace(send, fate=Fate.UNKNOWN, seq=None)
+            for send in self.sends
+            if send.began <= moment
+        ]
+
+    def _next(self) -> int:
+        self.moment += 1
+        return self.moment
+
+
+class Fault(NamedTuple):
+    kind: str
+    """lost, doubled, reordered, gap, misnumbered, refused, or foreign: stored though nobody
+    sent it there, or under another's name."""
+    chat: Hashable
+    text: str
+
+
+def find_faults(sends: Iterable[Send], stored: Mapping[Any, Sequence[Stored]]) -> list[Fault]:
+    """Everything that is wrong with `stored`, each chat's messages in ascending order."""
+    by_chat: dict[Hashable, dict[str, Send]] = {chat: {} for chat in stored}
+    for send in sends:
+        by_chat.setdefault(send.chat, {})[send.text] = send
+    return [
+        Fault(kind, chat, text)
+        for chat, expected in by_chat.items()
+        for kind, text in _faults_of_chat(expected, stored.get(chat, ()))
+    ]
+
+
+def _faults_of_chat(
+    expected: Mapping[str, Send], stored: Sequence[Stored]
+) -> Iterable[tuple[str, str]]:
+    count = Counter(message.text for message in stored)
+    for text, send in expected.items():
+        if send.fate is Fate.ACKNOWLEDGED and not count[text]:
+            yield "lost", text
+        if send.fate is Fate.REFUSED and count[text]:
+            yield "refused", text
+        if count[text] > 1:
+            yield "doubled", text
+    for seq, message in enumerate(stored, start=1):
+        found = expected.get(message.text)
+        if message.seq != seq:
+            yield "gap", message.text
+        if found is None or found.sender != message.sender:
+            yield "foreign", message.text
+        elif found.fate is Fate.ACKNOWLEDGED and found.seq not in {None, message.seq}:
+            yield "misnumbered", message.text
+    # From the end: whoever was acknowledged before this one began must not come after it.
+    earliest_end: float = float("inf")
+    for message in reversed(stored):
+        found = expected.get(message.text)
+        if found is None:
+            continue
+        if found.began > earliest_end:
+            yield "reordered", message.text
+        if found.fate is Fate.ACKNOWLEDGED:
+            earliest_end = min(earliest_end, found.ended)

@@ -1,0 +1,155 @@
+"""Many people write at once, through the port, and everything they are told is noted."""
+
+import asyncio
+import contextlib
+import itertools
+import sqlite3
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+
+from chatcore import Chat, KeyReused, Message, NewMessage, StoreUnavailable, User, UserName
+from chatcore_sqlalchemy import SqlAlchemyStore
+from tests.integration.durability.checker import Ledger, Stored
+
+MOST_ATTEMPTS = 50
+NOW = 1_700_000_000_000_000
+
+
+@dataclass
+class Load:
+    """Pairs of users who talk to each other, all at the same time."""
+
+    ledger: Ledger = field(default_factory=Ledger)
+    random: Random = field(default_factory=lambda: Random(1))
+    known: list[tuple[int, User | Chat]] = field(default_factory=list)
+    """Users and chats that were acknowledged, and the moment."""
+    outages: int = 0
+    """How often StoreUnavailable was raised."""
+    _names: "itertools.count[int]" = field(default_factory=itertools.count)
+    _texts: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def as_of(self, moment: int) -> "Load":
+        """What was known then, to go on from."""
+        return replace(
+            self,
+            ledger=Ledger(self.ledger.as_of(moment), moment),
+            known=[(noted, made) for noted, made in self.known if noted <= moment],
+        )
+
+    def chats(self) -> list[Chat]:
+        return [made for _, made in self.known if isinstance(made, Chat)]
+
+    async def missing(self, store: SqlAlchemyStore) -> list[User | Chat]:
+        """The users and chats that are known, but not to the store."""
+        return [
+            made
+            for _, made in self.known
+            if made
+            != await (store.chat_by_id if isinstance(made, Chat) else store.user_by_id)(made.id)
+        ]
+
+    async def open_chats(self, store: SqlAlchemyStore, pairs: int) -> list[Chat]:
+        async with asyncio.TaskGroup() as tasks:
+            opening = [tasks.create_task(self._open_chat(store)) for _ in range(pairs)]
+        return [task.result() for task in opening]
+
+    async def talk(self, store: SqlAlchemyStore, chats: Sequence[Chat], each: int) -> None:
+        """Both users of every chat send `each` messages, one after the other."""
+        async with asyncio.TaskGroup() as tasks:
+            for chat in chats:
+                for user in chat.users:
+                    tasks.create_task(self._send_all(store, chat, user, each))
+
+    async def _open_chat(self, store: SqlAlchemyStore) -> Chat:
+        first, second = [await self._add_user(store) for _ in range(2)]
+        chat = await store.open_chat(first.id, second.id, NOW)
+        self._note(chat)
+        return chat
+
+    async def _add_user(self, store: SqlAlchemyStore) -> User:
+        user = await store.add_user(UserName(f"user {next(self._names)}"), "hash", NOW)
+        self._note(user)
+        return user
+
+    def _note(self, made: User | Chat) -> None:
+        self.ledger.moment += 1
+        self.known.append((self.ledger.moment, made))
+
+    async def _send_all(self, store: SqlAlchemyStore, chat: Chat, user: User, each: int) -> None:
+        for _ in range(each):
+            number = next(self._texts)
+            text = f"{user.id} says {number}"
+            # A page of the database is 4 KiB: some messages take several, most share one.
+            if self.random.random() < 0.1:
+                text = text.ljust(4096, "\N{EURO SIGN}")
+            key = f"key-{number}" if number % 2 else None
+            acknowledged = await self._send(store, NewMessage(chat.id, user.id, text, NOW, key))
+            if key and acknowledged and self.random.random() < 0.3:
+                await self._misuse(store, NewMessage(chat.id, user.id, f"not {number}", NOW, key))
+
+    async def _send(self, store: SqlAlchemyStore, new: NewMessage) -> bool:
+        send = self.ledger.begin(new.chat_id, new.sender_id, new.text, new.idempotency_key)
+        # Only with a key can it be sent again.
+        for _ in range(MOST_ATTEMPTS if new.idempotency_key else 1):
+            try:
+                sent = await store.append_message(new)
+            except StoreUnavailable:
+                self.outages += 1
+            else:
+                self.ledger.acknowledge(send, sent.message.seq)
+                await self._read_back(store, sent.message)
+                return True
+        return False
+
+    async def _read_back(self, store: SqlAlchemyStore, message: Message) -> None:
+        try:
+            found = await store.messages_after(message.chat_id, message.seq - 1, limit=1)
+        except StoreUnavailable:
+            self.outages += 1
+        else:
+            assert found == [message]
+
+    async def _misuse(self, store: SqlAlchemyStore, reused: NewMessage) -> None:
+        send = self.ledger.begin(reused.chat_id, reused.sender_id, reused.text)
+        try:
+            await store.append_message(reused)
+        except KeyReused:
+            self.ledger.refuse(send)
+        except StoreUnavailable:
+            self.outages += 1
+        else:
+            raise AssertionError("a key was taken for two messages")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a database holds, read without the store's help."""
+
+    messages: dict[Hashable, list[Stored]]
+    problems: list[str]
+    """What SQLite finds wrong with it, and chats whose count of messages is."""
+
+
+def read_database(path: Path) -> Contents:
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        problems = [
+            str(row)
+            for row in itertools.chain(
+                connection.execute("PRAGMA integrity_check").fetchall(),
+                connection.execute("PRAGMA foreign_key_check").fetchall(),
+            )
+            if row != ("ok",)
+        ]
+        messages: dict[Hashable, list[Stored]] = {}
+        for chat_id, *message in connection.execute(
+            "SELECT chat_id, seq, sender_id, text FROM messages ORDER BY chat_id, seq"
+        ):
+            messages.setdefault(chat_id, []).append(Stored(*message))
+        problems += [
+            f"chat {chat_id} counts {last_seq} messages"
+            for chat_id, last_seq in connection.execute("SELECT id, last_seq FROM chats")
+            if last_seq != len(messages.get(chat_id, ()))
+        ]
+    return Contents(messages, problems)

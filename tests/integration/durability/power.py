@@ -1,0 +1,133 @@
+"""What a disk may hold after the power is cut.
+
+Until a file is synced, each write to it may have reached the disk, or not, or some sectors
+of it, whatever became of the writes before it; where a file grew, a sector that never came
+may hold anything. Likewise a file's entry in its folder, or the loss of it, until the folder
+is synced. One assumption is SQLite's own (https://sqlite.org/psow.html): a write does not
+harm the bytes beside it.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from random import Random
+from typing import NamedTuple
+
+from tests.integration.durability.vfs import Operation
+
+FORTUNES = ("lost", "kept", "whole writes", "sectors")
+"""What may become of that which no sync has made sure."""
+
+
+class Event(NamedTuple):
+    moment: int
+    """Of the clock, before the operation was done."""
+    operation: Operation
+    began: int
+    """How many events came before the operation began: those it may have made sure."""
+
+
+@dataclass
+class Recording:
+    """A layer that keeps all that is needed to tell what the disk may hold at any moment."""
+
+    clock: Callable[[], int]
+    initial: dict[str, bytes] = field(default_factory=dict)
+    """The files in the folder before, by name."""
+    events: list[Event] = field(default_factory=list)
+
+    def layer(self, operation: Operation, proceed: Callable[[], int]) -> int:
+        began = len(self.events)
+        if operation.kind in {"read", "map"}:
+            return proceed()
+        if operation.kind in {"sync", "sync folder"}:
+            if not (code := proceed()):
+                self.events.append(Event(self.clock(), operation, began))
+            return code
+        self.events.append(Event(self.clock(), operation, began))
+        return proceed()
+
+    def moment(self, at: int) -> int:
+        """The last that may have happened before a power cut after the first `at` events."""
+        return self.events[at].moment if at < len(self.events) else self.clock()
+
+    def answers(self) -> list[int]:
+        """The events before which someone was told something."""
+        pairs = zip(self.events, self.events[1:], strict=False)
+        return [n for n, (one, two) in enumerate(pairs, start=1) if one.moment < two.moment]
+
+
+@dataclass
+class _File:
+    sure: bytearray = field(default_factory=bytearray)
+    pending: list[tuple[int, Operation]] = field(default_factory=list)
+
+    def sync(self, began: int) -> None:
+        for number, operation in self.pending:
+            if number < began:
+                _apply(self.sure, operation)
+        self.pending = [item for item in self.pending if item[0] >= began]
+
+    def after_cut(self, fortune: str, random: Random) -> bytes:
+        content = bytearray(self.sure)
+        sector = random.choice((512, 4096))
+        fill = random.choice((bytes, random.randbytes))
+        for _, operation in self.pending:
+            if fortune == "kept":
+                _apply(content, operation)
+            elif fortune == "whole writes" and random.getrandbits(1):
+                _apply(content, operation, fill)
+            elif fortune == "sectors":
+                for piece in _sectors(operation, sector):
+                    if random.getrandbits(1):
+                        _apply(content, piece, fill)
+        return bytes(content)
+
+
+def after_cut(recording: Recording, at: int, fortune: str, random: Random) -> dict[str, bytes]:
+    """The files, by name, that a power cut after the first `at` events may leave."""
+    # A name stands for the files that it stood for since the folder was last synced.
+    names: dict[str, list[_File | None]] = {
+        name: [_File(bytearray(content))] for name, content in recording.initial.items()
+    }
+    for number, (_, operation, began) in enumerate(recording.events[:at]):
+        meant = names.setdefault(os.path.basename(operation.path), [None])
+        if operation.kind == "sync folder":
+            names = {name: since[-1:] for name, since in names.items()}
+        elif operation.kind == "delete":
+            meant.append(None)
+        else:
+            if (file := meant[-1]) is None:
+                meant.append(file := _File())
+            if operation.kind == "sync":
+                file.sync(began)
+            elif operation.kind != "open":
+                file.pending.append((number, operation))
+    left = {}
+    for name, meant in names.items():
+        which = {"lost": 0, "kept": -1}.get(fortune)
+        file = random.choice(meant) if which is None else meant[which]
+        if file is not None:
+            left[name] = file.after_cut(fortune, random)
+    return left
+
+
+def _apply(content: bytearray, operation: Operation, fill: Callable[[int], bytes] = bytes) -> None:
+    missing = operation.offset - len(content)
+    if missing > 0:
+        content += fill(missing)
+    if operation.kind == "truncate":
+        del content[operation.offset :]
+    else:
+        content[operation.offset : operation.offset + len(operation.data)] = operation.data
+
+
+def _sectors(operation: Operation, size: int) -> Iterator[Operation]:
+    if operation.kind == "truncate":
+        yield operation
+    done = 0
+    while done < len(operation.data):
+        start = operation.offset + done
+        data = operation.data[done : done + size - start % size]
+        yield Operation("write", operation.path, start, data)
+        done += len(data)

@@ -1,0 +1,140 @@
+"""The disk fails at any operation: nobody is told a falsehood, and once it works the store does."""
+
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+import pytest
+
+from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
+from tests.integration.durability.checker import Fate, find_faults
+from tests.integration.durability.conftest import Figure
+from tests.integration.durability.faults import Faults
+from tests.integration.durability.load import Load, read_database
+from tests.integration.durability.vfs import layered
+
+pytestmark = pytest.mark.usefixtures("reachable_sqlite")
+
+Failing = Callable[[int], bool]
+
+
+def never(_: int) -> bool:
+    return False
+
+
+def between(first: int, last: int) -> Failing:
+    return lambda number: first <= number <= last
+
+
+def randomly(probability: float, seed: int) -> Failing:
+    random = Random(seed)
+    return lambda _: random.random() < probability
+
+
+class Survived(NamedTuple):
+    faults: Faults
+    load: Load
+    wrong: list[object]
+
+
+async def survive(folder: Path, failing: Failing) -> Survived:
+    """Write while the disk fails, go on when it works again, and find all that is wrong."""
+    url, path = f"sqlite:///{folder}.db", Path(f"{folder}.db")
+    faults, load = Faults(failing), Load()
+    with layered(faults.layer):
+        async with await SqlAlchemyStore.open(url) as store:
+            chats = await load.open_chats(store, 2)
+            faults.armed = True
+            await load.talk(store, chats, 6)
+            faults.armed = False
+            outages = load.outages
+            await load.talk(store, chats, 1)
+            wrong: list[object] = [*await load.missing(store)]
+            if load.outages > outages:
+                wrong.append("unavailable although the disk works")
+            faults.armed = True
+        # Closing meets the errors, too.
+    contents = read_database(path)
+    return Survived(
+        faults,
+        load,
+        [*wrong, *contents.problems, *find_faults(load.ledger.sends, contents.messages)],
+    )
+
+
+def judge(survived: Iterable[Survived], figure: Figure, what: str) -> None:
+    runs = list(survived)
+    errors = sum(len(run.faults.injected) for run in runs)
+    assert errors
+    assert any(run.load.outages for run in runs)
+    acknowledged = sum(run.load.ledger.count(Fate.ACKNOWLEDGED) for run in runs)
+    unknown = sum(run.load.ledger.count(Fate.UNKNOWN) for run in runs)
+    assert [(run.faults.injected, run.wrong) for run in runs if run.wrong] == []
+    figure(
+        f"I/O errors, {what}: {errors} errors, {acknowledged} sends acknowledged, {unknown} "
+        "unknown: 0 lost, 0 doubled, 0 reordered"
+    )
+
+
+async def test_an_error_at_any_one_operation(tmp_path: Path, soak: bool, figure: Figure) -> None:
+    operations = (await survive(tmp_path / "none", never)).faults.count
+    judge(
+        [
+            await survive(tmp_path / f"{number}", between(number, number))
+            for number in range(1, operations + 1, 1 if soak else 8)
+        ],
+        figure,
+        f"at each of {operations} operations" if soak else f"at every 8th of {operations}",
+    )
+
+
+async def test_a_disk_that_is_gone_for_a_while(tmp_path: Path, soak: bool, figure: Figure) -> None:
+    judge(
+        [
+            await survive(tmp_path / f"{first}-{length}", between(first, first + length))
+            for first in range(1, 60, 2 if soak else 10)
+            for length in (10, 100)
+        ],
+        figure,
+        "10 and 100 in a row",
+    )
+
+
+async def test_errors_at_random_operations(tmp_path: Path, soak: bool, figure: Figure) -> None:
+    judge(
+        [
+            await survive(tmp_path / f"{every}-{seed}", randomly(1 / every, seed))
+            for seed in range(20 if soak else 2)
+            for every in (2, 5, 10, 20, 50)
+        ],
+        figure,
+        "one operation in 2, 5, 10, 20 and 50",
+    )
+
+
+@pytest.mark.parametrize("existing", [False, True], ids=["new database", "existing database"])
+async def test_an_error_while_opening(existing: bool, tmp_path: Path, soak: bool) -> None:
+    template, refusals = Load(), 0
+    if existing:
+        async with await SqlAlchemyStore.open(f"sqlite:///{tmp_path / 'template.db'}") as store:
+            await template.talk(store, await template.open_chats(store, 1), 2)
+    for number in range(1, 1000, 1 if soak else 10):
+        load, path = template.as_of(template.ledger.moment), tmp_path / f"{number}.db"
+        if existing:
+            shutil.copyfile(tmp_path / "template.db", path)
+        faults = Faults(between(number, number), armed=True)
+        with layered(faults.layer):
+            try:
+                await (await SqlAlchemyStore.open(f"sqlite:///{path}")).close()
+            except CannotOpen:
+                refusals += 1
+        async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
+            assert await load.missing(store) == []
+            await load.talk(store, load.chats() or await load.open_chats(store, 1), 1)
+        contents = read_database(path)
+        assert contents.problems + find_faults(load.ledger.sends, contents.messages) == []
+        if not faults.injected:
+            break
+    assert refusals
