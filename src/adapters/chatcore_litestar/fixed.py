@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 from litestar.types import ASGIApp
 
 from chatcore import Accounts, Chat, Message, Messenger, Page, User
@@ -109,7 +110,7 @@ def chat_routes(
         operation_class=operation(),
         responses=returns(ChatItem, 201, 400, 401),
     )
-    async def open_chat(request: UserRequest, user_name: str) -> ASGIApp:
+    async def open_chat(request: UserRequest, user_name: FromPath[str]) -> ASGIApp:
         peer = await messenger.find_user(_name(user_name))
         chat = await messenger.open_chat(request.user, peer)
         return Reply(201, encode(ChatItem(chat.id, peer.name)))
@@ -159,11 +160,11 @@ def chat_routes(
     }
 
     @post("/chats/{user_name:str}/messages", **sending)
-    async def send(request: UserRequest, user_name: str) -> ASGIApp:
+    async def send(request: UserRequest, user_name: FromPath[str]) -> ASGIApp:
         return await send_to(request, user_name)
 
     @get("/chats/messages/{user_name:str}", **reading)
-    async def read(request: UserRequest, user_name: str) -> ASGIApp:
+    async def read(request: UserRequest, user_name: FromPath[str]) -> ASGIApp:
         return await read_from(request, user_name)
 
     # The routes above meet in this one path, and Litestar prefers a static segment to a
@@ -183,10 +184,10 @@ async def _whole_history(
     messenger: Messenger, user: User, chat: Chat, send_seconds: float
 ) -> ASGIApp:
     pieces = messenger.history(user, chat)
-    first = await anext(pieces, ())
-    second = await anext(pieces, ())
-    if not second:
-        return Reply(200, encode(_items(chat, first)))
+    first = await anext(pieces, None)
+    second = await anext(pieces, None)
+    if first is None or second is None:
+        return Reply(200, encode(_items(chat, first or ())))
 
     async def encoded() -> AsyncIterator[bytes]:
         for piece in (first, second):
