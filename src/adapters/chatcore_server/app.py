@@ -1,0 +1,104 @@
+"""The composition root: which adapter stands behind which port."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+
+import chatcore_sqlalchemy
+from chatcore import Accounts, Messenger
+from chatcore_argon2 import Argon2Hasher
+from chatcore_jwt import JwtTokens
+from chatcore_litestar import create_app
+from chatcore_server.key_file import forget_key_of_missing, key_of
+from chatcore_server.logs import ASGIApp, Receive, Scope, Send, configure_logging, log_requests
+from chatcore_server.settings import CannotStart, Settings
+from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
+
+
+@asynccontextmanager
+async def open_app(settings: Settings) -> AsyncIterator[ASGIApp]:
+    """The service as an ASGI application that needs no lifespan of its own: it is good within
+    this context, whose end stores what is still under way. Raises CannotStart."""
+    file = database_file(settings)
+    tokens_for = _token_source(settings, file)
+    if file is not None:
+        forget_key_of_missing(file)
+    async with AsyncExitStack() as resources:
+        with _told_to_operator():
+            store = await SqlAlchemyStore.open(settings.database_url)
+        resources.push_async_callback(store.close)
+        tokens = tokens_for(store)
+        hasher = await resources.enter_async_context(Argon2Hasher())
+        app = create_app(Accounts(store, hasher, tokens), Messenger(store))
+        await resources.enter_async_context(app.lifespan())
+        yield log_requests(app, every=settings.access_log)
+
+
+def _token_source(settings: Settings, file: Path | None) -> Callable[[SqlAlchemyStore], JwtTokens]:
+    """Judges the secret now, before any data is touched; a key is for an open store."""
+    if settings.secret is not None:
+        try:
+            tokens = JwtTokens(settings.secret)
+        except ValueError as error:
+            raise CannotStart(f"CHATCORE_SECRET cannot be used: {error}") from error
+        return lambda _: tokens
+    if file is None:
+        raise CannotStart("CHATCORE_SECRET is missing; only beside a SQLite file a key is made")
+    return lambda store: JwtTokens(key_of(file, new=store.created))
+
+
+async def migrate(settings: Settings) -> None:
+    """Bring the database to the schema of this version. Raises CannotStart."""
+    if (file := database_file(settings)) is not None:
+        forget_key_of_missing(file)
+    with _told_to_operator():
+        store = await SqlAlchemyStore.open(settings.database_url)
+    await store.close()
+
+
+def database_file(settings: Settings) -> Path | None:
+    """The SQLite file; None for another database. Raises CannotStart."""
+    with _told_to_operator():
+        return chatcore_sqlalchemy.sqlite_path(settings.database_url)
+
+
+@contextmanager
+def _told_to_operator() -> Iterator[None]:
+    try:
+        yield
+    except CannotOpen as error:
+        raise CannotStart(str(error)) from error
+
+
+def create() -> ASGIApp:
+    """The service for any ASGI server with lifespan support, set up by the environment:
+    `granian --interface asgi --factory chatcore_server.app:create`.
+
+    One process only: the database file admits no second one. Limits on request heads, slow
+    peers and connections are that server's own. Raises CannotStart.
+    """
+    configure_logging()
+    return _Lifespan(Settings.read(os.environ, {}))
+
+
+class _Lifespan:
+    """Opens the application when its server starts it, and closes it when it stops."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+        await receive()
+        try:
+            async with open_app(self._settings) as self._app:
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+        except CannotStart as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+        else:
+            await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,186 @@
+"""The `chatcore` command."""
+
+import argparse
+import contextlib
+import importlib.metadata
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import Field, fields
+from typing import Any, NoReturn
+
+from chatcore_server.settings import (
+    CannotStart,
+    Settings,
+    flag_of,
+    unknown_variables,
+    variable_of,
+)
+
+# What brings up the service is imported where it is used: it takes half a second, which
+# neither --help nor a wrong setting has to wait for.
+
+WRONG_SETTING = 2
+
+STOP_SECONDS = 4.5
+"""When a stop that hangs, by a dead disk say, is given up."""
+
+_NOTES = """\
+CHATCORE_SECRET, which has no flag because others can see a command line, is
+{secret}.
+
+X-Forwarded-For and the like are ignored: no answer depends on who asks.
+SIGTERM or Ctrl-C finishes what is under way and exits within 5 seconds; a second
+Ctrl-C does not wait.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        # A path that the terminal cannot show is no reason to fail.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        return _run(_parser().parse_args(arguments))
+    finally:
+        _flush()
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    try:
+        settings = Settings.read(os.environ, vars(parsed))
+        for warning in unknown_variables(os.environ):
+            _complain(f"warning: {warning}")
+        if parsed.command == "migrate":
+            _migrate(settings)
+        else:
+            _serve(settings)
+    except CannotStart as error:
+        _complain(str(error))
+        return WRONG_SETTING
+    return 0
+
+
+def _serve(settings: Settings) -> None:
+    stopping = threading.Event()
+
+    def stop(_number: int, _frame: object) -> None:
+        if not stopping.is_set():
+            stopping.set()
+            give_up = threading.Timer(STOP_SECONDS, _give_up)
+            give_up.daemon = True
+            give_up.start()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    # Before the imports: whoever starts the service may stop it at any time.
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+    from chatcore_server.app import database_file
+    from chatcore_server.key_file import key_path
+    from chatcore_server.logs import configure_logging
+    from chatcore_server.serve import serve
+
+    def started(urls: Sequence[str]) -> None:
+        _say(f"chatcore {_version()} listens on {' and '.join(urls)}")
+        if (file := database_file(settings)) is not None:
+            key = "CHATCORE_SECRET" if settings.secret else f"the key in {key_path(file)}"
+            _say(f"It keeps its data in {file.resolve()} and signs tokens with {key}")
+
+    configure_logging()
+    # A log that nobody can write to is not worth a traceback for every line.
+    logging.raiseExceptions = False
+    serve(settings, stopping, started)
+
+
+def _give_up() -> None:
+    _complain(f"not stopped after {STOP_SECONDS} seconds; what was acknowledged is stored")
+    os._exit(1)
+
+
+def _migrate(settings: Settings) -> None:
+    import asyncio
+
+    from chatcore_server.app import migrate
+
+    asyncio.run(migrate(settings))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        _complain(f"{message} (see {self.prog} --help)")
+        sys.exit(WRONG_SETTING)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="chatcore", description="One-to-one chat as a service.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"chatcore {_version()}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    [secret] = [setting for setting in fields(Settings) if not setting.repr]
+    serve = commands.add_parser(
+        "serve",
+        help="run the service",
+        description="Run the service. Each setting is an environment variable; its flag comes "
+        "first.",
+        epilog=_NOTES.format(secret=secret.metadata["description"]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    migrate = commands.add_parser(
+        "migrate",
+        help="bring the database to the schema of this version",
+        description="Bring the database to the schema of this version. `serve` does so itself "
+        "where the database is a SQLite file.",
+        allow_abbrev=False,
+    )
+    for setting in fields(Settings):
+        if setting is not secret:
+            _add_flag(serve, setting)
+        if setting.name == "database_url":
+            _add_flag(migrate, setting)
+    return parser
+
+
+def _add_flag(command: argparse.ArgumentParser, setting: "Field[Any]") -> None:
+    default = setting.default
+    about = f"{setting.metadata['description']} ({variable_of(setting)}; default: "
+    if isinstance(default, bool):
+        command.add_argument(
+            flag_of(setting), nargs="?", const="1", metavar="0|1", help=f"{about}{default:d})"
+        )
+    else:
+        word = setting.name.rpartition("_")[2].upper()
+        command.add_argument(flag_of(setting), metavar=word, help=f"{about}{default})")
+
+
+def _version() -> str:
+    return importlib.metadata.version("chatcore")
+
+
+def _say(line: str) -> None:
+    # Nobody may be listening any more.
+    with contextlib.suppress(OSError):
+        print(_one_line(line), flush=True)
+
+
+def _complain(line: str) -> None:
+    with contextlib.suppress(OSError):
+        print(_one_line(f"chatcore: {line}"), file=sys.stderr, flush=True)
+
+
+def _one_line(line: str) -> str:
+    return "".join(
+        character if character.isprintable() else repr(character)[1:-1] for character in line
+    )
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Python would flush again at exit, fail again, and say so with a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

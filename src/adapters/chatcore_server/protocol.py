@@ -1,0 +1,198 @@
+"""HTTP/1.1 within bounds: uvicorn's protocol on httptools, and the limits it leaves open."""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+from uvicorn.server import ServerState
+
+MAX_HEAD = 32 * 1024
+"""Bytes of a request's first line and headers."""
+
+MAX_PIPELINED = 64
+"""Requests of one connection that may wait for the answer to an earlier one."""
+
+
+class _Refused(Exception):
+    """Stops the parser; the connection has been dealt with."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection, whose costs have an end whatever its peer does.
+
+    - A head over MAX_HEAD is refused (431), and so is as much in trailers, in chunk
+      extensions, or in anything else that is neither a head nor a body.
+    - A connection that begins no request, or never finishes its head, is closed after
+      `head_seconds`; a request body is the application's to wait for.
+    - A peer that takes nothing of an answer for `stall_seconds` is cut off.
+    - More than MAX_PIPELINED requests ahead of their answers are not read.
+    - Connections over uvicorn's `limit_concurrency` get 503 and are closed.
+    """
+
+    head_seconds: ClassVar[float] = 20
+    stall_seconds: ClassVar[float] = 30
+    linger_seconds: ClassVar[float] = 2
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        # Left in place, uvicorn would turn away whoever asks next, on any connection.
+        self._max_connections, self.limit_concurrency = self.limit_concurrency, None
+        self._unparsed = 0
+        """At most the bytes since the parser last finished a head or gave out some body."""
+        self._refused = False
+        self._running: RequestResponseCycle | None = None
+        self._end: asyncio.TimerHandle | None = None
+        """When the connection is closed unless a head is complete before."""
+        self._stall: asyncio.TimerHandle | None = None
+        """When a peer that has read nothing meanwhile is cut off."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._close_after(self.head_seconds)
+        if self._max_connections is not None and len(self.connections) > self._max_connections:
+            self.app = at_capacity
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        # uvicorn tells the newest request only, which may still wait behind this one.
+        if (cycle := self._running) is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self._cancel_end()
+        self._cancel_stall()
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        self._unparsed += len(data)
+        super().data_received(data)
+        if self._unparsed > MAX_HEAD:
+            self._refuse(431)
+        # uvicorn's own timer ends with the first byte. This one runs until the head is whole.
+        elif self._end is None and (self.cycle is None or self.cycle.response_complete):
+            self._close_after(self.head_seconds)
+
+    def on_headers_complete(self) -> None:
+        # Counted again and exactly: a head can begin anywhere in what was received.
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > MAX_HEAD or len(self.pipeline) >= MAX_PIPELINED:
+            self._refuse(431)
+            raise _Refused
+        self._unparsed = 0
+        self._cancel_end()
+        super().on_headers_complete()
+        # Trailers arrive as headers, and must not become those of the request (RFC 9110, 6.5.1).
+        self.headers = []
+
+    def on_body(self, body: bytes) -> None:
+        self._unparsed = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._unparsed = 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400)
+
+    def _refuse(self, status: int) -> None:
+        """Read no further, and say why where an answer can be told from those to come."""
+        if self._refused:
+            return
+        self._refused = True
+        self._cancel_end()
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            self._answer(status)
+        elif not cycle.more_body:
+            # The requests before are whole: they get their answers, then the connection ends.
+            cycle.keep_alive = False
+        elif not self.pipeline and not cycle.response_started:
+            # What is wrong is the request that the application is waiting for.
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self._answer(status)
+        else:
+            self.transport.close()
+
+    def _answer(self, status: int) -> None:
+        reason = HTTPStatus(status).phrase.encode()
+        headers = b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
+        length = b"content-length: %d\r\n\r\n" % len(reason)
+        self.transport.write(STATUS_LINE[status] + headers + length + reason)
+        # To close with bytes unread would reset the connection, and the peer, still sending,
+        # would lose the answer (RFC 9112, 9.6). So they are read, and dropped, for a moment.
+        self.transport.write_eof()
+        self._close_after(self.linger_seconds)
+
+    def _close_after(self, seconds: float) -> None:
+        self._end = self.loop.call_later(seconds, self.transport.close)
+
+    def _cancel_end(self) -> None:
+        if self._end is not None:
+            self._end.cancel()
+            self._end = None
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    # What the peer does not read, this process holds, also after a close, which waits for it.
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.get_write_buffer_size():
+            self._watch_stall()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_stall()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._cancel_stall()
+
+    def _watch_stall(self) -> None:
+        if self._stall is None:
+            unread = self.transport.get_write_buffer_size()
+            self._stall = self.loop.call_later(
+                self.stall_seconds, self._cut_off_stalled, unread, self.cycle
+            )
+
+    def _cut_off_stalled(self, unread_before: int, cycle_before: object) -> None:
+        self._stall = None
+        unread = self.transport.get_write_buffer_size()
+        if unread >= unread_before and self.cycle is cycle_before:
+            self.transport.abort()
+        elif unread:
+            self._watch_stall()
+
+    def _cancel_stall(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+
+async def at_capacity(_scope: Any, _receive: Any, send: Any) -> None:
+    """An ASGI application that has no room."""
+    body = b'{"error":"Service Unavailable"}'
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"retry-after", b"1"),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

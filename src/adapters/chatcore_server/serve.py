@@ -1,0 +1,102 @@
+"""Serves the application with uvicorn, from the first connection to the last answer."""
+
+import asyncio
+import contextlib
+import gc
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+import uvicorn
+import uvloop
+
+from chatcore_server.app import open_app
+from chatcore_server.listen import allow_connections, bind, cannot_listen, url_of
+from chatcore_server.logs import silence_cancelled_requests
+from chatcore_server.protocol import BoundedProtocol
+from chatcore_server.settings import Settings
+
+KEEP_ALIVE_SECONDS = 65  # Longer than the 60 s of common proxies, so that the proxy hangs up first.
+DRAIN_SECONDS = 3
+
+Started = Callable[[Sequence[str]], None]
+
+
+def serve(settings: Settings, stopping: threading.Event, started: Started) -> None:
+    """Serve until `stopping` is set, and then answer what is under way, for 3 s at most.
+
+    `started` gets the URLs as soon as they answer. Raises CannotStart.
+    """
+    # Before anything is opened: a start on a port in use must leave no trace.
+    sockets = bind(settings.host, settings.port)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, list(sockets), stopping, started))
+
+
+async def _serve(
+    settings: Settings, sockets: list[socket.socket], stopping: threading.Event, started: Started
+) -> None:
+    async with open_app(settings) as app:
+        config = uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            interface="asgi3",
+            http=BoundedProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            # Forwarded headers are ignored: no answer depends on who asks, or by which URL.
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=allow_connections(settings.max_connections),
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+        )
+        silence_cancelled_requests()
+        await _Server(config, stopping, started).serve(sockets)
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, stopping: threading.Event, started: Started) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+        self._tell_started = started
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn raises the signal again when all is done, and the process would die of it
+        # instead of exiting with status 0.
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        except OSError as error:
+            # Two processes can bind one address, until one of them listens.
+            raise cannot_listen(self.config.host, self.config.port, error) from error
+        # What was made so far lives as long as the process. Going through it again at every
+        # full collection took 40 ms under load, during which nobody is answered; and the
+        # default of 700 objects takes the requests of a busy moment for a growing heap.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        self._tell_started([url_of(listener) for listener in sockets or ()])
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or self._stopping.is_set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Peers that stall hold nobody up. They are cut off before uvicorn cancels their
+        # requests: otherwise it would send them an error about what may have been done.
+        cut = asyncio.get_running_loop().call_later(DRAIN_SECONDS - 0.5, self._cut_off)
+        await super().shutdown(sockets)
+        cut.cancel()
+        self._cut_off()
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=0.5)
+
+    def _cut_off(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()

@@ -1,0 +1,106 @@
+"""What an operator can set: environment variables, and flags that override them."""
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, Self, TypeVar
+
+PREFIX = "CHATCORE_"
+
+T = TypeVar("T")
+
+
+class CannotStart(Exception):
+    """The service cannot run as it is set up. The message is one line for the operator."""
+
+
+def _setting(default: T, parse: Callable[[str], T], description: str, *, secret: bool = False) -> T:
+    """A setting; `parse` raises ValueError with what the value should have been."""
+    made: T = field(
+        default=default, repr=not secret, metadata={"parse": parse, "description": description}
+    )
+    return made
+
+
+def _text(raw: str) -> str:
+    if not raw:
+        raise ValueError("empty")
+    return raw
+
+
+def _switch(raw: str) -> bool:
+    if raw not in {"0", "1"}:
+        raise ValueError("neither 0 nor 1")
+    return raw == "1"
+
+
+def _number(low: int, high: int) -> Callable[[str], int]:
+    def parse(raw: str) -> int:
+        # int() alone would take "+1", "1_0" and the digits of every script.
+        if raw.isascii() and raw.isdecimal() and len(raw) < 10 and low <= int(raw) <= high:
+            return int(raw)
+        raise ValueError(f"not a number from {low} to {high}")
+
+    return parse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How one service runs. Each field is the variable `CHATCORE_<FIELD>`."""
+
+    host: str = _setting(
+        "127.0.0.1", _text, "the address or host name to listen on; 0.0.0.0 for all of IPv4"
+    )
+    port: int = _setting(8000, _number(0, 65535), "the port to listen on; 0 for any free one")
+    database_url: str = _setting(
+        "sqlite:///chatcore.db",
+        _text,
+        "where the data is: sqlite:///relative/path or sqlite:////absolute/path",
+    )
+    secret: str | None = _setting(
+        None,
+        _text,
+        "what tokens are signed with, 32 bytes or more; without it, a key is made\n"
+        "and kept in a file beside the SQLite file",
+        secret=True,
+    )
+    access_log: bool = _setting(
+        False, _switch, "1 logs every request, which costs about a third of the throughput"
+    )
+    max_connections: int = _setting(
+        10_000, _number(1, 1_000_000), "how many connections are served at once; more get 503"
+    )
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str], flags: Mapping[str, str | None]) -> Self:
+        """The settings of an environment; a flag (by field name) that is not None comes
+        first. Raises CannotStart for a value that is none."""
+        values = {}
+        for setting in fields(cls):
+            raw, source = flags.get(setting.name), flag_of(setting)
+            if raw is None:
+                raw, source = environment.get(variable_of(setting)), variable_of(setting)
+            if raw is not None:
+                try:
+                    values[setting.name] = setting.metadata["parse"](raw)
+                except ValueError as error:
+                    value = repr(raw) if setting.repr else "set but"
+                    raise CannotStart(f"{source} is {value}, {error}") from None
+        return cls(**values)
+
+
+def variable_of(setting: "Field[Any]") -> str:
+    return PREFIX + setting.name.upper()
+
+
+def flag_of(setting: "Field[Any]") -> str:
+    return "--" + setting.name.replace("_", "-")
+
+
+def unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
+    """A line for each variable that looks like a setting and is none."""
+    known = [variable_of(setting) for setting in fields(Settings)]
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            yield f"{name} is no setting" + "".join(f"; {guess} is" for guess in close)

@@ -1,0 +1,384 @@
+"""The bounds of one connection, held against peers that send anything, slowly or at once."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+
+from chatcore_server.protocol import MAX_HEAD, MAX_PIPELINED, BoundedProtocol
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
+MEGABYTES_5 = b"a" * 5_000_000
+# More than the sockets of both sides hold, so that much of it stays in the server.
+MORE_THAN_SOCKETS_HOLD = b"x" * 16_000_000
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """The event loop that the service runs on."""
+    return "asyncio", {"use_uvloop": True}
+
+
+class Impatient(BoundedProtocol):
+    head_seconds = 0.3
+    stall_seconds = 0.3
+    linger_seconds = 0.3
+
+
+class App:
+    """Answers 200 with `body` as soon as `answer` is set."""
+
+    def __init__(self, body: bytes = b"ok") -> None:
+        self.body = body
+        self.answer = asyncio.Event()
+        self.answer.set()
+        self.scopes: list[Any] = []
+        self.asked = asyncio.Event()
+        self.disconnected = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scopes.append(scope)
+        self.asked.set()
+        listening = asyncio.create_task(self._listen(receive))
+        await self.answer.wait()
+        listening.cancel()
+        length = (b"content-length", b"%d" % len(self.body))
+        await send({"type": "http.response.start", "status": 200, "headers": [length]})
+        await send({"type": "http.response.body", "body": self.body})
+
+    async def _listen(self, receive: Any) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.disconnected.set()
+
+
+class Peer:
+    """A raw client."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def write(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def answer(self) -> tuple[int, dict[bytes, bytes], bytes]:
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        first, *lines = head[:-4].split(b"\r\n")
+        headers = dict(line.split(b": ", 1) for line in lines)
+        body = await self.reader.readexactly(int(headers[b"content-length"]))
+        return int(first.split()[1]), headers, body
+
+    async def closed(self, seconds: float = 5) -> bytes:
+        """What arrives until the server closes; fails when it does not in time."""
+        async with asyncio.timeout(seconds):
+            try:
+                return await self.reader.read()
+            except ConnectionResetError:
+                return b""
+
+
+class Serving:
+    def __init__(self, server: uvicorn.Server) -> None:
+        self.state = server.server_state
+        self.port = server.servers[0].sockets[0].getsockname()[1]
+        self.peers: list[Peer] = []
+
+    async def connect(self) -> Peer:
+        peer = Peer(*await asyncio.open_connection("127.0.0.1", self.port))
+        self.peers.append(peer)
+        return peer
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110  the server signals this to nobody
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def serving(
+    app: Callable[..., Any], protocol: type[BoundedProtocol] = BoundedProtocol, **options: Any
+) -> AsyncIterator[Serving]:
+    config = uvicorn.Config(
+        app, port=0, http=protocol, ws="none", lifespan="off", log_config=None, **options
+    )
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    running = Serving(server)
+    try:
+        yield running
+    finally:
+        for peer in running.peers:
+            peer.writer.transport.abort()
+        server.config.timeout_graceful_shutdown = 1
+        await server.shutdown()
+
+
+TOO_LARGE = {
+    "one header": b"GET / HTTP/1.1\r\nHost: x\r\nA: " + MEGABYTES_5,
+    "a header name": b"GET / HTTP/1.1\r\nHost: x\r\n" + MEGABYTES_5,
+    "many headers": b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 20_000,
+    "URL": b"GET /" + MEGABYTES_5,
+    "query": b"GET /?" + MEGABYTES_5,
+    "nothing but line ends": b"\r\n" * 500_000,
+    "just over, and complete": b"GET / HTTP/1.1\r\nA: " + b"a" * MAX_HEAD + b"\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("kept_alive", [False, True])
+@pytest.mark.parametrize("head", TOO_LARGE.values(), ids=TOO_LARGE)
+async def test_a_head_too_large_is_refused(head: bytes, kept_alive: bool) -> None:
+    app = App()
+    async with serving(app) as server:
+        peer = await server.connect()
+        if kept_alive:
+            peer.write(GET)
+            await peer.answer()
+        before = len(app.scopes)
+        peer.write(head)
+        status, headers, _ = await peer.answer()
+        assert (status, headers[b"connection"]) == (431, b"close")
+        assert await peer.closed() == b""
+        assert len(app.scopes) == before
+
+
+async def test_a_head_too_large_is_refused_in_pieces_too() -> None:
+    async with serving(App()) as server:
+        peer = await server.connect()
+        peer.write(GET[:-2])
+        for sent in itertools.count(0, 512):
+            peer.write(b"h: %0508d\r\n" % sent)
+            await peer.writer.drain()
+            try:
+                async with asyncio.timeout(0.001):
+                    status, _, _ = await peer.answer()
+                break
+            except TimeoutError:
+                assert sent < 2 * MAX_HEAD
+        assert status == 431
+
+
+@pytest.mark.parametrize("size", [10, MAX_HEAD - 100])
+async def test_a_head_within_the_limit_is_served(size: int) -> None:
+    async with serving(App()) as server:
+        peer = await server.connect()
+        for _ in range(3):
+            peer.write(b"GET / HTTP/1.1\r\nHost: x\r\nA: %s\r\n\r\n" % (b"a" * size))
+            assert (await peer.answer())[0] == 200
+
+
+async def test_a_large_body_is_no_head() -> None:
+    async with serving(App()) as server:
+        peer = await server.connect()
+        peer.write(POST + b"Content-Length: 5000000\r\n\r\n" + MEGABYTES_5 + GET)
+        assert (await peer.answer())[0] == 200
+        assert (await peer.answer())[0] == 200
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [b"2\r\nhi\r\n0\r\nA: " + MEGABYTES_5, b"0\r\n" + b"a: b\r\n" * 50_000, b"2;" + MEGABYTES_5],
+    ids=["one trailer", "many trailers", "a chunk extension"],
+)
+async def test_what_is_neither_head_nor_body_has_the_same_limit(rest: bytes) -> None:
+    app = App()
+    app.answer.clear()
+    async with serving(app) as server:
+        peer = await server.connect()
+        peer.write(POST + b"Transfer-Encoding: chunked\r\n\r\n")
+        peer.write(rest)
+        assert (await peer.answer())[0] == 431
+        async with asyncio.timeout(5):
+            await app.disconnected.wait()
+        app.answer.set()
+        assert await peer.closed() == b""
+
+
+async def test_trailers_do_not_become_headers() -> None:
+    app = App()
+    async with serving(app) as server:
+        peer = await server.connect()
+        peer.write(
+            POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nAuthorization: Bearer x\r\n\r\n" + GET
+        )
+        assert (await peer.answer())[0] == (await peer.answer())[0] == 200
+        assert [name for name, _ in app.scopes[0]["headers"]] == [b"host", b"transfer-encoding"]
+
+
+@pytest.mark.parametrize("bad", [b"\x16\x03\x01 not HTTP\r\n\r\n", TOO_LARGE["one header"]])
+async def test_a_bad_request_does_not_answer_for_the_one_before(bad: bytes) -> None:
+    app = App()
+    app.answer.clear()
+    async with serving(app) as server:
+        peer = await server.connect()
+        peer.write(GET + bad)
+        await app.asked.wait()
+        app.answer.set()
+        status, headers, _ = await peer.answer()
+        assert (status, headers[b"connection"]) == (200, b"close")
+        assert await peer.closed() == b""
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"\x16\x03\x01\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"CONNECT x:1 HTTP/1.1\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\n\r\n",
+        POST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\nnot a size\r\n",
+    ],
+)
+async def test_what_is_no_http_is_refused(bad: bytes) -> None:
+    app = App()
+    app.answer.clear()
+    async with serving(app) as server:
+        peer = await server.connect()
+        peer.write(bad)
+        assert (await peer.answer())[0] == 400
+        app.answer.set()
+        assert await peer.closed() == b""
+
+
+async def test_an_offer_to_upgrade_is_ignored() -> None:
+    async with serving(App()) as server:
+        peer = await server.connect()
+        for _ in range(2):
+            peer.write(b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+            assert (await peer.answer())[0] == 200
+
+
+async def test_few_pipelined_requests_are_all_answered() -> None:
+    async with serving(App()) as server:
+        peer = await server.connect()
+        peer.write(GET * MAX_PIPELINED)
+        for _ in range(MAX_PIPELINED):
+            assert (await peer.answer())[0] == 200
+        peer.write(GET)
+        assert (await peer.answer())[0] == 200
+
+
+async def test_many_pipelined_requests_are_not_read() -> None:
+    app = App()
+    app.answer.clear()
+    async with serving(app) as server:
+        peer = await server.connect()
+        peer.write(GET * 100_000)
+        await app.asked.wait()
+        app.answer.set()
+        answers = (await peer.closed()).count(b"HTTP/1.1 200")
+        assert len(app.scopes) == MAX_PIPELINED + 1
+        assert answers <= MAX_PIPELINED + 1
+
+
+# What comes first and is answered, what comes next, and then again and again.
+SLOW = {
+    "nothing": (b"", b"", b""),
+    "half a head": (b"", GET[:-2], b"a"),
+    "half a head, kept alive": (GET, GET[:-2], b"a"),
+    "line ends": (GET, b"\r\n", b"\r\n"),
+    "a body that nobody asked for": (POST + b"Content-Length: 9999\r\n\r\n", b"a", b"a"),
+}
+
+
+@pytest.mark.parametrize(("first", "begun", "more"), SLOW.values(), ids=SLOW)
+async def test_a_head_that_never_ends_is_not_waited_for(
+    first: bytes, begun: bytes, more: bytes
+) -> None:
+    async with serving(App(), Impatient) as server:
+        peer = await server.connect()
+        if first:
+            peer.write(first)
+            await peer.answer()
+        peer.write(begun)
+
+        async def trickle() -> None:
+            while more:
+                await asyncio.sleep(Impatient.head_seconds / 6)
+                peer.write(more)
+
+        trickling = asyncio.create_task(trickle())
+        assert await peer.closed() == b""
+        trickling.cancel()
+
+
+@pytest.mark.parametrize("slow", [GET, POST + b"Content-Length: 2\r\n\r\n"])
+async def test_a_request_takes_as_long_as_the_application_does(slow: bytes) -> None:
+    app = App()
+    app.answer.clear()
+    async with serving(app, Impatient) as server:
+        peer = await server.connect()
+        peer.write(slow)
+        with pytest.raises(TimeoutError):
+            await peer.closed(3 * Impatient.head_seconds)
+        app.answer.set()
+        assert (await peer.answer())[0] == 200
+
+
+@pytest.mark.parametrize("request_", [GET, GET.replace(b"Host", b"Connection: close\r\nHost")])
+async def test_a_peer_that_stops_reading_is_cut_off(request_: bytes) -> None:
+    async with serving(App(MORE_THAN_SOCKETS_HOLD), Impatient) as server:
+        peer = await server.connect()
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        peer.write(request_)
+        await until(lambda: server.state.total_requests == 1)
+        await until(lambda: not server.state.connections)
+
+
+@pytest.mark.parametrize("request_", [GET, GET.replace(b"Host", b"Connection: close\r\nHost")])
+async def test_a_slow_reader_gets_everything(request_: bytes) -> None:
+    async with serving(App(MORE_THAN_SOCKETS_HOLD), Impatient) as server:
+        peer = await server.connect()
+        peer.write(request_)
+        head = await peer.reader.readuntil(b"\r\n\r\n")
+        received = 0
+        started = asyncio.get_running_loop().time()
+        while received < len(MORE_THAN_SOCKETS_HOLD):
+            received += len(await peer.reader.read(200_000))
+            await asyncio.sleep(0.01)
+        assert head.startswith(b"HTTP/1.1 200")
+        assert asyncio.get_running_loop().time() - started > 2 * Impatient.stall_seconds
+
+
+async def test_the_application_hears_of_a_lost_peer_that_asked_for_more() -> None:
+    app = App()
+    app.answer.clear()
+    async with serving(app) as server:
+        peer = await server.connect()
+        peer.write(GET + GET)
+        await app.asked.wait()
+        peer.writer.transport.abort()
+        async with asyncio.timeout(5):
+            await app.disconnected.wait()
+        app.answer.set()
+
+
+async def test_connections_over_the_limit_are_told_to_come_back() -> None:
+    async with serving(App(), limit_concurrency=2) as server:
+        inside = [await server.connect() for _ in range(2)]
+        for peer in inside:
+            peer.write(GET)
+            assert (await peer.answer())[0] == 200
+        outside = await server.connect()
+        outside.write(GET)
+        status, headers, body = await outside.answer()
+        assert (status, headers[b"retry-after"]) == (503, b"1")
+        assert body == b'{"error":"Service Unavailable"}'
+        assert await outside.closed() == b""
+        for peer in inside:
+            peer.write(GET)
+            assert (await peer.answer())[0] == 200
+        inside[0].writer.close()
+        await until(lambda: len(server.state.connections) == 1)
+        later = await server.connect()
+        later.write(GET)
+        assert (await later.answer())[0] == 200
