@@ -9,7 +9,8 @@ pytest and an asyncio plugin, a store is held to all of them like this:
         async with MyStore(...) as store:
             await check(store)
 
-A store must be empty, and of its own for each check. CHAT_STORE_CHECKS need, besides a
+A store must be empty, and of its own for each check. Give the runner a time limit: not every
+check can tell a store that locked itself up from a slow one. CHAT_STORE_CHECKS need, besides a
 ChatStore, an `add_user` as AccountStore has it, to fill the directory with. The checks of
 token issuers take no issuer but a way to make them: a function that returns one with a
 secret of its own at every call.

@@ -24,6 +24,15 @@ def expect_equal(found: object, wanted: object, promise: str) -> None:
 
 
 @contextmanager
+def accepted(what: str) -> Iterator[None]:
+    """Expect that the block raises nothing."""
+    try:
+        yield
+    except Exception as error:
+        raise AssertionError(f"{what} raises no {error!r}") from error
+
+
+@contextmanager
 def refused(error: type[Refused], what: str) -> Iterator[None]:
     """Expect that the block raises `error`."""
     try:
@@ -41,7 +50,9 @@ async def simultaneously(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T | Re
     What a call raises that is no Refused is raised here.
     """
     outcomes: list[T | Refused] = []
-    for outcome in await asyncio.gather(*calls, return_exceptions=True):
+    async with patience("simultaneous calls"):
+        gathered = await asyncio.gather(*calls, return_exceptions=True)
+    for outcome in gathered:
         if isinstance(outcome, BaseException) and not isinstance(outcome, Refused):
             raise outcome
         outcomes.append(outcome)
@@ -56,13 +67,17 @@ async def with_cancellations(calls: list[Coroutine[Any, Any, T]], moment: int) -
     as one call has returned.
     """
     tasks = [asyncio.create_task(call) for call in calls]
-    for _ in range(moment):
-        await asyncio.sleep(0)
-    if moment < 0:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks[::2]:
-        task.cancel()
-    await asyncio.wait(tasks)
+    try:
+        for _ in range(moment):
+            await asyncio.sleep(0)
+        if moment < 0:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks[::2]:
+            task.cancel()
+        await asyncio.wait(tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
     return [None if task.cancelled() else task.result() for task in tasks]
 
 

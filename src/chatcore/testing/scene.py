@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 from chatcore.model import Chat, Message, NewMessage, Sent, User
 from chatcore.names import UserName
 from chatcore.ports import MAX_PAGE, ChatStore
+from chatcore.testing.expect import expect
 
 NOW_US = 1_767_225_600_123_456
 UNKNOWN_IDS = (2**63 - 1, 10**9, 0, -1)
@@ -46,8 +47,10 @@ async def send(
 async def read_all(store: ChatStore, chat: Chat) -> list[Message]:
     """Every message of the chat, read page by page."""
     messages: list[Message] = []
-    page = await store.messages_after(chat.id, 0, limit=MAX_PAGE)
-    while page:
+    cursor = 0
+    while page := await store.messages_after(chat.id, cursor, limit=MAX_PAGE):
+        # Or this would never end.
+        expect(all(it.seq > cursor for it in page), "messages_after reads on from its cursor")
+        cursor = page[-1].seq
         messages += page
-        page = await store.messages_after(chat.id, page[-1].seq, limit=MAX_PAGE)
     return messages

@@ -1,0 +1,88 @@
+"""Stores that break one promise of idempotency keys each, and the check that says so."""
+
+import asyncio
+import hashlib
+from dataclasses import replace
+
+from chatcore import NewMessage, Sent
+from chatcore.testing import ChatStoreCheck, keys
+from chatcore_memory import MemoryStore
+
+
+class ForgetsOldKeys(MemoryStore):
+    async def append_message(self, new: NewMessage) -> Sent:
+        sent = await super().append_message(new)
+        by_key = self._chats[new.chat_id].by_key
+        while len(by_key) > 100:
+            del by_key[next(iter(by_key))]
+        return sent
+
+
+class ReplaysWithTheNewTime(MemoryStore):
+    async def append_message(self, new: NewMessage) -> Sent:
+        message, replayed = await super().append_message(new)
+        return Sent(message._replace(sent_us=new.sent_us), replayed)
+
+
+class ReplaysRaiseTheChat(MemoryStore):
+    async def append_message(self, new: NewMessage) -> Sent:
+        sent = await super().append_message(new)
+        self._chats[new.chat_id].activity = self._next_activity()
+        return sent
+
+
+class LooksAtTheKeyAlone(MemoryStore):
+    async def append_message(self, new: NewMessage) -> Sent:
+        entry = self._chats[new.chat_id]
+        first = entry.by_key.get((new.sender_id, new.idempotency_key or ""))
+        return await super().append_message(replace(new, text=first.text) if first else new)
+
+
+class SharesKeysInAChat(MemoryStore):
+    async def append_message(self, new: NewMessage) -> Sent:
+        for (_, key), message in self._chats[new.chat_id].by_key.items():
+            if key == new.idempotency_key:
+                return Sent(message, replayed=True)
+        return await super().append_message(new)
+
+
+class SharesKeysOfASender(MemoryStore):
+    async def append_message(self, new: NewMessage) -> Sent:
+        for entry in self._chats.values():
+            if first := entry.by_key.get((new.sender_id, new.idempotency_key or "")):
+                return Sent(first, replayed=True)
+        return await super().append_message(new)
+
+
+class IgnoresTheCaseOfKeys(MemoryStore):
+    async def append_message(self, new: NewMessage) -> Sent:
+        key = new.idempotency_key and new.idempotency_key.lower()
+        return await super().append_message(replace(new, idempotency_key=key))
+
+
+class RacesForKeys(MemoryStore):
+    async def append_message(self, new: NewMessage) -> Sent:
+        key = new.sender_id, new.idempotency_key or ""
+        if key not in self._chats[new.chat_id].by_key:
+            await asyncio.sleep(0)
+            self._chats[new.chat_id].by_key.pop(key, None)
+        return await super().append_message(new)
+
+
+class TakesTheTextForAKey(MemoryStore):
+    async def append_message(self, new: NewMessage) -> Sent:
+        key = new.idempotency_key or hashlib.sha256(new.text.encode()).hexdigest()
+        return await super().append_message(replace(new, idempotency_key=key))
+
+
+FAULTS: dict[type[MemoryStore], ChatStoreCheck] = {
+    ForgetsOldKeys: keys.a_replay_gives_the_first_message,
+    ReplaysWithTheNewTime: keys.a_replay_gives_the_first_message,
+    ReplaysRaiseTheChat: keys.a_replay_changes_nothing,
+    LooksAtTheKeyAlone: keys.a_known_key_with_another_text_is_refused,
+    SharesKeysInAChat: keys.a_key_is_of_its_sender_and_chat,
+    SharesKeysOfASender: keys.a_key_is_of_its_sender_and_chat,
+    IgnoresTheCaseOfKeys: keys.keys_are_compared_exactly,
+    RacesForKeys: keys.of_simultaneous_messages_with_a_key_one_is_stored,
+    TakesTheTextForAKey: keys.messages_without_key_are_no_replays,
+}
