@@ -1,1 +1,5 @@
-"""Password hashing for chatcore by argon2id."""
+"""Password hashing for chatcore by argon2id (RFC 9106)."""
+
+from chatcore_argon2.hasher import Argon2Hasher
+
+__all__ = ["Argon2Hasher"]

@@ -1,0 +1,276 @@
+"""Password hashing: the right cost, in threads of its own, behind a queue with an end."""
+
+import asyncio
+import logging
+import os
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from chatcore.errors import Overloaded
+from chatcore.testing import PASSWORD_HASHER_CHECKS, PasswordHasherCheck
+from chatcore_argon2 import Argon2Hasher
+
+PASSWORD = "correct horse battery"
+SALT_AND_TAG = f"{'A' * 22}${'A' * 43}"
+# Hashes of no password. To find that out takes no time, or a thread half a second.
+FAST = f"$argon2id$v=19$m=8,t=1,p=1${SALT_AND_TAG}"
+SLOW = f"$argon2id$v=19$m=8,t=200000,p=1${SALT_AND_TAG}"
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux about threads")
+
+
+@pytest.fixture
+async def cheap() -> AsyncIterator[Argon2Hasher]:
+    """One thread, and hashes that cost nothing."""
+    async with Argon2Hasher(time_cost=1, memory_cost=8, threads=1) as hasher:
+        yield hasher
+
+
+def occupy(hasher: Argon2Hasher) -> asyncio.Task[bool]:
+    return asyncio.create_task(hasher.verify(PASSWORD, SLOW))
+
+
+async def fill(hasher: Argon2Hasher, places: int) -> list[asyncio.Task[bool]]:
+    """Have so many callers wait for a thread."""
+    waiting = [asyncio.create_task(hasher.verify(PASSWORD, None)) for _ in range(places)]
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in waiting)
+    return waiting
+
+
+@contextmanager
+def new_threads() -> Iterator[set[threading.Thread]]:
+    """The threads that were started in the block, filled in at its end."""
+    before, found = set(threading.enumerate()), set[threading.Thread]()
+    yield found
+    found |= set(threading.enumerate()) - before
+
+
+@pytest.mark.parametrize("check", PASSWORD_HASHER_CHECKS, ids=lambda check: check.__name__)
+async def test_conformance(check: PasswordHasherCheck) -> None:
+    async with Argon2Hasher(time_cost=1, memory_cost=4096) as hasher:
+        await check(hasher)
+
+
+async def test_the_parameters_are_owasps() -> None:
+    async with Argon2Hasher() as hasher:
+        made = await hasher.hash(PASSWORD)
+    assert made.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+@pytest.mark.parametrize("changed", ["time_cost", "memory_cost", "parallelism"])
+async def test_hashes_of_other_parameters_are_verified_and_told(changed: str) -> None:
+    parameters = {"time_cost": 2, "memory_cost": 32, "parallelism": 2}
+    async with Argon2Hasher(**parameters) as earlier:
+        made = await earlier.hash(PASSWORD)
+    async with Argon2Hasher(**parameters | {changed: parameters[changed] * 2}) as today:
+        assert await today.verify(PASSWORD, made)
+        assert not await today.verify(PASSWORD + "!", made)
+        assert today.needs_rehash(made)
+
+
+DAMAGED = {
+    "empty": "",
+    "cut": FAST[:40],
+    "no base64": f"$argon2id$v=19$m=8,t=1,p=1${'!' * 22}${'!' * 43}",
+    "no memory": f"$argon2id$v=19$m=0,t=1,p=1${SALT_AND_TAG}",
+    "of another kind": "$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW",
+    "no ASCII": FAST + "é",
+    "no Unicode": "$argon2id\udcff",
+}
+
+
+@pytest.mark.parametrize("damaged", DAMAGED.values(), ids=DAMAGED)
+async def test_a_damaged_hash_is_logged_unshown(
+    cheap: Argon2Hasher, damaged: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert not await cheap.verify(PASSWORD, damaged)
+    [record] = caplog.records
+    assert (record.name.partition(".")[0], record.levelno) == ("chatcore_argon2", logging.WARNING)
+    assert "damaged" in record.getMessage()
+    assert PASSWORD not in caplog.text
+    assert record.exc_info is None
+    assert damaged[:20] not in caplog.text or not damaged
+
+
+async def test_a_wrong_password_is_not_logged(
+    cheap: Argon2Hasher, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert not await cheap.verify(PASSWORD, await cheap.hash("another"))
+    assert not await cheap.verify(PASSWORD, None)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("damaged", ["", DAMAGED["cut"], DAMAGED["no ASCII"]])
+def test_what_is_no_hash_needs_a_rehash(damaged: str) -> None:
+    assert Argon2Hasher().needs_rehash(damaged)
+
+
+@pytest.mark.parametrize("no_hash", [None, DAMAGED["cut"]], ids=["unknown user", "damaged hash"])
+async def test_nothing_to_verify_costs_the_same(no_hash: str | None) -> None:
+    async def cost(stored: str | None) -> float:
+        # Of the processor, so that a busy machine changes nothing.
+        begin = time.process_time()
+        assert not await hasher.verify("wrong password", stored)
+        return time.process_time() - begin
+
+    # Far from the defaults: a dummy made with those would cost ten times as much.
+    async with Argon2Hasher(time_cost=1, memory_cost=4096) as hasher:
+        made = await hasher.hash(PASSWORD)
+        pairs = [(await cost(made), await cost(no_hash)) for _ in range(10)]
+    wrong, nothing = map(min, zip(*pairs, strict=True))
+    assert wrong / 2 < nothing < wrong * 2
+
+
+async def test_128_callers_may_wait(cheap: Argon2Hasher) -> None:
+    running = occupy(cheap)
+    waiting = await fill(cheap, 128)
+    with pytest.raises(Overloaded):
+        await cheap.hash(PASSWORD)
+    with pytest.raises(Overloaded):
+        await cheap.verify(PASSWORD, None)
+    assert not running.done()
+    assert await asyncio.gather(running, *waiting) == [False] * 129
+    assert await cheap.hash(PASSWORD)
+
+
+async def test_a_caller_who_stops_waiting_gives_the_place_up(cheap: Argon2Hasher) -> None:
+    running = occupy(cheap)
+    waiting = await fill(cheap, 128)
+    for leaver in waiting[:2]:
+        leaver.cancel()
+    await asyncio.wait(waiting[:2])
+    waiting += await fill(cheap, 2)
+    with pytest.raises(Overloaded):
+        await cheap.hash(PASSWORD)
+    assert not running.done()
+    assert await asyncio.gather(running, *waiting[2:]) == [False] * 129
+
+
+@linux_only
+async def test_a_thread_that_hashes_for_nobody_is_busy_still() -> None:
+    async with Argon2Hasher(time_cost=1, memory_cost=8, threads=1, max_waiting=0) as hasher:
+        with new_threads() as found:
+            await hasher.hash(PASSWORD)
+        [clock] = [time.pthread_getcpuclockid(thread.ident) for thread in found if thread.ident]
+        idle = time.clock_gettime(clock)
+        running = occupy(hasher)
+        while time.clock_gettime(clock) < idle + 0.01:
+            await asyncio.sleep(0)
+            assert not running.done()
+        running.cancel()
+        await asyncio.wait([running])
+        with pytest.raises(Overloaded):
+            await hasher.hash(PASSWORD)
+
+
+@linux_only
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (4, 3)])
+async def test_one_core_is_left_to_the_others(
+    monkeypatch: pytest.MonkeyPatch, cores: int, threads: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    with new_threads() as found:
+        hasher = Argon2Hasher(time_cost=1, memory_cost=8)
+        await asyncio.gather(*(hasher.verify(PASSWORD, None) for _ in range(50)))
+    assert len(found) == threads
+    ids = [thread.native_id for thread in found]
+    nices = {os.getpriority(os.PRIO_PROCESS, thread) for thread in ids if thread}
+    assert nices == {max(10, own)}
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
+    await hasher.close()
+    assert not any(thread.is_alive() for thread in found)
+
+
+@pytest.mark.parametrize(("platform", "asks"), [("linux", 1), ("darwin", 0)])
+async def test_a_nice_value_is_asked_for_but_not_needed(
+    monkeypatch: pytest.MonkeyPatch, platform: str, asks: int
+) -> None:
+    asked = []
+
+    def refuse(*request: int) -> None:
+        asked.append(request)
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    monkeypatch.setattr(sys, "platform", platform)
+    async with Argon2Hasher(time_cost=1, memory_cost=8, threads=1) as hasher:
+        assert await hasher.hash(PASSWORD)
+    assert len(asked) == asks
+
+
+async def test_closing_serves_whoever_waits_and_refuses_whoever_comes(
+    cheap: Argon2Hasher,
+) -> None:
+    calls = [occupy(cheap), *await fill(cheap, 10)]
+    closing = asyncio.create_task(cheap.close())
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await cheap.hash(PASSWORD)
+    await closing
+    assert await asyncio.gather(*calls) == [False] * 11
+    await cheap.close()
+
+
+def test_left_open_it_keeps_no_process_alive() -> None:
+    script = (
+        "import asyncio; from chatcore_argon2 import Argon2Hasher; hasher = Argon2Hasher();"
+        "print(asyncio.run(hasher.verify('a', asyncio.run(hasher.hash('a')))))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], timeout=60, capture_output=True, check=True, text=True
+    )
+    assert (ended.stdout, ended.stderr) == ("True\n", "")
+
+
+@contextmanager
+def little_memory(more: int) -> Iterator[None]:
+    """Let this process have only so many more bytes."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + more, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@linux_only
+async def test_without_memory_it_is_overloaded_and_blames_no_hash(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    half_a_gibibyte = 2**19  # in KiB
+    greedy = f"$argon2id$v=19$m={half_a_gibibyte},t=1,p=1${SALT_AND_TAG}"
+    async with Argon2Hasher(time_cost=1, memory_cost=half_a_gibibyte, threads=1) as hasher:
+        await hasher.verify(PASSWORD, FAST)  # The thread exists before memory is short.
+        with little_memory(2**27):
+            for call in (hasher.hash(PASSWORD), hasher.verify(PASSWORD, greedy)):
+                with pytest.raises(Overloaded):
+                    await call
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"time_cost": 0},
+        {"memory_cost": 7},
+        {"memory_cost": 31, "parallelism": 4},
+        {"parallelism": 0},
+        {"threads": 0},
+        {"max_waiting": -1},
+    ],
+    ids=str,
+)
+def test_impossible_parameters_are_refused(parameters: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="at least"):
+        Argon2Hasher(**parameters)
