@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check soak lock clean
+.PHONY: help install run test check soak bench lock clean
 
 help: ## list what make can do
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 18
@@ -26,14 +26,20 @@ check: $(STAMP) ## everything that must hold: format, lint, types, tests
 soak: $(STAMP) ## the tests with every long check at full length
 	CHATCORE_SOAK=1 $(BIN)/pytest
 
+bench: $(STAMP) ## measure speed against the stack's ceiling and a textbook service
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	$(BIN)/python -m bench
+
 # Pins must be the public registry's own, so an index or a wheel folder set for this machine is
 # left out.
-lock: $(STAMP) ## renew the pins in requirements/dev.txt
+PIN := env -u UV_INDEX -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS \
+	$(BIN)/uv pip compile --quiet --no-config --upgrade \
+	--universal --python-version 3.11 --generate-hashes --no-header pyproject.toml
+
+lock: $(STAMP) ## renew the pins in requirements/
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
-	env -u UV_INDEX -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS \
-		$(BIN)/uv pip compile --quiet --no-config --upgrade \
-		--universal --python-version 3.11 --generate-hashes --no-header \
-		--extra server --group dev pyproject.toml --output-file requirements/dev.txt
+	$(PIN) --extra server --group dev --output-file requirements/dev.txt
+	$(PIN) --group bench --constraint requirements/dev.txt --output-file requirements/bench.txt
 
 clean: ## remove .venv, builds and caches; never data
 	rm -rf .venv dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

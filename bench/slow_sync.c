@@ -1,0 +1,25 @@
+/* Makes every sync of a file take SYNC_DELAY_US longer, as a disk of spinning or networked
+   kind would: cc -shared -fPIC -o slow_sync.so slow_sync.c -ldl, then LD_PRELOAD it. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static void delay(void) {
+    const char *microseconds = getenv("SYNC_DELAY_US");
+    if (microseconds) usleep((useconds_t)atoi(microseconds));
+}
+
+int fsync(int fd) {
+    static int (*real)(int);
+    if (!real) real = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
+    delay();
+    return real(fd);
+}
+
+int fdatasync(int fd) {
+    static int (*real)(int);
+    if (!real) real = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
+    delay();
+    return real(fd);
+}
