@@ -86,5 +86,6 @@ class BearerAuth:
 
 
 def _bearer_token(value: bytes) -> bytes:
-    scheme, _, token = value.partition(b" ")
-    return token.strip(b" ") if scheme.lower() == b"bearer" else b""
+    # Stripped: httptools leaves the white space at the end of a header.
+    scheme, _, token = value.strip(b" \t").partition(b" ")
+    return token.lstrip(b" ") if scheme.lower() == b"bearer" else b""

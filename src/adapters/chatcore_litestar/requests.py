@@ -78,7 +78,7 @@ def read_key(request: Request[Any, Any, Any]) -> str | None:
         return None
     if len(keys) > 1:
         raise InvalidKey("one idempotency key, please")
-    key = keys[0].decode("latin-1")
+    key = keys[0].decode("latin-1").strip(" \t")
     return key[1:-1] if len(key) > 1 and key[0] == key[-1] == '"' else key
 
 
