@@ -1,0 +1,92 @@
+"""Speaks to chatcore as a client does: through a socket, or to an ASGI application."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+PASSWORD = "correct horse battery"
+
+
+def fresh(word: str) -> str:
+    """A name that nobody has, on whatever service this runs against."""
+    return f"{word}-{secrets.token_hex(5)}"
+
+
+def segment(name: str) -> str:
+    """The name as a segment of a path."""
+    return quote(name, safe="")
+
+
+@dataclass(frozen=True)
+class Someone:
+    name: str
+    token: str
+
+
+class Api:
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.client = client
+
+    async def call(
+        self, method: str, path: str, by: Someone | None = None, **options: Any
+    ) -> httpx.Response:
+        """`path` goes out exactly as it is, query included (in process, without its dots)."""
+        headers = httpx.Headers(options.pop("headers", None))
+        if by is not None:
+            headers["authorization"] = f"Bearer {by.token}"
+        target = path.encode("latin-1")
+        return await self.client.request(
+            method,
+            self.client.base_url.copy_with(raw_path=target),
+            headers=headers,
+            extensions={"target": target},
+            **options,
+        )
+
+    async def register(self, name: str, password: str = PASSWORD) -> httpx.Response:
+        return await self.call("POST", "/register", json={"username": name, "password": password})
+
+    async def log_in(self, name: str, password: str = PASSWORD) -> httpx.Response:
+        return await self.call("POST", "/login", json={"username": name, "password": password})
+
+    async def join(self, word: str) -> Someone:
+        """Someone new, registered and logged in."""
+        name = fresh(word)
+        assert (await self.register(name)).status_code == 201
+        answer = await self.log_in(name)
+        return Someone(name, answer.json()["token"])
+
+    async def open_chat(self, by: Someone, name: str) -> httpx.Response:
+        return await self.call("POST", f"/chat/{segment(name)}", by)
+
+    async def chat(self) -> tuple[Someone, Someone]:
+        """Two people with a chat."""
+        ann, bob = await self.join("ann"), await self.join("bob")
+        assert (await self.open_chat(ann, bob.name)).status_code == 201
+        return ann, bob
+
+    async def send(self, by: Someone, name: str, text: str, **options: Any) -> httpx.Response:
+        path = f"/chats/{segment(name)}/messages"
+        return await self.call("POST", path, by, json={"message": text}, **options)
+
+    async def read(self, by: Someone, name: str, query: str = "") -> httpx.Response:
+        return await self.call("GET", f"/chats/messages/{segment(name)}{query}", by)
+
+
+@asynccontextmanager
+async def api_at(url: str) -> AsyncIterator[Api]:
+    # No certificate store is loaded: that takes longer than most tests here.
+    async with httpx.AsyncClient(base_url=url, verify=False, timeout=30) as client:  # noqa: S501
+        yield Api(client)
+
+
+@asynccontextmanager
+async def api_of(app: Any) -> AsyncIterator[Api]:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://in.process") as client:
+        yield Api(client)

@@ -1,0 +1,49 @@
+"""Applications in this process, on any store."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from litestar import Litestar
+
+from chatcore import Accounts, Clock, Messenger
+from chatcore.model import utc_now
+from chatcore.ports import AccountStore, ChatStore
+from chatcore_argon2 import Argon2Hasher
+from chatcore_jwt import JwtTokens
+from chatcore_litestar import create_app
+from chatcore_memory import MemoryStore
+from chatcore_sqlalchemy import SqlAlchemyStore
+
+SECRET = "a secret of thirty-two bytes or more"
+
+
+class Store(AccountStore, ChatStore, Protocol):
+    """What both halves of chatcore work on."""
+
+
+@asynccontextmanager
+async def core(store: Store, clock: Clock = utc_now) -> AsyncIterator[tuple[Accounts, Messenger]]:
+    """chatcore with the real hasher, as cheap as its parameters allow."""
+    async with Argon2Hasher(time_cost=1, memory_cost=8, threads=1) as hasher:
+        accounts = Accounts(store, hasher, JwtTokens(SECRET), clock=clock)
+        yield accounts, Messenger(store, clock=clock)
+
+
+@asynccontextmanager
+async def app_on(store: Store, clock: Clock = utc_now, **limits: float) -> AsyncIterator[Litestar]:
+    async with core(store, clock) as (accounts, messenger):
+        yield create_app(accounts, messenger, clock=clock, **limits)
+
+
+@asynccontextmanager
+async def store_of_kind(kind: str, folder: Path) -> AsyncIterator[Store]:
+    if kind == "memory":
+        yield MemoryStore()
+        return
+    async with await SqlAlchemyStore.open(f"sqlite:///{folder}/chatcore.db") as store:
+        yield store
+
+
+KINDS: Any = ["memory", "sqlalchemy"]

@@ -1,0 +1,41 @@
+"""The service that the contract is held against: one started here, or any that is named by
+`CHATCORE_TEST_URL=http://host:port`."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+# Before their import: so that what they assert is explained when it fails.
+pytest.register_assert_rewrite(
+    "tests.integration.contract.api", "tests.integration.contract.transcript"
+)
+
+from tests.integration.contract.api import Api, api_at  # noqa: E402
+from tests.integration.contract.apps import SECRET  # noqa: E402
+from tests.integration.service import Service  # noqa: E402
+
+GIVEN_URL = os.environ.get("CHATCORE_TEST_URL")
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that is ours: with a database and a process to look into."""
+    if GIVEN_URL:
+        pytest.skip("needs a service of its own")
+    with Service(tmp_path_factory.mktemp("service"), secret=SECRET) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def url(request: pytest.FixtureRequest) -> str:
+    if GIVEN_URL:
+        return GIVEN_URL.rstrip("/")
+    started: Service = request.getfixturevalue("service")
+    return started.url
+
+
+@pytest.fixture
+async def api(url: str) -> AsyncIterator[Api]:
+    async with api_at(url) as api:
+        yield api

@@ -1,0 +1,166 @@
+"""Bodies that are not what a route asks for get its own refusal, whatever is wrong with them."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.contract.api import PASSWORD, Api, Someone, fresh, segment
+
+MAX_BODY = 64 * 1024
+
+
+def malformed(good: str) -> dict[str, str | bytes]:
+    """What is wrong, and a body of which that is true; otherwise it is the good one."""
+    fields = good[1:-1]
+    deep = "[" * 30_000 + "]" * 30_000
+    raw = fields.encode()
+    return {
+        "nothing": "",
+        "white space": " \n",
+        "no JSON": "username=ann&password=secret&message=hello",
+        "half of it": good[:-1],
+        "an array": f"[{good}]",
+        "a text": json.dumps(good),
+        "a number": "7",
+        "null": "null",
+        "an empty object": "{}",
+        "trailing characters": f"{good} x",
+        "a second object": good + good,
+        "a trailing comma": f"{{{fields},}}",
+        "single quotes": f"{{{fields}, 'x': 1}}",
+        "a comment": f"{good} // that was it",
+        "NaN": f'{{{fields}, "x": NaN}}',
+        "a byte order mark": f"\ufeff{good}",
+        "UTF-16": good.encode("utf-16"),
+        "invalid UTF-8 in a value": b'{%b, "x": "\xff"}' % raw,
+        "invalid UTF-8 in a key": b'{%b, "\xc3(": 1}' % raw,
+        "invalid UTF-8 outside": b"{%b}\xa0" % raw,
+        "a surrogate in UTF-8": b'{%b, "x": "\xed\xa0\x80"}' % raw,
+        "a lone surrogate in an unknown key": f'{{{fields}, "\\ud800": 1}}',
+        "a lone surrogate in an unknown value": f'{{{fields}, "x": "\\udfff"}}',
+        "a raw control character": f'{{{fields}, "x": "\x01"}}',
+        "deep": "[" * 2_000 + "]" * 2_000,
+        "deeper": deep,
+        "deep objects": '{"x":' * 10_000 + "1" + "}" * 10_000,
+        "deep in an unknown field": f'{{{fields}, "x": {deep}}}',
+    }
+
+
+WRONG_VALUES = {
+    "a number": "5",
+    "a huge number": "9" * 5_000,
+    "a float out of range": "1e400",
+    "true": "true",
+    "null": "null",
+    "an array": '["x"]',
+    "an object": '{"x": 1}',
+    "a lone high surrogate": '"long enough \\ud83d!"',
+    "a lone low surrogate": '"long enough \\ude00!"',
+    "reversed surrogates": '"long enough \\ude00\\ud83d"',
+    "NUL": '"long enough \\u0000"',
+    "deep": "[" * 2_000 + "]" * 2_000,
+}
+
+ROUTES = ("register", "login", "send")
+each_route = pytest.mark.parametrize("route", ROUTES)
+
+
+class Route:
+    """A route that takes a body, the fields of a good one, and what it answers otherwise."""
+
+    def __init__(self, api: Api, path: str, by: Someone | None, fields: dict[str, str]) -> None:
+        self._api = api
+        self._path = path
+        self._by = by
+        self.fields = fields
+
+    async def post(self, body: Any, **headers: str) -> httpx.Response:
+        return await self._api.call("POST", self._path, self._by, content=body, headers=headers)
+
+
+REFUSALS = {
+    "register": (400, {"error": "Username already exists or invalid data"}),
+    "login": (401, {"error": "Invalid username or password"}),
+    "send": (400, {"error": "Invalid message or chat not found"}),
+}
+
+
+async def route_named(name: str, api: Api) -> Route:
+    ann, bob = await api.chat()
+    fields = {"username": fresh("cyd"), "password": PASSWORD}
+    if name == "register":
+        return Route(api, "/register", None, fields)
+    if name == "login":
+        return Route(api, "/login", None, fields | {"username": ann.name})
+    return Route(api, f"/chats/{segment(bob.name)}/messages", ann, {"message": "hello"})
+
+
+def refusal(answer: httpx.Response) -> tuple[int, Any]:
+    return answer.status_code, answer.json()
+
+
+@each_route
+async def test_malformed_bodies(api: Api, route: str) -> None:
+    target = await route_named(route, api)
+    good = json.dumps(target.fields)
+    for what, body in malformed(good).items():
+        answer = await target.post(body)
+        assert refusal(answer) == REFUSALS[route], what
+    # What was malformed is all that was wrong.
+    assert (await target.post(good)).status_code in {200, 201}
+
+
+@each_route
+async def test_fields_that_are_missing_or_of_the_wrong_type(api: Api, route: str) -> None:
+    target = await route_named(route, api)
+    for name in target.fields:
+        others = {other: text for other, text in target.fields.items() if other != name}
+        answer = await target.post(json.dumps(others))
+        assert refusal(answer) == REFUSALS[route], f"no {name}"
+        kept = json.dumps(others)[1:-1] + ", " * bool(others)
+        for what, value in WRONG_VALUES.items():
+            answer = await target.post(f'{{{kept}"{name}": {value}}}')
+            assert refusal(answer) == REFUSALS[route], f"{name} is {what}"
+
+
+async def test_what_json_allows_beside_the_fields_is_ignored(api: Api) -> None:
+    target = await route_named("send", api)
+    for extra in ("1e400", "9" * 5_000, '"\\u0000"', "[" * 100 + "]" * 100, '{"message": 5}'):
+        answer = await target.post(f'{{"x": {extra}, "message": "hello"}}')
+        assert answer.status_code == 201, extra
+
+
+@each_route
+async def test_a_body_of_64_kib_passes_the_limit_and_one_more_byte_does_not(
+    api: Api, route: str
+) -> None:
+    target = await route_named(route, api)
+    body = json.dumps(target.fields).encode().ljust(MAX_BODY)
+    too_large = (413, {"error": "Content Too Large"})
+    assert refusal(await target.post(body + b" ")) == too_large
+    assert refusal(await target.post(in_chunks(body + b" "))) == too_large
+    assert refusal(await target.post(b" " * 5_000_000)) == too_large
+    assert refusal(await target.post(in_chunks(b" " * 5_000_000))) == too_large
+    assert (await target.post(body)).status_code in {200, 201}
+    if route != "register":
+        assert (await target.post(in_chunks(body))).status_code in {200, 201}
+
+
+async def in_chunks(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), 10_000):
+        yield body[start : start + 10_000]
+
+
+async def test_the_longest_message_fits_however_it_is_escaped(api: Api) -> None:
+    ann, bob = await api.chat()
+    path = f"/chats/{segment(bob.name)}/messages"
+    longest = '{"message": "' + "\\ud83d\\ude00" * 4096 + '"}'
+    answer = await api.call("POST", path, ann, content=longest)
+    assert (answer.status_code, answer.json()["message"]) == (201, "\U0001f600" * 4096)
+    assert (await api.read(bob, ann.name)).json() == [answer.json()]
+    one_more = longest.replace("\\ud83d", "x\\ud83d", 1)
+    answer = await api.call("POST", path, ann, content=one_more)
+    assert refusal(answer) == REFUSALS["send"]

@@ -1,0 +1,38 @@
+"""The wire, frozen: each transcript, over HTTP and in process on both stores."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.contract.api import Api, api_of
+from tests.integration.contract.apps import KINDS, app_on, store_of_kind
+from tests.integration.contract.transcript import Replay, read_transcript
+
+FILES = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
+each_transcript = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+
+
+async def replay(file: Path, api: Api) -> None:
+    run = Replay(api)
+    for exchange in read_transcript(file):
+        try:
+            await run.run(exchange)
+        except AssertionError as error:
+            error.add_note(exchange.place)
+            raise
+
+
+@each_transcript
+async def test_over_http(file: Path, api: Api) -> None:
+    await replay(file, api)
+
+
+@each_transcript
+@pytest.mark.parametrize("kind", KINDS)
+async def test_in_process(file: Path, kind: str, tmp_path: Path) -> None:
+    async with (
+        store_of_kind(kind, tmp_path) as store,
+        app_on(store) as app,
+        api_of(app) as api,
+    ):
+        await replay(file, api)
