@@ -84,8 +84,8 @@ class Settings:
                 try:
                     values[setting.name] = setting.metadata["parse"](raw)
                 except ValueError as error:
-                    value = repr(raw) if setting.repr else "set but"
-                    raise CannotStart(f"{source} is {value}, {error}") from None
+                    value = f"{raw!r:.99}, " if setting.repr else ""
+                    raise CannotStart(f"{source} is {value}{error}") from None
         return cls(**values)
 
 
@@ -99,8 +99,8 @@ def flag_of(setting: "Field[Any]") -> str:
 
 def unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
     """A line for each variable that looks like a setting and is none."""
-    known = [variable_of(setting) for setting in fields(Settings)]
+    known = [setting.name.upper() for setting in fields(Settings)]
     for name in sorted(environment):
-        if name.startswith(PREFIX) and name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            yield f"{name} is no setting" + "".join(f"; {guess} is" for guess in close)
+        if name.startswith(PREFIX) and (word := name.removeprefix(PREFIX)) not in known:
+            close = difflib.get_close_matches(word, known, n=1)
+            yield f"{name} is no setting" + "".join(f"; {PREFIX}{guess} is" for guess in close)

@@ -1,0 +1,173 @@
+"""The `chatcore` command: what it tells, and what it refuses in one line."""
+
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.service import COMMAND, Service, environment
+
+
+def run(*arguments: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """The command, run to its end."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=cwd,
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_help_tells_every_setting(tmp_path: Path) -> None:
+    shown = run("serve", "--help", cwd=tmp_path)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    for told in [
+        *("HOST; default: 127.0.0.1", "PORT; default: 8000", "ACCESS_LOG; default: 0"),
+        *("DATABASE_URL; default: sqlite:///chatcore.db", "MAX_CONNECTIONS; default: 10000"),
+        *("SECRET", "X-Forwarded-For"),
+    ]:
+        assert told in " ".join(shown.stdout.split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["migrate", "--help"]])
+def test_help(arguments: list[str], tmp_path: Path) -> None:
+    shown = run(*arguments, cwd=tmp_path)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.startswith("usage: chatcore")
+
+
+def test_the_installed_command(tmp_path: Path) -> None:
+    command = Path(sys.executable).with_name("chatcore")
+    shown = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"chatcore \d+\.\d+\.\d+\n", shown.stdout)
+
+
+def test_a_reader_that_leaves_early_is_no_failure(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "serve", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.communicate(timeout=30)[1] == b""
+    assert process.returncode == 0
+
+
+def foreign_file(folder: Path) -> None:
+    (folder / "chatcore.db").write_bytes(b"no database" * 1000)
+
+
+def folder_for_file(folder: Path) -> None:
+    (folder / "chatcore.db").mkdir()
+
+
+def damaged_key(folder: Path) -> None:
+    (folder / "chatcore.db").write_bytes(b"")
+    assert run("migrate", cwd=folder).returncode == 0
+    (folder / "chatcore.db.key").write_text("short")
+    (folder / "chatcore.db.key").chmod(0o600)
+
+
+def open_key(folder: Path) -> None:
+    damaged_key(folder)
+    (folder / "chatcore.db.key").chmod(0o644)
+
+
+POSTGRESQL = "postgresql://somewhere/chats"
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "prepare", "line"),
+    [
+        ({"port": "web"}, [], None, "CHATCORE_PORT is 'web', not a number from 0 to 65535"),
+        ({}, ["--port", "1e3"], None, "--port is '1e3', not a number from 0 to 65535"),
+        ({"access_log": "on"}, [], None, "CHATCORE_ACCESS_LOG is 'on', neither 0 nor 1"),
+        ({"host": "192.0.2.1"}, [], None, "192.0.2.1: this machine has no such address"),
+        ({"host": "no host\n"}, [], None, r"'no host\\n' is no address or host name known here"),
+        ({"secret": "hush-hush"}, [], None, "CHATCORE_SECRET .* has 9 bytes; HS256 needs 32"),
+        ({"secret": ""}, [], None, "CHATCORE_SECRET is empty"),
+        ({"database_url": "chat.db"}, [], None, "not a database URL: 'chat.db'"),
+        ({"database_url": "sqlite://"}, [], None, "a SQLite URL names a file"),
+        ({"database_url": POSTGRESQL}, [], None, "CHATCORE_SECRET is missing"),
+        (
+            {"database_url": POSTGRESQL, "secret": "x" * 32},
+            [],
+            None,
+            "only sqlite:/// databases are supported",
+        ),
+        ({"database_url": "sqlite:///no/c.db"}, [], None, "cannot open .*/no is not a folder"),
+        ({}, [], foreign_file, "cannot open .*: file is not a database"),
+        ({}, [], folder_for_file, "cannot open .*: Is a directory"),
+        ({}, [], damaged_key, "chatcore.db.key is damaged"),
+        ({}, [], open_key, r"chatcore.db.key can be reached by others \(mode 0644\): chmod 600 it"),
+        ({}, ["--nonsense"], None, r"unrecognized arguments: --nonsense \(see chatcore --help\)"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(
+    settings: dict[str, str],
+    arguments: list[str],
+    prepare: Callable[[Path], None] | None,
+    line: str,
+    tmp_path: Path,
+) -> None:
+    if prepare is not None:
+        prepare(tmp_path)
+    refused = run("serve", *arguments, cwd=tmp_path, **({"port": "0"} | settings))
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert re.fullmatch(f"chatcore: .*{line}.*\n", refused.stderr)
+    assert "hush-hush" not in refused.stderr
+
+
+def test_a_port_in_use_is_one_line_and_touches_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = run("serve", "--port", str(port), cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        f"chatcore: cannot listen on port {port} of 127.0.0.1: another process uses it\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_service_on_the_same_file_is_refused(tmp_path: Path) -> None:
+    with Service(tmp_path) as service:
+        second = run("serve", "--port", "0", cwd=tmp_path)
+        assert (second.returncode, second.stdout) == (2, "")
+        assert second.stderr == (
+            f"chatcore: {service.database_path} is in use by another chatcore service\n"
+        )
+
+
+def test_it_says_where_it_is_and_where_the_data_is(tmp_path: Path) -> None:
+    with Service(tmp_path) as service:
+        assert service.log().splitlines() == [
+            f"chatcore 0.1.0 listens on {service.url}",
+            f"It keeps its data in {tmp_path}/chatcore.db and signs tokens with the key in "
+            f"{tmp_path}/chatcore.db.key",
+        ]
+
+
+def test_it_names_the_secret_and_doubts_what_is_no_setting(tmp_path: Path) -> None:
+    with Service(tmp_path, secret="s" * 32, prot="1", host="localhost") as service:
+        assert service.log().splitlines() == [
+            "chatcore: warning: CHATCORE_PROT is no setting; CHATCORE_PORT is",
+            f"chatcore 0.1.0 listens on {service.url}",
+            f"It keeps its data in {tmp_path}/chatcore.db and signs tokens with CHATCORE_SECRET",
+        ]
+    assert not (tmp_path / "chatcore.db.key").exists()
+
+
+def test_migrate_makes_a_database_and_leaves_one_as_it_is(tmp_path: Path) -> None:
+    for _ in range(2):
+        done = run("migrate", cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "chatcore.db").stat().st_size > 0
+    refused = run("migrate", "--database-url", "sqlite:///no/c.db", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert re.fullmatch("chatcore: cannot open .*\n", refused.stderr)

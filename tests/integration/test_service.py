@@ -1,0 +1,447 @@
+"""The running service: keys, logs, limits, and how it stops."""
+
+import json
+import re
+import resource
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.integration.service import Service, environment
+
+PASSWORD = "correct horse battery"
+TEXT = "for your eyes only"
+
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="needs /proc, which Linux has"
+)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    with Service(tmp_path) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that no test stops."""
+    with Service(tmp_path_factory.mktemp("shared")) as started:
+        yield started
+
+
+@contextmanager
+def client(service: Service) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service.url, timeout=10) as opened:
+        yield opened
+
+
+def register(http: httpx.Client, name: str) -> dict[str, str]:
+    """The headers that prove to be the new user."""
+    account = {"username": name, "password": PASSWORD}
+    assert http.post("/register", json=account).status_code == 201
+    return {"Authorization": "Bearer " + http.post("/login", json=account).json()["token"]}
+
+
+def a_chat(http: httpx.Client) -> dict[str, str]:
+    """The headers of ann, who has a chat with bob."""
+    register(http, "bob")
+    ann = register(http, "ann")
+    assert http.post("/chat/bob", headers=ann).status_code == 201
+    return ann
+
+
+# Keys
+
+
+def test_tokens_survive_a_restart_and_not_the_database(service: Service) -> None:
+    key = service.folder / "chatcore.db.key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    with client(service) as http:
+        ann = register(http, "ann")
+        assert http.get("/chats", headers=ann).status_code == 200
+        before = key.read_text()
+        service.restart()
+        assert key.read_text() == before
+        assert http.get("/chats", headers=ann).status_code == 200
+        service.stop()
+        for file in service.folder.glob("chatcore.db*"):
+            if file != key:
+                file.unlink()
+        service.start()
+        # Somebody else has ann's number now.
+        bob = register(http, "bob")
+        assert http.get("/chats", headers=ann).status_code == 401
+        assert http.get("/chats", headers=bob).status_code == 200
+    assert key.read_text() != before
+
+
+def test_a_new_database_by_migrate_has_no_old_key(service: Service) -> None:
+    with client(service) as http:
+        ann = register(http, "ann")
+        service.stop()
+        service.database_path.unlink()
+        subprocess.run(
+            [sys.executable, "-m", "chatcore_server", "migrate"],
+            cwd=service.folder,
+            env=environment(),
+            check=True,
+        )
+        service.start()
+        register(http, "bob")
+        assert http.get("/chats", headers=ann).status_code == 401
+
+
+def test_a_key_file_can_become_the_secret(service: Service) -> None:
+    with client(service) as http:
+        ann = register(http, "ann")
+        key = service.folder / "chatcore.db.key"
+        service.settings["secret"] = key.read_text().strip()
+        key.unlink()
+        service.restart()
+        assert http.get("/chats", headers=ann).status_code == 200
+        assert not key.exists()
+
+
+# Stopping
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_under_load_and_keeps_what_it_acknowledged(
+    by: signal.Signals, service: Service
+) -> None:
+    acknowledged: list[str] = []
+    busy = threading.Barrier(9)
+
+    def send(sender: int, headers: dict[str, str]) -> None:
+        with client(service) as http:
+            for number in range(100_000):
+                if number == 20:
+                    busy.wait()
+                text = f"{sender}-{number}"
+                try:
+                    sent = http.post("/chats/bob/messages", json={"message": text}, headers=headers)
+                except httpx.TransportError:
+                    return
+                if sent.status_code == 201:
+                    acknowledged.append(text)
+
+    with client(service) as http:
+        ann = a_chat(http)
+    senders = [threading.Thread(target=send, args=(number, ann)) for number in range(8)]
+    for sender in senders:
+        sender.start()
+    busy.wait()
+    assert service.stop(by) == 0
+    for sender in senders:
+        sender.join()
+    assert len(acknowledged) >= 8 * 20
+    service.start()
+    with client(service) as http:
+        messages = http.get("/chats/messages/bob", headers=ann).json()
+    stored = [message["message"] for message in messages]
+    assert not set(acknowledged) - set(stored)
+    assert max(Counter(stored).values()) == 1
+    for sender_number in range(8):
+        own = [text for text in stored if text.startswith(f"{sender_number}-")]
+        assert own == sorted(own, key=lambda text: int(text.partition("-")[2]))
+
+
+def request(path: str, headers: dict[str, str], body: bytes = b"", length: int = 0) -> bytes:
+    lines = [f"{'POST' if length else 'GET'} {path} HTTP/1.1", "Host: x"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if length:
+        lines.append(f"Content-Length: {length}")
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def stall(service: Service, headers: dict[str, str]) -> list[bytes]:
+    """What peers send who then neither say more nor read what they asked for."""
+    return [
+        b"",
+        request("/healthz", {}),
+        request("/chats", headers)[:-2],
+        request("/chats/bob/messages", headers, b"{", length=99),
+        request("/chats/messages/bob", headers) * 20,
+    ]
+
+
+def test_nobody_who_stalls_keeps_it_from_stopping(service: Service) -> None:
+    with client(service) as http, ExitStack() as peers:
+        ann = a_chat(http)
+        for _ in range(600):
+            http.post("/chats/bob/messages", json={"message": "\u00e9" * 4000}, headers=ann)
+        for sent in stall(service, ann) * 3:
+            peer = peers.enter_context(socket.create_connection(("127.0.0.1", service.port)))
+            peer.sendall(sent)
+        # They have been accepted when a later one is.
+        assert httpx.get(f"{service.url}/healthz").status_code == 200
+        started = time.monotonic()
+        assert service.stop() == 0
+        assert 2 < time.monotonic() - started < 5
+    assert "Traceback" not in service.log()
+
+
+def test_idle_connections_do_not_delay_the_stop(service: Service) -> None:
+    with ExitStack() as stack:
+        for _ in range(20):
+            http = stack.enter_context(client(service))
+            assert http.get("/healthz").status_code == 200
+        started = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - started < 2
+    assert "Traceback" not in service.log()
+
+
+def ask_for_ever(service: Service) -> None:
+    while True:
+        httpx.get(f"{service.url}/healthz")
+
+
+def test_a_second_interrupt_does_not_wait(service: Service) -> None:
+    with client(service) as http, ExitStack() as peers:
+        ann = a_chat(http)
+        peer = peers.enter_context(socket.create_connection(("127.0.0.1", service.port)))
+        peer.sendall(request("/chats/bob/messages", ann, b"{", length=99))
+        assert httpx.get(f"{service.url}/healthz").status_code == 200
+        service.process.send_signal(signal.SIGINT)
+        # It has noticed when it takes no more connections.
+        with pytest.raises(httpx.TransportError):
+            ask_for_ever(service)
+        started = time.monotonic()
+        service.process.send_signal(signal.SIGINT)
+        assert service.process.wait(5) == -signal.SIGINT
+        assert time.monotonic() - started < 1
+    assert "Traceback" not in service.log()
+
+
+@needs_proc
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+def test_it_can_be_stopped_while_it_starts(by: signal.Signals, tmp_path: Path) -> None:
+    # From the moment it minds signals to about when it would answer.
+    for delay in (0, 0.2, 0.4, 0.8):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "chatcore_server", "serve", "--port", "0"],
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        while not catches(process, signal.SIGTERM):
+            time.sleep(0.001)
+        time.sleep(delay)
+        process.send_signal(by)
+        assert process.communicate(timeout=10)[1] == b""
+        assert process.returncode == 0
+
+
+def catches(process: subprocess.Popen[bytes], number: signal.Signals) -> bool:
+    assert process.poll() is None
+    status = Path(f"/proc/{process.pid}/status").read_text("ascii")
+    caught = re.search(r"SigCgt:\s+(\w+)", status)
+    return caught is not None and bool(int(caught[1], 16) & 1 << (number - 1))
+
+
+# Logs
+
+
+def test_without_an_access_log_it_says_nothing(shared: Service) -> None:
+    said = shared.log()
+    with client(shared) as http:
+        http.get("/chats", headers=a_chat(http))
+        http.get("/nowhere")
+    with socket.create_connection(("127.0.0.1", shared.port)) as peer:
+        peer.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
+        assert peer.recv(99).startswith(b"HTTP/1.1 400 ")
+    assert shared.log() == said
+
+
+def test_the_access_log(tmp_path: Path) -> None:
+    with Service(tmp_path, access_log="1") as service, client(service) as http:
+        ann = a_chat(http)
+        http.post("/chats/bob/messages", json={"message": TEXT}, headers=ann)
+        http.post("/login", json={"username": "ann", "password": "wrong horse battery"})
+        http.get("/chats/messages/%D0%B1%0A%1b[2J?limit=1&secret=query", headers=ann)
+        http.get("/" + "x" * 9999)
+        service.stop()
+        log = service.log()
+    token = ann["Authorization"].removeprefix("Bearer ")
+    for secret in (PASSWORD, "wrong horse", TEXT, token, token.rpartition(".")[2], "query"):
+        assert secret not in log
+    lines = log.splitlines()[2:]
+    form = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO (.*) \d+\.\d ms"
+    told = [found[1] for line in lines if (found := re.fullmatch(form, line))]
+    assert len(told) == len(lines)
+    assert told == [
+        "GET /healthz 200",
+        "POST /register 201",
+        "POST /login 200",
+        "POST /register 201",
+        "POST /login 200",
+        "POST /chat/bob 201",
+        "POST /chats/bob/messages 201",
+        "POST /login 401",
+        "GET /chats/messages/%D0%B1%0A%1b%5B2J 404",
+        f"GET /{'x' * 255}... 404",
+    ]
+
+
+@pytest.mark.parametrize("access_log", ["0", "1"])
+def test_a_slow_request_is_logged(access_log: str, tmp_path: Path) -> None:
+    with Service(tmp_path, access_log=access_log) as service:
+        with client(service) as http:
+            ann = a_chat(http)
+        with socket.create_connection(("127.0.0.1", service.port)) as peer:
+            body = json.dumps({"message": TEXT}).encode()
+            peer.sendall(request("/chats/bob/messages", ann, body[:3], len(body)))
+            time.sleep(1.1)
+            peer.sendall(body[3:])
+            assert peer.recv(99).startswith(b"HTTP/1.1 201 ")
+        service.stop()
+        slow = [line for line in service.log().splitlines() if " slow: " in line]
+    assert len(slow) == 1
+    assert re.search(r" WARNING slow: POST /chats/bob/messages (201 )?1\d{3}(\.\d)? ms$", slow[0])
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs prlimit, which Linux has")
+def test_a_failure_is_logged_with_its_traceback_and_request_id(service: Service) -> None:
+    with client(service) as http:
+        ann = a_chat(http)
+        # From here on the disk is full, as far as this process can see.
+        largest = max(file.stat().st_size for file in service.folder.glob("chatcore.db*"))
+        limits = resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (largest, limits[1]))
+        for _ in range(200):
+            failed = http.post(
+                "/chats/bob/messages", json={"message": TEXT + "!" * 3000}, headers=ann
+            )
+            if failed.status_code != 201:
+                break
+        resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, limits)
+        assert failed.status_code == 503
+        assert failed.headers["retry-after"]
+        again = http.post("/chats/bob/messages", json={"message": TEXT}, headers=ann)
+        assert again.status_code == 201
+    log = service.log()
+    assert f"ERROR request {failed.headers['x-request-id']}: POST" in log
+    assert "Traceback (most recent call last)" in log
+    for secret in (PASSWORD, TEXT, ann["Authorization"].rpartition(".")[2]):
+        assert secret not in log
+
+
+# Limits
+
+
+def memory(service: Service) -> int:
+    """Of the process, in MiB."""
+    status = Path(f"/proc/{service.process.pid}/status").read_text("ascii")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1]) // 1024
+
+
+FLOODS = {
+    "header": (b"GET /healthz HTTP/1.1\r\nHost: x\r\nA: ", b"a" * 1_000_000),
+    "headers": (b"GET /healthz HTTP/1.1\r\nHost: x\r\n", b"a: b\r\n" * 150_000),
+    "URL": (b"GET /", b"a" * 1_000_000),
+    "trailers": (
+        b"POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+        b"a: b\r\n" * 150_000,
+    ),
+    "requests": (b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 25_000),
+}
+
+
+@needs_proc
+@pytest.mark.parametrize(("first", "flood"), FLOODS.values(), ids=FLOODS)
+def test_a_flood_before_any_token_takes_no_memory(
+    first: bytes, flood: bytes, shared: Service
+) -> None:
+    with client(shared) as http:
+        assert http.get("/healthz").status_code == 200
+        before = memory(shared)
+        with socket.create_connection(("127.0.0.1", shared.port)) as peer:
+            peer.settimeout(10)
+            try:
+                peer.sendall(first)
+                for _ in range(100):
+                    peer.sendall(flood)
+            except ConnectionError:
+                pass
+        assert http.get("/healthz").status_code == 200
+        assert memory(shared) - before < 16
+
+
+def test_connections_beyond_the_limit_are_told_so(tmp_path: Path) -> None:
+    with Service(tmp_path, max_connections="1") as service, client(service) as http:
+        assert http.get("/healthz").status_code == 200
+        with client(service) as other:
+            refused = other.get("/healthz")
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert refused.json() == {"error": "Service Unavailable"}
+        assert http.get("/healthz").status_code == 200
+
+
+def test_forwarded_headers_are_ignored(tmp_path: Path) -> None:
+    with Service(tmp_path, access_log="1") as service, client(service) as http:
+        forged = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
+        assert http.get("/healthz", headers=forged).status_code == 200
+        service.stop()
+        assert "203.0.113.7" not in service.log()
+
+
+def test_it_does_not_tell_what_it_is_made_of(shared: Service) -> None:
+    with client(shared) as http:
+        assert "server" not in http.get("/healthz").headers
+
+
+# Under another server
+
+
+def test_the_application_runs_under_any_server(tmp_path: Path) -> None:
+    log_path = tmp_path / "log"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", "--factory", "chatcore_server.app:create"]
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--port", str(port), "--http", "h11", "--loop", "asyncio"],
+            cwd=tmp_path,
+            env=environment(access_log="1"),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        transport = httpx.HTTPTransport(retries=8)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", transport=transport) as http:
+            ann = a_chat(http)
+            assert http.get("/chats", headers=ann).json() == [{"chat_id": 1, "user": "bob"}]
+        second = subprocess.run(
+            [*command, "--port", "0"],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert second.returncode != 0
+        assert "is in use by another chatcore service" in second.stderr
+        assert "Traceback" not in second.stderr
+    finally:
+        process.terminate()
+        process.wait(10)
+    log_text = log_path.read_text()
+    assert "INFO POST /chat/bob 201 " in log_text
+    assert "Application shutdown complete" in log_text
+    assert "Traceback" not in log_text

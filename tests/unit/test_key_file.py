@@ -1,0 +1,106 @@
+"""The key beside the database: kept, private, and never that of another database."""
+
+import os
+import re
+import secrets
+import stat
+from pathlib import Path
+
+import pytest
+
+from chatcore_server.key_file import forget_key_of_missing, key_of, key_path
+from chatcore_server.settings import CannotStart
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "chatcore.db"
+    path.write_bytes(b"data")
+    return path
+
+
+def test_a_key_is_made_once(database: Path) -> None:
+    first = key_of(database, new=False)
+    assert re.fullmatch("[0-9a-f]{64}", first)
+    assert key_of(database, new=False) == first
+    assert key_path(database).read_text("ascii") == first + "\n"
+    assert {path.name for path in database.parent.iterdir()} == {"chatcore.db", "chatcore.db.key"}
+
+
+def test_a_new_database_gets_a_new_key(database: Path) -> None:
+    assert len({key_of(database, new=True) for _ in range(10)}) == 10
+
+
+def test_only_its_owner_could_ever_read_it(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[int] = []
+
+    def token_hex(size: int) -> str:
+        # There is a key from here on, and one file that it can go to.
+        modes.extend(stat.S_IMODE(file.stat().st_mode) for file in database.parent.glob("*.key*"))
+        return "a" * 2 * size
+
+    monkeypatch.setattr(secrets, "token_hex", token_hex)
+    before = os.umask(0)
+    try:
+        key_of(database, new=True)
+    finally:
+        os.umask(before)
+    assert [*modes, stat.S_IMODE(key_path(database).stat().st_mode)] == [0o600, 0o600]
+
+
+def test_a_start_that_was_cut_off_is_no_obstacle(database: Path) -> None:
+    draft = key_path(database).with_name("chatcore.db.key.new")
+    draft.write_text("half a k")
+    assert len(key_of(database, new=False)) == 64
+    assert not draft.exists()
+
+
+def test_nothing_is_written_through_a_planted_link(database: Path) -> None:
+    victim = database.parent / "victim"
+    victim.write_text("precious")
+    key_path(database).with_name("chatcore.db.key.new").symlink_to(victim)
+    key_of(database, new=True)
+    assert victim.read_text() == "precious"
+
+
+def test_the_key_is_found_under_every_name_of_the_database(database: Path) -> None:
+    link = database.parent / "link.db"
+    link.symlink_to(database)
+    assert key_of(link, new=False) == key_of(database, new=False)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666])
+def test_a_key_that_others_can_reach_is_refused(database: Path, mode: int) -> None:
+    key_of(database, new=False)
+    key_path(database).chmod(mode)
+    with pytest.raises(CannotStart, match=rf"reached by others \(mode {mode:04o}\)"):
+        key_of(database, new=False)
+
+
+@pytest.mark.parametrize("content", [b"", b"a" * 63 + b"\n", b"A" * 64 + b"\n", b"\xff" * 65])
+def test_a_damaged_key_is_refused(database: Path, content: bytes) -> None:
+    key_path(database).write_bytes(content)
+    key_path(database).chmod(0o600)
+    with pytest.raises(CannotStart, match="damaged"):
+        key_of(database, new=False)
+
+
+def test_a_folder_in_its_place_is_refused(database: Path) -> None:
+    key_path(database).mkdir()
+    with pytest.raises(CannotStart, match="cannot use the key"):
+        key_of(database, new=False)
+
+
+@pytest.mark.parametrize("left", [None, b""])
+def test_the_key_of_a_database_that_is_gone_is_forgotten(
+    database: Path, left: bytes | None
+) -> None:
+    first = key_of(database, new=False)
+    forget_key_of_missing(database)
+    assert key_of(database, new=False) == first
+    database.unlink()
+    if left is not None:
+        database.write_bytes(left)
+    forget_key_of_missing(database)
+    assert not key_path(database).exists()
+    forget_key_of_missing(database)

@@ -1,0 +1,94 @@
+"""Settings: what the environment and the flags say, and what is refused."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from chatcore_server.settings import CannotStart, Settings, unknown_variables
+
+DEFAULTS = {
+    "host": "127.0.0.1",
+    "port": 8000,
+    "database_url": "sqlite:///chatcore.db",
+    "secret": None,
+    "access_log": False,
+    "max_connections": 10_000,
+}
+
+
+def test_the_defaults() -> None:
+    assert dataclasses.asdict(Settings.read({"PATH": "/bin", "PORT": "1"}, {})) == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("environment", "flags", "changed"),
+    [
+        ({"CHATCORE_HOST": "::"}, {}, {"host": "::"}),
+        ({"CHATCORE_PORT": "0"}, {}, {"port": 0}),
+        ({"CHATCORE_PORT": "65535"}, {}, {"port": 65535}),
+        ({"CHATCORE_DATABASE_URL": "sqlite:////a"}, {}, {"database_url": "sqlite:////a"}),
+        ({"CHATCORE_SECRET": "x" * 32}, {}, {"secret": "x" * 32}),
+        ({"CHATCORE_ACCESS_LOG": "1"}, {}, {"access_log": True}),
+        ({"CHATCORE_ACCESS_LOG": "0"}, {}, {"access_log": False}),
+        ({"CHATCORE_MAX_CONNECTIONS": "1"}, {}, {"max_connections": 1}),
+        ({"CHATCORE_PORT": "1"}, {"port": "2"}, {"port": 2}),
+        ({"CHATCORE_PORT": "1"}, {"port": None}, {"port": 1}),
+        ({"CHATCORE_PORT": "wrong"}, {"port": "2"}, {"port": 2}),
+        ({"CHATCORE_HOST": "a"}, {"port": "2"}, {"host": "a", "port": 2}),
+    ],
+)
+def test_what_is_set(
+    environment: dict[str, str], flags: dict[str, str | None], changed: dict[str, Any]
+) -> None:
+    assert dataclasses.asdict(Settings.read(environment, flags)) == DEFAULTS | changed
+
+
+NO_PORT = "not a number from 0 to 65535"
+
+
+@pytest.mark.parametrize(
+    ("environment", "flags", "line"),
+    [
+        ({"CHATCORE_PORT": "x"}, {}, f"CHATCORE_PORT is 'x', {NO_PORT}"),
+        ({"CHATCORE_PORT": ""}, {}, f"CHATCORE_PORT is '', {NO_PORT}"),
+        ({"CHATCORE_PORT": "-1"}, {}, f"CHATCORE_PORT is '-1', {NO_PORT}"),
+        ({"CHATCORE_PORT": "65536"}, {}, f"CHATCORE_PORT is '65536', {NO_PORT}"),
+        ({"CHATCORE_PORT": "8_0"}, {}, f"CHATCORE_PORT is '8_0', {NO_PORT}"),
+        ({"CHATCORE_PORT": "٨٠"}, {}, f"CHATCORE_PORT is '٨٠', {NO_PORT}"),
+        ({"CHATCORE_PORT": "1" * 9999}, {}, f"CHATCORE_PORT is '{'1' * 98}, {NO_PORT}"),
+        ({"CHATCORE_PORT": "80"}, {"port": "a\nb"}, rf"--port is 'a\nb', {NO_PORT}"),
+        ({"CHATCORE_HOST": ""}, {}, "CHATCORE_HOST is '', empty"),
+        ({}, {"database_url": ""}, "--database-url is '', empty"),
+        ({"CHATCORE_ACCESS_LOG": "yes"}, {}, "CHATCORE_ACCESS_LOG is 'yes', neither 0 nor 1"),
+        (
+            {"CHATCORE_MAX_CONNECTIONS": "0"},
+            {},
+            "CHATCORE_MAX_CONNECTIONS is '0', not a number from 1 to 1000000",
+        ),
+    ],
+)
+def test_what_is_refused(
+    environment: dict[str, str], flags: dict[str, str | None], line: str
+) -> None:
+    with pytest.raises(CannotStart) as refused:
+        Settings.read(environment, flags)
+    assert str(refused.value) == line
+
+
+def test_the_secret_is_not_shown() -> None:
+    secret = "not for the eyes of others, ever"
+    assert secret not in repr(Settings.read({"CHATCORE_SECRET": secret}, {}))
+
+
+def test_an_empty_secret_is_none_that_was_forgotten() -> None:
+    with pytest.raises(CannotStart, match="CHATCORE_SECRET is empty"):
+        Settings.read({"CHATCORE_SECRET": ""}, {})
+
+
+def test_variables_that_are_no_settings() -> None:
+    environment = {"CHATCORE_PROT": "1", "CHATCORE_PORT": "1", "CHATCORE_": "", "PORT": "1"}
+    assert list(unknown_variables(environment)) == [
+        "CHATCORE_ is no setting",
+        "CHATCORE_PROT is no setting; CHATCORE_PORT is",
+    ]
