@@ -1,0 +1,236 @@
+"""What a store promises, in plain Python, and whether it explains what callers were told."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from chatcore import (
+    Chat,
+    ChatExists,
+    ChatNotFound,
+    ChatSummary,
+    KeyReused,
+    Message,
+    NameTaken,
+    NewMessage,
+    SelfChat,
+    Sent,
+    User,
+    UserName,
+    UserNotFound,
+)
+from chatcore.ports import Credentials
+
+Outcome = Any
+"""What a store method returned, or the class of the Refused that it raised."""
+
+WRITES = {"add_user", "replace_password_hash", "open_chat", "append_message"}
+
+Undo = Callable[[], object]
+
+
+class Call(NamedTuple):
+    """Of a method of a store's port."""
+
+    method: str
+    arguments: tuple[Any, ...]
+    options: dict[str, Any] = {}  # noqa: RUF012
+
+
+class Told(NamedTuple):
+    call: Call
+    outcome: Outcome
+
+
+@dataclass
+class _Entry:
+    chat: Chat
+    touched: int
+    """The step in which it was last active."""
+    activity: int | None = None
+    """What a list has shown since then."""
+    floor: int = 0
+    """What lists showed before that."""
+    messages: list[Message] = field(default_factory=list)
+    first_by_key: dict[tuple[int, str], Message] = field(default_factory=dict)
+
+
+class Model:
+    """The state of a store. The store chooses the ids, and the numbers of activity."""
+
+    def __init__(self) -> None:
+        self.step = 0
+        """Calls of one step overlap; calls of different steps do not."""
+        self.accounts: dict[int, Credentials] = {}
+        self.chats: dict[int, _Entry] = {}
+        self._ids: dict[str, int] = {}
+        self._pairs: dict[tuple[int, ...], _Entry] = {}
+
+    def accept(self, call: Call, outcome: Outcome) -> Undo | None:
+        """Take the step that the outcome tells of, and return what takes it back; None when
+        the call cannot have that outcome now."""
+        write = getattr(self, f"_{call.method}", None)
+        if write is not None:
+            undo: Undo | None = write(outcome, *call.arguments, **call.options)
+            return undo
+        return _if(outcome == getattr(self, call.method)(*call.arguments, **call.options))
+
+    def user_by_name(self, canonical: str) -> User | None:
+        return self.user_by_id(self._ids.get(canonical, 0))
+
+    def user_by_id(self, user_id: int) -> User | None:
+        account = self.accounts.get(user_id)
+        return account.user if account else None
+
+    def credentials(self, canonical: str) -> Credentials | None:
+        return self.accounts.get(self._ids.get(canonical, 0))
+
+    def chat_by_id(self, chat_id: int) -> Chat | None:
+        entry = self.chats.get(chat_id)
+        return entry.chat if entry else None
+
+    def chat_with(self, user_id: int, peer: str) -> Chat | None:
+        entry = self._pairs.get(_pair(user_id, self._ids.get(peer, 0)))
+        return entry.chat if entry else None
+
+    def last_seq(self, chat_id: int) -> int:
+        return len(self._messages(chat_id))
+
+    def messages_after(self, chat_id: int, seq: int, *, limit: int) -> Sequence[Message]:
+        return [message for message in self._messages(chat_id) if message.seq > seq][:limit]
+
+    def messages_before(self, chat_id: int, seq: int | None, *, limit: int) -> Sequence[Message]:
+        messages = self._messages(chat_id)
+        return [message for message in messages if seq is None or message.seq < seq][-limit:]
+
+    def _messages(self, chat_id: int) -> list[Message]:
+        entry = self.chats.get(chat_id)
+        return entry.messages if entry else []
+
+    def _add_user(
+        self, outcome: Outcome, name: UserName, password_hash: str, registered_us: int
+    ) -> Undo | None:
+        if name.canonical in self._ids:
+            return _if(outcome is NameTaken)
+        if not isinstance(outcome, User) or outcome.name != name.typed:
+            return None
+        if outcome.id < 1 or outcome.id in self.accounts:
+            return None
+        self.accounts[outcome.id] = Credentials(outcome, password_hash)
+        self._ids[name.canonical] = outcome.id
+        return lambda: (self.accounts.pop(outcome.id), self._ids.pop(name.canonical))
+
+    def _replace_password_hash(
+        self, outcome: Outcome, user_id: int, old: str, new: str
+    ) -> Undo | None:
+        account = self.accounts.get(user_id)
+        if outcome is not None or account is None or account.password_hash != old:
+            return _if(outcome is None)
+        self.accounts[user_id] = account._replace(password_hash=new)
+        return lambda: self.accounts.update({user_id: account})
+
+    def _open_chat(
+        self, outcome: Outcome, user_id: int, peer_id: int, opened_us: int
+    ) -> Undo | None:
+        pair = _pair(user_id, peer_id)
+        if user_id == peer_id:
+            return _if(outcome is SelfChat)
+        if not self.accounts.keys() >= set(pair):
+            return _if(outcome is UserNotFound)
+        if pair in self._pairs:
+            return _if(outcome is ChatExists)
+        users = tuple(self.accounts[user_id].user for user_id in pair)
+        if not isinstance(outcome, Chat) or outcome.users != users:
+            return None
+        if outcome.id < 1 or outcome.id in self.chats:
+            return None
+        self.chats[outcome.id] = self._pairs[pair] = _Entry(outcome, self.step)
+        return lambda: (self.chats.pop(outcome.id), self._pairs.pop(pair))
+
+    def _append_message(self, outcome: Outcome, new: NewMessage) -> Undo | None:
+        entry = self.chats.get(new.chat_id)
+        if entry is None or new.sender_id not in {user.id for user in entry.chat.users}:
+            return _if(outcome is ChatNotFound)
+        key = (new.sender_id, new.idempotency_key) if new.idempotency_key else None
+        first = entry.first_by_key.get(key) if key else None
+        if first is not None:
+            return _if(outcome == (Sent(first, True) if first.text == new.text else KeyReused))
+        seq = len(entry.messages) + 1
+        message = Message(new.chat_id, seq, new.sender_id, new.text, new.sent_us)
+        if outcome != Sent(message, False):
+            return None
+        before = entry.touched, entry.activity, entry.floor
+        entry.messages.append(message)
+        if key:
+            entry.first_by_key[key] = message
+        entry.touched, entry.activity, entry.floor = self.step, None, entry.activity or entry.floor
+
+        def undo() -> None:
+            entry.messages.pop()
+            if key:
+                del entry.first_by_key[key]
+            entry.touched, entry.activity, entry.floor = before
+
+        return undo
+
+    def _chats_of(
+        self, outcome: Sequence[ChatSummary], user_id: int, *, before: int | None, limit: int
+    ) -> Undo | None:
+        hidden = {
+            entry.chat.id: entry
+            for entry in self.chats.values()
+            if user_id in {user.id for user in entry.chat.users}
+        }
+        shown: list[tuple[_Entry, int]] = []
+        bound = before
+        for chat, last_seq, activity in outcome:
+            entry = hidden.pop(chat.id, None)
+            if entry is None or (chat, last_seq) != (entry.chat, len(entry.messages)):
+                return None
+            if activity <= entry.floor or entry.activity not in {None, activity}:
+                return None
+            if (bound is not None and activity >= bound) or (
+                shown and shown[-1][0].touched < entry.touched
+            ):
+                return None
+            shown.append((entry, activity))
+            bound = activity
+        if len(shown) > limit:
+            return None
+        last = shown[-1][0] if len(shown) == limit else None
+        if not all(_may_be_hidden(entry, before, bound, last) for entry in hidden.values()):
+            return None
+        news = [entry for entry, _ in shown if entry.activity is None]
+        for entry, activity in shown:
+            entry.activity = activity
+
+        def undo() -> None:
+            for entry in news:
+                entry.activity = None
+
+        return undo
+
+
+def _may_be_hidden(
+    entry: _Entry, before: int | None, bound: int | None, last: _Entry | None
+) -> bool:
+    """Whether a list may leave the chat out: it is above the page, or below one that is full,
+    which `last` and `bound`, its activity, are the end of."""
+    if entry.activity is None:
+        # Where it belongs is known only as far as the steps tell.
+        return before is not None or (last is not None and entry.touched <= last.touched)
+    above = before is not None and entry.activity >= before
+    below = last is not None and bound is not None and entry.activity < bound
+    return above or below
+
+
+def _pair(user_id: int, peer_id: int) -> tuple[int, ...]:
+    return min(user_id, peer_id), max(user_id, peer_id)
+
+
+def _nothing() -> None:
+    """Undoes what changed nothing."""
+
+
+def _if(possible: bool) -> Undo | None:
+    return _nothing if possible else None

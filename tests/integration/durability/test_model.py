@@ -1,0 +1,65 @@
+"""Stores do what a model of them does, whatever overlaps, is cancelled or fails."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.errors import FlakyFailure
+from hypothesis.stateful import run_state_machine_as_test
+
+from chatcore_memory import MemoryStore
+from tests.integration.durability.backends import Backend, Memory, Remote, Sqlite
+from tests.integration.durability.conftest import Figure
+from tests.integration.durability.faults import Faults
+from tests.integration.durability.machine import StoreMachine
+from tests.integration.durability.vfs import layered
+from tests.integration.durability.witness import Unexplained
+from tests.integration.durability.wrong_stores import WRONG_STORES
+
+STEPS = 50
+
+
+def drive(backend: Callable[[], Backend], examples: int, **options: Any) -> type[StoreMachine]:
+    """Run the machine on fresh stores, and return what counts its steps."""
+
+    class Machine(StoreMachine):
+        pass
+
+    Machine.backend = staticmethod(backend)
+    # The stores of a step are real ones, and some wait for a disk.
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=STEPS,
+            suppress_health_check=list(HealthCheck),
+            **options,
+        ),
+    )
+    return Machine
+
+
+def report(machine: type[StoreMachine], name: str, figure: Figure) -> None:
+    figure(f"model test, {name}: {machine.steps} steps of {machine.calls} calls, all explained")
+
+
+@pytest.mark.parametrize("backend", [Memory, Remote])
+def test_the_store_in_memory(backend: type[Memory | Remote], soak: bool, figure: Figure) -> None:
+    report(drive(backend, 400 if soak else 15), f"{backend.__name__}", figure)
+
+
+@pytest.mark.usefixtures("reachable_sqlite")
+def test_the_store_in_sqlite(tmp_path: Path, soak: bool, figure: Figure) -> None:
+    faults = Faults(lambda _: False)
+    with layered(faults.layer):
+        machine = drive(lambda: Sqlite(tmp_path, faults), 400 if soak else 15)
+    assert faults.injected
+    report(machine, f"SQLite with {len(faults.injected)} I/O errors", figure)
+
+
+@pytest.mark.parametrize("wrong", WRONG_STORES)
+def test_a_wrong_store_is_found(wrong: type[MemoryStore]) -> None:
+    with pytest.raises((Unexplained, FlakyFailure)):
+        drive(lambda: Remote(wrong), 200, phases=[Phase.generate], derandomize=True, database=None)

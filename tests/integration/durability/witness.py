@@ -1,0 +1,170 @@
+"""Makes calls to a store, overlapping ones too, and holds the store to the model."""
+
+import asyncio
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from chatcore import Chat, Message, Refused, Sent, Unavailable, UserName, canonical_name
+from chatcore.ports import MAX_PAGE, AccountStore, ChatStore, Credentials
+from tests.integration.durability.linear import explain
+from tests.integration.durability.model import WRITES, Call, Model, Outcome, Told
+
+
+class Store(AccountStore, ChatStore, Protocol):
+    """Both halves of one."""
+
+
+class Unexplained(AssertionError):
+    """The store did what no order of the calls explains."""
+
+
+class _Untold:
+    """The outcome of a call whose caller was never told it."""
+
+    def __repr__(self) -> str:
+        return "never told"
+
+
+UNTOLD = _Untold()
+
+
+@dataclass
+class _Seen:
+    """What the store shows once a step is over."""
+
+    accounts: dict[str, Credentials | None] = field(default_factory=dict)
+    chats: dict[tuple[int, str], Chat | None] = field(default_factory=dict)
+    messages: dict[int, list[Message]] = field(default_factory=dict)
+
+    def matches(self, model: Model) -> bool:
+        return (
+            all(model.credentials(name) == found for name, found in self.accounts.items())
+            and all(model.chat_with(*pair) == found for pair, found in self.chats.items())
+            and all(
+                model.messages_after(chat_id, 0, limit=len(found) + 1) == found
+                for chat_id, found in self.messages.items()
+            )
+        )
+
+
+@dataclass
+class Witness:
+    """The only user of a store."""
+
+    store: Store
+    model: Model = field(default_factory=Model)
+    limbo: list[Call] = field(default_factory=list)
+    """Writes that nobody was told of: each takes effect once at most, and may do so late."""
+
+    async def make(
+        self, callers: Sequence[Sequence[Call]], patience: Mapping[int, int]
+    ) -> list[list[Told]]:
+        """Let callers make their calls, each one after the other, all callers at once.
+
+        `patience` tells which callers are cancelled, after how many turns of the event loop.
+        """
+        told: list[list[Told]] = [[] for _ in callers]
+        async with asyncio.TaskGroup() as tasks:
+            for number, calls in enumerate(callers):
+                task = tasks.create_task(self._make(calls, told[number]))
+                if number in patience:
+                    tasks.create_task(_cancel(task, patience[number]))
+        return told
+
+    async def judge(self, told: Sequence[Sequence[Told]]) -> None:
+        """Raises Unexplained unless the model explains what the callers were told and what
+        the store now shows."""
+        self.model.step += 1
+        untold = [call for caller in told for call, outcome in caller if outcome is UNTOLD]
+        self.limbo += [call for call in untold if call.method in WRITES]
+        seen = await self._look(told)
+        late: list[Told] = []
+        for call in self.limbo:
+            taken = [one.outcome for one in (*itertools.chain(*told), *late)]
+            if (outcome := self._effect(call, seen, taken)) is not UNTOLD:
+                late.append(Told(call, outcome))
+        callers = [[one for one in caller if one.outcome is not UNTOLD] for caller in told]
+        model = self.model
+        if not explain(model, [*callers, *([one] for one in late)], lambda: seen.matches(model)):
+            raise Unexplained(f"{callers}\nnever told: {self.limbo}\nin the end: {seen}")
+        for call, _ in late:
+            self.limbo.remove(call)
+
+    async def _make(self, calls: Sequence[Call], told: list[Told]) -> None:
+        for call in calls:
+            told.append(Told(call, UNTOLD))
+            outcome: Outcome = UNTOLD
+            try:
+                outcome = await getattr(self.store, call.method)(*call.arguments, **call.options)
+            except Refused as refusal:
+                outcome = type(refusal)
+            except Unavailable:
+                pass
+            told[-1] = Told(call, outcome)
+
+    async def _look(self, told: Sequence[Sequence[Told]]) -> _Seen:
+        seen = _Seen()
+        for call in [*(call for caller in told for call, _ in caller), *self.limbo]:
+            match call.method, *call.arguments:
+                case "add_user", UserName() as name, *_:
+                    seen.accounts[name.canonical] = await self.store.credentials(name.canonical)
+                case "replace_password_hash", int() as user_id, *_:
+                    if known := self._name(user_id):
+                        seen.accounts[known] = await self.store.credentials(known)
+                case "open_chat", int() as user_id, int() as peer_id, *_:
+                    if known := self._name(peer_id):
+                        seen.chats[user_id, known] = await self.store.chat_with(user_id, known)
+                case "append_message", new:
+                    await self._read(new.chat_id, seen)
+                case "last_seq" | "messages_before" | "messages_after", int() as chat_id, *_:
+                    await self._read(chat_id, seen)
+        return seen
+
+    async def _read(self, chat_id: int, seen: _Seen) -> None:
+        if chat_id in seen.messages:
+            return
+        found = seen.messages[chat_id] = []
+        end = 0
+        while piece := await self.store.messages_after(chat_id, end, limit=MAX_PAGE):
+            found += piece
+            if found[-1].seq <= end:
+                raise Unexplained(f"a page after {end} of chat {chat_id}: {piece}")
+            end = found[-1].seq
+
+    def _effect(self, call: Call, seen: _Seen, taken: Sequence[Outcome]) -> Outcome:
+        """What the call would have returned, if it took effect in this step."""
+        model = self.model
+        match call.method, *call.arguments:
+            case "append_message", new:
+                # No two calls tell the same time.
+                for message in seen.messages[new.chat_id][model.last_seq(new.chat_id) :]:
+                    if message.sent_us == new.sent_us:
+                        return Sent(message, replayed=False)
+            case "add_user", name, password_hash, _:
+                account = seen.accounts[name.canonical]
+                # Nor the same hash.
+                if account and model.credentials(name.canonical) is None:
+                    return account.user if account.password_hash == password_hash else UNTOLD
+            case "replace_password_hash", user_id, _, password_hash:
+                account = seen.accounts.get(self._name(user_id))
+                if account and account.password_hash == password_hash:
+                    known = model.accounts[user_id].password_hash
+                    return UNTOLD if known == password_hash else None
+            case "open_chat", user_id, peer_id, _:
+                # Which of two calls for one pair it was makes no difference.
+                chat = seen.chats.get((user_id, self._name(peer_id)))
+                if chat and chat.id not in model.chats and chat not in taken:
+                    return chat
+        return UNTOLD
+
+    def _name(self, user_id: int) -> str:
+        user = self.model.user_by_id(user_id)
+        return canonical_name(user.name) if user else ""
+
+
+async def _cancel(task: "asyncio.Task[None]", patience: int) -> None:
+    for _ in range(patience):
+        await asyncio.sleep(0)
+    task.cancel()

@@ -1,0 +1,115 @@
+"""Stores with one fault each, which the model test has to find."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from chatcore import Chat, Message, NewMessage, Sent, StoreUnavailable
+from chatcore_memory import MemoryStore
+
+
+class Renumbers(MemoryStore):
+    """Counts from the start of the page, in chats that are not short."""
+
+    async def messages_after(self, chat_id: int, seq: int, *, limit: int) -> Sequence[Message]:
+        page = await super().messages_after(chat_id, seq, limit=limit)
+        if await self.last_seq(chat_id) < 20:
+            return page
+        return [message._replace(seq=number) for number, message in enumerate(page, start=1)]
+
+
+class ForgetsKeys(MemoryStore):
+    """Knows a key until 50 messages have come after it."""
+
+    async def append_message(self, new: NewMessage) -> Sent:
+        sent = await super().append_message(new)
+        if sent.replayed and await self.last_seq(new.chat_id) > sent.message.seq + 50:
+            del self._chats[new.chat_id].by_key[new.sender_id, new.idempotency_key or ""]
+            return await super().append_message(new)
+        return sent
+
+
+class LosesOneIn500(MemoryStore):
+    """Acknowledges it like the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sends = 0
+
+    async def append_message(self, new: NewMessage) -> Sent:
+        sent = await super().append_message(new)
+        self._sends += not sent.replayed
+        if self._sends % 500 == 0 and not sent.replayed:
+            self._chats[new.chat_id].messages.pop()
+        return sent
+
+
+class RacesForPairs(MemoryStore):
+    """Looks whether the pair has a chat, and opens it a moment later."""
+
+    async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
+        pair = min(user_id, peer_id), max(user_id, peer_id)
+        free = pair not in self._chats_by_pair
+        await asyncio.sleep(0)
+        if free:
+            self._chats_by_pair.pop(pair, None)
+        return await super().open_chat(user_id, peer_id, opened_us)
+
+
+class RacesForKeys(MemoryStore):
+    """Looks for the key, and stores a moment later."""
+
+    async def append_message(self, new: NewMessage) -> Sent:
+        entry = self._chats.get(new.chat_id)
+        key = new.sender_id, new.idempotency_key or ""
+        free = entry is not None and key not in entry.by_key
+        await asyncio.sleep(0)
+        if entry is not None and free:
+            entry.by_key.pop(key, None)
+        return await super().append_message(new)
+
+
+class ShowsLate(MemoryStore):
+    """An acknowledged message can be read a moment later."""
+
+    async def append_message(self, new: NewMessage) -> Sent:
+        sent = await super().append_message(new)
+        entry = self._chats[new.chat_id]
+        if not sent.replayed and sent.message in entry.messages:
+            entry.messages.remove(sent.message)
+            loop = asyncio.get_running_loop()
+            loop.call_soon(entry.messages.insert, sent.message.seq - 1, sent.message)
+        return sent
+
+
+class TornByCancellation(MemoryStore):
+    """Whoever is cancelled may leave a chat active without a message."""
+
+    async def append_message(self, new: NewMessage) -> Sent:
+        if entry := self._chats.get(new.chat_id):
+            entry.activity = self._next_activity()
+            await asyncio.sleep(0)
+        return await super().append_message(new)
+
+
+class FailsAndDoubles(MemoryStore):
+    """What it says may or may not have happened has happened twice."""
+
+    async def append_message(self, new: NewMessage) -> Sent:
+        sent = await super().append_message(new)
+        if not sent.replayed and sent.message.seq % 20 == 0:
+            await super().append_message(replace(new, idempotency_key=None))
+            raise StoreUnavailable
+        return sent
+
+
+WRONG_STORES = [
+    Renumbers,
+    ForgetsKeys,
+    LosesOneIn500,
+    RacesForPairs,
+    RacesForKeys,
+    ShowsLate,
+    TornByCancellation,
+    FailsAndDoubles,
+]
