@@ -201,6 +201,8 @@ def _engine(path: Path) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         poolclass=NullPool,
+        # A failure is logged, and what the statement was given is nobody's business.
+        hide_parameters=True,
         # The reader lives on the event loop's thread and is closed there; the writer is made
         # and used on its own thread. Nothing is shared, so the check would only forbid closing
         # what a failed start left behind.
