@@ -33,9 +33,10 @@ class Reply:
 class StreamedArray:
     """A JSON array whose length nobody knows yet, from pieces that are arrays themselves.
 
-    When making a piece fails, or the client takes none of 64 KiB for `send_seconds`, the
-    exception leaves the application and the server cuts the connection: the client sees a
-    broken transfer, never a closed array that lacks its end.
+    When making a piece fails, the exception leaves the application and the server cuts the
+    connection: the client sees a broken transfer, never a closed array that lacks its end.
+    So does a client that takes none of 64 KiB for `send_seconds`, but without an exception,
+    for it would be logged as a fault of ours.
     """
 
     __slots__ = ("_pieces", "_send_seconds")
@@ -53,12 +54,19 @@ class StreamedArray:
                 await asyncio.sleep(0)
                 if gone.done() and not gone.exception():
                     return
-                async with asyncio.timeout(self._send_seconds):
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            async with asyncio.timeout(self._send_seconds):
-                await send({"type": "http.response.body", "body": b"]", "more_body": False})
+                if not await self._taken(send, chunk, more=True):
+                    return
+            await self._taken(send, b"]", more=False)
         finally:
             gone.cancel()
+
+    async def _taken(self, send: Send, chunk: bytes, *, more: bool) -> bool:
+        try:
+            async with asyncio.timeout(self._send_seconds):
+                await send({"type": "http.response.body", "body": chunk, "more_body": more})
+        except TimeoutError:
+            return False
+        return True
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         joint = b"["
