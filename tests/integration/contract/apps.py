@@ -32,7 +32,9 @@ async def core(store: Store, clock: Clock = utc_now) -> AsyncIterator[tuple[Acco
 
 
 @asynccontextmanager
-async def app_on(store: Store, clock: Clock = utc_now, **limits: float) -> AsyncIterator[Litestar]:
+async def app_on(
+    store: Store, *, clock: Clock = utc_now, **limits: float
+) -> AsyncIterator[Litestar]:
     async with core(store, clock) as (accounts, messenger):
         yield create_app(accounts, messenger, clock=clock, **limits)
 

@@ -1,0 +1,49 @@
+"""An application of this process on a socket, for what only a server can show."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+
+from chatcore_server.protocol import BoundedProtocol
+
+
+class Serving(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # They are pytest's.
+
+    @property
+    def url(self) -> str:
+        host, port = self.servers[0].sockets[0].getsockname()
+        return f"http://{host}:{port}"
+
+    async def idle(self) -> None:
+        """Wait until no request is under way and nobody is connected."""
+        await until(lambda: not (self.server_state.tasks or self.server_state.connections))
+
+
+@asynccontextmanager
+async def serving(app: Any, protocol: type[Any] = BoundedProtocol) -> AsyncIterator[Serving]:
+    """As the service serves, unless with another protocol."""
+    config = uvicorn.Config(
+        app, port=0, http=protocol, ws="none", lifespan="off", log_config=None, access_log=False
+    )
+    server = Serving(config)
+    running = asyncio.create_task(server.serve())
+    try:
+        await until(lambda: server.started)
+        yield server
+    finally:
+        server.should_exit = True
+        server.force_exit = True
+        await running
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 (uvicorn's state has no event to wait for)
+            await asyncio.sleep(0.01)

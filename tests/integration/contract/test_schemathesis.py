@@ -1,0 +1,93 @@
+"""Requests made up from the OpenAPI document, good ones and bad: the answers are as it says."""
+
+import os
+from typing import Any
+
+import httpx
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import (
+    allow_header_conformance,
+    content_type_conformance,
+    ignored_auth,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from tests.integration.contract.api import PASSWORD, fresh
+
+ROUTES = [
+    "POST /register",
+    "POST /login",
+    "GET /chats",
+    "POST /chat/{user_name}",
+    "POST /chats/{user_name}/messages",
+    "GET /chats/messages/{user_name}",
+    "GET /healthz",
+]
+# Without those that take a schema for all that a route can ask for: who exists, it cannot say.
+CHECKS = [
+    allow_header_conformance,
+    content_type_conformance,
+    ignored_auth,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+]
+EXAMPLES = 2_000 if os.environ.get("CHATCORE_SOAK") == "1" else 50
+
+
+@pytest.fixture(scope="session")
+def document(url: str) -> schemathesis.BaseSchema:
+    schema = schemathesis.openapi.from_url(f"{url}/schema/openapi.json")
+    schema.validate()
+    return schema
+
+
+@pytest.fixture(scope="session")
+def ann_and_peer(url: str) -> tuple[dict[str, str], str]:
+    """The headers of somebody, and the name of somebody else with whom there is a chat."""
+    names = fresh("ann"), fresh("peer")
+    with httpx.Client(base_url=url) as client:
+        for name in names:
+            account = {"username": name, "password": PASSWORD}
+            assert client.post("/register", json=account).is_success
+        token = client.post("/login", json=account | {"username": names[0]}).json()["token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        assert client.post(f"/chat/{names[1]}", headers=headers).is_success
+    return headers, names[1]
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_the_answers_are_as_documented(
+    document: schemathesis.BaseSchema, ann_and_peer: tuple[dict[str, str], str], route: str
+) -> None:
+    headers, peer = ann_and_peer
+    method, path = route.split(" ")
+    operation = document[path][method]
+    anyone = [operation.as_strategy(mode) for mode in GenerationMode]
+    someone = [
+        operation.as_strategy(mode, path_parameters={"user_name": peer})
+        for mode in GenerationMode
+        if "user_name" in path
+    ]
+    with requests.Session() as session:
+
+        @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+        @given(st.one_of(*anyone, *someone))
+        def check(case: Case[Any]) -> None:
+            answer = case.call(session=session, headers=headers)
+            if answer.status_code == 503:
+                assert "retry-after" in answer.headers
+            else:
+                assert answer.status_code < 500
+            case.validate_response(answer, checks=CHECKS, headers=headers)
+
+        check()

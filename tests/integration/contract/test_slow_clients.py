@@ -1,0 +1,87 @@
+"""Clients that are slow with their bodies, or leave: they are cut off, and are no fault of ours."""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+
+from chatcore_memory import MemoryStore
+from tests.integration.contract.api import Someone, api_at
+from tests.integration.contract.apps import app_on
+from tests.integration.contract.raw import connected, request
+from tests.integration.contract.serving import Serving, serving
+
+HALF = b'{"message": "hal'
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Serving]:
+    async with app_on(MemoryStore(), body_seconds=0.3) as app, serving(app) as server:
+        yield server
+
+
+def begun(by: Someone, peer: Someone, framing: str) -> bytes:
+    """A request that has sent half of its body."""
+    head = request(
+        f"POST /chats/{peer.name}/messages", f"Authorization: Bearer {by.token}", framing
+    )
+    return head + (b"10\r\n" if "chunked" in framing else b"") + HALF
+
+
+async def people(server: Serving) -> tuple[Someone, Someone]:
+    async with api_at(server.url) as api:
+        return await api.chat()
+
+
+each_framing = pytest.mark.parametrize(
+    "framing", ["Content-Length: 100", "Transfer-Encoding: chunked"]
+)
+
+
+@each_framing
+async def test_a_body_that_stalls_is_cut_off(server: Serving, framing: str) -> None:
+    ann, bob = await people(server)
+    async with connected(server.url) as raw:
+        await raw.send(begun(ann, bob, framing))
+        answer = await raw.answer()
+        assert (answer.status, json.loads(answer.body)) == (408, {"error": "Request Timeout"})
+        assert await raw.rest() == b""
+
+
+async def test_a_body_that_comes_drop_by_drop_is_cut_off(server: Serving) -> None:
+    ann, bob = await people(server)
+    async with connected(server.url) as raw:
+        await raw.send(begun(ann, bob, "Content-Length: 10000"))
+        answering = asyncio.create_task(raw.answer())
+        # Whoever still sends may see the end of the connection before the answer.
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while not answering.done():
+                await raw.send(b"x")
+                await asyncio.sleep(0.01)  # Well within any limit on a pause.
+            assert (await answering).status == 408
+        async with asyncio.timeout(10):
+            await asyncio.wait([answering])
+
+
+@each_framing
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error(
+    server: Serving, framing: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ann, bob = await people(server)
+    async with connected(server.url) as raw:
+        await raw.send(begun(ann, bob, framing))
+    await server.idle()
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_stalled_body_holds_up_nobody_else(server: Serving) -> None:
+    ann, bob = await people(server)
+    async with connected(server.url) as raw, api_at(server.url) as api:
+        await raw.send(begun(ann, bob, "Content-Length: 100"))
+        assert (await api.send(ann, bob.name, "hello")).status_code == 201
+        assert (await raw.answer()).status == 408
+        # Half a message is none.
+        assert len((await api.read(bob, ann.name)).json()) == 1
