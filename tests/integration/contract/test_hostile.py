@@ -1,0 +1,74 @@
+"""Whatever comes in, the service answers with no 5xx, lives on, and does not grow."""
+
+import asyncio
+import os
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.integration.contract.api import Api
+from tests.integration.contract.hostile import Hostile
+from tests.integration.contract.raw import Answer, connected
+from tests.integration.service import Service
+
+COUNT = 30_000 if os.environ.get("CHATCORE_SOAK") == "1" else 3_000
+CONNECTIONS = 16
+PATIENCE = 0.1
+"""Seconds to wait for an answer: many of these requests have no end, and get none."""
+MAX_GROWTH = 64  # MiB
+
+
+def memory_of(service: Service) -> int:
+    """MiB in use by the process."""
+    status = Path(f"/proc/{service.process.pid}/status").read_text()
+    [line] = [line for line in status.splitlines() if line.startswith("VmRSS:")]
+    return int(line.split()[1]) // 1024
+
+
+async def test_hostile_requests(
+    service: Service, api: Api, record_property: Callable[[str, object], None]
+) -> None:
+    seed = random.SystemRandom().getrandbits(32)
+    ann, bob = await api.chat()
+    hostile = Hostile(seed, ann, bob)
+    before, log_before = memory_of(service), len(service.log())
+    statuses: Counter[int | str] = Counter()
+    left = iter(range(COUNT))
+
+    async def send_some() -> None:
+        for _ in left:
+            sent = hostile.next()
+            answer = await answer_to(service.url, sent)
+            statuses[answer.status if answer else "none"] += 1
+            if answer and answer.status >= 500:
+                assert answer.status == 503, (answer, sent)
+                assert "retry-after" in answer.headers, (answer, sent)
+
+    try:
+        await asyncio.gather(*(send_some() for _ in range(CONNECTIONS)))
+    except AssertionError as error:
+        error.add_note(f"seed {seed}")
+        raise
+    growth = memory_of(service) - before
+    summary = f"{COUNT} hostile requests, seed {seed}: {dict(statuses)}, grew by {growth} MiB"
+    record_property("hostile", summary)
+    print(summary)  # noqa: T201 (shown by pytest -rP)
+    log = service.log()[log_before:]
+    assert "ERROR" not in log, log
+    assert "Traceback" not in log, log
+    assert growth < MAX_GROWTH, summary
+    # They got as far as they could.
+    assert {200, 201, 400, 401, 404, 405, 431} <= statuses.keys(), summary
+    assert (await api.send(ann, bob.name, "still here")).status_code == 201
+    assert (await api.read(bob, ann.name)).json()[-1]["message"] == "still here"
+
+
+async def answer_to(url: str, sent: bytes) -> Answer | None:
+    async with connected(url) as raw:
+        try:
+            await raw.send(sent)
+            async with asyncio.timeout(PATIENCE):
+                return await raw.answer()
+        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
+            return None
