@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from chatcore import Overloaded, StoreUnavailable
+from chatcore import ChatNotFound, Overloaded, StoreUnavailable
 from chatcore_memory import MemoryStore
 from tests.integration.contract.api import PASSWORD, Api, Someone, api_of, segment
 from tests.integration.contract.apps import app_on, store_of_kind
@@ -72,6 +72,15 @@ async def test_an_unexpected_exception_is_a_500_and_logged(
     for answer in await scene.ask_every_route():
         assert (answer.status_code, answer.json()) == (500, {"error": "Internal Server Error"})
         assert_logged(caplog, answer, "ZeroDivisionError: a defect")
+
+
+async def test_a_refusal_that_a_route_does_not_know_is_a_500_and_logged(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.store.error = ChatNotFound()
+    _, _, chats, *_ = await scene.ask_every_route()
+    assert (chats.status_code, chats.json()) == (500, {"error": "Internal Server Error"})
+    assert_logged(caplog, chats, "ChatNotFound")
 
 
 async def test_a_store_that_is_unavailable_is_a_503_and_logged(

@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.params import JSONBody
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatcore_litestar import chat_router
 from chatcore_memory import MemoryStore
@@ -159,6 +160,26 @@ async def test_the_host_keeps_its_own_limits_and_routes() -> None:
         assert (await api.call("GET", "/")).text == "home"
         large = {f"{n}": n for n in range(10_000)}
         assert (await api.call("POST", "/orders", json=large)).json() == large
+
+
+async def test_what_a_host_adds_to_our_answers_does_not_pile_up() -> None:
+    def stamping(app: ASGIApp) -> ASGIApp:
+        async def stamped(scope: Scope, receive: Receive, send: Send) -> None:
+            async def stamp(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    list_of_headers: Any = message["headers"]
+                    list_of_headers.append((b"x-stamp", b"1"))
+                await send(message)
+
+            await app(scope, receive, stamp)
+
+        return stamped
+
+    async with mounted(middleware=[stamping]) as api:
+        for token in (None, Someone("ann", "no.valid.token")):
+            for _ in range(3):
+                answer = await api.call("GET", "/one/chats", token)
+                assert answer.headers.get_list("x-stamp") == ["1"]
 
 
 async def test_the_host_keeps_its_openapi_document() -> None:

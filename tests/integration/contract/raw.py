@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+PATIENCE = 10.0
+
 
 class Answer(NamedTuple):
     status: int
@@ -14,32 +16,38 @@ class Answer(NamedTuple):
 
 
 class Raw:
+    """Whatever it waits for, it waits for 10 s at most (TimeoutError)."""
+
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
 
     async def send(self, data: bytes) -> None:
         """Raises ConnectionError when the other side has hung up."""
-        self._writer.write(data)
-        await self._writer.drain()
+        async with asyncio.timeout(PATIENCE):
+            self._writer.write(data)
+            await self._writer.drain()
 
-    async def answer(self) -> Answer:
+    async def answer(self, patience: float = PATIENCE) -> Answer:
         """The next answer, of which the length is told. Raises IncompleteReadError when the
         other side hangs up before its end."""
-        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        line, *fields = head.rstrip().split("\r\n")
-        pairs = [field.partition(": ") for field in fields]
-        headers = {name.lower(): value for name, _, value in pairs}
-        body = await self._reader.readexactly(int(headers.get("content-length", 0)))
+        async with asyncio.timeout(patience):
+            head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            line, *fields = head.rstrip().split("\r\n")
+            pairs = [field.partition(": ") for field in fields]
+            headers = {name.lower(): value for name, _, value in pairs}
+            body = await self._reader.readexactly(int(headers.get("content-length", 0)))
         return Answer(int(line.split(" ")[1]), headers, body)
 
     async def read(self, most: int) -> bytes:
-        return await self._reader.read(most)
+        async with asyncio.timeout(PATIENCE):
+            return await self._reader.read(most)
 
     async def rest(self) -> bytes:
         """All that comes until the other side hangs up; raises ConnectionResetError when it
         does so with a bang."""
-        return await self._reader.read()
+        async with asyncio.timeout(PATIENCE):
+            return await self._reader.read()
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from chatcore import Message, StoreUnavailable
 from chatcore.model import NewMessage
@@ -18,7 +19,7 @@ from chatcore_server.protocol import BoundedProtocol
 from tests.integration.contract.api import Api, Someone, api_at
 from tests.integration.contract.apps import app_on
 from tests.integration.contract.raw import connected, request
-from tests.integration.contract.serving import Serving, serving
+from tests.integration.contract.serving import Serving, serving, until
 
 LONG = 100 * MAX_PAGE  # 50 MB of text, beyond what sockets hold ahead.
 
@@ -50,10 +51,12 @@ class Watched(MemoryStore):
 
 
 @asynccontextmanager
-async def served(store: Watched, **limits: Any) -> AsyncIterator[tuple[Serving, Api]]:
+async def served(
+    store: Watched, protocol: type[Any] = Impatient, **limits: Any
+) -> AsyncIterator[tuple[Serving, Api]]:
     async with (
         app_on(store, **limits) as app,
-        serving(app, Impatient) as server,
+        serving(app, protocol) as server,
         api_at(server.url) as api,
     ):
         yield server, api
@@ -145,6 +148,19 @@ async def test_a_client_that_takes_nothing_is_dropped() -> None:
             # Read ahead of the client was what the sockets hold, and little more.
             assert store.pieces < 50
             assert not (await raw.rest()).endswith(b"0\r\n\r\n")
+
+
+async def test_no_work_waits_for_a_client_that_takes_nothing_from_any_server() -> None:
+    store = Watched()
+    async with served(store, HttpToolsProtocol, send_seconds=0.2) as (server, api):
+        ann, bob = await api.chat()
+        await store.fill(LONG)
+        async with connected(server.url, buffer=1000) as raw:
+            await raw.send(ask(ann, bob))
+            assert await raw.read(100)
+            # The connection is uvicorn's to close: it waits until the client has taken the rest.
+            await until(lambda: not server.server_state.tasks)
+            assert not (await raw.rest()).endswith(b"]\r\n0\r\n\r\n")
 
 
 async def test_nothing_more_is_read_for_a_client_that_left(

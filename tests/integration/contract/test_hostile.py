@@ -68,7 +68,6 @@ async def answer_to(url: str, sent: bytes) -> Answer | None:
     async with connected(url) as raw:
         try:
             await raw.send(sent)
-            async with asyncio.timeout(PATIENCE):
-                return await raw.answer()
+            return await raw.answer(PATIENCE)
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
             return None
