@@ -25,7 +25,7 @@ class Send:
     """One message that somebody wants in a chat, however often it was tried."""
 
     chat: Hashable
-    sender: Hashable
+    sender: str
     text: str
     key: str | None
     began: int
@@ -37,7 +37,7 @@ class Send:
 
 class Stored(NamedTuple):
     seq: int
-    sender: Hashable
+    sender: str
     text: str
 
 
@@ -49,7 +49,7 @@ class Ledger:
     moment: int = 0
     """Grows with every beginning and end."""
 
-    def begin(self, chat: Hashable, sender: Hashable, text: str, key: str | None = None) -> Send:
+    def begin(self, chat: Hashable, sender: str, text: str, key: str | None = None) -> Send:
         send = Send(chat, sender, text, key, self._next())
         self.sends.append(send)
         return send

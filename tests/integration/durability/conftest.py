@@ -1,11 +1,21 @@
 """Prints at the end what was measured, for everyone to see and the README to quote."""
 
 import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.integration.durability.vfs import Unsupported, layered
+# Before their import: so that what they assert is explained when it fails.
+pytest.register_assert_rewrite(
+    "tests.integration.durability.crowd", "tests.integration.durability.load"
+)
+
+from tests.integration.durability.vfs import Unsupported, layered  # noqa: E402
+from tests.integration.service import Service  # noqa: E402
+
+ROOT = Path(__file__).parents[3]
 
 Figure = Callable[[str], None]
 
@@ -26,6 +36,18 @@ def reachable_sqlite() -> None:
             pass
     except Unsupported as reason:
         pytest.skip(str(reason))
+
+
+@pytest.fixture
+def observed_service(
+    reachable_sqlite: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Service:
+    """A service, not started yet, under observed_service.py."""
+    module = "tests.integration.durability.observed_service"
+    command = [sys.executable, "-m", module, str(tmp_path)]
+    monkeypatch.setattr("tests.integration.service.COMMAND", command)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+    return Service(tmp_path)
 
 
 @pytest.fixture

@@ -1,17 +1,14 @@
 """Many people write at once, through the port, and everything they are told is noted."""
 
 import asyncio
-import contextlib
 import itertools
-import sqlite3
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from random import Random
 
 from chatcore import Chat, KeyReused, Message, NewMessage, StoreUnavailable, User, UserName
 from chatcore_sqlalchemy import SqlAlchemyStore
-from tests.integration.durability.checker import Ledger, Stored
+from tests.integration.durability.checker import Ledger
 
 MOST_ATTEMPTS = 50
 NOW = 1_700_000_000_000_000
@@ -80,17 +77,17 @@ class Load:
     async def _send_all(self, store: SqlAlchemyStore, chat: Chat, user: User, each: int) -> None:
         for _ in range(each):
             number = next(self._texts)
-            text = f"{user.id} says {number}"
+            text = f"{user.name} says {number}"
             # A page of the database is 4 KiB: some messages take several, most share one.
             if self.random.random() < 0.1:
                 text = text.ljust(4096, "\N{EURO SIGN}")
             key = f"key-{number}" if number % 2 else None
-            acknowledged = await self._send(store, NewMessage(chat.id, user.id, text, NOW, key))
-            if key and acknowledged and self.random.random() < 0.3:
-                await self._misuse(store, NewMessage(chat.id, user.id, f"not {number}", NOW, key))
+            new = NewMessage(chat.id, user.id, text, NOW, key)
+            if await self._send(store, user, new) and key and self.random.random() < 0.3:
+                await self._misuse(store, user, replace(new, text=f"not {number}"))
 
-    async def _send(self, store: SqlAlchemyStore, new: NewMessage) -> bool:
-        send = self.ledger.begin(new.chat_id, new.sender_id, new.text, new.idempotency_key)
+    async def _send(self, store: SqlAlchemyStore, user: User, new: NewMessage) -> bool:
+        send = self.ledger.begin(new.chat_id, user.name, new.text, new.idempotency_key)
         # Only with a key can it be sent again.
         for _ in range(MOST_ATTEMPTS if new.idempotency_key else 1):
             try:
@@ -111,8 +108,8 @@ class Load:
         else:
             assert found == [message]
 
-    async def _misuse(self, store: SqlAlchemyStore, reused: NewMessage) -> None:
-        send = self.ledger.begin(reused.chat_id, reused.sender_id, reused.text)
+    async def _misuse(self, store: SqlAlchemyStore, user: User, reused: NewMessage) -> None:
+        send = self.ledger.begin(reused.chat_id, user.name, reused.text)
         try:
             await store.append_message(reused)
         except KeyReused:
@@ -121,35 +118,3 @@ class Load:
             self.outages += 1
         else:
             raise AssertionError("a key was taken for two messages")
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What a database holds, read without the store's help."""
-
-    messages: dict[Hashable, list[Stored]]
-    problems: list[str]
-    """What SQLite finds wrong with it, and chats whose count of messages is."""
-
-
-def read_database(path: Path) -> Contents:
-    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        problems = [
-            str(row)
-            for row in itertools.chain(
-                connection.execute("PRAGMA integrity_check").fetchall(),
-                connection.execute("PRAGMA foreign_key_check").fetchall(),
-            )
-            if row != ("ok",)
-        ]
-        messages: dict[Hashable, list[Stored]] = {}
-        for chat_id, *message in connection.execute(
-            "SELECT chat_id, seq, sender_id, text FROM messages ORDER BY chat_id, seq"
-        ):
-            messages.setdefault(chat_id, []).append(Stored(*message))
-        problems += [
-            f"chat {chat_id} counts {last_seq} messages"
-            for chat_id, last_seq in connection.execute("SELECT id, last_seq FROM chats")
-            if last_seq != len(messages.get(chat_id, ()))
-        ]
-    return Contents(messages, problems)

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import pytest
 
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
-from tests.integration.durability.checker import Fate, find_faults
+from tests.integration.durability.checker import Fate
 from tests.integration.durability.conftest import Figure
+from tests.integration.durability.contents import find_wrong
 from tests.integration.durability.faults import Faults
-from tests.integration.durability.load import Load, read_database
+from tests.integration.durability.load import Load
 from tests.integration.durability.vfs import layered
 
 pytestmark = pytest.mark.usefixtures("reachable_sqlite")
@@ -56,12 +57,7 @@ async def survive(folder: Path, failing: Failing) -> Survived:
                 wrong.append("unavailable although the disk works")
             faults.armed = True
         # Closing meets the errors, too.
-    contents = read_database(path)
-    return Survived(
-        faults,
-        load,
-        [*wrong, *contents.problems, *find_faults(load.ledger.sends, contents.messages)],
-    )
+    return Survived(faults, load, wrong + find_wrong(path, load.ledger.sends))
 
 
 def judge(survived: Iterable[Survived], figure: Figure, what: str) -> None:
@@ -133,8 +129,7 @@ async def test_an_error_while_opening(existing: bool, tmp_path: Path, soak: bool
         async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
             assert await load.missing(store) == []
             await load.talk(store, load.chats() or await load.open_chats(store, 1), 1)
-        contents = read_database(path)
-        assert contents.problems + find_faults(load.ledger.sends, contents.messages) == []
+        assert find_wrong(path, load.ledger.sends) == []
         if not faults.injected:
             break
     assert refusals

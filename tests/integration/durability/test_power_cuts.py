@@ -1,20 +1,21 @@
 """The power is cut at any moment: what was acknowledged is there when it comes back."""
 
 import contextlib
+import functools
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
-from sqlalchemy import Connection, Engine, event
 
 from chatcore import StoreUnavailable
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
-from tests.integration.durability.checker import Fate, find_faults
+from tests.integration.durability.checker import Fate
 from tests.integration.durability.conftest import Figure
-from tests.integration.durability.load import Load, read_database
+from tests.integration.durability.contents import find_wrong
+from tests.integration.durability.load import Load
 from tests.integration.durability.power import FORTUNES, Recording, after_cut
 from tests.integration.durability.vfs import layered
 
@@ -63,12 +64,9 @@ async def next_life(folder: Path, load: Load, files: dict[str, bytes]) -> tuple[
                 wrong += await load.missing(store)
                 if not wrong:
                     await load.talk(store, load.chats()[:2], 2)
-        contents = read_database(folder / NAME)
+        wrong += find_wrong(folder / NAME, load.ledger.sends)
     except (CannotOpen, StoreUnavailable, sqlite3.DatabaseError) as error:
         wrong.append(error)
-    else:
-        wrong += contents.problems
-        wrong += find_faults(load.ledger.sends, contents.messages)
     return Life(load, recording), wrong
 
 
@@ -96,16 +94,18 @@ async def cut_often(life: Life, folder: Path, cuts: int) -> list[tuple[int, str,
 
 @contextlib.contextmanager
 def pragma(setting: str) -> Iterator[None]:
-    """Set on every connection after the store has set its own."""
+    """Set on every connection that writes, after the store has set its own."""
+    connect = sqlite3.connect
 
-    def configure(connection: Connection) -> None:
-        connection.connection.cursor().execute(f"PRAGMA {setting}")
+    class Configured(sqlite3.Connection):
+        def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+            if sql.startswith("BEGIN"):
+                super().execute(f"PRAGMA {setting}")
+            return super().execute(sql, *parameters)
 
-    event.listen(Engine, "engine_connect", configure)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite3, "connect", functools.partial(connect, factory=Configured))
         yield
-    finally:
-        event.remove(Engine, "engine_connect", configure)
 
 
 # With its WAL copied into the database every few commits, a short run sees as many checkpoints

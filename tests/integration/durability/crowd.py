@@ -1,0 +1,127 @@
+"""People who write over HTTP, and note what they are told."""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from random import Random
+
+import httpx
+
+from tests.integration.contract.api import Api, Someone
+from tests.integration.durability.checker import Ledger, Send
+
+
+@dataclass(eq=False)
+class Seat:
+    """One side of a chat."""
+
+    chat_id: int
+    me: Someone
+    peer: str
+    pending: Send | None = None
+    """Sent with a key, to be sent again until somebody tells what became of it."""
+    done: Send | None = None
+    """The last one with a key that was acknowledged."""
+
+
+@dataclass
+class Crowd:
+    api: Api
+    random: Random
+    ledger: Ledger = field(default_factory=Ledger)
+    statuses: Counter[int] = field(default_factory=Counter)
+    seats: list[Seat] = field(default_factory=list)
+    _texts: int = 0
+    _answered: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def gather(self, pairs: int) -> None:
+        """People register, log in and open chats, two by two."""
+        for _ in range(pairs):
+            ann, bob = await asyncio.gather(self.api.join("ann"), self.api.join("bob"))
+            opened = await self.api.open_chat(ann, bob.name)
+            chat_id = opened.json()["chat_id"]
+            self.seats += [Seat(chat_id, ann, bob.name), Seat(chat_id, bob, ann.name)]
+
+    async def talk_until(self, status: int, count: int) -> None:
+        """All write until there are `count` more answers of that status."""
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.talk(stop))
+            await self.answers(status, count)
+            stop.set()
+
+    async def talk(self, stop: asyncio.Event) -> None:
+        """All write at once, each one message after the other, until they shall stop."""
+        async with asyncio.TaskGroup() as tasks:
+            for seat in self.seats:
+                tasks.create_task(self._talk(seat, stop))
+
+    async def answers(self, status: int, count: int) -> None:
+        """Return when there were `count` more of that status."""
+        enough = self.statuses[status] + count
+        async with self._answered:
+            await self._answered.wait_for(lambda: self.statuses[status] >= enough)
+
+    async def histories(self) -> dict[int, list[tuple[str, str]]]:
+        """What the service shows of every chat."""
+        found = {}
+        for seat in self.seats[::2]:
+            answer = await self.api.read(seat.me, seat.peer)
+            assert answer.status_code == 200
+            found[seat.chat_id] = [(item["sender"], item["message"]) for item in answer.json()]
+        return found
+
+    async def _talk(self, seat: Seat, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            if seat.pending is not None:
+                await self._send(seat, seat.pending)
+            elif seat.done is not None and self.random.random() < 0.2:
+                await self._use_again(seat, seat.done)
+            else:
+                await self._send(seat, self._begin(seat, keyed=self.random.random() < 0.5))
+
+    def _begin(self, seat: Seat, *, keyed: bool = False) -> Send:
+        self._texts += 1
+        text = f"message {self._texts}".ljust(self.random.choice((1, 200, 4000)), ".")
+        key = f"key-{self._texts}" if keyed else None
+        return self.ledger.begin(seat.chat_id, seat.me.name, text, key)
+
+    async def _send(self, seat: Seat, send: Send) -> None:
+        seat.pending = send if send.key else None
+        answer = await self._post(seat, send.text, send.key)
+        if answer is not None and answer.status_code == 201:
+            self.ledger.acknowledge(send)
+            seat.done, seat.pending = seat.pending, None
+            assert answer.json() == {"sender": seat.me.name, "message": send.text}
+
+    async def _use_again(self, seat: Seat, done: Send) -> None:
+        """A key that was used comes again: with its text, with another, and with none that
+        a message could have."""
+        text, status = self.random.choice(
+            [(done.text, 201), (f"not {done.text}", 400), ("x" * 4097, 400)]
+        )
+        # Only the first of the three could be stored, and it is already.
+        send = None if status == 201 else self.ledger.begin(seat.chat_id, seat.me.name, text)
+        answer = await self._post(seat, text, done.key)
+        if answer is not None and answer.status_code != 503:
+            assert answer.status_code == status
+            if send is None:
+                assert answer.headers["idempotency-replayed"] == "true"
+            else:
+                self.ledger.refuse(send)
+
+    async def _post(self, seat: Seat, text: str, key: str | None) -> httpx.Response | None:
+        """The answer; None when none came, and the message may or may not be stored."""
+        headers = {"idempotency-key": key} if key else {}
+        try:
+            answer = await self.api.send(seat.me, seat.peer, text, headers=headers)
+        except httpx.TransportError:
+            return None
+        self.statuses[answer.status_code] += 1
+        async with self._answered:
+            self._answered.notify_all()
+        assert answer.status_code in {201, 400, 503}, answer.text
+        if answer.status_code == 503:
+            assert int(answer.headers["retry-after"]) > 0
+            assert answer.json().keys() == {"error"}
+        return answer

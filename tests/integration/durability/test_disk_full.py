@@ -1,0 +1,61 @@
+"""The disk is full beneath the running service."""
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.integration.contract.api import api_at
+from tests.integration.durability.checker import Fate
+from tests.integration.durability.conftest import Figure
+from tests.integration.durability.contents import find_wrong, read_histories
+from tests.integration.durability.crowd import Crowd
+from tests.integration.service import Service
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 32 MiB."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(tmp_path)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"only root can mount a small file system: {error}")
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
+
+
+async def test_a_full_disk_is_a_503_until_there_is_room(
+    small_disk: Path, soak: bool, figure: Figure
+) -> None:
+    ballast = small_disk / "ballast"
+    with Service(small_disk) as service:
+        async with api_at(service.url) as api:
+            crowd = Crowd(api, Random(1))
+            await crowd.gather(4)
+            await crowd.talk_until(201, 50)
+            for _ in range(10 if soak else 2):
+                fill(ballast)
+                # Not at once: what is in the WAL already gives way to new commits first.
+                await crowd.talk_until(503, 100)
+                assert await crowd.histories() == read_histories(service.database_path)
+                ballast.unlink()
+                failures = crowd.statuses[503]
+                await crowd.talk_until(201, 50)
+                assert crowd.statuses[503] == failures
+            assert find_wrong(service.database_path, crowd.ledger.sends) == []
+    ledger = crowd.ledger
+    figure(
+        f"a full disk beneath the service: {crowd.statuses[503]} answers of 503, "
+        f"{ledger.count(Fate.ACKNOWLEDGED)} sends acknowledged, {ledger.count(Fate.UNKNOWN)} "
+        "unknown: 0 lost, 0 doubled, 0 reordered"
+    )
+
+
+def fill(ballast: Path) -> None:
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))

@@ -1,0 +1,53 @@
+"""The disk fails beneath the running service."""
+
+import asyncio
+from random import Random
+
+from tests.integration.contract.api import Api, api_at, fresh
+from tests.integration.durability.checker import Fate
+from tests.integration.durability.conftest import Figure
+from tests.integration.durability.contents import find_wrong, read_histories
+from tests.integration.durability.crowd import Crowd
+from tests.integration.service import Service
+
+RATES = (0.02, 0.1, 0.5, 1)
+
+
+async def test_a_failing_disk_is_a_503_until_it_works_again(
+    observed_service: Service, soak: bool, figure: Figure
+) -> None:
+    switch = observed_service.folder / "error-rate"
+    with observed_service as service:
+        async with api_at(service.url) as api:
+            crowd = Crowd(api, Random(1))
+            await crowd.gather(4)
+            for rate in RATES * (10 if soak else 1):
+                switch.write_text(str(rate))
+                await crowd.talk_until(503, 50)
+                assert await other_answers(api, crowd) <= {200, 201, 503}
+                switch.unlink()
+                failures = crowd.statuses[503]
+                await crowd.talk_until(201, 50)
+                assert crowd.statuses[503] == failures
+                assert await other_answers(api, crowd) == {200, 201}
+            assert find_wrong(service.database_path, crowd.ledger.sends) == []
+            assert await crowd.histories() == read_histories(service.database_path)
+    ledger = crowd.ledger
+    figure(
+        f"I/O errors beneath the service: {crowd.statuses[503]} answers of 503, "
+        f"{ledger.count(Fate.ACKNOWLEDGED)} sends acknowledged, {ledger.count(Fate.UNKNOWN)} "
+        "unknown: 0 lost, 0 doubled, 0 reordered"
+    )
+
+
+async def other_answers(api: Api, crowd: Crowd) -> set[int]:
+    """The statuses of all that is not sending."""
+    seat = crowd.seats[0]
+    answers = await asyncio.gather(
+        api.register(fresh("new")),
+        api.log_in(seat.me.name),
+        api.read(seat.me, seat.peer),
+        api.call("GET", "/chats", seat.me),
+        api.call("GET", "/healthz"),
+    )
+    return {answer.status_code for answer in answers}
