@@ -62,6 +62,11 @@ class Crowd:
         async with self._answered:
             await self._answered.wait_for(lambda: self.statuses[status] >= enough)
 
+    async def fill(self, seat: Seat, count: int) -> None:
+        """One writes so many messages, as fast as it goes."""
+        for _ in range(count):
+            await self._send(seat, self.begin(seat))
+
     async def histories(self) -> dict[int, list[tuple[str, str]]]:
         """What the service shows of every chat."""
         found = {}
@@ -78,9 +83,9 @@ class Crowd:
             elif seat.done is not None and self.random.random() < 0.2:
                 await self._use_again(seat, seat.done)
             else:
-                await self._send(seat, self._begin(seat, keyed=self.random.random() < 0.5))
+                await self._send(seat, self.begin(seat, keyed=self.random.random() < 0.5))
 
-    def _begin(self, seat: Seat, *, keyed: bool = False) -> Send:
+    def begin(self, seat: Seat, *, keyed: bool = False) -> Send:
         self._texts += 1
         text = f"message {self._texts}".ljust(self.random.choice((1, 200, 4000)), ".")
         key = f"key-{self._texts}" if keyed else None
