@@ -51,7 +51,10 @@ def test_the_installed_command(tmp_path: Path) -> None:
 
 def test_a_reader_that_leaves_early_is_no_failure(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [*COMMAND, "serve", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*COMMAND, "serve", "--help"],
+        env=environment() | {"PYTHONUNBUFFERED": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert process.stdout is not None
     process.stdout.close()
@@ -92,7 +95,7 @@ POSTGRESQL = "postgresql://somewhere/chats"
         ({"host": "no host\n"}, [], None, r"'no host\\n' is no address or host name known here"),
         ({"secret": "hush-hush"}, [], None, "CHATCORE_SECRET .* has 9 bytes; HS256 needs 32"),
         ({"secret": ""}, [], None, "CHATCORE_SECRET is empty"),
-        ({"database_url": "chat.db"}, [], None, "not a database URL: 'chat.db'"),
+        ({"database_url": "chat.db"}, [], None, "the database URL is none"),
         ({"database_url": "sqlite://"}, [], None, "a SQLite URL names a file"),
         ({"database_url": POSTGRESQL}, [], None, "CHATCORE_SECRET is missing"),
         (
@@ -164,10 +167,14 @@ def test_it_names_the_secret_and_doubts_what_is_no_setting(tmp_path: Path) -> No
 
 
 def test_migrate_makes_a_database_and_leaves_one_as_it_is(tmp_path: Path) -> None:
-    for _ in range(2):
-        done = run("migrate", cwd=tmp_path)
-        assert (done.returncode, done.stderr) == (0, "")
-    assert (tmp_path / "chatcore.db").stat().st_size > 0
+    first, again = run("migrate", cwd=tmp_path), run("migrate", cwd=tmp_path)
+    assert (first.returncode, first.stderr, again.returncode, again.stderr) == (0, "", 0, "")
+    made = re.fullmatch(r"The database is at revision (\w+) now; it was empty\n", first.stdout)
+    assert made is not None
+    assert again.stdout == f"Nothing to do: the database is at revision {made[1]}\n"
+
+
+def test_what_cannot_be_migrated_is_one_line(tmp_path: Path) -> None:
     refused = run("migrate", "--database-url", "sqlite:///no/c.db", cwd=tmp_path)
-    assert refused.returncode == 2
-    assert re.fullmatch("chatcore: cannot open .*\n", refused.stderr)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert re.fullmatch("chatcore: cannot open .*/no is not a folder\n", refused.stderr)

@@ -31,10 +31,11 @@ class Impatient(BoundedProtocol):
 
 
 class App:
-    """Answers 200 with `body` as soon as `answer` is set."""
+    """Answers 200 with `body`, so many times in as many pieces, as soon as `answer` is set."""
 
-    def __init__(self, body: bytes = b"ok") -> None:
+    def __init__(self, body: bytes = b"ok", pieces: int = 1) -> None:
         self.body = body
+        self.pieces = pieces
         self.answer = asyncio.Event()
         self.answer.set()
         self.scopes: list[Any] = []
@@ -47,9 +48,11 @@ class App:
         listening = asyncio.create_task(self._listen(receive))
         await self.answer.wait()
         listening.cancel()
-        length = (b"content-length", b"%d" % len(self.body))
+        length = (b"content-length", b"%d" % (len(self.body) * self.pieces))
         await send({"type": "http.response.start", "status": 200, "headers": [length]})
-        await send({"type": "http.response.body", "body": self.body})
+        for piece in range(1, self.pieces + 1):
+            more = piece < self.pieces
+            await send({"type": "http.response.body", "body": self.body, "more_body": more})
 
     async def _listen(self, receive: Any) -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -94,6 +97,10 @@ class Serving:
         self.peers.append(peer)
         return peer
 
+    async def answered(self, count: int) -> None:
+        """Return when the application has answered so many requests."""
+        await until(lambda: self.state.total_requests == count)
+
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
@@ -128,7 +135,7 @@ TOO_LARGE = {
     "many headers": b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 20_000,
     "URL": b"GET /" + MEGABYTES_5,
     "query": b"GET /?" + MEGABYTES_5,
-    "nothing but line ends": b"\r\n" * 500_000,
+    "nothing but line ends": b"\r\n" * 500_000 + GET,
     "just over, and complete": b"GET / HTTP/1.1\r\nA: " + b"a" * MAX_HEAD + b"\r\n\r\n",
 }
 
@@ -148,6 +155,17 @@ async def test_a_head_too_large_is_refused(head: bytes, kept_alive: bool) -> Non
         assert (status, headers[b"connection"]) == (431, b"close")
         assert await peer.closed() == b""
         assert len(app.scopes) == before
+
+
+async def test_a_peer_that_sends_everything_first_gets_the_answer() -> None:
+    async with serving(App()) as server:
+        peer = await server.connect()
+        peer.writer.transport.set_write_buffer_limits(0)
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        peer.write(TOO_LARGE["one header"])
+        await peer.writer.drain()
+        peer.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert (await peer.answer())[0] == 431
 
 
 async def test_a_head_too_large_is_refused_in_pieces_too() -> None:
@@ -196,7 +214,8 @@ async def test_what_is_neither_head_nor_body_has_the_same_limit(rest: bytes) -> 
         peer.write(POST + b"Transfer-Encoding: chunked\r\n\r\n")
         peer.write(rest)
         assert (await peer.answer())[0] == 431
-        async with asyncio.timeout(5):
+        # Now, not when the connection is gone at last.
+        async with asyncio.timeout(BoundedProtocol.linger_seconds / 2):
             await app.disconnected.wait()
         app.answer.set()
         assert await peer.closed() == b""
@@ -324,28 +343,45 @@ async def test_a_request_takes_as_long_as_the_application_does(slow: bytes) -> N
         assert (await peer.answer())[0] == 200
 
 
-@pytest.mark.parametrize("request_", [GET, GET.replace(b"Host", b"Connection: close\r\nHost")])
-async def test_a_peer_that_stops_reading_is_cut_off(request_: bytes) -> None:
-    async with serving(App(MORE_THAN_SOCKETS_HOLD), Impatient) as server:
+LAST_GET = GET.replace(b"Host", b"Connection: close\r\nHost")
+
+
+@pytest.mark.parametrize("pieces", [1, 100])
+@pytest.mark.parametrize("get", [GET, LAST_GET])
+async def test_a_peer_that_stops_reading_is_cut_off(get: bytes, pieces: int) -> None:
+    app = App(MORE_THAN_SOCKETS_HOLD[: len(MORE_THAN_SOCKETS_HOLD) // pieces], pieces)
+    async with serving(app, Impatient) as server:
         peer = await server.connect()
         peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        peer.write(request_)
-        await until(lambda: server.state.total_requests == 1)
+        peer.write(get)
+        await app.asked.wait()
         await until(lambda: not server.state.connections)
 
 
-@pytest.mark.parametrize("request_", [GET, GET.replace(b"Host", b"Connection: close\r\nHost")])
-async def test_a_slow_reader_gets_everything(request_: bytes) -> None:
+async def test_a_peer_that_leaves_a_little_unread_is_cut_off() -> None:
+    # Too little for the transport to ask for a pause.
+    async with serving(App(b"x" * 30_000), Impatient) as server:
+        peer = await server.connect()
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        for asked in itertools.count(1):
+            peer.write(GET)
+            await server.answered(asked)
+            [connection] = server.state.connections
+            if connection.transport.get_write_buffer_size():
+                break
+        await until(lambda: not server.state.connections)
+
+
+@pytest.mark.parametrize("get", [GET, LAST_GET])
+async def test_a_slow_reader_gets_everything(get: bytes) -> None:
     async with serving(App(MORE_THAN_SOCKETS_HOLD), Impatient) as server:
         peer = await server.connect()
-        peer.write(request_)
-        head = await peer.reader.readuntil(b"\r\n\r\n")
-        received = 0
+        peer.write(get)
         started = asyncio.get_running_loop().time()
-        while received < len(MORE_THAN_SOCKETS_HOLD):
-            received += len(await peer.reader.read(200_000))
+        await peer.reader.readuntil(b"\r\n\r\n")
+        for _ in range(80):
+            await peer.reader.readexactly(len(MORE_THAN_SOCKETS_HOLD) // 80)
             await asyncio.sleep(0.01)
-        assert head.startswith(b"HTTP/1.1 200")
         assert asyncio.get_running_loop().time() - started > 2 * Impatient.stall_seconds
 
 

@@ -13,7 +13,7 @@ from chatcore_litestar import create_app
 from chatcore_server.key_file import forget_key_of_missing, key_of
 from chatcore_server.logs import ASGIApp, Receive, Scope, Send, configure_logging, log_requests
 from chatcore_server.settings import CannotStart, Settings
-from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
+from chatcore_sqlalchemy import CannotOpen, Migrated, SqlAlchemyStore
 
 
 @asynccontextmanager
@@ -48,13 +48,12 @@ def _token_source(settings: Settings, file: Path | None) -> Callable[[SqlAlchemy
     return lambda store: JwtTokens(key_of(file, new=store.created))
 
 
-async def migrate(settings: Settings) -> None:
+async def migrate(settings: Settings) -> Migrated:
     """Bring the database to the schema of this version. Raises CannotStart."""
     if (file := database_file(settings)) is not None:
         forget_key_of_missing(file)
     with _told_to_operator():
-        store = await SqlAlchemyStore.open(settings.database_url)
-    await store.close()
+        return await chatcore_sqlalchemy.migrate(settings.database_url)
 
 
 def database_file(settings: Settings) -> Path | None:

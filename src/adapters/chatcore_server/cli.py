@@ -105,7 +105,11 @@ def _migrate(settings: Settings) -> None:
 
     from chatcore_server.app import migrate
 
-    asyncio.run(migrate(settings))
+    before, after = asyncio.run(migrate(settings))
+    if before == after:
+        _say(f"Nothing to do: the database is at revision {after}")
+    else:
+        _say(f"The database is at revision {after} now; it was {before or 'empty'}")
 
 
 class _Parser(argparse.ArgumentParser):

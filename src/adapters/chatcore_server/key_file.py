@@ -15,8 +15,8 @@ _KEY = re.compile(rb"[0-9a-f]{64}\n")
 
 
 def key_path(database: Path) -> Path:
-    database = database.resolve()
-    return database.with_name(database.name + ".key")
+    """Where the key of a database is, under whatever name that is known."""
+    return Path(os.path.realpath(database) + ".key")
 
 
 def forget_key_of_missing(database: Path) -> None:
@@ -26,12 +26,12 @@ def forget_key_of_missing(database: Path) -> None:
     else's. Not after the database was made: dying in between would leave the two together.
     """
     path = key_path(database)
-    if (not database.exists() or database.stat().st_size == 0) and path.exists():
-        try:
+    try:
+        if (not database.exists() or database.stat().st_size == 0) and path.exists():
             path.unlink()
             _sync_folder(path)
-        except OSError as error:
-            raise CannotStart(f"cannot delete the old key {path}: {error.strerror}") from error
+    except OSError as error:
+        raise CannotStart(f"cannot delete the old key {path}: {error.strerror}") from error
 
 
 def key_of(database: Path, *, new: bool) -> str:

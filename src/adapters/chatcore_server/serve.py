@@ -66,8 +66,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # uvicorn raises the signal again when all is done, and the process would die of it
-        # instead of exiting with status 0.
+        # Signals are the command's: it minds them from before the start to after the end.
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
