@@ -6,11 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chatcore import User
-from chatcore_litestar import auth
+from chatcore import Accounts, Messenger, User
+from chatcore.ports import Claims
+from chatcore_argon2 import Argon2Hasher
+from chatcore_jwt import JwtTokens
+from chatcore_litestar import auth, create_app
 from chatcore_memory import MemoryStore
 from tests.integration.contract.api import Api, Someone, api_of
-from tests.integration.contract.apps import app_on
+from tests.integration.contract.apps import SECRET, app_on
 
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
@@ -102,3 +105,19 @@ async def test_so_many_are_remembered_and_no_more(monkeypatch: pytest.MonkeyPatc
         assert store.questions == 0
         assert await status(api, people[0]) == 200
         assert store.questions == 1
+
+
+async def test_a_token_over_4_kib_is_not_even_looked_at() -> None:
+    lengths: list[int] = []
+
+    class Listening(JwtTokens):
+        def verify(self, token: str, now: datetime) -> Claims:
+            lengths.append(len(token))
+            return super().verify(token, now)
+
+    store = MemoryStore()
+    accounts = Accounts(store, Argon2Hasher(), Listening(SECRET))
+    async with api_of(create_app(accounts, Messenger(store))) as api:
+        for length in (4096, 4097, 1_000_000):
+            assert await status(api, Someone("ann", "x" * length)) == 401
+    assert lengths == [4096]

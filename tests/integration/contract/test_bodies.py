@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.integration.contract.api import PASSWORD, Api, Someone, fresh, segment
+from tests.integration.contract.raw import connected, request
 
 MAX_BODY = 64 * 1024
 
@@ -164,3 +165,12 @@ async def test_the_longest_message_fits_however_it_is_escaped(api: Api) -> None:
     one_more = longest.replace("\\ud83d", "x\\ud83d", 1)
     answer = await api.call("POST", path, ann, content=one_more)
     assert refusal(answer) == REFUSALS["send"]
+
+
+async def test_a_body_that_nobody_reads_is_not_the_next_request(url: str) -> None:
+    smuggled = request("POST /register", body=b"{}")
+    async with connected(url) as raw:
+        await raw.send(request("POST /chats/bob/messages", body=smuggled))
+        await raw.send(request("POST /chat/bob", body=smuggled))
+        await raw.send(request("GET /healthz"))
+        assert [(await raw.answer()).status for _ in range(3)] == [401, 401, 200]

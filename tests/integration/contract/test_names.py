@@ -144,6 +144,17 @@ async def test_bad_names_are_refused(api: Api) -> None:
         assert (await api.open_chat(peer, name)).status_code in {400, 404}, ascii(name)
 
 
+async def test_segments_that_are_no_name_reach_nobody(api: Api) -> None:
+    peer = await api.join("peer")
+    # The replacement character stands for bytes that are no UTF-8: it must not be a name, or
+    # all of them would be.
+    for path in ("%FF", "%C3", "%EF%BF%BD", "%00", "%0A", "%20", ".", "..", "%2E%2E", ":", "%3A"):
+        answer = await api.call("POST", f"/chat/{path}", peer)
+        assert answer.status_code == 400, path
+        assert answer.json() == {"error": "Chat already exists or invalid user"}
+        assert (await api.call("GET", f"/chats/messages/{path}", peer)).status_code == 404
+
+
 visible = st.characters(exclude_categories=["C", "Z"], exclude_characters="/\ufffd")
 names = st.one_of(
     st.text(min_size=1, max_size=70),
