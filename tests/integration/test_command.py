@@ -62,6 +62,18 @@ def test_a_reader_that_leaves_early_is_no_failure(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_failure(closed: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", *COMMAND, "migrate"],
+        cwd=tmp_path,
+        env=environment(),
+        check=True,
+        capture_output=True,
+    )
+    assert b"Traceback" not in done.stderr
+
+
 def foreign_file(folder: Path) -> None:
     (folder / "chatcore.db").write_bytes(b"no database" * 1000)
 
@@ -92,7 +104,7 @@ POSTGRESQL = "postgresql://somewhere/chats"
         ({}, ["--port", "1e3"], None, "--port is '1e3', not a number from 0 to 65535"),
         ({"access_log": "on"}, [], None, "CHATCORE_ACCESS_LOG is 'on', neither 0 nor 1"),
         ({"host": "192.0.2.1"}, [], None, "192.0.2.1: this machine has no such address"),
-        ({"host": "no host\n"}, [], None, r"'no host\\n' is no address or host name known here"),
+        ({"host": "x" * 64 + "\n"}, [], None, r"'x+\\n' is no address or host name known here"),
         ({"secret": "hush-hush"}, [], None, "CHATCORE_SECRET .* has 9 bytes; HS256 needs 32"),
         ({"secret": ""}, [], None, "CHATCORE_SECRET is empty"),
         ({"database_url": "chat.db"}, [], None, "the database URL is none"),

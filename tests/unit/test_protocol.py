@@ -30,6 +30,10 @@ class Impatient(BoundedProtocol):
     linger_seconds = 0.3
 
 
+class HeadsTakeLong(Impatient):
+    head_seconds = 60
+
+
 class App:
     """Answers 200 with `body`, so many times in as many pieces, as soon as `answer` is set."""
 
@@ -396,6 +400,14 @@ async def test_the_application_hears_of_a_lost_peer_that_asked_for_more() -> Non
         async with asyncio.timeout(5):
             await app.disconnected.wait()
         app.answer.set()
+
+
+async def test_a_silent_connection_over_the_limit_does_not_stay() -> None:
+    async with serving(App(), HeadsTakeLong, limit_concurrency=1) as server:
+        inside, outside = await server.connect(), await server.connect()
+        assert await outside.closed() == b""
+        inside.write(GET)
+        assert (await inside.answer())[0] == 200
 
 
 async def test_connections_over_the_limit_are_told_to_come_back() -> None:

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import importlib.metadata
+import io
 import logging
 import os
 import signal
@@ -40,8 +41,12 @@ Ctrl-C does not wait.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
-        # A path that the terminal cannot show is no reason to fail.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        # A path that the terminal cannot show is no reason to fail, nor is a closed stream,
+        # which is None.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    # As long as there is nothing to finish, Ctrl-C ends the process, without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         return _run(_parser().parse_args(arguments))
     finally:
@@ -184,7 +189,8 @@ def _one_line(line: str) -> str:
 
 def _flush() -> None:
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError:
         # Python would flush again at exit, fail again, and say so with a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,6 +2,7 @@
 
 import asyncio
 from http import HTTPStatus
+from itertools import chain
 from typing import Any, ClassVar
 
 from uvicorn.config import Config
@@ -32,7 +33,8 @@ class BoundedProtocol(HttpToolsProtocol):
       `head_seconds`; a request body is the application's to wait for.
     - A peer that takes nothing of an answer for `stall_seconds` is cut off.
     - More than MAX_PIPELINED requests ahead of their answers are not read.
-    - Connections over uvicorn's `limit_concurrency` get 503 and are closed.
+    - A connection over uvicorn's `limit_concurrency` gets 503 for its first request, if that
+      comes within `linger_seconds`, and is closed.
     """
 
     head_seconds: ClassVar[float] = 20
@@ -60,9 +62,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._close_after(self.head_seconds)
-        if self._max_connections is not None and len(self.connections) > self._max_connections:
+        if self._max_connections is None or len(self.connections) <= self._max_connections:
+            self._close_after(self.head_seconds)
+        else:
             self.app = at_capacity
+            self._close_after(self.linger_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -86,7 +90,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         # Counted again and exactly: a head can begin anywhere in what was received.
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        separators = 4 * len(self.headers)
+        size = len(self.url) + separators + sum(map(len, chain.from_iterable(self.headers)))
         if size > MAX_HEAD or len(self.pipeline) >= MAX_PIPELINED:
             self._refuse(431)
             raise _Refused
@@ -99,10 +104,6 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._unparsed = 0
         super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        self._unparsed = 0
-        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400)
