@@ -31,16 +31,13 @@ def canonical_name(name: str) -> str:
     `UserName` refuses."""
     if name.isascii():
         return name.lower()
-    # One round is not always a fixed point (637 code points need a second one): a fold can
-    # undo the normal form and the normal form can bring back an upper-case letter.
-    while True:
-        # Decomposed before the fold: composed, an iota subscript can swallow the accent of
-        # the letter that it folds to (D145).
-        folded = unicodedata.normalize("NFKD", name).casefold()
-        folded = _INVISIBLE.sub("", unicodedata.normalize("NFKC", folded))
-        if folded == name:
-            return folded
-        name = folded
+    # Decomposed before the fold, or an iota subscript swallows the accent of the letter that it
+    # folds to (D145). Composed after it, and after what is invisible has gone, which would keep
+    # marks from their letter. Other orders are not final: NFKC(casefold(x)) is not for 637 code
+    # points. This one is for every code point and so for every text, as only the order of marks
+    # depends on more than one.
+    folded = _INVISIBLE.sub("", unicodedata.normalize("NFKD", name).casefold())
+    return unicodedata.normalize("NFKC", folded)
 
 
 def lookup_name(name: str) -> str | None:
