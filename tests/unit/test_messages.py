@@ -1,0 +1,102 @@
+"""The rules of message texts, idempotency keys and times."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatcore import (
+    Chat,
+    ChatNotFound,
+    InvalidKey,
+    InvalidText,
+    Message,
+    NewMessage,
+    User,
+)
+from chatcore.model import to_microseconds
+
+WHITE_SPACE = " \t\n\r\v\f\x1c\x85\u00a0\u1680\u2003\u2028\u2029\u202f\u3000"
+
+
+def new_message(text: str = "hello", key: str | None = None) -> NewMessage:
+    return NewMessage(1, 2, text, 3, key)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("x", "0", " x ", "\nx", "\x01", "\x7f", "\u200b", "\ufeff", "\ufffd", "\uffff", "\u0301"),
+        *("x" * 4096, "😀" * 4096, "\ufdfa" * 4096, " " * 4095 + "x"),
+    ],
+    ids=lambda text: ascii(text)[:20],
+)
+def test_a_text_is_kept_as_it_is(text: str) -> None:
+    assert new_message(text).text == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "x" * 4097, "😀" * 4097, "e\u0301" * 2048 + "x"),
+        *(" ", *WHITE_SPACE, WHITE_SPACE, " " * 4096),
+        *("\0", "a\0", "\ud800", "a\udfff", "\ud83d\ude00"),
+    ],
+    ids=lambda text: ascii(text)[:20],
+)
+def test_a_text_is_refused(text: str) -> None:
+    with pytest.raises(InvalidText):
+        new_message(text)
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
+def test_every_text_of_more_than_white_space_is_accepted(text: str) -> None:
+    if text.strip():
+        assert new_message(text).text == text
+
+
+@pytest.mark.parametrize("key", ["k", "!", "~", '"', "\\", "x" * 128, None], ids=ascii)
+def test_a_key_is_kept_as_it_is(key: str | None) -> None:
+    assert new_message(key=key).idempotency_key == key
+
+
+@pytest.mark.parametrize(
+    "key", ["", "x" * 129, " ", "a b", "a ", "\t", "\0", "\x7f", "é", "ключ", "\ud800"], ids=ascii
+)
+def test_a_key_is_refused(key: str) -> None:
+    with pytest.raises(InvalidKey):
+        new_message(key=key)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(1970, 1, 1, tzinfo=UTC),
+        datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+        datetime(2026, 1, 1, 0, 0, 0, 1, tzinfo=UTC),
+        datetime.max.replace(tzinfo=UTC),
+        datetime(2026, 7, 1, 12, tzinfo=timezone(timedelta(hours=14))),
+    ],
+    ids=str,
+)
+def test_a_time_is_kept_to_the_microsecond_and_shown_in_utc(moment: datetime) -> None:
+    shown = Message(1, 1, 1, "hello", to_microseconds(moment)).sent_at
+    assert shown == moment
+    assert shown.tzinfo is UTC
+
+
+def test_a_time_without_zone_is_a_mistake() -> None:
+    with pytest.raises(TypeError):
+        to_microseconds(datetime(2026, 1, 1))  # noqa: DTZ001
+
+
+def test_a_chat_knows_the_other_one_and_the_sender() -> None:
+    ann, bob, eve = User(1, "ann"), User(2, "bob"), User(3, "eve")
+    chat = Chat(1, (ann, bob))
+    assert chat.peer_of(ann) == bob
+    assert chat.peer_of(bob) == ann
+    for user in (ann, bob):
+        assert chat.sender_of(Message(1, 1, user.id, "hello", 0)) == user
+    with pytest.raises(ChatNotFound):
+        chat.peer_of(eve)
