@@ -1,6 +1,7 @@
 """chatcore's stores on SQL databases, through SQLAlchemy Core. Today: SQLite."""
 
-from chatcore_sqlalchemy.sqlite import CannotOpen, sqlite_path
-from chatcore_sqlalchemy.store import SqlAlchemyStore
+from chatcore_sqlalchemy.sqlite_file import CannotOpen, sqlite_path
+from chatcore_sqlalchemy.store import SqlAlchemyStore, migrate
+from chatcore_sqlalchemy.upgrade import Migrated
 
-__all__ = ["CannotOpen", "SqlAlchemyStore", "sqlite_path"]
+__all__ = ["CannotOpen", "Migrated", "SqlAlchemyStore", "migrate", "sqlite_path"]

@@ -1,9 +1,9 @@
 """Appends a batch of messages on SQLite.
 
-The one write that is told to each database in its own words. The statements take whole
-batches as JSON arrays: the sqlite3 module hands the interpreter's lock back and forth at
-every step of a statement, so three statements a batch leave the event loop far more time
-than three a message.
+The one write that is told to each database in its own words. Each statement takes the whole
+batch as a JSON array, and what is told of all its chats comes back as one: the sqlite3 module
+lets go of the interpreter's lock at every row of a statement, and to get it back from a busy
+event loop takes its thread far longer than any row.
 """
 
 import json
@@ -13,13 +13,13 @@ from collections.abc import Iterable, Sequence
 from chatcore.errors import ChatNotFound, KeyReused, Refused
 from chatcore.model import Message, NewMessage, Sent
 
-# The last column is the newest activity of any chat of either user.
+# The last element is the newest activity of any chat of either user.
 CHATS = """
-SELECT c.id, c.lo_id, c.hi_id, c.last_seq, max(
+SELECT json_group_array(json_array(c.id, c.lo_id, c.hi_id, c.last_seq, max(
     ifnull((SELECT max(activity) FROM chats WHERE lo_id = c.lo_id), 0),
     ifnull((SELECT max(activity) FROM chats WHERE hi_id = c.lo_id), 0),
     ifnull((SELECT max(activity) FROM chats WHERE lo_id = c.hi_id), 0),
-    ifnull((SELECT max(activity) FROM chats WHERE hi_id = c.hi_id), 0))
+    ifnull((SELECT max(activity) FROM chats WHERE hi_id = c.hi_id), 0))))
 FROM json_each(?) AS wanted CROSS JOIN chats AS c ON c.id = wanted.value
 """
 
@@ -45,19 +45,20 @@ FROM json_each(?) AS raised WHERE chats.id = json_extract(raised.value, '$[0]')
 """
 
 
-def append_batch(cursor: sqlite3.Cursor, batch: Sequence[NewMessage]) -> list[Sent | Refused]:
+def append_batch(
+    connection: sqlite3.Connection, batch: Sequence[NewMessage]
+) -> list[Sent | Refused]:
     """Number and insert each message. An outcome for each, in order."""
     pairs: dict[int, tuple[int, int]] = {}
     last_seqs: dict[int, int] = {}
     newest: dict[int, int] = {}
-    for chat_id, lo_id, hi_id, last_seq, activity in cursor.execute(
-        CHATS, (_json({new.chat_id for new in batch}),)
-    ):
+    [[chats]] = connection.execute(CHATS, (_json({new.chat_id for new in batch}),))
+    for chat_id, lo_id, hi_id, last_seq, activity in json.loads(chats):
         pairs[chat_id] = lo_id, hi_id
         last_seqs[chat_id] = last_seq
         for user_id in (lo_id, hi_id):
             newest[user_id] = max(newest.get(user_id, 0), activity)
-    known = _replays(cursor, batch)
+    known = _replays(connection, batch)
 
     outcomes: list[Sent | Refused] = []
     rows: list[tuple[object, ...]] = []
@@ -82,13 +83,13 @@ def append_batch(cursor: sqlite3.Cursor, batch: Sequence[NewMessage]) -> list[Se
         newest.update(dict.fromkeys(pair, activity))
         raised[chat_id] = chat_id, seq, activity
     if rows:
-        cursor.execute(INSERT, (_json(rows),))
-        cursor.execute(RAISE, (_json(raised.values()),))
+        connection.execute(INSERT, (_json(rows),))
+        connection.execute(RAISE, (_json(raised.values()),))
     return outcomes
 
 
 def _replays(
-    cursor: sqlite3.Cursor, batch: Sequence[NewMessage]
+    connection: sqlite3.Connection, batch: Sequence[NewMessage]
 ) -> dict[tuple[int, int, str], Message]:
     keys = {
         (new.chat_id, new.sender_id, new.idempotency_key)
@@ -97,7 +98,7 @@ def _replays(
     }
     if not keys:
         return {}
-    found = cursor.execute(REPLAYS, (_json(keys),))
+    found = connection.execute(REPLAYS, (_json(keys),))
     return {(row[0], row[2], row[5]): Message(*row[:5]) for row in found}
 
 

@@ -1,0 +1,165 @@
+"""One SQLite file: which one, whose it is, and in what state."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import create_engine
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import StaticPool
+
+from chatcore_sqlalchemy.upgrade import Migrated, NewerSchema, upgrade
+
+APPLICATION_ID = 0x63686174
+"""Marks a SQLite file as chatcore's: "chat" in ASCII, in the header field that SQLite has
+for this (https://sqlite.org/pragma.html#pragma_application_id)."""
+
+BUSY_TIMEOUT = 2.0
+"""Seconds to wait for another program that writes to the file. A service that stops must not
+wait for long, either."""
+
+
+class CannotOpen(Exception):
+    """The database cannot be used. The message is one line for the operator."""
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file that a `sqlite:///…` URL names; None for a URL of another database.
+
+    Raises CannotOpen for what is no URL of a database file.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # Not quoted: it may hold a password.
+        raise CannotOpen("the database URL is none; one is sqlite:///chatcore.db") from None
+    if parsed.get_backend_name() != "sqlite":
+        return None
+    if parsed.drivername != "sqlite" or parsed.host or parsed.username or parsed.query:
+        raise CannotOpen("a SQLite URL is sqlite:///relative/path or sqlite:////absolute/path")
+    if not parsed.database or parsed.database == ":memory:" or "\0" in parsed.database:
+        raise CannotOpen("a SQLite URL names a file, as in sqlite:///chatcore.db")
+    return Path(parsed.database)
+
+
+class SqliteFile:
+    """A database file that one process at a time holds. As text it is its path, in one line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock: int | None = None
+
+    def __str__(self) -> str:
+        return _in_one_line(self._path)
+
+    def hold(self) -> Migrated:
+        """Lock the file, create it where there is none, and migrate it. Raises CannotOpen."""
+        if sqlite3.sqlite_version_info < (3, 37):
+            raise CannotOpen(f"SQLite 3.37 or later is needed, not {sqlite3.sqlite_version}")
+        with self._told_in_one_line():
+            # By whatever name it is reached, it is one file with one lock.
+            self._path = self._path.resolve()
+            if not self._path.parent.is_dir():
+                folder = _in_one_line(self._path.parent)
+                raise CannotOpen(f"cannot open {self}: {folder} is not a folder")
+            if self._path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "Is a directory")
+            self._take_lock()
+            # Created here rather than by SQLite, so that other users of the machine never could
+            # read it; SQLite gives its journal files the mode of the database.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            with contextlib.closing(self.writer()) as connection:
+                self._claim(connection)
+                return self._migrate(connection)
+
+    def release(self) -> None:
+        """Let others have the file. No connection to it may be open."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def reader(self) -> sqlite3.Connection:
+        """A connection that reads the file that is held. Raises CannotOpen."""
+        with self._told_in_one_line():
+            # It reads on the event loop, so it must not wait; and in WAL mode no reader has to.
+            connection = self._connect(busy_timeout=0)
+            connection.execute("PRAGMA query_only = ON")
+            return connection
+
+    def writer(self) -> sqlite3.Connection:
+        """A connection that writes to the file that is held."""
+        return self._connect(busy_timeout=BUSY_TIMEOUT)
+
+    def _take_lock(self) -> None:
+        self._lock = os.open(f"{self._path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            # Not on the database itself: closing any descriptor of that file would drop the
+            # locks that SQLite holds on it (https://sqlite.org/howtocorrupt.html, 2.2).
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotOpen(f"{self} is in use by another chatcore service") from None
+
+    def _connect(self, busy_timeout: float) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            # Never to create what somebody has taken away meanwhile.
+            f"{self._path.as_uri()}?mode=rw",
+            uri=True,
+            timeout=busy_timeout,
+            # The module's own BEGIN comes late and is deferred, and a deferred transaction that
+            # turns out to write cannot wait for its turn: it fails.
+            isolation_level=None,
+        )
+        for pragma in (
+            "synchronous = FULL",
+            "fullfsync = ON",  # On macOS alone, fsync leaves data in the drive's own memory.
+            "foreign_keys = ON",
+            # Or a statement that writes many rows keeps a journal of its own in a file.
+            "temp_store = MEMORY",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+        return connection
+
+    def _claim(self, connection: sqlite3.Connection) -> None:
+        # Looked at before anything is changed: it may be somebody else's.
+        [tables] = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        [owner] = connection.execute("PRAGMA application_id").fetchone()
+        if owner != APPLICATION_ID and (owner or tables):
+            raise CannotOpen(f"{self} is a database of something else")
+        [journal] = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if journal != "wal":
+            raise CannotOpen(f"cannot open {self}: no shared memory for SQLite's WAL there")
+
+    def _migrate(self, connection: sqlite3.Connection) -> Migrated:
+        engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+        with engine.connect() as transaction:
+            transaction.exec_driver_sql("BEGIN IMMEDIATE")
+            transaction.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+            try:
+                migrated = upgrade(transaction)
+            except NewerSchema:
+                raise CannotOpen(f"{self} is of a newer chatcore; upgrade to open it") from None
+            transaction.exec_driver_sql("COMMIT")
+        return migrated
+
+    @contextlib.contextmanager
+    def _told_in_one_line(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError, sqlite3.Error, DBAPIError) as error:
+            # RuntimeError: a loop of symbolic links, before Python 3.13.
+            reason: object = error
+            if isinstance(error, OSError):
+                reason = error.strerror
+            elif isinstance(error, DBAPIError):
+                reason = error.orig
+            raise CannotOpen(f"cannot open {self}: {reason}") from error
+
+
+def _in_one_line(path: Path) -> str:
+    text = str(path)
+    return text if text.isprintable() else repr(text)
