@@ -19,7 +19,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.service import Service, environment
+from tests.integration.service import COMMAND, Service, environment
 
 PASSWORD = "correct horse battery"
 TEXT = "for your eyes only"
@@ -100,7 +100,7 @@ def test_a_new_database_by_migrate_has_no_old_key(service: Service) -> None:
         service.stop()
         service.database_path.unlink()
         subprocess.run(
-            [sys.executable, "-m", "chatcore_server", "migrate"],
+            [*COMMAND, "migrate"],
             cwd=service.folder,
             env=environment(),
             check=True,
@@ -279,24 +279,28 @@ def test_a_disk_that_hangs_is_given_up(tmp_path: Path) -> None:
     )
 
 
+# From the moment it minds signals to about when it would answer.
 @needs_proc
-@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
-def test_it_can_be_stopped_while_it_starts(by: signal.Signals, tmp_path: Path) -> None:
-    # From the moment it minds signals to about when it would answer.
-    for delay in (0, 0.3, 0.8):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "chatcore_server", "serve", "--port", "0"],
-            cwd=tmp_path,
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        while not catches(process, signal.SIGTERM):
-            time.sleep(0.001)
-        time.sleep(delay)
-        process.send_signal(by)
-        assert process.communicate(timeout=10)[1] == b""
-        assert process.returncode == 0
+@pytest.mark.parametrize(
+    ("by", "delay"),
+    [(signal.SIGTERM, 0), (signal.SIGTERM, 0.3), (signal.SIGTERM, 0.8), (signal.SIGINT, 0.3)],
+)
+def test_it_can_be_stopped_while_it_starts(
+    by: signal.Signals, delay: float, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "serve", "--port", "0"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    while not catches(process, signal.SIGTERM):
+        time.sleep(0.001)
+    time.sleep(delay)
+    process.send_signal(by)
+    assert process.communicate(timeout=10)[1] == b""
+    assert process.returncode == 0
 
 
 def catches(process: subprocess.Popen[bytes], number: signal.Signals) -> bool:
