@@ -1,5 +1,6 @@
 """Speaks to chatcore as a client does: through a socket, or to an ASGI application."""
 
+import os
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,8 @@ from urllib.parse import quote
 
 import httpx
 
+GIVEN_URL = os.environ.get("CHATCORE_TEST_URL")
+SOAK = os.environ.get("CHATCORE_SOAK") == "1"
 PASSWORD = "correct horse battery"
 
 

@@ -1,21 +1,16 @@
 """The service that the contract is held against: one started here, or any that is named by
 `CHATCORE_TEST_URL=http://host:port`."""
 
-import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-# Before their import: so that what they assert is explained when it fails.
-pytest.register_assert_rewrite(
-    "tests.integration.contract.api", "tests.integration.contract.transcript"
-)
+from tests.integration.contract.api import GIVEN_URL, Api, api_at
+from tests.integration.contract.apps import SECRET
+from tests.integration.service import Service
 
-from tests.integration.contract.api import Api, api_at  # noqa: E402
-from tests.integration.contract.apps import SECRET  # noqa: E402
-from tests.integration.service import Service  # noqa: E402
-
-GIVEN_URL = os.environ.get("CHATCORE_TEST_URL")
+# So that what it asserts is explained when it fails.
+pytest.register_assert_rewrite("tests.integration.contract.transcript")
 
 
 @pytest.fixture(scope="session")

@@ -1,18 +1,17 @@
 """Whatever comes in, the service answers with no 5xx, lives on, and does not grow."""
 
 import asyncio
-import os
 import random
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.integration.contract.api import Api
+from tests.integration.contract.api import SOAK, Api
 from tests.integration.contract.hostile import Hostile
 from tests.integration.contract.raw import Answer, connected
 from tests.integration.service import Service
 
-COUNT = 30_000 if os.environ.get("CHATCORE_SOAK") == "1" else 3_000
+COUNT = 30_000 if SOAK else 3_000
 CONNECTIONS = 16
 PATIENCE = 0.1
 """Seconds to wait for an answer: many of these requests have no end, and get none."""

@@ -3,8 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.integration.contract.api import Api, Someone, api_at, fresh, segment
-from tests.integration.contract.conftest import GIVEN_URL
+from tests.integration.contract.api import GIVEN_URL, SOAK, Api, Someone, api_at, fresh, segment
 
 GOOD = [
     "Екатерина",
@@ -163,7 +162,7 @@ names = st.one_of(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=500 if SOAK else 40)
 @given(name=names)
 async def test_any_name_that_is_accepted_works_on_every_route(url: str, name: str) -> None:
     async with api_at(url) as api:

@@ -1,6 +1,5 @@
 """Requests made up from the OpenAPI document, good ones and bad: the answers are as it says."""
 
-import os
 from typing import Any
 
 import httpx
@@ -20,7 +19,7 @@ from schemathesis.checks import (
     unsupported_method,
 )
 
-from tests.integration.contract.api import PASSWORD, fresh
+from tests.integration.contract.api import PASSWORD, SOAK, fresh
 
 ROUTES = [
     "POST /register",
@@ -41,7 +40,7 @@ CHECKS = [
     status_code_conformance,
     unsupported_method,
 ]
-EXAMPLES = 2_000 if os.environ.get("CHATCORE_SOAK") == "1" else 50
+EXAMPLES = 2_000 if SOAK else 50
 
 
 @pytest.fixture(scope="session")
