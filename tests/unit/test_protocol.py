@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from chatcore_server.protocol import MAX_HEAD, MAX_PIPELINED, BoundedProtocol
+from chatcore_server.protocol import MAX_HEAD, MAX_PIPELINED, MAX_TARGET, BoundedProtocol
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
@@ -159,6 +159,14 @@ async def test_a_head_too_large_is_refused(head: bytes, kept_alive: bool) -> Non
         assert (status, headers[b"connection"]) == (431, b"close")
         assert await peer.closed() == b""
         assert len(app.scopes) == before
+
+
+@pytest.mark.parametrize(("size", "expected"), [(MAX_TARGET, 200), (MAX_TARGET + 1, 414)])
+async def test_a_target_has_a_limit_of_its_own(size: int, expected: int) -> None:
+    async with serving(App()) as server:
+        peer = await server.connect()
+        peer.write(b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"a" * (size - 1)))
+        assert (await peer.answer())[0] == expected
 
 
 async def test_a_peer_that_sends_everything_first_gets_the_answer() -> None:

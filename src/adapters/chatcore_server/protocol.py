@@ -16,6 +16,10 @@ from uvicorn.server import ServerState
 MAX_HEAD = 32 * 1024
 """Bytes of a request's first line and headers."""
 
+MAX_TARGET = 4096
+"""Bytes of a request's path and query. The longest name takes 768. Litestar remembers the last
+1,024 paths that it was asked for, whoever asked, as text of up to 4 bytes a character."""
+
 MAX_PIPELINED = 64
 """Requests of one connection that may wait for the answer to an earlier one."""
 
@@ -27,6 +31,7 @@ class _Refused(Exception):
 class BoundedProtocol(HttpToolsProtocol):
     """One connection, whose costs have an end whatever its peer does.
 
+    - A path and query over MAX_TARGET is refused (414).
     - A head over MAX_HEAD is refused (431), and so is as much in trailers, in chunk
       extensions, or in anything else that is neither a head nor a body.
     - A connection that begins no request, or never finishes its head, is closed after
@@ -94,6 +99,9 @@ class BoundedProtocol(HttpToolsProtocol):
         size = len(self.url) + separators + sum(map(len, chain.from_iterable(self.headers)))
         if size > MAX_HEAD or len(self.pipeline) >= MAX_PIPELINED:
             self._refuse(431)
+            raise _Refused
+        if len(self.url) > MAX_TARGET:
+            self._refuse(414)
             raise _Refused
         self._unparsed = 0
         self._cancel_end()
