@@ -1,0 +1,87 @@
+"""A full disk: writes fail, reads go on, and once there is room everything does."""
+
+import asyncio
+import contextlib
+import os
+import resource
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from chatcore import Sent, StoreUnavailable
+from chatcore.testing.scene import ann_and_bob, read_all, send
+from chatcore_sqlalchemy import SqlAlchemyStore
+
+TEXT = "x" * 4000
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Something that fills the disk under the folder, of 4 MiB."""
+    try:
+        command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"only root can mount a small file system: {error}")
+
+    @contextmanager
+    def full() -> Iterator[None]:
+        with contextlib.suppress(OSError), (folder / "ballast").open("wb", buffering=0) as ballast:
+            while True:
+                ballast.write(bytes(4096))
+        yield
+        (folder / "ballast").unlink()
+
+    try:
+        yield full
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@contextmanager
+def small_files(folder: Path) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Something that lets no file of this process grow."""
+
+    @contextmanager
+    def full() -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        largest = max(os.stat(folder / name).st_size for name in os.listdir(folder))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    yield full
+
+
+@pytest.mark.parametrize("disk", [small_disk, small_files])
+async def test_a_full_disk(
+    disk: Callable[[Path], AbstractContextManager[Callable[[], AbstractContextManager[None]]]],
+    tmp_path: Path,
+) -> None:
+    with disk(tmp_path) as full:
+        async with await SqlAlchemyStore.open(f"sqlite:///{tmp_path}/chatcore.db") as store:
+            chat, ann, _ = await ann_and_bob(store)
+            acknowledged = [(await send(store, chat, ann, TEXT)).message]
+            for _ in range(3):
+                with full():
+                    failures = 0
+                    # Not at once: first the WAL begins anew in its own place.
+                    while failures < 30:
+                        calls = (send(store, chat, ann, TEXT) for _ in range(10))
+                        for outcome in await asyncio.gather(*calls, return_exceptions=True):
+                            if isinstance(outcome, Sent):
+                                acknowledged.append(outcome.message)
+                            else:
+                                assert isinstance(outcome, StoreUnavailable)
+                                failures += 1
+                    assert await read_all(store, chat) == acknowledged
+                    assert await store.last_seq(chat.id) == len(acknowledged)
+                acknowledged += [(await send(store, chat, ann, TEXT)).message for _ in range(10)]
+        async with await SqlAlchemyStore.open(f"sqlite:///{tmp_path}/chatcore.db") as store:
+            assert await read_all(store, chat) == acknowledged
+            assert [it.seq for it in acknowledged] == [*range(1, len(acknowledged) + 1)]

@@ -1,0 +1,106 @@
+"""How SQLite goes about every statement: by an index, whatever the tables hold."""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Executable
+from sqlalchemy.dialects.sqlite import dialect
+
+from chatcore.testing.scene import NOW_US, add_user, send
+from chatcore_sqlalchemy import SqlAlchemyStore, sqlite_batch, statements
+
+# A base that others narrow down; alone it is never run.
+NEVER_RUN = {"CHAT"}
+
+
+def all_statements() -> Iterator[tuple[str, str]]:
+    for name, statement in vars(statements).items():
+        if isinstance(statement, Executable) and name.isupper() and name not in NEVER_RUN:
+            compiled = statement.compile(dialect=dialect(paramstyle="named"))  # type: ignore[attr-defined]
+            yield name, str(compiled)
+    for name, statement in vars(sqlite_batch).items():
+        if isinstance(statement, str) and name.isupper():
+            yield f"append {name}", statement
+
+
+@pytest.fixture(params=["empty", "full and analysed"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / "chatcore.db"
+    async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
+        if request.param != "empty":
+            users = [await add_user(store, f"user {n}") for n in range(40)]
+            for user in users:
+                for peer in users[: user.id - 1 : 3]:
+                    chat = await store.open_chat(user.id, peer.id, NOW_US)
+                    await send(store, chat, user, "hello", key="k")
+    if request.param != "empty":
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("ANALYZE")
+    return path
+
+
+def faults(connection: sqlite3.Connection, statement: str) -> list[str]:
+    """The steps of the plan that cost more, the more a table holds."""
+    names = set(re.findall(r":(\w+)", statement))
+    values = dict.fromkeys(names) if names else ["[]"] * statement.count("?")
+    plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)
+    return [
+        step
+        for *_, step in plan
+        # What is scanned is an array that was given, or a subquery's few rows.
+        if re.search(
+            r"SCAN (?!\w+ VIRTUAL TABLE|anon_\d|CONSTANT)|ANY\(|TEMP B-TREE|AUTOMATIC", step
+        )
+    ]
+
+
+async def test_every_statement_finds_its_rows_by_an_index(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        found = {name: faults(connection, statement) for name, statement in all_statements()}
+    assert len(found) == 16
+    assert {name: steps for name, steps in found.items() if steps} == {}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM messages WHERE text = :text",
+        "SELECT * FROM messages AS m WHERE chat_id = :chat_id ORDER BY sent_us",
+        "SELECT count(*) FROM chats",
+        "SELECT name FROM json_each(?) CROSS JOIN users ON name = value",
+        "UPDATE chats SET activity = 1 WHERE activity = :before",
+    ],
+)
+async def test_a_scan_or_a_sort_would_be_found(statement: str, database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        assert faults(connection, statement)
+
+
+async def test_a_list_of_chats_reads_no_more_than_its_page(tmp_path: Path) -> None:
+    """Of someone with chats on both sides of the pair."""
+    path = tmp_path / "chatcore.db"
+    async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
+        users = [await add_user(store, f"user {n}") for n in range(101)]
+        for peer in (*users[:50], *users[51:]):
+            await store.open_chat(users[50].id, peer.id, NOW_US)
+    compiled = statements.CHATS_OF.compile(dialect=dialect(paramstyle="named"))
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    with closing(sqlite3.connect(path)) as connection:
+        connection.set_progress_handler(count, 1)
+        costs = []
+        for limit in (1, 1, 2, 100):  # The first one reads the schema, too.
+            steps = 0
+            values = compiled.params | {"user_id": 51, "before": 2**63 - 1, "limit": limit}
+            assert len(connection.execute(str(compiled), values).fetchall()) == limit
+            costs.append(steps)
+    a_row = costs[2] - costs[1]
+    assert costs[1] < 10 * a_row < costs[3]

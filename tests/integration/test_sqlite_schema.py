@@ -1,0 +1,123 @@
+"""What the database itself enforces, and that migrations lead to what the code works on."""
+
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from chatcore import StoreUnavailable, UserName
+from chatcore.testing.scene import ann_and_bob, send
+from chatcore_sqlalchemy import SqlAlchemyStore, statements
+from chatcore_sqlalchemy.schema import metadata
+
+TABLES = {"users", "chats", "messages"}
+
+
+async def made_by_opening(folder: Path) -> Path:
+    """A database with ann (1) and bob (2), their chat (1), and message 1 of ann with key `k`."""
+    path = folder / "chatcore.db"
+    async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
+        chat, ann, _ = await ann_and_bob(store)
+        await send(store, chat, ann, "hello", key="k")
+    return path
+
+
+def schema_of(path: Path) -> dict[str, str]:
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
+        ours = {name: " ".join(sql.split()) for name, sql in rows}
+    return {name: sql for name, sql in ours.items() if name != "alembic_version"}
+
+
+async def test_migrations_lead_to_the_schema_of_the_code(tmp_path: Path) -> None:
+    created = tmp_path / "created.db"
+    engine = sqlalchemy.create_engine(f"sqlite:///{created}")
+    metadata.create_all(engine)
+    engine.dispose()
+    migrated = schema_of(await made_by_opening(tmp_path))
+    assert migrated == schema_of(created)
+    assert set(migrated) >= TABLES
+
+
+async def test_every_table_is_strict(tmp_path: Path) -> None:
+    path = await made_by_opening(tmp_path)
+    with closing(sqlite3.connect(path)) as connection:
+        tables = connection.execute("SELECT name, strict FROM pragma_table_list").fetchall()
+    assert {name for name, strict in tables if strict} == TABLES
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        # The same canonical name; the pair turned round, again, and with oneself.
+        "INSERT INTO users VALUES (9, 'Ann', 'ann', 'hash', 0)",
+        "INSERT INTO users VALUES (9, NULL, 'eve', 'hash', 0)",
+        "INSERT INTO chats VALUES (9, 2, 1, 0, 9, 0)",
+        "INSERT INTO chats VALUES (9, 1, 2, 0, 9, 0)",
+        "INSERT INTO chats VALUES (9, 1, 1, 0, 9, 0)",
+        "INSERT INTO chats VALUES (9, 1, 3, 0, 9, 0)",
+        "UPDATE chats SET last_seq = -1",
+        "UPDATE chats SET activity = 'soon'",
+        "INSERT INTO messages VALUES (1, 1, 1, 'again', 0, NULL)",
+        "INSERT INTO messages VALUES (1, 0, 1, 'before the first', 0, NULL)",
+        "INSERT INTO messages VALUES (1, 2, 1, '', 0, NULL)",
+        "INSERT INTO messages VALUES (1, 2, 1, printf('%.4097c', 'x'), 0, NULL)",
+        "INSERT INTO messages VALUES (1, 2, 1, x'00', 0, NULL)",
+        "INSERT INTO messages VALUES (1, 2, 1, 'same key', 0, 'k')",
+        "INSERT INTO messages VALUES (9, 1, 1, 'no such chat', 0, NULL)",
+        "INSERT INTO messages VALUES (1, 2, 9, 'no such user', 0, NULL)",
+    ],
+)
+async def test_the_database_refuses(statement: str, tmp_path: Path) -> None:
+    path = await made_by_opening(tmp_path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        with pytest.raises(sqlite3.IntegrityError):
+            connection.execute(statement)
+
+
+async def test_foreign_keys_are_enforced_on_the_store(tmp_path: Path) -> None:
+    path = tmp_path / "chatcore.db"
+    async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
+        chat, ann, _ = await ann_and_bob(store)
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("DELETE FROM users WHERE id = ?", (ann.id,))
+        with pytest.raises(StoreUnavailable):
+            await send(store, chat, ann, "from nobody")
+        assert await store.last_seq(chat.id) == 0
+
+
+async def test_ids_are_never_given_again(tmp_path: Path) -> None:
+    path = tmp_path / "chatcore.db"
+    async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
+        chat, ann, bob = await ann_and_bob(store)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM chats")
+        connection.execute("DELETE FROM users WHERE id = ?", (bob.id,))
+    async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
+        eve = await store.add_user(UserName("eve"), "hash", 0)
+        assert eve.id > bob.id
+        assert (await store.open_chat(ann.id, eve.id, 0)).id > chat.id
+
+
+def test_schema_and_statements_are_postgresql_too() -> None:
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    for table in metadata.sorted_tables:
+        sql = str(CreateTable(table).compile(dialect=dialect))
+        assert "BIGINT" in sql
+        assert "INTEGER" not in sql
+        for index in table.indexes:
+            str(CreateIndex(index).compile(dialect=dialect))
+    for statement in vars(statements).values():
+        if isinstance(statement, sqlalchemy.Executable):
+            sql = str(statement.compile(dialect=dialect))  # type: ignore[attr-defined]
+            # Ids and numbers have 64 bits, also where they are compared.
+            assert re.search(r"%\((?!coalesce)\w+\)s::INTEGER", sql) is None
+            assert ("INSERT" in sql) == bool(
+                re.search(r"ON CONFLICT \(.+\) DO NOTHING RETURNING \w+.id$", sql)
+            )
