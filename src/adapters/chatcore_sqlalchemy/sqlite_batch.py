@@ -1,10 +1,5 @@
-"""Appends a batch of messages on SQLite.
-
-The one write that is told to each database in its own words. Each statement takes the whole
-batch as a JSON array, and what is told of all its chats comes back as one: the sqlite3 module
-lets go of the interpreter's lock at every row of a statement, and to get it back from a busy
-event loop takes its thread far longer than any row.
-"""
+"""Appends a batch of messages on SQLite: the one write that is told to each database in its
+own words, since all that a batch needs to know must be read before its first message."""
 
 import json
 import sqlite3
@@ -13,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from chatcore.errors import ChatNotFound, KeyReused, Refused
 from chatcore.model import Message, NewMessage, Sent
 
-# The last element is the newest activity of any chat of either user.
+# The last column is the newest activity of any chat of either user.
 CHATS = """
-SELECT json_group_array(json_array(c.id, c.lo_id, c.hi_id, c.last_seq, max(
+SELECT c.id, c.lo_id, c.hi_id, c.last_seq, max(
     ifnull((SELECT max(activity) FROM chats WHERE lo_id = c.lo_id), 0),
     ifnull((SELECT max(activity) FROM chats WHERE hi_id = c.lo_id), 0),
     ifnull((SELECT max(activity) FROM chats WHERE lo_id = c.hi_id), 0),
-    ifnull((SELECT max(activity) FROM chats WHERE hi_id = c.hi_id), 0))))
+    ifnull((SELECT max(activity) FROM chats WHERE hi_id = c.hi_id), 0))
 FROM json_each(?) AS wanted CROSS JOIN chats AS c ON c.id = wanted.value
 """
 
@@ -33,16 +28,10 @@ FROM json_each(?) AS wanted CROSS JOIN messages AS m
 
 INSERT = """
 INSERT INTO messages (chat_id, seq, sender_id, text, sent_us, idempotency_key)
-SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
-    json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]')
-FROM json_each(?)
+VALUES (?, ?, ?, ?, ?, ?)
 """
 
-RAISE = """
-UPDATE chats
-SET last_seq = json_extract(raised.value, '$[1]'), activity = json_extract(raised.value, '$[2]')
-FROM json_each(?) AS raised WHERE chats.id = json_extract(raised.value, '$[0]')
-"""
+RAISE = "UPDATE chats SET last_seq = ?, activity = ? WHERE id = ?"
 
 
 def append_batch(
@@ -52,8 +41,8 @@ def append_batch(
     pairs: dict[int, tuple[int, int]] = {}
     last_seqs: dict[int, int] = {}
     newest: dict[int, int] = {}
-    [[chats]] = connection.execute(CHATS, (_json({new.chat_id for new in batch}),))
-    for chat_id, lo_id, hi_id, last_seq, activity in json.loads(chats):
+    found = connection.execute(CHATS, (_json({new.chat_id for new in batch}),))
+    for chat_id, lo_id, hi_id, last_seq, activity in found:
         pairs[chat_id] = lo_id, hi_id
         last_seqs[chat_id] = last_seq
         for user_id in (lo_id, hi_id):
@@ -81,10 +70,9 @@ def append_batch(
         rows.append((*message, key))
         activity = 1 + max(newest[user_id] for user_id in pair)
         newest.update(dict.fromkeys(pair, activity))
-        raised[chat_id] = chat_id, seq, activity
-    if rows:
-        connection.execute(INSERT, (_json(rows),))
-        connection.execute(RAISE, (_json(raised.values()),))
+        raised[chat_id] = seq, activity, chat_id
+    connection.executemany(INSERT, rows)
+    connection.executemany(RAISE, raised.values())
     return outcomes
 
 

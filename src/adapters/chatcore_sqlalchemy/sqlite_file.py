@@ -20,8 +20,7 @@ APPLICATION_ID = 0x63686174
 for this (https://sqlite.org/pragma.html#pragma_application_id)."""
 
 BUSY_TIMEOUT = 2.0
-"""Seconds to wait for another program that writes to the file. A service that stops must not
-wait for long, either."""
+"""Seconds that opening waits for another program that writes to the file."""
 
 
 class CannotOpen(Exception):
@@ -73,7 +72,7 @@ class SqliteFile:
             # Created here rather than by SQLite, so that other users of the machine never could
             # read it; SQLite gives its journal files the mode of the database.
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            with contextlib.closing(self.writer()) as connection:
+            with contextlib.closing(self._connect(busy_timeout=BUSY_TIMEOUT)) as connection:
                 self._claim(connection)
                 return self._migrate(connection)
 
@@ -92,8 +91,9 @@ class SqliteFile:
             return connection
 
     def writer(self) -> sqlite3.Connection:
-        """A connection that writes to the file that is held."""
-        return self._connect(busy_timeout=BUSY_TIMEOUT)
+        """A connection that writes to the file that is held, for one thread at a time. It does
+        not wait for other programs either."""
+        return self._connect(busy_timeout=0, check_same_thread=False)
 
     def _take_lock(self) -> None:
         self._lock = os.open(f"{self._path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -104,7 +104,9 @@ class SqliteFile:
         except BlockingIOError:
             raise CannotOpen(f"{self} is in use by another chatcore service") from None
 
-    def _connect(self, busy_timeout: float) -> sqlite3.Connection:
+    def _connect(
+        self, busy_timeout: float, *, check_same_thread: bool = True
+    ) -> sqlite3.Connection:
         connection = sqlite3.connect(
             # Never to create what somebody has taken away meanwhile.
             f"{self._path.as_uri()}?mode=rw",
@@ -113,6 +115,7 @@ class SqliteFile:
             # The module's own BEGIN comes late and is deferred, and a deferred transaction that
             # turns out to write cannot wait for its turn: it fails.
             isolation_level=None,
+            check_same_thread=check_same_thread,
         )
         for pragma in (
             "synchronous = FULL",

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Executable
 
 from chatcore.model import NewMessage
-from chatcore_sqlalchemy.group_commit import Change, Outcome, Work
+from chatcore_sqlalchemy.group_commit import Change, Locked, Outcome, Work
 from chatcore_sqlalchemy.sqlite_batch import append_batch
 from chatcore_sqlalchemy.sqlite_file import SqliteFile
 from chatcore_sqlalchemy.sqlite_statement import Rows, run
@@ -29,28 +29,32 @@ class SqliteWriter:
     def open(self) -> None:
         self.migrated = self._file.hold()
 
-    def commit(self, batch: Sequence[Work]) -> Sequence[Outcome]:
+    def apply(self, batch: Sequence[Work]) -> Sequence[Outcome]:
         if self._connection is None:
             self._connection = self._file.writer()
         try:
             # By hand: SQLAlchemy's transactions cost a tenth of the throughput.
             self._connection.execute("BEGIN IMMEDIATE")
-            outcomes = _apply(self._connection, batch)
-            self._connection.execute("COMMIT")
-        except BaseException:
-            # Whatever state it is in, nothing of it must reach the next batch.
-            self._disconnect()
+        except sqlite3.OperationalError as error:
+            # The lowest byte: there are several kinds of busy.
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                raise Locked from error
             raise
-        return outcomes
+        return _apply(self._connection, batch)
 
-    def close(self) -> None:
-        self._disconnect()
-        self._file.release()
+    def commit(self) -> None:
+        if self._connection is not None:
+            self._connection.execute("COMMIT")
 
-    def _disconnect(self) -> None:
+    def abandon(self) -> None:
+        # Whatever state it is in, nothing of it must reach the next batch.
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def close(self) -> None:
+        self.abandon()
+        self._file.release()
 
 
 def _apply(connection: sqlite3.Connection, batch: Sequence[Work]) -> Sequence[Outcome]:
