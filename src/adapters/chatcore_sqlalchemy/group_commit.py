@@ -142,6 +142,8 @@ class GroupCommit:
             if not self._busy:
                 self._end()
         await self._ended.wait()
+        # Its last call has returned, so this takes no time.
+        self._thread.join()
 
     def _opened(self, opened: asyncio.Future[Exception | None], failure: Exception | None) -> None:
         if not opened.done():
@@ -190,13 +192,17 @@ class GroupCommit:
         self._next()
 
     def _fail(self, batch: list[_Item], cause: Exception) -> None:
+        # First, so that a caller who hears of it finds nothing locked.
+        self._on_thread(self._writer.abandon, lambda _: self._failed(batch, cause))
+
+    def _failed(self, batch: list[_Item], cause: Exception) -> None:
         for item in batch:
-            # One each: raised in many tasks, a shared one would grow its traceback.
-            failure = StoreUnavailable("the write may or may not have happened")
-            failure.__cause__ = cause
             if not item.outcome.done():
+                # One each: raised in many tasks, a shared one would grow its traceback.
+                failure = StoreUnavailable("the write may or may not have happened")
+                failure.__cause__ = cause
                 item.outcome.set_result(failure)
-        self._on_thread(self._writer.abandon, lambda _: self._next())
+        self._next()
 
     def _end(self) -> None:
         self._on_thread(self._writer.close, lambda _: self._ended.set())
