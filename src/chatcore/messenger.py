@@ -69,6 +69,8 @@ class Messenger:
         covered = 0
         while True:
             page = await self._store.chats_of(user.id, before=None, limit=MAX_PAGE)
+            if len(page) < MAX_PAGE and not found:
+                return list(page)
             found |= {summary.chat.id: summary for summary in page}
             if len(page) < MAX_PAGE or page[-1].activity <= covered:
                 return sorted(found.values(), key=lambda summary: summary.activity, reverse=True)

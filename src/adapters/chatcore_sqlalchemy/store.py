@@ -6,7 +6,8 @@ How a statement runs differs between a database in this process and one across a
 """
 
 from collections.abc import Sequence
-from typing import Self
+from functools import partial
+from typing import Any, Self
 
 from chatcore.errors import ChatExists, NameTaken, SelfChat, UserNotFound
 from chatcore.model import Chat, ChatSummary, Message, NewMessage, Sent, User
@@ -110,11 +111,11 @@ class SqlAlchemyStore:
 
     async def chat_by_id(self, chat_id: int) -> Chat | None:
         rows = await self._database.read(sql.CHAT_BY_ID, chat_id=chat_id)
-        return _chat(*rows[0]) if rows else None
+        return _chat(rows[0]) if rows else None
 
     async def chat_with(self, user_id: int, peer: str) -> Chat | None:
         rows = await self._database.read(sql.CHAT_WITH, user_id=user_id, peer=peer)
-        return _chat(*rows[0]) if rows else None
+        return _chat(rows[0]) if rows else None
 
     async def chats_of(
         self, user_id: int, *, before: int | None, limit: int
@@ -122,7 +123,7 @@ class SqlAlchemyStore:
         rows = await self._database.read(
             sql.CHATS_OF, user_id=user_id, before=END if before is None else before, limit=limit
         )
-        return [ChatSummary(_chat(*chat), last_seq, activity) for *chat, last_seq, activity in rows]
+        return [ChatSummary(_chat(row), row[5], row[6]) for row in rows]
 
     async def append_message(self, new: NewMessage) -> Sent:
         return await self._database.append(new)
@@ -133,7 +134,7 @@ class SqlAlchemyStore:
 
     async def messages_after(self, chat_id: int, seq: int, *, limit: int) -> Sequence[Message]:
         rows = await self._database.read(sql.MESSAGES_AFTER, chat_id=chat_id, seq=seq, limit=limit)
-        return list(map(Message._make, rows))
+        return list(map(_message, rows))
 
     async def messages_before(
         self, chat_id: int, seq: int | None, *, limit: int
@@ -141,7 +142,7 @@ class SqlAlchemyStore:
         rows = await self._database.read(
             sql.MESSAGES_BEFORE, chat_id=chat_id, seq=END if seq is None else seq, limit=limit
         )
-        return list(map(Message._make, reversed(rows)))
+        return list(map(_message, reversed(rows)))
 
 
 async def migrate(url: str) -> Migrated:
@@ -163,5 +164,9 @@ async def _open(url: str) -> SqliteDatabase:
     return database
 
 
-def _chat(chat_id: int, lo_id: int, lo_name: str, hi_id: int, hi_name: str) -> Chat:
-    return Chat(chat_id, (User(lo_id, lo_name), User(hi_id, hi_name)))
+# What Message._make does, without a call into Python for each row.
+_message = partial(tuple.__new__, Message)
+
+
+def _chat(row: Sequence[Any]) -> Chat:
+    return Chat(row[0], (User(row[1], row[2]), User(row[3], row[4])))

@@ -63,8 +63,10 @@ class Remote:
     def failing(self, seed: int) -> Iterator[None]:
         self._random.seed(seed)
         self._breaks = 0.2
-        yield
-        self._breaks = 0.0
+        try:
+            yield
+        finally:
+            self._breaks = 0.0
 
     def __getattr__(self, method: str) -> Any:
         async def call(*arguments: Any, **options: Any) -> Any:
@@ -110,5 +112,7 @@ class Sqlite:
         random = Random(seed)
         self._faults.failing = lambda _: random.random() < 0.1
         self._faults.armed = True
-        yield
-        self._faults.armed = False
+        try:
+            yield
+        finally:
+            self._faults.armed = False

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -13,6 +14,8 @@ from tests.integration.durability.calls import NAMES, Caller, Plan, contested, n
 from tests.integration.durability.model import Call, Told
 from tests.integration.durability.witness import Witness
 
+T = TypeVar("T")
+
 overlapping = st.lists(st.lists(plans, min_size=1, max_size=3), min_size=2, max_size=5)
 
 
@@ -22,16 +25,17 @@ class StoreMachine(RuleBasedStateMachine):
     backend: Callable[[], Backend]
     steps = 0
     calls = 0
+    failure: Exception | None = None
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.owner = type(self).backend()
-        self.witness = Witness(self.runner.run(self.owner.open()))
+        self.witness = Witness(self.run(self.owner.open()))
         self.caller = Caller(self.witness.model)
 
     def teardown(self) -> None:
-        self.runner.run(self.owner.close())
+        self.run(self.owner.close())
         self.runner.close()
 
     @initialize()
@@ -81,8 +85,8 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.owner.persistent)
     @rule()
     def reopen(self) -> None:
-        self.runner.run(self.owner.close())
-        self.witness.store = self.runner.run(self.owner.open())
+        self.run(self.owner.close())
+        self.witness.store = self.run(self.owner.open())
         self.step([])
         # What was under way when it was closed is done, or never will be.
         self.witness.limbo.clear()
@@ -100,10 +104,17 @@ class StoreMachine(RuleBasedStateMachine):
         type(self).steps += 1
         type(self).calls += sum(map(len, calls))
 
-        async def run() -> list[list[Told]]:
+        async def step() -> list[list[Told]]:
             with failing or contextlib.nullcontext():
                 told = await self.witness.make(calls, patience or {})
             await self.witness.judge(told)
             return told
 
-        return self.runner.run(run())
+        return self.run(step())
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return self.runner.run(work)
+        except Exception as error:
+            type(self).failure = error
+            raise

@@ -82,8 +82,10 @@ class Witness:
         seen = await self._look(told)
         late: list[Told] = []
         for call in self.limbo:
-            taken = [one.outcome for one in (*itertools.chain(*told), *late)]
-            if (outcome := self._effect(call, seen, taken)) is not UNTOLD:
+            same = [
+                one for one in (*itertools.chain(*told), *late) if one.call.method == call.method
+            ]
+            if (outcome := self._effect(call, seen, [one.outcome for one in same])) is not UNTOLD:
                 late.append(Told(call, outcome))
         callers = [[one for one in caller if one.outcome is not UNTOLD] for caller in told]
         model = self.model
