@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from chatcore import StoreUnavailable
+from chatcore import NewMessage, StoreUnavailable
 from chatcore.testing.scene import ann_and_bob, read_all, send
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
 
@@ -183,15 +183,25 @@ async def test_a_file_that_another_program_keeps_to_itself(tmp_path: Path) -> No
     await (await SqlAlchemyStore.open(f"sqlite:///{path}")).close()
 
 
+async def delayed(store: SqlAlchemyStore, path: Path, new: NewMessage) -> None:
+    """Send while another program writes, for some turns of the event loop."""
+    with locked(path):
+        sending = asyncio.create_task(store.append_message(new))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not sending.done()
+    await sending
+
+
 async def test_a_writer_that_another_program_delays_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "chatcore.db"
     async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
         chat, ann, _ = await ann_and_bob(store)
-        with locked(path):
-            sending = asyncio.create_task(send(store, chat, ann, "delayed"))
-            # A turn of the event loop, and it is on its way.
-            await asyncio.sleep(0)
-        assert (await sending).message.seq == 1
+        await delayed(store, path, NewMessage(chat.id, ann.id, "delayed", 0))
+        with locked(path), pytest.raises(StoreUnavailable):
+            await send(store, chat, ann, "too long")
+        # And the next time it is as patient as before.
+        await delayed(store, path, NewMessage(chat.id, ann.id, "delayed", 0))
 
 
 async def test_a_file_that_was_taken_away_is_not_made_anew(tmp_path: Path) -> None:

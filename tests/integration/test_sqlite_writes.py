@@ -270,3 +270,21 @@ async def test_what_a_change_raises_undoes_it_alone(path: Path) -> None:
     names = [await database.read(USER_BY_NAME, canonical=f"{n}") for n in range(len(errors))]
     assert [not found for found in names] == [error is not None for error in errors]
     await database.close()
+
+
+def test_an_interrupt_while_writing_does_not_hang_the_end(path: Path) -> None:
+    def change(_: Run) -> None:
+        raise SystemExit
+
+    async def main() -> None:
+        database = SqliteDatabase(path)
+        await database.open()
+        try:
+            await database.write(change)
+        finally:
+            async with asyncio.timeout(10):
+                await database.close()
+
+    with pytest.raises(SystemExit):
+        asyncio.run(main())
+    assert_unlocked(path)

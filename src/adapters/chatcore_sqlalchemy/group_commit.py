@@ -41,7 +41,7 @@ class Run(Protocol):
 
 
 Change = Callable[[Run], Any]
-"""A write that is no message. What it raises as Refused undoes it alone."""
+"""A write that is no message. What it raises undoes it alone, and reaches its caller."""
 
 Work = NewMessage | Change
 Outcome = Any
@@ -160,7 +160,9 @@ class GroupCommit:
         self._busy = bool(batch)
         if batch:
             self._apply(batch)
-        elif self._closed:
+            return
+        self._locked_since = None
+        if self._closed:
             self._end()
 
     def _apply(self, batch: list[_Item]) -> None:
@@ -174,8 +176,11 @@ class GroupCommit:
                 self._loop.call_later(RETRY_SECONDS, self._next)
             else:
                 self._fail(batch, locked)
-        except Exception as error:
+        except BaseException as error:
             self._fail(batch, error)
+            # An interrupt is the event loop's, which may still be run to close this.
+            if not isinstance(error, Exception):
+                raise
         else:
             self._locked_since = None
             self._on_thread(self._writer.commit, partial(self._committed, batch, outcomes))
@@ -191,11 +196,11 @@ class GroupCommit:
                 item.outcome.set_result(outcome)
         self._next()
 
-    def _fail(self, batch: list[_Item], cause: Exception) -> None:
+    def _fail(self, batch: list[_Item], cause: BaseException) -> None:
         # First, so that a caller who hears of it finds nothing locked.
         self._on_thread(self._writer.abandon, lambda _: self._failed(batch, cause))
 
-    def _failed(self, batch: list[_Item], cause: Exception) -> None:
+    def _failed(self, batch: list[_Item], cause: BaseException) -> None:
         for item in batch:
             if not item.outcome.done():
                 # One each: raised in many tasks, a shared one would grow its traceback.

@@ -121,8 +121,6 @@ class SqliteFile:
             "synchronous = FULL",
             "fullfsync = ON",  # On macOS alone, fsync leaves data in the drive's own memory.
             "foreign_keys = ON",
-            # Or a statement that writes many rows keeps a journal of its own in a file.
-            "temp_store = MEMORY",
         ):
             connection.execute(f"PRAGMA {pragma}")
         return connection
