@@ -1,6 +1,6 @@
 """Makes the disk fail."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 from tests.integration.durability.vfs import ERRORS, Operation
@@ -8,15 +8,16 @@ from tests.integration.durability.vfs import ERRORS, Operation
 
 @dataclass
 class Faults:
-    """A layer that fails the operations whose numbers, from 1, `failing` has."""
+    """A layer that fails those of the operations that `failing` says, by their number from 1."""
 
     failing: Callable[[int], bool]
     armed: bool = False
+    kinds: Container[str] = frozenset(ERRORS)
     count: int = 0
     injected: list[Operation] = field(default_factory=list)
 
     def layer(self, operation: Operation, proceed: Callable[[], int]) -> int:
-        if self.armed and operation.kind in ERRORS:
+        if self.armed and operation.kind in self.kinds:
             self.count += 1
             if self.failing(self.count):
                 self.injected.append(operation)

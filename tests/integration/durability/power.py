@@ -2,9 +2,12 @@
 
 Until a file is synced, each write to it may have reached the disk, or not, or some sectors
 of it, whatever became of the writes before it; where a file grew, a sector that never came
-may hold anything. Likewise a file's entry in its folder, or the loss of it, until the folder
-is synced. One assumption is SQLite's own (https://sqlite.org/psow.html): a write does not
-harm the bytes beside it.
+may hold anything. A sync that fails may have forgotten what it should have written: no later
+one makes that sure (https://wiki.postgresql.org/wiki/Fsync_Errors). A file's entry in its
+folder, or the loss of it, is sure once the folder is synced.
+
+One assumption is SQLite's own (https://sqlite.org/psow.html): a write does not harm the
+bytes beside it.
 """
 
 import os
@@ -41,8 +44,9 @@ class Recording:
         if operation.kind in {"read", "map"}:
             return proceed()
         if operation.kind in {"sync", "sync folder"}:
-            if not (code := proceed()):
-                self.events.append(Event(self.clock(), operation, began))
+            if code := proceed():
+                operation = operation._replace(kind=f"failed {operation.kind}")
+            self.events.append(Event(self.clock(), operation, began))
             return code
         self.events.append(Event(self.clock(), operation, began))
         return proceed()
@@ -60,20 +64,28 @@ class Recording:
 @dataclass
 class _File:
     sure: bytearray = field(default_factory=bytearray)
-    pending: list[tuple[int, Operation]] = field(default_factory=list)
+    writes: dict[int, Operation] = field(default_factory=dict)
+    """In the order of their numbers, from the first one that is not sure."""
+    synced: set[int] = field(default_factory=set)
+    forgotten: set[int] = field(default_factory=set)
+    """By a sync that failed: not to be synced any more."""
 
     def sync(self, began: int) -> None:
-        for number, operation in self.pending:
-            if number < began:
-                _apply(self.sure, operation)
-        self.pending = [item for item in self.pending if item[0] >= began]
+        self.synced |= {number for number in self.writes if number < began} - self.forgotten
+        for number in [*self.writes]:
+            if number not in self.synced:
+                break
+            _apply(self.sure, self.writes.pop(number))
+
+    def fail_to_sync(self, began: int) -> None:
+        self.forgotten |= {number for number in self.writes if number < began} - self.synced
 
     def after_cut(self, fortune: str, random: Random) -> bytes:
         content = bytearray(self.sure)
         sector = random.choice((512, 4096))
         fill = random.choice((bytes, random.randbytes))
-        for _, operation in self.pending:
-            if fortune == "kept":
+        for number, operation in self.writes.items():
+            if number in self.synced or fortune == "kept":
                 _apply(content, operation)
             elif fortune == "whole writes" and random.getrandbits(1):
                 _apply(content, operation, fill)
@@ -99,10 +111,13 @@ def after_cut(recording: Recording, at: int, fortune: str, random: Random) -> di
         else:
             if (file := meant[-1]) is None:
                 meant.append(file := _File())
-            if operation.kind == "sync":
-                file.sync(began)
-            elif operation.kind != "open":
-                file.pending.append((number, operation))
+            match operation.kind:
+                case "sync":
+                    file.sync(began)
+                case "failed sync":
+                    file.fail_to_sync(began)
+                case "write" | "truncate":
+                    file.writes[number] = operation
     left = {}
     for name, meant in names.items():
         which = {"lost": 0, "kept": -1}.get(fortune)

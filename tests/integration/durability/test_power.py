@@ -1,5 +1,6 @@
 """The simulated power cut leaves what a disk may hold, and all of that."""
 
+import functools
 from random import Random
 
 import pytest
@@ -67,6 +68,14 @@ def test_a_sync_makes_sure_what_came_before_it_began() -> None:
 
     recording.layer(SYNC, meanwhile)
     assert after_cut(recording, 2, "lost", Random(0)) == {"a": OLD}
+
+
+def test_a_sync_that_failed_has_forgotten_what_the_next_one_would_have_written() -> None:
+    recording = Recording(lambda: 0, {"a": OLD})
+    for operation, code in [(write(NEW), 0), (SYNC, 1), (write(b"x"), 0), (SYNC, 0)]:
+        recording.layer(operation, functools.partial(int, code))
+    assert after_cut(recording, 4, "lost", Random(0)) == {"a": b"x" + OLD[1:]}
+    assert after_cut(recording, 4, "kept", Random(0)) == {"a": b"x" + NEW[1:]}
 
 
 @pytest.mark.parametrize("kind", ["sync", "sync folder"])

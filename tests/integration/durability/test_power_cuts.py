@@ -15,6 +15,7 @@ from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
 from tests.integration.durability.checker import Fate
 from tests.integration.durability.conftest import Figure
 from tests.integration.durability.contents import find_wrong
+from tests.integration.durability.faults import Faults
 from tests.integration.durability.load import Load
 from tests.integration.durability.power import FORTUNES, Recording, after_cut
 from tests.integration.durability.vfs import layered
@@ -36,14 +37,22 @@ class Life(NamedTuple):
         return self.load.as_of(self.recording.moment(at)), files
 
 
-async def first_life(folder: Path) -> Life:
-    load = Load()
+async def first_life(folder: Path, failing_syncs: float = 0) -> Life:
+    load, random = Load(), Random(1)
     recording = Recording(lambda: load.ledger.moment)
-    with layered(recording.layer):
+    faults = Faults(lambda _: random.random() < failing_syncs, kinds={"sync"})
+    with layered(
+        lambda operation, proceed: recording.layer(
+            operation, lambda: faults.layer(operation, proceed)
+        )
+    ):
         # Opened twice: the first opening makes a database, the second one finds it.
         for _ in range(2):
             async with await SqlAlchemyStore.open(f"sqlite:///{folder / NAME}") as store:
-                await load.talk(store, await load.open_chats(store, 4), 30)
+                chats = await load.open_chats(store, 4)
+                faults.armed = True
+                await load.talk(store, chats, 30)
+                faults.armed = False
     return Life(load, recording)
 
 
@@ -110,19 +119,20 @@ def pragma(setting: str) -> Iterator[None]:
 
 # With its WAL copied into the database every few commits, a short run sees as many checkpoints
 # as a long one.
-@pytest.mark.parametrize("checkpoint", [1000, 20])
+@pytest.mark.parametrize(("checkpoint", "failing_syncs"), [(1000, 0), (20, 0), (20, 0.1)], ids=str)
 async def test_nothing_acknowledged_is_lost(
-    checkpoint: int, tmp_path: Path, soak: bool, figure: Figure
+    checkpoint: int, failing_syncs: float, tmp_path: Path, soak: bool, figure: Figure
 ) -> None:
     with pragma(f"wal_autocheckpoint = {checkpoint}"):
-        life = await first_life(tmp_path)
+        life = await first_life(tmp_path, failing_syncs)
     cuts = 75 if soak else 12
     harm = await cut_often(life, tmp_path, cuts)
     assert harm == []
     acknowledged = life.load.ledger.count(Fate.ACKNOWLEDGED)
     figure(
-        f"power cuts, a checkpoint every {checkpoint} pages: {acknowledged} sends acknowledged, "
-        f"{cuts} cuts and as many in the recovery: 0 lost, 0 doubled, 0 reordered"
+        f"power cuts, a checkpoint every {checkpoint} pages, {failing_syncs:.0%} of syncs failing: "
+        f"{acknowledged} sends acknowledged, {cuts} cuts and as many in the recovery: 0 lost, "
+        "0 doubled, 0 reordered"
     )
 
 
