@@ -12,8 +12,7 @@ from random import Random
 from typing import NamedTuple
 
 from tests.integration.contract.api import PASSWORD, api_at
-from tests.integration.durability.checker import Fate
-from tests.integration.durability.conftest import Figure
+from tests.integration.durability.conftest import Figures
 from tests.integration.durability.contents import find_wrong, read_histories
 from tests.integration.durability.crowd import Crowd
 from tests.integration.service import Service
@@ -23,7 +22,7 @@ ANSWER_SECONDS = 10
 
 
 async def test_requests_in_flight_are_abandoned(
-    observed_service: Service, soak: bool, figure: Figure
+    observed_service: Service, soak: bool, figures: Figures
 ) -> None:
     count = 1000 if soak else 200
     random = Random(count)
@@ -44,18 +43,14 @@ async def test_requests_in_flight_are_abandoned(
                         leaving.create_task(leave(service.port, crowd, places))
                 stop.set()
             after = await seconds_per_send(crowd)
-            unknown = crowd.ledger.count(Fate.UNKNOWN)
             assert await crowd.histories() == read_histories(service.database_path)
         assert await at_rest(service) == idle
         with contextlib.closing(sqlite3.connect(service.database_path, timeout=0)) as other:
             other.execute("BEGIN IMMEDIATE")
         assert after < 3 * before
         assert find_wrong(service.database_path, crowd.ledger.sends) == []
-    figure(
-        f"disconnects: {count} requests abandoned, {unknown} sends among them, "
-        f"{crowd.ledger.count(Fate.ACKNOWLEDGED)} others acknowledged: 0 lost, 0 doubled, "
-        f"0 reordered; a send takes {after * 1000:.1f} ms after and {before * 1000:.1f} before"
-    )
+    figures.survived(count, "requests abandoned", crowd.ledger)
+    figures.note(f"a send takes {before * 1000:.1f} ms before them and {after * 1000:.1f} ms after")
 
 
 async def leave(port: int, crowd: Crowd, places: asyncio.Semaphore) -> None:

@@ -9,8 +9,7 @@ from random import Random
 import pytest
 
 from tests.integration.contract.api import api_at
-from tests.integration.durability.checker import Fate
-from tests.integration.durability.conftest import Figure
+from tests.integration.durability.conftest import Figures
 from tests.integration.durability.contents import find_wrong, read_histories
 from tests.integration.durability.crowd import Crowd
 from tests.integration.service import Service
@@ -29,7 +28,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_a_full_disk_is_a_503_until_there_is_room(
-    small_disk: Path, soak: bool, figure: Figure
+    small_disk: Path, soak: bool, figures: Figures
 ) -> None:
     ballast = small_disk / "ballast"
     with Service(small_disk) as service:
@@ -47,12 +46,7 @@ async def test_a_full_disk_is_a_503_until_there_is_room(
                 await crowd.talk_until(201, 50)
                 assert crowd.statuses[503] == failures
             assert find_wrong(service.database_path, crowd.ledger.sends) == []
-    ledger = crowd.ledger
-    figure(
-        f"a full disk beneath the service: {crowd.statuses[503]} answers of 503, "
-        f"{ledger.count(Fate.ACKNOWLEDGED)} sends acknowledged, {ledger.count(Fate.UNKNOWN)} "
-        "unknown: 0 lost, 0 doubled, 0 reordered"
-    )
+    figures.survived(crowd.statuses[503], "answers of 503 on a full disk", crowd.ledger)
 
 
 def fill(ballast: Path) -> None:

@@ -1,7 +1,7 @@
 """The disk fails at any operation: nobody is told a falsehood, and once it works the store does."""
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -9,8 +9,8 @@ from typing import NamedTuple
 import pytest
 
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
-from tests.integration.durability.checker import Fate
-from tests.integration.durability.conftest import Figure
+from tests.integration.durability.checker import Ledger
+from tests.integration.durability.conftest import Figures
 from tests.integration.durability.contents import find_wrong
 from tests.integration.durability.faults import Faults
 from tests.integration.durability.load import Load
@@ -60,53 +60,48 @@ async def survive(folder: Path, failing: Failing) -> Survived:
     return Survived(faults, load, wrong + find_wrong(path, load.ledger.sends))
 
 
-def judge(survived: Iterable[Survived], figure: Figure, what: str) -> None:
-    runs = list(survived)
-    errors = sum(len(run.faults.injected) for run in runs)
-    assert errors
-    assert any(run.load.outages for run in runs)
-    acknowledged = sum(run.load.ledger.count(Fate.ACKNOWLEDGED) for run in runs)
-    unknown = sum(run.load.ledger.count(Fate.UNKNOWN) for run in runs)
+def judge(runs: Sequence[Survived], what: str, figures: Figures) -> None:
     assert [(run.faults.injected, run.wrong) for run in runs if run.wrong] == []
-    figure(
-        f"I/O errors, {what}: {errors} errors, {acknowledged} sends acknowledged, {unknown} "
-        "unknown: 0 lost, 0 doubled, 0 reordered"
-    )
+    assert any(run.load.outages for run in runs)
+    sends = [send for run in runs for send in run.load.ledger.sends]
+    figures.survived(sum(len(run.faults.injected) for run in runs), what, Ledger(sends))
 
 
-async def test_an_error_at_any_one_operation(tmp_path: Path, soak: bool, figure: Figure) -> None:
+async def test_an_error_at_any_one_operation(tmp_path: Path, soak: bool, figures: Figures) -> None:
     operations = (await survive(tmp_path / "none", never)).faults.count
     judge(
         [
             await survive(tmp_path / f"{number}", between(number, number))
             for number in range(1, operations + 1, 1 if soak else 8)
         ],
-        figure,
-        f"at each of {operations} operations" if soak else f"at every 8th of {operations}",
+        f"I/O errors, one each at {'all' if soak else 'every 8th'} of {operations} operations",
+        figures,
     )
 
 
-async def test_a_disk_that_is_gone_for_a_while(tmp_path: Path, soak: bool, figure: Figure) -> None:
+async def test_a_disk_that_is_gone_for_a_while(
+    tmp_path: Path, soak: bool, figures: Figures
+) -> None:
     judge(
         [
             await survive(tmp_path / f"{first}-{length}", between(first, first + length))
             for first in range(1, 60, 2 if soak else 10)
             for length in (10, 100)
         ],
-        figure,
-        "10 and 100 in a row",
+        "I/O errors, 10 and 100 in a row",
+        figures,
     )
 
 
-async def test_errors_at_random_operations(tmp_path: Path, soak: bool, figure: Figure) -> None:
+async def test_errors_at_random_operations(tmp_path: Path, soak: bool, figures: Figures) -> None:
     judge(
         [
             await survive(tmp_path / f"{every}-{seed}", randomly(1 / every, seed))
             for seed in range(20 if soak else 2)
             for every in (2, 5, 10, 20, 50)
         ],
-        figure,
-        "one operation in 2, 5, 10, 20 and 50",
+        "I/O errors, at one operation in 2, 5, 10, 20 and 50",
+        figures,
     )
 
 

@@ -4,8 +4,7 @@ import asyncio
 from random import Random
 
 from tests.integration.contract.api import Api, api_at, fresh
-from tests.integration.durability.checker import Fate
-from tests.integration.durability.conftest import Figure
+from tests.integration.durability.conftest import Figures
 from tests.integration.durability.contents import find_wrong, read_histories
 from tests.integration.durability.crowd import Crowd
 from tests.integration.service import Service
@@ -14,7 +13,7 @@ RATES = (0.02, 0.1, 0.5, 1)
 
 
 async def test_a_failing_disk_is_a_503_until_it_works_again(
-    observed_service: Service, soak: bool, figure: Figure
+    observed_service: Service, soak: bool, figures: Figures
 ) -> None:
     switch = observed_service.folder / "error-rate"
     with observed_service as service:
@@ -32,12 +31,7 @@ async def test_a_failing_disk_is_a_503_until_it_works_again(
                 assert await other_answers(api, crowd) == {200, 201}
             assert find_wrong(service.database_path, crowd.ledger.sends) == []
             assert await crowd.histories() == read_histories(service.database_path)
-    ledger = crowd.ledger
-    figure(
-        f"I/O errors beneath the service: {crowd.statuses[503]} answers of 503, "
-        f"{ledger.count(Fate.ACKNOWLEDGED)} sends acknowledged, {ledger.count(Fate.UNKNOWN)} "
-        "unknown: 0 lost, 0 doubled, 0 reordered"
-    )
+    figures.survived(crowd.statuses[503], "answers of 503 on a failing disk", crowd.ledger)
 
 
 async def other_answers(api: Api, crowd: Crowd) -> set[int]:

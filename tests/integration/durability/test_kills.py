@@ -5,14 +5,13 @@ from pathlib import Path
 from random import Random
 
 from tests.integration.contract.api import api_at
-from tests.integration.durability.checker import Fate
-from tests.integration.durability.conftest import Figure
+from tests.integration.durability.conftest import Figures
 from tests.integration.durability.contents import find_wrong, read_histories
 from tests.integration.durability.crowd import Crowd
 from tests.integration.service import Service
 
 
-async def test_kill_9_under_16_senders(tmp_path: Path, soak: bool, figure: Figure) -> None:
+async def test_kill_9_under_16_senders(tmp_path: Path, soak: bool, figures: Figures) -> None:
     kills = 20 if soak else 3
     random = Random(kills)
     with Service(tmp_path) as service:
@@ -24,12 +23,7 @@ async def test_kill_9_under_16_senders(tmp_path: Path, soak: bool, figure: Figur
                 await asyncio.to_thread(service.start)
                 assert find_wrong(service.database_path, crowd.ledger.sends) == []
                 assert await crowd.histories() == read_histories(service.database_path)
-    ledger = crowd.ledger
-    figure(
-        f"kill -9 under 16 senders: {kills} kills, {ledger.count(Fate.ACKNOWLEDGED)} sends "
-        f"acknowledged, {ledger.count(Fate.UNKNOWN)} unknown, {ledger.count(Fate.REFUSED)} "
-        "refused: 0 lost, 0 doubled, 0 reordered"
-    )
+    figures.survived(kills, "kills under 16 senders", crowd.ledger)
 
 
 async def kill_while_writing(service: Service, crowd: Crowd, random: Random) -> None:

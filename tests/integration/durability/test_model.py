@@ -11,7 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from chatcore_memory import MemoryStore
 from tests.integration.durability.backends import Backend, Memory, Remote, Sqlite
-from tests.integration.durability.conftest import Figure
+from tests.integration.durability.conftest import Figures
 from tests.integration.durability.faults import Faults
 from tests.integration.durability.machine import StoreMachine
 from tests.integration.durability.vfs import layered
@@ -45,22 +45,22 @@ def drive(backend: Callable[[], Backend], examples: int, **options: Any) -> type
     return Machine
 
 
-def report(machine: type[StoreMachine], name: str, figure: Figure) -> None:
-    figure(f"model test, {name}: {machine.steps} steps of {machine.calls} calls, all explained")
+def report(machine: type[StoreMachine], name: str, figures: Figures) -> None:
+    figures.note(f"model test, {name}: {machine.steps:,} steps, {machine.calls:,} calls")
 
 
 @pytest.mark.parametrize("backend", [Memory, Remote])
-def test_the_store_in_memory(backend: type[Memory | Remote], soak: bool, figure: Figure) -> None:
-    report(drive(backend, 400 if soak else 15), f"{backend.__name__}", figure)
+def test_the_store_in_memory(backend: type[Memory | Remote], soak: bool, figures: Figures) -> None:
+    report(drive(backend, 400 if soak else 15), f"{backend.__name__}", figures)
 
 
 @pytest.mark.usefixtures("reachable_sqlite")
-def test_the_store_in_sqlite(tmp_path: Path, soak: bool, figure: Figure) -> None:
+def test_the_store_in_sqlite(tmp_path: Path, soak: bool, figures: Figures) -> None:
     faults = Faults(lambda _: False)
     with layered(faults.layer):
         machine = drive(lambda: Sqlite(tmp_path, faults), 400 if soak else 15)
     assert faults.injected
-    report(machine, f"SQLite with {len(faults.injected)} I/O errors", figure)
+    report(machine, f"SQLite with {len(faults.injected)} I/O errors", figures)
 
 
 @pytest.mark.parametrize("wrong", WRONG_STORES)

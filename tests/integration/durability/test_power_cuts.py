@@ -12,8 +12,7 @@ import pytest
 
 from chatcore import StoreUnavailable
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
-from tests.integration.durability.checker import Fate
-from tests.integration.durability.conftest import Figure
+from tests.integration.durability.conftest import Figures
 from tests.integration.durability.contents import find_wrong
 from tests.integration.durability.faults import Faults
 from tests.integration.durability.load import Load
@@ -121,29 +120,25 @@ def pragma(setting: str) -> Iterator[None]:
 # as a long one.
 @pytest.mark.parametrize(("checkpoint", "failing_syncs"), [(1000, 0), (20, 0), (20, 0.1)], ids=str)
 async def test_nothing_acknowledged_is_lost(
-    checkpoint: int, failing_syncs: float, tmp_path: Path, soak: bool, figure: Figure
+    checkpoint: int, failing_syncs: float, tmp_path: Path, soak: bool, figures: Figures
 ) -> None:
     with pragma(f"wal_autocheckpoint = {checkpoint}"):
         life = await first_life(tmp_path, failing_syncs)
     cuts = 75 if soak else 12
     harm = await cut_often(life, tmp_path, cuts)
     assert harm == []
-    acknowledged = life.load.ledger.count(Fate.ACKNOWLEDGED)
-    figure(
-        f"power cuts, a checkpoint every {checkpoint} pages, {failing_syncs:.0%} of syncs failing: "
-        f"{acknowledged} sends acknowledged, {cuts} cuts and as many in the recovery: 0 lost, "
-        "0 doubled, 0 reordered"
-    )
+    what = f"power cuts, checkpoints of {checkpoint} pages, {failing_syncs:.0%} of syncs failing"
+    figures.survived(2 * cuts, what, life.load.ledger)
 
 
 @pytest.mark.parametrize("mode", ["NORMAL", "OFF"])
 async def test_less_than_full_synchronisation_is_caught(
-    mode: str, tmp_path: Path, soak: bool, figure: Figure
+    mode: str, tmp_path: Path, soak: bool, figures: Figures
 ) -> None:
     with pragma(f"synchronous = {mode}"):
         life = await first_life(tmp_path)
     cuts = 150 if soak else 12
     harm = await cut_often(life, tmp_path, cuts)
-    figure(f"power cuts, synchronous = {mode} instead of FULL: {len(harm)} of {cuts} did harm")
+    figures.note(f"{cuts} power cuts, synchronous = {mode} instead of FULL: {len(harm)} did harm")
     # What was not synced may be kept, and is, in a quarter of the cuts.
     assert len(harm) > cuts / 3
