@@ -19,6 +19,7 @@ from chatcore.names import lookup_name
 from chatcore.ports import MAX_PAGE, ChatStore
 
 MAX_SEQ = 2**63 - 1
+MAX_FOUND = 10_000
 
 
 class Page(NamedTuple):
@@ -41,6 +42,8 @@ class Messenger:
     def __init__(self, store: ChatStore, *, clock: Clock = utc_now) -> None:
         self._store = store
         self._clock = clock
+        # A chat never changes once opened, and every send and page by name asks for one.
+        self._found: dict[tuple[int, str], Chat] = {}
 
     async def find_user(self, name: str) -> User:
         """The user whose name has the same canonical form. Raises UserNotFound."""
@@ -57,10 +60,17 @@ class Messenger:
     async def chat_with(self, user: User, peer_name: str) -> Chat:
         """The chat of `user` with the user of that name. Raises ChatNotFound, also when
         nobody has that name."""
-        canonical = lookup_name(peer_name)
-        chat = await self._store.chat_with(user.id, canonical) if canonical else None
+        asked = user.id, peer_name
+        chat = self._found.get(asked)
         if chat is None:
-            raise ChatNotFound
+            canonical = lookup_name(peer_name)
+            chat = await self._store.chat_with(user.id, canonical) if canonical else None
+            if chat is None:
+                raise ChatNotFound
+            if len(self._found) >= MAX_FOUND:
+                # The oldest entry, since dictionaries keep their order.
+                self._found.pop(next(iter(self._found)), None)
+            self._found[asked] = chat
         return chat
 
     async def list_chats(self, user: User) -> list[ChatSummary]:
