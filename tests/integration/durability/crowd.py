@@ -10,6 +10,8 @@ import httpx
 from tests.integration.contract.api import Api, Someone
 from tests.integration.durability.checker import Ledger, Send
 
+ANSWERS_SECONDS = 100
+
 
 @dataclass(eq=False)
 class Seat:
@@ -57,9 +59,9 @@ class Crowd:
                 tasks.create_task(self._talk(seat, stop))
 
     async def answers(self, status: int, count: int) -> None:
-        """Return when there were `count` more of that status."""
+        """Return when there were `count` more of that status. Raises TimeoutError."""
         enough = self.statuses[status] + count
-        async with self._answered:
+        async with asyncio.timeout(ANSWERS_SECONDS), self._answered:
             await self._answered.wait_for(lambda: self.statuses[status] >= enough)
 
     async def fill(self, seat: Seat, count: int) -> None:

@@ -12,7 +12,7 @@ from chatcore.ports import MAX_PAGE
 from tests.integration.durability.backends import Backend
 from tests.integration.durability.calls import NAMES, Caller, Plan, contested, numbers, plans
 from tests.integration.durability.model import Call, Told
-from tests.integration.durability.witness import Witness
+from tests.integration.durability.witness import Unexplained, Witness
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ class StoreMachine(RuleBasedStateMachine):
             options = {"before": before, "limit": limit}
             return [Call("chats_of", (self.caller.user_id(number),), options)]
 
-        [[(_, everything)]] = self.step([page(None, MAX_PAGE)])
+        [[(_, everything, _)]] = self.step([page(None, MAX_PAGE)])
         ends = [summary.activity for summary in everything[limit - 1 :: limit]]
         self.step([page(before, limit) for before in (None, *ends)])
 
@@ -106,7 +106,10 @@ class StoreMachine(RuleBasedStateMachine):
 
         async def step() -> list[list[Told]]:
             with failing or contextlib.nullcontext():
+                self.witness.unavailable.clear()
                 told = await self.witness.make(calls, patience or {})
+                if self.witness.unavailable and failing is None:
+                    raise Unexplained(f"nothing fails, but {self.witness.unavailable}")
             await self.witness.judge(told)
             return told
 

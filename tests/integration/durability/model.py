@@ -40,13 +40,21 @@ class Call(NamedTuple):
 class Told(NamedTuple):
     call: Call
     outcome: Outcome
+    since: int | None = None
+    """The step of the call, where it may have taken effect any time since then."""
+
+
+class Active(NamedTuple):
+    """When a chat was last active: in one of these steps."""
+
+    first: int
+    last: int
 
 
 @dataclass
 class _Entry:
     chat: Chat
-    touched: int
-    """The step in which it was last active."""
+    active: Active
     activity: int | None = None
     """What a list has shown since then."""
     floor: int = 0
@@ -61,14 +69,17 @@ class Model:
     def __init__(self) -> None:
         self.step = 0
         """Calls of one step overlap; calls of different steps do not."""
+        self._now = Active(0, 0)
         self.accounts: dict[int, Credentials] = {}
         self.chats: dict[int, _Entry] = {}
         self._ids: dict[str, int] = {}
         self._pairs: dict[tuple[int, ...], _Entry] = {}
 
-    def accept(self, call: Call, outcome: Outcome) -> Undo | None:
+    def accept(self, told: Told) -> Undo | None:
         """Take the step that the outcome tells of, and return what takes it back; None when
         the call cannot have that outcome now."""
+        call, outcome, since = told
+        self._now = Active(self.step if since is None else since, self.step)
         write = getattr(self, f"_{call.method}", None)
         if write is not None:
             undo: Undo | None = write(outcome, *call.arguments, **call.options)
@@ -144,7 +155,7 @@ class Model:
             return None
         if outcome.id < 1 or outcome.id in self.chats:
             return None
-        self.chats[outcome.id] = self._pairs[pair] = _Entry(outcome, self.step)
+        self.chats[outcome.id] = self._pairs[pair] = _Entry(outcome, self._now)
         return lambda: (self.chats.pop(outcome.id), self._pairs.pop(pair))
 
     def _append_message(self, outcome: Outcome, new: NewMessage) -> Undo | None:
@@ -159,17 +170,18 @@ class Model:
         message = Message(new.chat_id, seq, new.sender_id, new.text, new.sent_us)
         if outcome != Sent(message, False):
             return None
-        before = entry.touched, entry.activity, entry.floor
+        before = entry.active, entry.activity, entry.floor
         entry.messages.append(message)
         if key:
             entry.first_by_key[key] = message
-        entry.touched, entry.activity, entry.floor = self.step, None, entry.activity or entry.floor
+        entry.active = Active(max(entry.active.first, self._now.first), self.step)
+        entry.activity, entry.floor = None, entry.activity or entry.floor
 
         def undo() -> None:
             entry.messages.pop()
             if key:
                 del entry.first_by_key[key]
-            entry.touched, entry.activity, entry.floor = before
+            entry.active, entry.activity, entry.floor = before
 
         return undo
 
@@ -190,7 +202,7 @@ class Model:
             if activity <= entry.floor or entry.activity not in {None, activity}:
                 return None
             if (bound is not None and activity >= bound) or (
-                shown and shown[-1][0].touched < entry.touched
+                shown and shown[-1][0].active.last < entry.active.first
             ):
                 return None
             shown.append((entry, activity))
@@ -218,7 +230,7 @@ def _may_be_hidden(
     which `last` and `bound`, its activity, are the end of."""
     if entry.activity is None:
         # Where it belongs is known only as far as the steps tell.
-        return before is not None or (last is not None and entry.touched <= last.touched)
+        return before is not None or (last is not None and entry.active.first <= last.active.last)
     above = before is not None and entry.activity >= before
     below = last is not None and bound is not None and entry.activity < bound
     return above or below

@@ -49,6 +49,7 @@ async def test_requests_in_flight_are_abandoned(
             other.execute("BEGIN IMMEDIATE")
         assert after < 3 * before
         assert find_wrong(service.database_path, crowd.ledger.sends) == []
+    assert crowd.statuses[503] == 0
     figures.survived(count, "requests abandoned", crowd.ledger)
     figures.note(f"a send takes {before * 1000:.1f} ms before them and {after * 1000:.1f} ms after")
 

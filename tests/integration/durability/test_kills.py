@@ -23,6 +23,7 @@ async def test_kill_9_under_16_senders(tmp_path: Path, soak: bool, figures: Figu
                 await asyncio.to_thread(service.start)
                 assert find_wrong(service.database_path, crowd.ledger.sends) == []
                 assert await crowd.histories() == read_histories(service.database_path)
+    assert crowd.statuses[503] == 0
     figures.survived(kills, "kills under 16 senders", crowd.ledger)
 
 

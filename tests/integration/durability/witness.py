@@ -55,8 +55,10 @@ class Witness:
 
     store: Store
     model: Model = field(default_factory=Model)
-    limbo: list[Call] = field(default_factory=list)
+    limbo: list[Told] = field(default_factory=list)
     """Writes that nobody was told of: each takes effect once at most, and may do so late."""
+    unavailable: list[Call] = field(default_factory=list)
+    """Calls that the store would not do."""
 
     async def make(
         self, callers: Sequence[Sequence[Call]], patience: Mapping[int, int]
@@ -77,22 +79,25 @@ class Witness:
         """Raises Unexplained unless the model explains what the callers were told and what
         the store now shows."""
         self.model.step += 1
-        untold = [call for caller in told for call, outcome in caller if outcome is UNTOLD]
-        self.limbo += [call for call in untold if call.method in WRITES]
+        self.limbo += [
+            one._replace(since=self.model.step)
+            for one in itertools.chain(*told)
+            if one.outcome is UNTOLD and one.call.method in WRITES
+        ]
         seen = await self._look(told)
-        late: list[Told] = []
-        for call in self.limbo:
-            same = [
-                one for one in (*itertools.chain(*told), *late) if one.call.method == call.method
-            ]
-            if (outcome := self._effect(call, seen, [one.outcome for one in same])) is not UNTOLD:
-                late.append(Told(call, outcome))
+        late, untold = list[Told](), list[Told]()
+        for one in self.limbo:
+            outcome = self._effect(one.call, seen, [*itertools.chain(*told), *late])
+            (untold if outcome is UNTOLD else late).append(one._replace(outcome=outcome))
         callers = [[one for one in caller if one.outcome is not UNTOLD] for caller in told]
         model = self.model
-        if not explain(model, [*callers, *([one] for one in late)], lambda: seen.matches(model)):
-            raise Unexplained(f"{callers}\nnever told: {self.limbo}\nin the end: {seen}")
-        for call, _ in late:
-            self.limbo.remove(call)
+        stuck = explain(model, [*callers, *([one] for one in late)], lambda: seen.matches(model))
+        if stuck is not None:
+            raise Unexplained(
+                f"the store did: {callers}\nstuck at: {stuck}\nthe store shows: {seen}\n"
+                f"the model was at: {model.chats}\nnever told: {self.limbo}"
+            )
+        self.limbo = untold
 
     async def _make(self, calls: Sequence[Call], told: list[Told]) -> None:
         for call in calls:
@@ -103,12 +108,12 @@ class Witness:
             except Refused as refusal:
                 outcome = type(refusal)
             except Unavailable:
-                pass
+                self.unavailable.append(call)
             told[-1] = Told(call, outcome)
 
     async def _look(self, told: Sequence[Sequence[Told]]) -> _Seen:
         seen = _Seen()
-        for call in [*(call for caller in told for call, _ in caller), *self.limbo]:
+        for call, _, _ in (*itertools.chain(*told), *self.limbo):
             match call.method, *call.arguments:
                 case "add_user", UserName() as name, *_:
                     seen.accounts[name.canonical] = await self.store.credentials(name.canonical)
@@ -135,8 +140,8 @@ class Witness:
                 raise Unexplained(f"a page after {end} of chat {chat_id}: {piece}")
             end = found[-1].seq
 
-    def _effect(self, call: Call, seen: _Seen, taken: Sequence[Outcome]) -> Outcome:
-        """What the call would have returned, if it took effect in this step."""
+    def _effect(self, call: Call, seen: _Seen, others: Sequence[Told]) -> Outcome:
+        """What the call would have returned, if it has taken effect."""
         model = self.model
         match call.method, *call.arguments:
             case "append_message", new:
@@ -157,7 +162,8 @@ class Witness:
             case "open_chat", user_id, peer_id, _:
                 # Which of two calls for one pair it was makes no difference.
                 chat = seen.chats.get((user_id, self._name(peer_id)))
-                if chat and chat.id not in model.chats and chat not in taken:
+                opened = [one.outcome for one in others if one.call.method == "open_chat"]
+                if chat and chat.id not in model.chats and chat not in opened:
                     return chat
         return UNTOLD
 
