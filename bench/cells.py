@@ -3,8 +3,9 @@
 import os
 from dataclasses import dataclass
 
+from bench import load, wrk
 from bench.data import PASSWORD, SENDERS, TEXT, Data
-from bench.load import Job, Outcome, run
+from bench.load import Job, Outcome
 from bench.servers import Server
 
 
@@ -38,6 +39,7 @@ SEND = Cell(
     writes=True,
 )
 HISTORY = Cell("history of 50", "GET", "/chats/messages/writer?limit=50", ("reader",))
+OLDER = Cell("older page of 50", "GET", "/chats/messages/writer?limit=50&before=5000", ("reader",))
 LIST = Cell("list of 20 chats", "GET", "/chats", ("lister",))
 WHOLE = Cell("history of 10,000", "GET", "/chats/messages/writer", ("reader",))
 REGISTER = Cell(
@@ -48,7 +50,7 @@ REGISTER = Cell(
 )
 LOGIN = Cell("login", "POST", "/login", body=f'{{"username":"reader","password":"{PASSWORD}"}}')
 
-ALL = (SEND, HISTORY, LIST, WHOLE, REGISTER, LOGIN)
+ALL = (SEND, HISTORY, OLDER, LIST, WHOLE, REGISTER, LOGIN)
 
 
 @dataclass
@@ -65,7 +67,7 @@ def measure(
     job = cell.job(server.port, clients, seconds, data.tokens())
     count_rows = cell.writes and server.name == "chatcore"
     before = server.rows() if count_rows else 0
-    outcome = run(job)
+    outcome = wrk.run(job) if wrk.usable(job) else load.run(job)
     if outcome.ok != outcome.requests and cell not in (REGISTER, LOGIN):
         raise RuntimeError(f"{server.name}, {cell.name}: {outcome.statuses}")
     if count_rows:

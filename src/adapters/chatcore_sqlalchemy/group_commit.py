@@ -93,6 +93,7 @@ class GroupCommit:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Item] = deque()
         self._busy = False
+        self._batches = 0
         self._locked_since: float | None = None
         self._calls: SimpleQueue[tuple[Callable[[], None], Callable[[Exception | None], None]]]
         self._calls = SimpleQueue()
@@ -134,6 +135,11 @@ class GroupCommit:
             raise outcome
         return outcome
 
+    @property
+    def version(self) -> int | None:
+        """Changes with every batch; None while one is under way, and after the end."""
+        return None if self._busy or self._closed else self._batches
+
     async def close(self) -> None:
         """Commit what is waiting, take nothing more, and close the writer, all of which happens
         even if the caller is cancelled. May be called again."""
@@ -159,6 +165,7 @@ class GroupCommit:
                 batch.append(item)
         self._busy = bool(batch)
         if batch:
+            self._batches += 1
             self._apply(batch)
             return
         self._locked_since = None

@@ -50,6 +50,12 @@ class SqliteDatabase:
         """What opening did to the schema."""
         return self._writer.migrated
 
+    @property
+    def version(self) -> int | None:
+        """While this number stays the same, so does all that `read` returns. None tells nothing:
+        a write is under way."""
+        return self._group.version
+
     async def read(self, statement: Executable, /, **values: Any) -> Rows:
         """All rows that a query returns for these bound values."""
         try:

@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    ScalarSelect,
     Select,
     bindparam,
     case,
@@ -94,15 +93,19 @@ CHATS_OF = (
 )
 
 
-def _newest(side: Any, user: str) -> Select[Any]:
-    return select(func.max(chats.c.activity).label("activity")).where(side == bindparam(user))
-
-
-def _next_activity() -> ScalarSelect[Any]:
+def _newest_activity(*users: str) -> Select[Any]:
+    """Of the chats of these users, named by their parameters; 0 without any."""
     newest = union_all(
-        *(_newest(side, user) for side in (chats.c.lo_id, chats.c.hi_id) for user in ("lo", "hi"))
+        *(
+            select(func.max(chats.c.activity).label("activity")).where(side == bindparam(user))
+            for side in (chats.c.lo_id, chats.c.hi_id)
+            for user in users
+        )
     ).subquery()
-    return select(func.coalesce(func.max(newest.c.activity), 0) + 1).scalar_subquery()
+    return select(func.coalesce(func.max(newest.c.activity), 0))
+
+
+NEWEST_ACTIVITY = _newest_activity("user_id")
 
 
 ADD_CHAT = (
@@ -111,7 +114,7 @@ ADD_CHAT = (
         lo_id=bindparam("lo"),
         hi_id=bindparam("hi"),
         last_seq=0,
-        activity=_next_activity(),
+        activity=_newest_activity("lo", "hi").scalar_subquery() + 1,
         opened_us=bindparam("opened_us"),
     )
     .on_conflict_do_nothing(index_elements=[chats.c.lo_id, chats.c.hi_id])

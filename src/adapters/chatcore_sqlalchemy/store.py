@@ -15,6 +15,7 @@ from chatcore.names import UserName
 from chatcore.ports import Credentials
 from chatcore_sqlalchemy import statements as sql
 from chatcore_sqlalchemy.group_commit import Run
+from chatcore_sqlalchemy.recent import Recent, size_of_list, size_of_messages
 from chatcore_sqlalchemy.sqlite import SqliteDatabase
 from chatcore_sqlalchemy.sqlite_file import CannotOpen, sqlite_path
 from chatcore_sqlalchemy.upgrade import Migrated
@@ -31,6 +32,8 @@ class SqlAlchemyStore:
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
+        self._tails: Recent[int, Sequence[Message]] = Recent()
+        self._lists: Recent[tuple[int, int], Sequence[ChatSummary]] = Recent()
 
     @classmethod
     async def open(cls, url: str) -> Self:
@@ -120,10 +123,30 @@ class SqlAlchemyStore:
     async def chats_of(
         self, user_id: int, *, before: int | None, limit: int
     ) -> Sequence[ChatSummary]:
+        if before is not None:
+            return await self._chats_before(user_id, before, limit)
+        version = self._database.version
+        kept = self._lists.get((user_id, limit))
+        if kept:
+            if kept.is_current(version):
+                return kept.value
+            if kept.value[0].activity == await self._newest_activity(user_id):
+                kept.version = version
+                return kept.value
+        summaries = await self._chats_before(user_id, END, limit)
+        if summaries:
+            self._lists.put((user_id, limit), summaries, size_of_list(summaries), version)
+        return summaries
+
+    async def _newest_activity(self, user_id: int) -> int:
+        ((activity,),) = await self._database.read(sql.NEWEST_ACTIVITY, user_id=user_id)
+        return int(activity)
+
+    async def _chats_before(self, user_id: int, activity: int, limit: int) -> Sequence[ChatSummary]:
         rows = await self._database.read(
-            sql.CHATS_OF, user_id=user_id, before=END if before is None else before, limit=limit
+            sql.CHATS_OF, user_id=user_id, before=activity, limit=limit
         )
-        return [ChatSummary(_chat(row), row[5], row[6]) for row in rows]
+        return tuple(ChatSummary(_chat(row), row[5], row[6]) for row in rows)
 
     async def append_message(self, new: NewMessage) -> Sent:
         return await self._database.append(new)
@@ -139,9 +162,30 @@ class SqlAlchemyStore:
     async def messages_before(
         self, chat_id: int, seq: int | None, *, limit: int
     ) -> Sequence[Message]:
-        rows = await self._database.read(
-            sql.MESSAGES_BEFORE, chat_id=chat_id, seq=END if seq is None else seq, limit=limit
-        )
+        if seq is not None:
+            return await self._messages_before(chat_id, seq, limit)
+        version = self._database.version
+        kept = self._tails.get(chat_id)
+        tail = kept.value if kept and _holds(kept.value, limit) else ()
+        if kept and tail:
+            if kept.is_current(version):
+                return tail[-limit:]
+            missing = await self.last_seq(chat_id) - tail[-1].seq
+            if not missing:
+                kept.version = version
+                return tail[-limit:]
+            if missing > limit:
+                tail = ()
+            else:
+                newer = await self.messages_after(chat_id, tail[-1].seq, limit=missing)
+                tail = [*tail, *newer][-max(limit, len(tail)) :]
+        tail = tail or await self._messages_before(chat_id, END, limit)
+        if tail:
+            self._tails.put(chat_id, tail, size_of_messages(tail), version)
+        return tail[-limit:]
+
+    async def _messages_before(self, chat_id: int, seq: int, limit: int) -> Sequence[Message]:
+        rows = await self._database.read(sql.MESSAGES_BEFORE, chat_id=chat_id, seq=seq, limit=limit)
         return list(map(_message, reversed(rows)))
 
 
@@ -166,6 +210,11 @@ async def _open(url: str) -> SqliteDatabase:
 
 # What Message._make does, without a call into Python for each row.
 _message = partial(tuple.__new__, Message)
+
+
+def _holds(tail: Sequence[Message], limit: int) -> bool:
+    """Whether the newest `limit` messages of a chat were in its tail when it was read."""
+    return len(tail) >= limit or tail[0].seq == 1
 
 
 def _chat(row: Sequence[Any]) -> Chat:

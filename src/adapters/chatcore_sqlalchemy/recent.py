@@ -1,0 +1,63 @@
+"""What was read lately: the newest messages of chats, and users' lists of chats.
+
+Nothing needs to tell this of writes, for what a store holds only grows, and says by one number
+that it did: a chat by its last `seq`, a list by its newest `activity`. While that number is
+what it was, so are the messages, which never change, and the list. And while nobody wrote at
+all (`version`), not even the number is asked for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from sys import getsizeof
+from typing import Generic, TypeVar
+
+from chatcore.model import ChatSummary, Message
+
+MAX_BYTES = 32 * 1024 * 1024
+"""Roughly, for the messages and again for the lists."""
+
+_TUPLE = 250
+"""Roughly the bytes of a message, apart from the text."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@dataclass(slots=True)
+class Kept(Generic[V]):
+    value: V
+    size: int
+    version: int | None
+    """The database's, when this was last found to be up to date."""
+
+    def is_current(self, version: int | None) -> bool:
+        return version is not None and self.version == version
+
+
+class Recent(Generic[K, V]):
+    """Forgets what was put in first to stay within a number of bytes."""
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._kept: dict[K, Kept[V]] = {}
+
+    def get(self, key: K) -> Kept[V] | None:
+        return self._kept.get(key)
+
+    def put(self, key: K, value: V, size: int, version: int | None) -> None:
+        if (before := self._kept.pop(key, None)) is not None:
+            self._bytes -= before.size
+        self._kept[key] = Kept(value, size, version)
+        self._bytes += size
+        while self._bytes > self._max_bytes:
+            # The oldest, since dictionaries keep their order.
+            self._bytes -= self._kept.pop(next(iter(self._kept))).size
+
+
+def size_of_messages(messages: Sequence[Message]) -> int:
+    return sum(_TUPLE + getsizeof(message.text) for message in messages)
+
+
+def size_of_list(summaries: Sequence[ChatSummary]) -> int:
+    return 4 * _TUPLE * (1 + len(summaries))
