@@ -110,7 +110,7 @@ async def calls_of(request: Request) -> int:
 BUDGETS = {
     "send": 330,
     "history of 50": 110,
-    "list of 20": 290,
+    "list of 20": 82,
 }
 """Calls above those of `/healthz`, which is the framework alone."""
 
