@@ -6,6 +6,7 @@ imports anything but the standard library.
 """
 
 from chatcore.accounts import Accounts, Session
+from chatcore.doorbell import LocalDoorbell
 from chatcore.errors import (
     ChatcoreError,
     ChatExists,
@@ -14,9 +15,11 @@ from chatcore.errors import (
     InvalidName,
     InvalidPage,
     InvalidPassword,
+    InvalidSeq,
     InvalidText,
     InvalidToken,
     KeyReused,
+    MessageNotFound,
     NameTaken,
     Overloaded,
     Refused,
@@ -26,8 +29,10 @@ from chatcore.errors import (
     UserNotFound,
     WrongCredentials,
 )
-from chatcore.messenger import Messenger, Page
-from chatcore.model import Chat, ChatSummary, Clock, Message, NewMessage, Sent, User
+from chatcore.events import ChatOpened, Cursor, Event, MarkerMoved, MessageSent, Reset
+from chatcore.following import Following
+from chatcore.messenger import Messenger, Opened, Page, Snapshot
+from chatcore.model import Chat, ChatState, ChatSummary, Clock, Message, NewMessage, Sent, User
 from chatcore.names import UserName, canonical_name
 
 __all__ = [
@@ -35,26 +40,39 @@ __all__ = [
     "Chat",
     "ChatExists",
     "ChatNotFound",
+    "ChatOpened",
+    "ChatState",
     "ChatSummary",
     "ChatcoreError",
     "Clock",
+    "Cursor",
+    "Event",
+    "Following",
     "InvalidKey",
     "InvalidName",
     "InvalidPage",
     "InvalidPassword",
+    "InvalidSeq",
     "InvalidText",
     "InvalidToken",
     "KeyReused",
+    "LocalDoorbell",
+    "MarkerMoved",
     "Message",
+    "MessageNotFound",
+    "MessageSent",
     "Messenger",
     "NameTaken",
     "NewMessage",
+    "Opened",
     "Overloaded",
     "Page",
     "Refused",
+    "Reset",
     "SelfChat",
     "Sent",
     "Session",
+    "Snapshot",
     "StoreUnavailable",
     "Unavailable",
     "User",

@@ -7,12 +7,14 @@
     │   ├── InvalidText         a message text outside the rules
     │   ├── InvalidKey          an idempotency key outside the rules
     │   ├── InvalidPage         a cursor or limit outside its range
+    │   ├── InvalidSeq          a message's number outside its range
     │   ├── NameTaken           a user of that canonical name exists
     │   ├── ChatExists          the two users have a chat already
     │   ├── SelfChat            a chat needs two different users
     │   ├── KeyReused           the idempotency key came before, with another text
     │   ├── UserNotFound        no such user
     │   ├── ChatNotFound        no such chat, or the asker is not in it
+    │   ├── MessageNotFound     the chat has no message of that number
     │   ├── WrongCredentials    no user of that name with that password
     │   └── InvalidToken        expired, forged, malformed, or its user is gone
     └── Unavailable             not now; the same request may succeed later
@@ -68,6 +70,12 @@ class InvalidPage(Refused):
     code = "invalid_page"
 
 
+class InvalidSeq(Refused):
+    """The number is none that a message can have."""
+
+    code = "invalid_seq"
+
+
 class NameTaken(Refused):
     """A user with the same canonical name exists."""
 
@@ -102,6 +110,12 @@ class ChatNotFound(Refused):
     """There is no such chat, or the asker is not in it; which of the two is not told."""
 
     code = "chat_not_found"
+
+
+class MessageNotFound(Refused):
+    """The chat has no message of that number."""
+
+    code = "message_not_found"
 
 
 class WrongCredentials(Refused):

@@ -1,11 +1,24 @@
 """Messenger: chats and the messages in them."""
 
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 from typing import NamedTuple
 
-from chatcore.errors import ChatNotFound, InvalidPage, UserNotFound
+from chatcore.doorbell import LocalDoorbell
+from chatcore.errors import (
+    ChatExists,
+    ChatNotFound,
+    InvalidPage,
+    InvalidSeq,
+    MessageNotFound,
+    UserNotFound,
+)
+from chatcore.events import Cursor
+from chatcore.following import POLL_SECONDS, Following
+from chatcore.markers import Markers
 from chatcore.model import (
     Chat,
+    ChatState,
     ChatSummary,
     Clock,
     Message,
@@ -16,10 +29,15 @@ from chatcore.model import (
     utc_now,
 )
 from chatcore.names import lookup_name
-from chatcore.ports import MAX_PAGE, ChatStore
+from chatcore.ports import MAX_PAGE, ChatStore, Doorbell
 
 MAX_SEQ = 2**63 - 1
 MAX_FOUND = 10_000
+
+KEPT_EVENTS = 10_000
+KEPT_DAYS = 30
+
+_NOWHERE = Cursor("", 0, 0)
 
 
 class Page(NamedTuple):
@@ -32,18 +50,47 @@ class Page(NamedTuple):
     """Whether messages follow this page."""
 
 
+class Opened(NamedTuple):
+    chat: Chat
+    created: bool
+    """False when the two had a chat already."""
+
+
+class Snapshot(NamedTuple):
+    """How things are for a user."""
+
+    cursor: Cursor
+    """Of the user's log: whatever is not in `chats` yet follows after it. What is may follow,
+    too; to apply it twice does no harm, for every event says how things are."""
+    chats: Sequence[ChatState]
+    """The 100 most recently active."""
+
+
 class Messenger:
-    """Opens chats, sends, reads.
+    """Opens chats, sends, reads, and tells what happens.
+
+    `doorbell` is for stores that other processes use as well: without it, only what happens
+    through this Messenger is told at once, and the rest within `poll_seconds`.
 
     Whoever is not in a chat gets ChatNotFound for it, as if it did not exist. Every method
     may raise Unavailable.
     """
 
-    def __init__(self, store: ChatStore, *, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        store: ChatStore,
+        *,
+        doorbell: Doorbell | None = None,
+        clock: Clock = utc_now,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
         self._store = store
+        self._doorbell = doorbell or LocalDoorbell()
         self._clock = clock
+        self._poll_seconds = poll_seconds
+        self._markers = Markers(store, clock)
         # A chat never changes once opened, and every send and page by name asks for one.
-        self._found: dict[tuple[int, str], Chat] = {}
+        self._found: dict[tuple[int, str | int], Chat] = {}
 
     async def find_user(self, name: str) -> User:
         """The user whose name has the same canonical form. Raises UserNotFound."""
@@ -55,7 +102,28 @@ class Messenger:
 
     async def open_chat(self, user: User, peer: User) -> Chat:
         """Open the chat of two users. Raises ChatExists, UserNotFound, SelfChat."""
-        return await self._store.open_chat(user.id, peer.id, to_microseconds(self._clock()))
+        chat = await self._store.open_chat(user.id, peer.id, to_microseconds(self._clock()))
+        self._ring(chat)
+        return chat
+
+    async def ensure_chat(self, user: User, peer: User) -> Opened:
+        """The chat of two users, opened if they have none. Raises UserNotFound, SelfChat."""
+        try:
+            return Opened(await self.open_chat(user, peer), created=True)
+        except ChatExists:
+            return Opened(await self.chat_with(user, peer.name), created=False)
+
+    async def chat(self, user: User, chat_id: int) -> Chat:
+        """The chat with this id. Raises ChatNotFound."""
+        asked = user.id, chat_id
+        chat = self._found.get(asked)
+        if chat is None:
+            chat = await self._store.chat_by_id(chat_id)
+            if chat is None:
+                raise ChatNotFound
+            chat.peer_of(user)
+            self._remember(asked, chat)
+        return chat
 
     async def chat_with(self, user: User, peer_name: str) -> Chat:
         """The chat of `user` with the user of that name. Raises ChatNotFound, also when
@@ -67,11 +135,14 @@ class Messenger:
             chat = await self._store.chat_with(user.id, canonical) if canonical else None
             if chat is None:
                 raise ChatNotFound
-            if len(self._found) >= MAX_FOUND:
-                # The oldest entry, since dictionaries keep their order.
-                self._found.pop(next(iter(self._found)), None)
-            self._found[asked] = chat
+            self._remember(asked, chat)
         return chat
+
+    def _remember(self, asked: tuple[int, str | int], chat: Chat) -> None:
+        if len(self._found) >= MAX_FOUND:
+            # The oldest entry, since dictionaries keep their order.
+            self._found.pop(next(iter(self._found)), None)
+        self._found[asked] = chat
 
     async def list_chats(self, user: User) -> list[ChatSummary]:
         """Every chat of the user, each once, the most recently active first."""
@@ -109,7 +180,14 @@ class Messenger:
 
     async def _append(self, sender: User, chat: Chat, text: str, key: str | None) -> Sent:
         now = to_microseconds(self._clock())
-        return await self._store.append_message(NewMessage(chat.id, sender.id, text, now, key))
+        sent = await self._store.append_message(NewMessage(chat.id, sender.id, text, now, key))
+        if not sent.replayed:
+            self._ring(chat)
+        return sent
+
+    def _ring(self, chat: Chat) -> None:
+        first, second = chat.users
+        self._doorbell.ring((first.id, second.id))
 
     async def page(
         self,
@@ -118,20 +196,27 @@ class Messenger:
         *,
         before: int | None = None,
         after: int | None = None,
+        around: int | None = None,
         limit: int = 50,
     ) -> Page:
         """Up to `limit` (1 to 500) messages: the last ones before the number `before`, the
-        first ones after the number `after`, or, with neither, the newest.
+        first ones after the number `after`, those around the number `around` (half of the
+        limit below it, the rest from it on), or, with none of them, the newest.
 
-        Cursors are exclusive, from 0 to 2**63 - 1. Raises InvalidPage for other numbers or
-        for both cursors at once.
+        `before` and `after` are exclusive. Numbers go from 0 to 2**63 - 1. Raises InvalidPage
+        for others, and for two of them at once.
         """
         chat.peer_of(user)
-        cursors = [cursor for cursor in (before, after) if cursor is not None]
+        cursors = [cursor for cursor in (before, after, around) if cursor is not None]
         if len(cursors) > 1 or not 1 <= limit <= MAX_PAGE:
             raise InvalidPage
         if any(not 0 <= cursor <= MAX_SEQ for cursor in cursors):
             raise InvalidPage
+        if around is not None:
+            below = await self._store.messages_before(chat.id, around, limit=limit // 2 or 1)
+            below = below[len(below) - limit // 2 :]
+            first = below[0].seq if below else max(around, 1)
+            return await self.page(user, chat, after=first - 1, limit=limit)
         # Numbers have no gaps: most of what lies around a page is known without asking.
         if after is None:
             messages = await self._store.messages_before(chat.id, before, limit=limit)
@@ -145,6 +230,16 @@ class Messenger:
         full = len(messages) == limit
         newer = full and messages[-1].seq < await self._store.last_seq(chat.id)
         return Page(messages, older=messages[0].seq > 1, newer=newer)
+
+    async def message(self, user: User, chat: Chat, seq: int) -> Message:
+        """One message. Raises InvalidSeq, MessageNotFound."""
+        chat.peer_of(user)
+        if not 1 <= seq <= MAX_SEQ:
+            raise InvalidSeq
+        for message in await self._store.messages_after(chat.id, seq - 1, limit=1):
+            if message.seq == seq:
+                return message
+        raise MessageNotFound
 
     async def history(self, user: User, chat: Chat) -> AsyncIterator[Sequence[Message]]:
         """The whole chat, oldest first, in pieces of at most 500 messages, none of them
@@ -163,3 +258,70 @@ class Messenger:
         while (seq := piece[-1].seq) < last:
             piece = await self._store.messages_after(chat.id, seq, limit=min(MAX_PAGE, last - seq))
             yield piece
+
+    async def states(
+        self, user: User, *, before: int | None = None, limit: int = 50
+    ) -> Sequence[ChatState]:
+        """Up to `limit` (1 to 500) of the user's chats as the user finds them, the most recently
+        active first; with `before`, only those whose activity is smaller.
+
+        Page after page, each before the last activity of the one before, every chat that was
+        not active meanwhile appears exactly once. Raises InvalidPage.
+        """
+        if not 1 <= limit <= MAX_PAGE or (before is not None and not 0 <= before <= MAX_SEQ):
+            raise InvalidPage
+        return await self._store.chat_states(user.id, before=before, limit=limit)
+
+    async def state(self, user: User, chat_id: int) -> ChatState:
+        """One chat as the user finds it. Raises ChatNotFound."""
+        state = await self._store.chat_state(user.id, chat_id)
+        if state is None:
+            raise ChatNotFound
+        return state
+
+    async def mark_read(self, user: User, chat: Chat, seq: int) -> int:
+        """Tell that the user has read the chat up to `seq`, 0 to 2**63 - 1. Returns the marker.
+
+        It only moves forward, and not beyond the last message. It moves at most once a second,
+        so that nobody can flood a peer's log: a call that comes sooner waits. Sending moves no
+        marker. Raises InvalidSeq.
+        """
+        chat.peer_of(user)
+        if not 0 <= seq <= MAX_SEQ:
+            raise InvalidSeq
+        marker = await self._markers.move(chat.id, user.id, seq)
+        self._ring(chat)
+        return marker
+
+    async def sync(self, user: User) -> Snapshot:
+        """How things are now, and the cursor from which to follow what happens next."""
+        # In this order: what happens in between is told twice rather than not at all.
+        cursor = await self._store.end_of_log(user.id)
+        return Snapshot(cursor, await self.states(user, limit=100))
+
+    def follow(self, user: User, *, after: Cursor | str | None = None) -> Following:
+        """What happened to the user after the cursor, then what happens, in order, each once:
+        `async for event in messenger.follow(user, after=cursor)`.
+
+        Without a cursor, it begins when the first event is waited for. A cursor that leads
+        nowhere (malformed, another user's, another store's, or so old that what followed has
+        been trimmed) gives a Reset first, and goes on from there.
+        """
+        if isinstance(after, str):
+            after = Cursor.parse(after) or _NOWHERE
+        if after is not None and after.user_id != user.id:
+            # No store's log has this name.
+            after = Cursor("", user.id, 0)
+        return Following(self._store, self._doorbell, user, after, self._poll_seconds)
+
+    async def trim_logs(
+        self, *, keep: int = KEPT_EVENTS, age: timedelta = timedelta(days=KEPT_DAYS)
+    ) -> None:
+        """Forget what happened longer ago than `age`, and all but the newest `keep` events of
+        each user. To be called now and then. Cursors from before get a Reset."""
+        since_us = to_microseconds(self._clock() - age)
+        after_user: int | None = 0
+        while after_user is not None:
+            after_user = await self._store.trim_logs(
+                keep=keep, since_us=since_us, after_user=after_user
+            )

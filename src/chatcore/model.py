@@ -74,6 +74,21 @@ class ChatSummary(NamedTuple):
     user is in, the more recently active one has the larger value. Means nothing else."""
 
 
+class ChatState(NamedTuple):
+    """A chat as one of its two users finds it."""
+
+    chat: Chat
+    activity: int
+    """As in ChatSummary."""
+    last_message: "Message | None"
+    read_seq: int
+    """The user's read marker: the number of the message read last, 0 before the first."""
+    peer_read_seq: int
+    """The peer's."""
+    unread: int
+    """Messages after the user's read marker that the peer sent."""
+
+
 class Message(NamedTuple):
     """A message that has its place in its chat."""
 

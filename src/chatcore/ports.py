@@ -19,11 +19,12 @@ store does not know is no error unless the method says so. Times are microsecond
 1970-01-01 UTC.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from chatcore.model import Chat, ChatSummary, Message, NewMessage, Sent, User
+from chatcore.events import Cursor, Entry
+from chatcore.model import Chat, ChatState, ChatSummary, Message, NewMessage, Sent, User
 from chatcore.names import UserName
 
 MAX_PAGE = 500
@@ -67,8 +68,41 @@ class AccountStore(Directory, Protocol):
         ...
 
 
-class ChatStore(Directory, Protocol):
-    """Chats and their messages."""
+class EventLog(Protocol):
+    """What happened to each user, as numbered entries.
+
+    Every method that opens a chat, appends a message or moves a read marker adds an entry to
+    the logs of both users, in its own step: when it returns they are there, and a reader who
+    sees an entry sees what it tells of. A refusal, a replay and a marker that stays where it is
+    add nothing. The entries of one log are numbered 1, 2, 3, … without gaps; a reader never
+    sees a number before it sees all the smaller ones. Of two steps of which one began after
+    the other had returned, the later one has the larger number.
+    """
+
+    async def end_of_log(self, user_id: int) -> Cursor:
+        """The place after the newest entry; at 0 while the log is empty."""
+        ...
+
+    async def events_after(self, after: Cursor, *, limit: int) -> Sequence[Entry] | None:
+        """The first `limit` (1 to MAX_PAGE) entries after the cursor, ascending.
+
+        None when they cannot be told: the cursor is from another store, lies beyond the end, or
+        some of what followed it has been trimmed.
+        """
+        ...
+
+    async def trim_logs(self, *, keep: int, since_us: int, after_user: int) -> int | None:
+        """Forget old entries: all but a log's newest `keep`, and those logged before
+        `since_us`; the newest one always stays.
+
+        One call does a bounded part of the work, beginning with the smallest user id above
+        `after_user`, and returns what to pass as `after_user` next; None when all is done.
+        """
+        ...
+
+
+class ChatStore(Directory, EventLog, Protocol):
+    """Chats, their messages, and who has read up to where."""
 
     async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
         """Open the chat of two users; the pair has no order.
@@ -95,6 +129,26 @@ class ChatStore(Directory, Protocol):
         With `before`, only chats whose activity is smaller: exclusive. Reading page after
         page, each with the last activity of the page before it, shows every chat that was
         not active meanwhile exactly once.
+        """
+        ...
+
+    async def chat_states(
+        self, user_id: int, *, before: int | None, limit: int
+    ) -> Sequence[ChatState]:
+        """The same chats as `chats_of`, in the same order, as the user finds them. Each is
+        consistent in itself: its last message, markers and unread count are of one moment."""
+        ...
+
+    async def chat_state(self, user_id: int, chat_id: int) -> ChatState | None:
+        """One chat as the user finds it; None when there is none or the user is not in it."""
+        ...
+
+    async def move_read_marker(self, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
+        """Move the user's read marker forward to `seq` (at least 0), or to the chat's last
+        message if that is less. Returns where the marker is then, which is where it was if
+        that is not further on.
+
+        Raises ChatNotFound when there is no such chat or the user is not in it.
         """
         ...
 
@@ -128,6 +182,21 @@ class ChatStore(Directory, Protocol):
 
         None stands for the end of the chat.
         """
+        ...
+
+
+class Doorbell(Protocol):
+    """Tells listeners that a user's log may have grown. No more than a hint: rings may be lost,
+    doubled, late or early, and listeners look for themselves every few seconds."""
+
+    def ring(self, user_ids: Iterable[int]) -> None:
+        """Wake who listens for these users, here and wherever else the store is used. Returns
+        at once and raises nothing."""
+        ...
+
+    def listen(self, user_id: int, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call `wake`, on the event loop of this call, at every ring for the user, until the
+        function that is returned is called, once."""
         ...
 
 

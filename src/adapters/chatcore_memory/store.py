@@ -1,10 +1,13 @@
 """Users, chats and messages in dictionaries."""
 
-from collections.abc import Sequence
+import secrets
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from chatcore.errors import ChatExists, ChatNotFound, KeyReused, NameTaken, SelfChat, UserNotFound
-from chatcore.model import Chat, ChatSummary, Message, NewMessage, Sent, User
+from chatcore.events import ChatOpened, Cursor, Entry, MarkerMoved, MessageSent
+from chatcore.model import Chat, ChatState, ChatSummary, Message, NewMessage, Sent, User
 from chatcore.names import UserName
 from chatcore.ports import Credentials
 
@@ -15,9 +18,33 @@ class _Chat:
     activity: int
     messages: list[Message] = field(default_factory=list)
     by_key: dict[tuple[int, str], Message] = field(default_factory=dict)
+    read: dict[int, int] = field(default_factory=dict)
+    """Read markers by user id."""
+
+    def has(self, user_id: int) -> bool:
+        return any(user.id == user_id for user in self.chat.users)
+
+    def state(self, user_id: int) -> ChatState:
+        peer = next(user for user in self.chat.users if user.id != user_id)
+        read = self.read.get(user_id, 0)
+        return ChatState(
+            self.chat,
+            self.activity,
+            self.messages[-1] if self.messages else None,
+            read,
+            self.read.get(peer.id, 0),
+            sum(message.sender_id == peer.id for message in self.messages[read:]),
+        )
 
     def summary(self) -> ChatSummary:
         return ChatSummary(self.chat, len(self.messages), self.activity)
+
+
+@dataclass(slots=True)
+class _Log:
+    end: Cursor
+    entries: deque[tuple[int, Entry]] = field(default_factory=deque)
+    """The entries kept, each with its time."""
 
 
 class MemoryStore:
@@ -33,6 +60,8 @@ class MemoryStore:
         self._chats_by_pair: dict[tuple[int, int], _Chat] = {}
         self._chats_by_user: dict[int, list[_Chat]] = {}
         self._activity = 0
+        self._log_name = secrets.token_hex(8)
+        self._logs: dict[int, _Log] = {}
 
     async def user_by_name(self, canonical: str) -> User | None:
         found = await self.credentials(canonical)
@@ -73,6 +102,7 @@ class MemoryStore:
         self._chats[entry.chat.id] = self._chats_by_pair[pair] = entry
         for user in users:
             self._chats_by_user[user.id].append(entry)
+        self._log(entry.chat, opened_us, lambda cursor: ChatOpened(cursor, entry.chat))
         return entry.chat
 
     async def chat_by_id(self, chat_id: int) -> Chat | None:
@@ -87,15 +117,42 @@ class MemoryStore:
     async def chats_of(
         self, user_id: int, *, before: int | None, limit: int
     ) -> Sequence[ChatSummary]:
+        return [entry.summary() for entry in self._entries_of(user_id, before, limit)]
+
+    async def chat_states(
+        self, user_id: int, *, before: int | None, limit: int
+    ) -> Sequence[ChatState]:
+        return [entry.state(user_id) for entry in self._entries_of(user_id, before, limit)]
+
+    def _entries_of(self, user_id: int, before: int | None, limit: int) -> list[_Chat]:
         entries = sorted(
             self._chats_by_user.get(user_id, ()), key=lambda entry: entry.activity, reverse=True
         )
         older = [entry for entry in entries if before is None or entry.activity < before]
-        return [entry.summary() for entry in older[:limit]]
+        return older[:limit]
+
+    async def chat_state(self, user_id: int, chat_id: int) -> ChatState | None:
+        entry = self._chats.get(chat_id)
+        return entry.state(user_id) if entry and entry.has(user_id) else None
+
+    async def move_read_marker(self, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
+        entry = self._chats.get(chat_id)
+        if entry is None or not entry.has(user_id):
+            raise ChatNotFound
+        before = entry.read.get(user_id, 0)
+        marker = min(seq, len(entry.messages))
+        if marker <= before:
+            return before
+        entry.read[user_id] = marker
+        reader = next(user for user in entry.chat.users if user.id == user_id)
+        self._log(
+            entry.chat, moved_us, lambda cursor: MarkerMoved(cursor, entry.chat, reader, marker)
+        )
+        return marker
 
     async def append_message(self, new: NewMessage) -> Sent:
         entry = self._chats.get(new.chat_id)
-        if entry is None or new.sender_id not in {user.id for user in entry.chat.users}:
+        if entry is None or not entry.has(new.sender_id):
             raise ChatNotFound
         key = (new.sender_id, new.idempotency_key) if new.idempotency_key else None
         if key and (first := entry.by_key.get(key)):
@@ -108,6 +165,7 @@ class MemoryStore:
         entry.activity = self._next_activity()
         if key:
             entry.by_key[key] = message
+        self._log(entry.chat, new.sent_us, lambda cursor: MessageSent(cursor, entry.chat, message))
         return Sent(message, replayed=False)
 
     async def last_seq(self, chat_id: int) -> int:
@@ -122,6 +180,35 @@ class MemoryStore:
         messages = self._messages(chat_id)
         end = len(messages) if seq is None else min(max(seq - 1, 0), len(messages))
         return messages[max(end - limit, 0) : end]
+
+    async def end_of_log(self, user_id: int) -> Cursor:
+        return self._log_of(user_id).end
+
+    async def events_after(self, after: Cursor, *, limit: int) -> Sequence[Entry] | None:
+        log = self._log_of(after.user_id)
+        missing = log.end.n - after.n
+        if after.log != self._log_name or not 0 <= missing <= len(log.entries):
+            return None
+        start = len(log.entries) - missing
+        wanted = range(start, min(start + limit, len(log.entries)))
+        return [log.entries[index][1] for index in wanted]
+
+    async def trim_logs(self, *, keep: int, since_us: int, after_user: int) -> int | None:
+        for log in self._logs.values():
+            while len(log.entries) > max(keep, 1) or (
+                len(log.entries) > 1 and log.entries[0][0] < since_us
+            ):
+                log.entries.popleft()
+        return None
+
+    def _log(self, chat: Chat, at_us: int, make: Callable[[Cursor], Entry]) -> None:
+        for user in chat.users:
+            log = self._log_of(user.id)
+            log.end = log.end._replace(n=log.end.n + 1)
+            log.entries.append((at_us, make(log.end)))
+
+    def _log_of(self, user_id: int) -> _Log:
+        return self._logs.setdefault(user_id, _Log(Cursor(self._log_name, user_id, 0)))
 
     def _messages(self, chat_id: int) -> list[Message]:
         entry = self._chats.get(chat_id)

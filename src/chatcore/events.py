@@ -1,0 +1,75 @@
+"""What happens to a user, as entries of a log.
+
+Every user has a log of their own, numbered 1, 2, 3, … without gaps. An entry is written in the
+same step as what it tells, so whoever reads the log after a cursor misses nothing, whatever
+became of connections and processes meanwhile.
+"""
+
+import re
+from typing import NamedTuple, Self
+
+from chatcore.model import Chat, Message, User
+
+_CURSOR = re.compile(r"([0-9A-Za-z]{1,32})-([1-9][0-9]{0,18})-(0|[1-9][0-9]{0,18})")
+
+
+class Cursor(NamedTuple):
+    """A place in a user's log: after the entry `n`, before all entries at 0.
+
+    `str(cursor)` is its form for the wire, of at most 72 letters, digits and hyphens, which
+    means nothing to anyone else.
+    """
+
+    log: str
+    """Names the store that keeps the log: 1 to 32 ASCII letters and digits, random, so that a
+    cursor from another store is told apart."""
+    user_id: int
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.log}-{self.user_id}-{self.n}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """The cursor that this text is the form of, or None."""
+        found = _CURSOR.fullmatch(text)
+        return cls(found[1], int(found[2]), int(found[3])) if found else None
+
+
+class ChatOpened(NamedTuple):
+    """The user has a new chat, whoever opened it."""
+
+    cursor: Cursor
+    """The place after this entry."""
+    chat: Chat
+
+
+class MessageSent(NamedTuple):
+    """A message in a chat of the user, the user's own too."""
+
+    cursor: Cursor
+    chat: Chat
+    message: Message
+
+
+class MarkerMoved(NamedTuple):
+    """One of the two has read up to a message: the peer, or the user on some other device."""
+
+    cursor: Cursor
+    chat: Chat
+    reader: User
+    seq: int
+    """The number of the message read last."""
+
+
+class Reset(NamedTuple):
+    """What happened before the cursor cannot be told any more: look at everything anew, for
+    example with `Messenger.sync`. What happens from there on follows."""
+
+    cursor: Cursor
+
+
+Entry = ChatOpened | MessageSent | MarkerMoved
+"""What a log holds."""
+
+Event = Entry | Reset
