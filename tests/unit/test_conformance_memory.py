@@ -1,16 +1,19 @@
-"""The stores in memory keep every promise, and so do the adapters that unit tests use."""
+"""The adapters in memory keep every promise, and so do those that unit tests use."""
 
 import secrets
 
 import pytest
 
+from chatcore import LocalDoorbell
 from chatcore.testing import (
     ACCOUNT_STORE_CHECKS,
     CHAT_STORE_CHECKS,
+    DOORBELL_CHECKS,
     PASSWORD_HASHER_CHECKS,
     TOKEN_ISSUER_CHECKS,
     AccountStoreCheck,
     ChatStoreCheck,
+    DoorbellCheck,
     PasswordHasherCheck,
     TokenIssuerCheck,
 )
@@ -26,6 +29,12 @@ async def test_account_store(check: AccountStoreCheck) -> None:
 @pytest.mark.parametrize("check", CHAT_STORE_CHECKS, ids=lambda check: check.__name__)
 async def test_chat_store(check: ChatStoreCheck) -> None:
     await check(MemoryStore())
+
+
+@pytest.mark.parametrize("check", DOORBELL_CHECKS, ids=lambda check: check.__name__)
+async def test_doorbell(check: DoorbellCheck) -> None:
+    doorbell = LocalDoorbell()
+    await check(doorbell, doorbell)
 
 
 @pytest.mark.parametrize("check", PASSWORD_HASHER_CHECKS, ids=lambda check: check.__name__)

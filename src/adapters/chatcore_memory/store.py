@@ -11,6 +11,9 @@ from chatcore.model import Chat, ChatState, ChatSummary, Message, NewMessage, Se
 from chatcore.names import UserName
 from chatcore.ports import Credentials
 
+TRIMMED = 10
+"""Logs that one call of `trim_logs` looks at."""
+
 
 @dataclass(slots=True)
 class _Chat:
@@ -194,21 +197,21 @@ class MemoryStore:
         return [log.entries[index][1] for index in wanted]
 
     async def trim_logs(self, *, keep: int, since_us: int, after_user: int) -> int | None:
-        for log in self._logs.values():
-            while len(log.entries) > max(keep, 1) or (
-                len(log.entries) > 1 and log.entries[0][0] < since_us
-            ):
-                log.entries.popleft()
-        return None
+        users = sorted(user_id for user_id in self._logs if user_id > after_user)
+        for user_id in users[:TRIMMED]:
+            entries = self._logs[user_id].entries
+            while len(entries) > max(keep, 1) or (len(entries) > 1 and entries[0][0] < since_us):
+                entries.popleft()
+        return users[TRIMMED - 1] if len(users) > TRIMMED else None
 
     def _log(self, chat: Chat, at_us: int, make: Callable[[Cursor], Entry]) -> None:
         for user in chat.users:
-            log = self._log_of(user.id)
+            log = self._logs[user.id] = self._log_of(user.id)
             log.end = log.end._replace(n=log.end.n + 1)
             log.entries.append((at_us, make(log.end)))
 
     def _log_of(self, user_id: int) -> _Log:
-        return self._logs.setdefault(user_id, _Log(Cursor(self._log_name, user_id, 0)))
+        return self._logs.get(user_id) or _Log(Cursor(self._log_name, user_id, 0))
 
     def _messages(self, chat_id: int) -> list[Message]:
         entry = self._chats.get(chat_id)

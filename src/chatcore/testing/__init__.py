@@ -13,20 +13,25 @@ A store must be empty, and of its own for each check. Give the runner a time lim
 check can tell a store that locked itself up from a slow one. CHAT_STORE_CHECKS need, besides a
 ChatStore, an `add_user` as AccountStore has it, to fill the directory with. The checks of
 token issuers take no issuer but a way to make them: a function that returns one with a
-secret of its own at every call.
+secret of its own at every call. Those of doorbells take two of one store, as two of its
+processes have them, or the same one twice.
 """
 
 from collections.abc import Awaitable, Callable
 
 from chatcore.testing.accounts import ACCOUNT_STORE_CHECKS, AccountStoreCheck
 from chatcore.testing.chats import CHAT_CHECKS
+from chatcore.testing.doorbells import DOORBELL_CHECKS, DoorbellCheck
+from chatcore.testing.events import LOG_CHECKS
 from chatcore.testing.hashers import PASSWORD_HASHER_CHECKS, PasswordHasherCheck
 from chatcore.testing.keys import KEY_CHECKS
 from chatcore.testing.messages import MESSAGE_CHECKS
 from chatcore.testing.numbering import NUMBERING_CHECKS
 from chatcore.testing.pages import PAGE_CHECKS
 from chatcore.testing.scene import ChatStoreWithUsers
+from chatcore.testing.states import STATE_CHECKS
 from chatcore.testing.tokens import TOKEN_ISSUER_CHECKS, NewTokenIssuer, TokenIssuerCheck
+from chatcore.testing.trimming import TRIM_CHECKS
 
 ChatStoreCheck = Callable[[ChatStoreWithUsers], Awaitable[None]]
 
@@ -36,16 +41,21 @@ CHAT_STORE_CHECKS: tuple[ChatStoreCheck, ...] = (
     *NUMBERING_CHECKS,
     *KEY_CHECKS,
     *PAGE_CHECKS,
+    *STATE_CHECKS,
+    *LOG_CHECKS,
+    *TRIM_CHECKS,
 )
 
 __all__ = [
     "ACCOUNT_STORE_CHECKS",
     "CHAT_STORE_CHECKS",
+    "DOORBELL_CHECKS",
     "PASSWORD_HASHER_CHECKS",
     "TOKEN_ISSUER_CHECKS",
     "AccountStoreCheck",
     "ChatStoreCheck",
     "ChatStoreWithUsers",
+    "DoorbellCheck",
     "NewTokenIssuer",
     "PasswordHasherCheck",
     "TokenIssuerCheck",

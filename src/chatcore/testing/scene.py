@@ -2,6 +2,7 @@
 
 from typing import NamedTuple, Protocol
 
+from chatcore.events import Cursor, Entry
 from chatcore.model import Chat, Message, NewMessage, Sent, User
 from chatcore.names import UserName
 from chatcore.ports import MAX_PAGE, ChatStore
@@ -54,3 +55,26 @@ async def read_all(store: ChatStore, chat: Chat) -> list[Message]:
         cursor = page[-1].seq
         messages += page
     return messages
+
+
+async def log_start(store: ChatStore, user: User) -> Cursor:
+    """The place before the first entry of the user's log."""
+    return (await store.end_of_log(user.id))._replace(n=0)
+
+
+async def read_log(store: ChatStore, user: User, after: Cursor | None = None) -> list[Entry]:
+    """Every entry of the user's log, or every one after the cursor, read page by page."""
+    entries: list[Entry] = []
+    cursor = after or await log_start(store, user)
+    while page := await store.events_after(cursor, limit=MAX_PAGE):
+        ahead = all(it.cursor.n > cursor.n for it in page)
+        # Or this would never end.
+        expect(ahead, "events_after reads on from its cursor")
+        cursor = page[-1].cursor
+        entries += page
+    expect(page is not None, f"what follows {cursor} can be told")
+    return entries
+
+
+async def mark(store: ChatStore, chat: Chat, user: User, seq: int, moved_us: int = NOW_US) -> int:
+    return await store.move_read_marker(chat.id, user.id, seq, moved_us)

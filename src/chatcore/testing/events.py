@@ -1,0 +1,328 @@
+"""What an EventLog promises: who reads after a cursor misses nothing."""
+
+import asyncio
+import re
+
+from chatcore.errors import ChatExists, ChatNotFound, KeyReused, SelfChat, UserNotFound
+from chatcore.events import ChatOpened, Cursor, Entry, MarkerMoved, MessageSent
+from chatcore.model import Chat, Message, User
+from chatcore.ports import MAX_PAGE
+from chatcore.testing.expect import (
+    MOMENTS,
+    expect,
+    expect_equal,
+    patience,
+    refused,
+    simultaneously,
+    with_cancellations,
+)
+from chatcore.testing.scene import (
+    NOW_US,
+    UNKNOWN_IDS,
+    ChatStoreWithUsers,
+    add_user,
+    ann_and_bob,
+    log_start,
+    mark,
+    read_all,
+    read_log,
+    send,
+)
+
+BEYOND = 2**63 - 1
+
+
+def numbers(entries: list[Entry]) -> list[int]:
+    return [entry.cursor.n for entry in entries]
+
+
+def messages_in(entries: list[Entry], chat: Chat) -> list[Message]:
+    return [it.message for it in entries if isinstance(it, MessageSent) and it.chat == chat]
+
+
+async def hub_of_three(store: ChatStoreWithUsers) -> tuple[User, list[User], list[Chat]]:
+    """A user, three peers, and the chats of that user with each of them."""
+    hub = await add_user(store, "hub")
+    peers = [await add_user(store, name) for name in ("ann", "bob", "eve")]
+    return hub, peers, [await store.open_chat(hub.id, peer.id, NOW_US) for peer in peers]
+
+
+async def an_empty_log_ends_at_0(store: ChatStoreWithUsers) -> None:
+    """The end of a log without entries is 0, in a log of a name that stays as it is: 1 to 32
+    ASCII letters and digits. Nobody's log is empty too."""
+    ann = await add_user(store, "ann")
+    first = await store.end_of_log(ann.id)
+    expect(re.fullmatch("[0-9A-Za-z]{1,32}", first.log), "a log is named by letters and digits")
+    for user_id in (ann.id, *UNKNOWN_IDS):
+        end = await store.end_of_log(user_id)
+        expect_equal(end, Cursor(first.log, user_id, 0), "an empty log ends at 0")
+        found = await store.events_after(end, limit=MAX_PAGE)
+        expect_equal(found and list(found), [], "nothing follows in an empty log")
+
+
+async def both_logs_tell_of_every_step(store: ChatStoreWithUsers) -> None:
+    """Every chat that is opened, message and read marker that moves adds one entry to the logs
+    of both users, and to no other: what happened, and the place after it. It is there when
+    the step returns."""
+    ann, bob, eve = [await add_user(store, name) for name in ("ann", "bob", "eve")]
+    logs: dict[User, list[Entry]] = {ann: [], bob: [], eve: []}
+    name = (await store.end_of_log(ann.id)).log
+
+    async def expect_entry(kind: type[Entry], chat: Chat, *what: object) -> None:
+        for user in chat.users:
+            cursor = Cursor(name, user.id, len(logs[user]) + 1)
+            logs[user].append(kind(cursor, chat, *what))  # type: ignore[arg-type]
+        for user, wanted in logs.items():
+            end = await store.end_of_log(user.id)
+            expect_equal(end, Cursor(name, user.id, len(wanted)), "the end is the newest entry")
+            for entry in wanted[-1:]:
+                last = end._replace(n=end.n - 1)
+                expect_equal(await read_log(store, user, last), [entry], "the newest entry")
+            expect_equal(await read_log(store, user), wanted, f"the log of {user.name}")
+
+    chat = await store.open_chat(bob.id, ann.id, NOW_US)
+    await expect_entry(ChatOpened, chat)
+    other = await store.open_chat(eve.id, ann.id, NOW_US)
+    await expect_entry(ChatOpened, other)
+    for place, sender, text in ((chat, ann, "one"), (other, ann, "two"), (chat, bob, "three")):
+        sent = await send(store, place, sender, text, "key")
+        await expect_entry(MessageSent, place, sent.message)
+    for place, reader, seq, marker in (
+        (chat, ann, 1, 1),
+        (chat, bob, 2, 2),
+        (chat, ann, 2, 2),
+        (other, eve, BEYOND, 1),
+    ):
+        await mark(store, place, reader, seq)
+        await expect_entry(MarkerMoved, place, reader, marker)
+
+
+async def what_changes_nothing_is_not_logged(store: ChatStoreWithUsers) -> None:
+    """A refusal, a replay and a read marker that stays where it is add no entry."""
+    chat, ann, bob = await ann_and_bob(store)
+    eve = await add_user(store, "eve")
+    await send(store, chat, ann, "one", "key")
+    await send(store, chat, bob, "two")
+    await mark(store, chat, ann, 2)
+    before = {user: await read_log(store, user) for user in (ann, bob, eve)}
+
+    for seq in (0, 1, 2, 3, BEYOND):
+        expect_equal(await mark(store, chat, ann, seq), 2, "the marker stays")
+    expect_equal(await mark(store, chat, bob, 0), 0, "the marker stays")
+    expect((await send(store, chat, ann, "one", "key")).replayed, "a known key is a replay")
+    with refused(KeyReused, "a known key with another text"):
+        await send(store, chat, ann, "other", "key")
+    with refused(ChatNotFound, "a message of a stranger"):
+        await send(store, chat, eve, "hello")
+    with refused(ChatNotFound, "a marker of a stranger"):
+        await mark(store, chat, eve, 1)
+    with refused(ChatNotFound, "a message to no chat"):
+        await send(store, Chat(BEYOND, chat.users), ann, "hello")
+    with refused(ChatExists, "a second chat of a pair"):
+        await store.open_chat(bob.id, ann.id, NOW_US)
+    with refused(SelfChat, "a chat with oneself"):
+        await store.open_chat(eve.id, eve.id, NOW_US)
+    with refused(UserNotFound, "a chat with an unknown user"):
+        await store.open_chat(eve.id, BEYOND, NOW_US)
+
+    for user, wanted in before.items():
+        expect_equal(await read_log(store, user), wanted, "what changes nothing is not logged")
+        expect_equal((await store.end_of_log(user.id)).n, len(wanted), "nor does the end move")
+
+
+async def pages_of_a_log_are_the_next_entries(store: ChatStoreWithUsers) -> None:
+    """events_after returns the first `limit` entries after the cursor, ascending."""
+    chat, ann, bob = await ann_and_bob(store)
+    for n in range(3):
+        await send(store, chat, ann, f"{n}")
+        await mark(store, chat, bob, n + 1)
+    entries = await read_log(store, bob)
+    start = await log_start(store, bob)
+    expect_equal(numbers(entries), [*range(1, 8)], "entries are numbered without gaps from 1")
+    for n in range(8):
+        for limit in (1, 2, 3, 6, 7, 8, MAX_PAGE):
+            page = await store.events_after(start._replace(n=n), limit=limit)
+            wanted = entries[n : n + limit]
+            expect_equal(page and list(page), wanted or [], f"{limit} entries after {n}")
+
+
+async def a_page_holds_up_to_500_entries(store: ChatStoreWithUsers) -> None:
+    """events_after serves every `limit` up to MAX_PAGE, and never more than the limit."""
+    chat, ann, bob = await ann_and_bob(store)
+    await simultaneously(send(store, chat, (ann, bob)[n % 2], f"{n}") for n in range(MAX_PAGE + 2))
+    start = await log_start(store, ann)
+    page = list(await store.events_after(start, limit=MAX_PAGE) or ())
+    expect_equal(numbers(page), [*range(1, MAX_PAGE + 1)], "a full page")
+    rest = list(await store.events_after(page[-1].cursor, limit=MAX_PAGE) or ())
+    expect_equal(numbers(rest), [*range(MAX_PAGE + 1, MAX_PAGE + 4)], "the rest")
+
+
+async def a_cursor_that_leads_nowhere_gives_none(store: ChatStoreWithUsers) -> None:
+    """events_after returns None for a cursor from another store, or one beyond the end."""
+    chat, ann, _ = await ann_and_bob(store)
+    await send(store, chat, ann, "hello")
+    end = await store.end_of_log(ann.id)
+    at_the_end = await store.events_after(end, limit=MAX_PAGE)
+    expect_equal(at_the_end and list(at_the_end), [], "nothing follows at the end")
+    for cursor in (
+        *(end._replace(n=n) for n in (end.n + 1, end.n + 2, 2**31, BEYOND)),
+        *(end._replace(log=log, n=n) for log in ("", "0", end.log + "0") for n in range(end.n + 1)),
+        *(end._replace(user_id=unknown, n=1) for unknown in UNKNOWN_IDS),
+    ):
+        found = await store.events_after(cursor, limit=MAX_PAGE)
+        expect_equal(found, None, f"what follows {cursor!r} while the end is {end.n}")
+
+
+async def simultaneous_steps_are_each_logged_once(store: ChatStoreWithUsers) -> None:
+    """Of steps of many at the same time every log is complete, and numbered without gaps; the
+    messages of a chat are in the order of their numbers, its markers in theirs."""
+    hub, peers, chats = await hub_of_three(store)
+    more = [await add_user(store, f"peer {n}") for n in range(8)]
+    await simultaneously(
+        send(store, chat, chat.users[n % 2], f"{chat.id}.{n}") for n in range(20) for chat in chats
+    )
+    await simultaneously(
+        call
+        for n in range(1, 9)
+        for call in (
+            *(send(store, chat, hub, f"{chat.id} {n}") for chat in chats),
+            *(_marked(store, chat, hub, 2 * n) for chat in chats),
+            _opened(store, more[n - 1], hub),
+        )
+    )
+    hub_log = await read_log(store, hub)
+    expect_equal(numbers(hub_log), [*range(1, len(hub_log) + 1)], "numbers without gaps")
+    for peer, chat in zip(peers, chats, strict=True):
+        log = await read_log(store, peer)
+        expect_equal(numbers(log), [*range(1, len(log) + 1)], "numbers without gaps")
+        stored = await read_all(store, chat)
+        for its_log in (hub_log, log):
+            expect_equal(messages_in(its_log, chat), stored, "every message, in order")
+            marks = [it.seq for it in its_log if isinstance(it, MarkerMoved) and it.chat == chat]
+            expect_equal(marks, sorted({*marks}), "markers are logged as they move forward")
+            expect_equal(marks[-1], 16, "the newest marker is logged")
+    opened = [it.chat.peer_of(hub) for it in hub_log if isinstance(it, ChatOpened)]
+    expect_equal(sorted(opened), sorted(peers + more), "every opening is logged once")
+
+
+async def _marked(store: ChatStoreWithUsers, chat: Chat, user: User, seq: int) -> None:
+    await mark(store, chat, user, seq)
+
+
+async def _opened(store: ChatStoreWithUsers, user: User, peer: User) -> None:
+    await store.open_chat(user.id, peer.id, NOW_US)
+
+
+async def later_steps_have_larger_numbers(store: ChatStoreWithUsers) -> None:
+    """Of two steps of which one began after the other had returned, the later one has the
+    larger number in every log that has both, whatever others do meanwhile; and when a step
+    returns, both logs have its entry."""
+    hub, peers, chats = await hub_of_three(store)
+
+    async def act(first: int) -> list[Message]:
+        sent = []
+        for n in range(9):
+            turn = (first + n) % 3
+            sender = (hub, peers[turn])[n % 2]
+            message = (await send(store, chats[turn], sender, f"{n}")).message
+            for user in (hub, peers[turn]):
+                found = messages_in(await read_log(store, user), chats[turn])
+                expect(message in found, "when a step returns, both logs have its entry")
+            sent.append(message)
+        return sent
+
+    orders = await asyncio.gather(*(act(first) for first in range(6)))
+    for user in (hub, *peers):
+        entries = await read_log(store, user)
+        places = {it.message: it.cursor.n for it in entries if isinstance(it, MessageSent)}
+        for order in orders:
+            mine = [places[message] for message in order if message in places]
+            expect_equal(mine, sorted(mine), "a later step has the larger number")
+
+
+async def a_reader_of_a_log_misses_nothing(store: ChatStoreWithUsers) -> None:
+    """Who reads on from the last entry seen gets every entry once and in order, while others
+    act: no number is seen, or told by end_of_log, before all smaller ones, and what an entry
+    tells of can be read."""
+    hub, peers, chats = await hub_of_three(store)
+
+    async def talk(sender: User, chat: Chat) -> None:
+        for n in range(1, 11):
+            await send(store, chat, sender, f"{n}")
+            await mark(store, chat, sender, n)
+
+    talks = [
+        asyncio.create_task(talk(sender, chat))
+        for peer, chat in zip(peers, chats, strict=True)
+        for sender in (hub, peer)
+    ]
+    seen: list[Entry] = []
+    cursor = await log_start(store, hub)
+    finished = False
+    while not finished:
+        finished = all(task.done() for task in talks)
+        end = await store.end_of_log(hub.id)
+        page = await store.events_after(cursor, limit=MAX_PAGE)
+        seen += page or ()
+        cursor = seen[-1].cursor
+        expect(end.n <= cursor.n, "end_of_log tells no number that cannot be read")
+        for entry in page or ():
+            expect(await _shows(store, entry, hub), f"what an entry tells can be read: {entry!r}")
+        await asyncio.sleep(0)
+    await asyncio.gather(*talks)
+    expect_equal(numbers(seen), [*range(1, len(seen) + 1)], "a reader sees every number, in order")
+    expect_equal(seen, await read_log(store, hub), "a reader sees every entry")
+    expect_equal(sum(isinstance(it, MessageSent) for it in seen), 60, "every message is seen")
+
+
+async def _shows(store: ChatStoreWithUsers, entry: Entry, user: User) -> bool:
+    """Whether the store shows what the entry tells of."""
+    if isinstance(entry, MessageSent):
+        seq = entry.message.seq
+        page = await store.messages_after(entry.chat.id, seq - 1, limit=1)
+        return list(page) == [entry.message]
+    if isinstance(entry, ChatOpened):
+        return await store.chat_by_id(entry.chat.id) == entry.chat
+    state = await store.chat_state(user.id, entry.chat.id)
+    own = entry.reader == user
+    return state is not None and (state.read_seq if own else state.peer_read_seq) >= entry.seq
+
+
+async def cancelled_steps_are_logged_whole(store: ChatStoreWithUsers) -> None:
+    """A step whose caller is cancelled is logged if and only if it happened, for both users."""
+    chat, ann, bob = await ann_and_bob(store)
+    marked = 0
+    async with patience("a step after a cancellation"):
+        for turn, moment in enumerate(MOMENTS):
+            calls = [_sent(store, chat, ann, f"{turn}.{n}") for n in range(8)]
+            calls += [_marked(store, chat, bob, marked + n) for n in range(1, 9)]
+            await with_cancellations(calls, moment)
+            await send(store, chat, ann, f"{turn}")
+            marked = await mark(store, chat, bob, marked + 1)
+        stored = await read_all(store, chat)
+    state = await store.chat_state(bob.id, chat.id)
+    for user in (ann, bob):
+        log = await read_log(store, user)
+        expect_equal(numbers(log), [*range(1, len(log) + 1)], "numbers without gaps")
+        expect_equal(messages_in(log, chat), stored, "what happened is logged, once")
+        marks = [entry.seq for entry in log if isinstance(entry, MarkerMoved)]
+        expect_equal(marks, sorted({*marks}), "markers are logged as they move forward")
+        expect_equal(marks[-1:], [state and state.read_seq], "where the marker is is logged")
+
+
+async def _sent(store: ChatStoreWithUsers, chat: Chat, sender: User, text: str) -> None:
+    await send(store, chat, sender, text)
+
+
+LOG_CHECKS = (
+    an_empty_log_ends_at_0,
+    both_logs_tell_of_every_step,
+    what_changes_nothing_is_not_logged,
+    pages_of_a_log_are_the_next_entries,
+    a_page_holds_up_to_500_entries,
+    a_cursor_that_leads_nowhere_gives_none,
+    simultaneous_steps_are_each_logged_once,
+    later_steps_have_larger_numbers,
+    a_reader_of_a_log_misses_nothing,
+    cancelled_steps_are_logged_whole,
+)

@@ -1,0 +1,228 @@
+"""What a ChatStore promises of read markers, and of chats as their users find them."""
+
+import asyncio
+
+from chatcore.errors import ChatNotFound
+from chatcore.events import MarkerMoved
+from chatcore.model import Chat, ChatState, Message, User
+from chatcore.ports import MAX_PAGE
+from chatcore.testing.expect import expect, expect_equal, refused, simultaneously
+from chatcore.testing.scene import (
+    NOW_US,
+    UNKNOWN_IDS,
+    ChatStoreWithUsers,
+    add_user,
+    ann_and_bob,
+    mark,
+    read_all,
+    read_log,
+    send,
+)
+
+BEYOND = 2**63 - 1
+
+
+async def state_of(store: ChatStoreWithUsers, user: User, chat: Chat) -> ChatState:
+    """The chat as the user finds it, which must be as it stands in the list."""
+    state = await store.chat_state(user.id, chat.id)
+    if state is None:
+        raise AssertionError("chat_state finds the user's chat")
+    listed = await store.chat_states(user.id, before=None, limit=MAX_PAGE)
+    expect(state in listed, f"chat_states has the chat as chat_state finds it: {state!r:.300}")
+    return state
+
+
+def unread_by_definition(state: ChatState, user: User, messages: list[Message]) -> int:
+    """The peer's messages after the user's marker, up to the state's last message."""
+    last = state.last_message.seq if state.last_message else 0
+    return sum(state.read_seq < it.seq <= last and it.sender_id != user.id for it in messages)
+
+
+async def a_marker_moves_forward_only(store: ChatStoreWithUsers) -> None:
+    """move_read_marker moves the marker to a larger number, and returns where it is then; a
+    smaller one leaves it. Both users find it there."""
+    chat, ann, bob = await ann_and_bob(store)
+    for n in range(5):
+        await send(store, chat, ann, f"{n}")
+    for seq, wanted in ((0, 0), (2, 2), (1, 2), (2, 2), (0, 2), (4, 4), (3, 4), (5, 5), (1, 5)):
+        expect_equal(await mark(store, chat, bob, seq), wanted, f"the marker, moved to {seq},")
+        mine, its = await state_of(store, bob, chat), await state_of(store, ann, chat)
+        expect_equal((mine.read_seq, mine.peer_read_seq), (wanted, 0), "the user's marker")
+        expect_equal((its.read_seq, its.peer_read_seq), (0, wanted), "the peer's marker")
+
+
+async def a_marker_ends_at_the_last_message(store: ChatStoreWithUsers) -> None:
+    """A number beyond the chat's last message moves the marker to the last message, now, not
+    to those that come later."""
+    chat, ann, bob = await ann_and_bob(store)
+    for last in range(3):
+        for seq in (BEYOND, last + 1, 2**31):
+            expect_equal(await mark(store, chat, bob, seq), last, "the last message is the end")
+        expect_equal((await state_of(store, bob, chat)).read_seq, last, "the marker stays there")
+        await send(store, chat, ann, "hello")
+        state = await state_of(store, bob, chat)
+        expect_equal((state.read_seq, state.unread), (last, 1), "a later message is unread")
+
+
+async def every_marker_is_its_own(store: ChatStoreWithUsers) -> None:
+    """Each user has a marker in each chat, which nothing but move_read_marker moves, not even
+    the user's own message."""
+    chat, ann, bob = await ann_and_bob(store)
+    eve = await add_user(store, "eve")
+    other = await store.open_chat(eve.id, ann.id, NOW_US)
+    for place in (chat, other):
+        for sender in (*place.users, *place.users):
+            await send(store, place, sender, "hello")
+    moved = {(chat, ann): 1, (chat, bob): 3, (other, ann): 4, (other, eve): 2}
+    for (place, user), seq in moved.items():
+        await mark(store, place, user, seq)
+    for (place, user), seq in moved.items():
+        state = await state_of(store, user, place)
+        wanted = seq, moved[place, place.peer_of(user)]
+        expect_equal((state.read_seq, state.peer_read_seq), wanted, "each marker is its own")
+
+
+async def strangers_move_no_marker(store: ChatStoreWithUsers) -> None:
+    """move_read_marker raises ChatNotFound when there is no such chat or the user is not in it,
+    and chat_state finds none."""
+    chat, ann, bob = await ann_and_bob(store)
+    eve = await add_user(store, "eve")
+    await send(store, chat, ann, "hello")
+    before = await state_of(store, ann, chat), await state_of(store, bob, chat)
+    nobodies = [User(unknown, "nobody") for unknown in UNKNOWN_IDS]
+    nowhere = [Chat(unknown, chat.users) for unknown in UNKNOWN_IDS]
+    cases = [(chat, stranger) for stranger in (eve, *nobodies)]
+    for place, user in cases + [(place, ann) for place in nowhere]:
+        for seq in (0, 1):
+            with refused(ChatNotFound, "a marker of a stranger, or in no chat,"):
+                await mark(store, place, user, seq)
+        found = await store.chat_state(user.id, place.id)
+        expect_equal(found, None, "the state for a stranger, or of no chat")
+    after = await state_of(store, ann, chat), await state_of(store, bob, chat)
+    expect_equal(after, before, "a refusal changes nothing")
+
+
+async def unread_is_what_the_peer_sent_after_the_marker(store: ChatStoreWithUsers) -> None:
+    """Unread are the peer's messages after the user's marker, in every list, whatever was sent
+    and read before; the user's own messages never are."""
+    chat, ann, bob = await ann_and_bob(store)
+    eve = await add_user(store, "eve")
+    other = await store.open_chat(eve.id, ann.id, NOW_US)
+    await send(store, other, eve, "hello")
+    messages: list[Message] = []
+    # Runs of each sender, and markers in front of them, within and behind.
+    for turn in range(24):
+        sender, reader = (ann, bob) if turn % 5 < 2 else (bob, ann)
+        sent = [await send(store, chat, sender, f"{turn}.{n}") for n in range(turn % 4)]
+        messages += [it.message for it in sent]
+        await mark(store, chat, reader, len(messages) - turn % 3)
+        if turn % 7 == 6:
+            await mark(store, chat, sender, len(messages) // 2)
+        for user in (ann, bob):
+            state = await state_of(store, user, chat)
+            wanted = unread_by_definition(state, user, messages)
+            expect_equal(state.unread, wanted, f"unread after {state.read_seq}")
+    expect_equal((await state_of(store, ann, other)).unread, 1, "other chats have their own")
+
+
+async def states_are_the_chats_of_the_user(store: ChatStoreWithUsers) -> None:
+    """chat_states gives the same chats as chats_of, in the same order, with `before` and
+    `limit` meaning the same."""
+    hub = await add_user(store, "hub")
+    chats = []
+    for n in range(7):
+        peer = await add_user(store, f"peer {n}")
+        chats.append(await store.open_chat(hub.id, peer.id, NOW_US))
+        if n % 3:
+            await store.open_chat(peer.id, chats[0].peer_of(hub).id, NOW_US)
+    for n in (3, 0, 3, 5):
+        await send(store, chats[n], hub, "hello")
+    everything = await store.chats_of(hub.id, before=None, limit=MAX_PAGE)
+    befores = (None, 1, BEYOND, *(summary.activity for summary in everything))
+    for user_id in (hub.id, chats[0].peer_of(hub).id, chats[1].peer_of(hub).id, *UNKNOWN_IDS):
+        for before in befores:
+            for limit in (1, 2, 6, 7, MAX_PAGE):
+                summaries = await store.chats_of(user_id, before=before, limit=limit)
+                states = await store.chat_states(user_id, before=before, limit=limit)
+                found = [(it.chat, it.activity) for it in states]
+                wanted = [(it.chat, it.activity) for it in summaries]
+                expect_equal(found, wanted, f"{limit} states before {before}")
+
+
+async def a_state_has_the_last_message(store: ChatStoreWithUsers) -> None:
+    """A state has the chat's newest message, whole, for both users alike; None without
+    messages, with both markers and unread at 0."""
+    chat, ann, bob = await ann_and_bob(store)
+    for user in (ann, bob):
+        state = await state_of(store, user, chat)
+        wanted = ChatState(chat, state.activity, None, 0, 0, 0)
+        expect_equal(state, wanted, "a chat without messages")
+    for n, sender in enumerate((ann, bob, bob, ann)):
+        sent = await send(store, chat, sender, f"text {n}", sent_us=NOW_US + n)
+        for user in (ann, bob):
+            found = (await state_of(store, user, chat)).last_message
+            expect_equal(found, sent.message, "the last message")
+
+
+async def simultaneous_marks_end_at_the_largest(store: ChatStoreWithUsers) -> None:
+    """Of moves of one marker at the same time, none is answered with less than it asked for or
+    found, and the largest wins; each is logged as far as it moved."""
+    chat, ann, bob = await ann_and_bob(store)
+    await simultaneously(send(store, chat, ann, f"{n}") for n in range(30))
+    asked = [n * 7 % 30 for n in range(30)]
+    markers = await simultaneously(mark(store, chat, bob, seq) for seq in asked)
+    for seq, marker in zip(asked, markers, strict=True):
+        expect(isinstance(marker, int) and seq <= marker <= 29, f"{seq} is answered with {marker}")
+    expect_equal((await state_of(store, bob, chat)).read_seq, 29, "the largest wins")
+    for user in (ann, bob):
+        log = await read_log(store, user)
+        marks = [entry.seq for entry in log if isinstance(entry, MarkerMoved)]
+        expect_equal(marks, sorted({*marks}), "a marker is logged as it moves forward")
+        expect(set(marks) <= set(asked), "a marker is where it was asked to be")
+        expect_equal(marks[-1:], [29], "the newest marker is logged")
+
+
+async def a_state_is_of_one_moment(store: ChatStoreWithUsers) -> None:
+    """While others send and read, each state is consistent in itself: unread is what the peer
+    sent after the marker up to the last message, and no marker lies beyond it."""
+    chat, ann, bob = await ann_and_bob(store)
+    eve = await add_user(store, "eve")
+    await store.open_chat(eve.id, ann.id, NOW_US)
+
+    async def talk(sender: User) -> None:
+        for n in range(15):
+            sent = await send(store, chat, sender, f"{n}")
+            if n % 3 == 0:
+                await mark(store, chat, sender, sent.message.seq)
+
+    talks = [asyncio.create_task(talk(sender)) for sender in (ann, bob, ann, bob)]
+    samples: list[tuple[User, ChatState]] = []
+    while not all(task.done() for task in talks):
+        for user in (ann, bob):
+            state = await store.chat_state(user.id, chat.id)
+            listed = await store.chat_states(user.id, before=None, limit=MAX_PAGE)
+            samples += [(user, it) for it in (state, *listed) if it and it.chat == chat]
+        await asyncio.sleep(0)
+    await asyncio.gather(*talks)
+    messages = await read_all(store, chat)
+    samples += [(user, await state_of(store, user, chat)) for user in (ann, bob)]
+    for user, state in samples:
+        last = state.last_message.seq if state.last_message else 0
+        if state.last_message:
+            expect_equal(state.last_message, messages[last - 1], "the last message is a message")
+        expect(max(state.read_seq, state.peer_read_seq) <= last, "no marker is beyond the end")
+        wanted = unread_by_definition(state, user, messages)
+        expect_equal(state.unread, wanted, "a state is of one moment: unread")
+
+
+STATE_CHECKS = (
+    a_marker_moves_forward_only,
+    a_marker_ends_at_the_last_message,
+    every_marker_is_its_own,
+    strangers_move_no_marker,
+    unread_is_what_the_peer_sent_after_the_marker,
+    states_are_the_chats_of_the_user,
+    a_state_has_the_last_message,
+    simultaneous_marks_end_at_the_largest,
+    a_state_is_of_one_moment,
+)
