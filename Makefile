@@ -24,7 +24,7 @@ check: $(STAMP) ## everything that must hold: format, lint, types, tests
 	$(BIN)/pytest
 
 soak: $(STAMP) ## the tests with every long check at full length
-	CHATCORE_SOAK=1 $(BIN)/pytest
+	CHATCORE_SOAK=1 $(BIN)/pytest -o faulthandler_timeout=3600
 
 bench: $(STAMP) ## measure speed against the stack's ceiling and a textbook service
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
