@@ -20,7 +20,7 @@ from chatcore import Accounts, User, UserName
 from chatcore.model import utc_now
 from chatcore_argon2 import Argon2Hasher
 from chatcore_jwt import JwtTokens
-from chatcore_litestar.auth import bearer_auth
+from chatcore_litestar.auth import Sessions, bearer_auth
 from chatcore_litestar.errors import EXCEPTION_HANDLERS
 from chatcore_litestar.replies import Reply, StreamedArray
 from chatcore_litestar.requests import MAX_BODY
@@ -84,7 +84,7 @@ def _create(data: Data, accounts: Accounts) -> Litestar:
     private = Router(
         path="/",
         route_handlers=[list_chats, send, read],
-        middleware=[bearer_auth(accounts, utc_now)],
+        middleware=[bearer_auth(Sessions(accounts, utc_now))],
     )
     return Litestar(
         route_handlers=[register, login, private],

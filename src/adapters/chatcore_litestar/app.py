@@ -6,12 +6,16 @@ from litestar.types import ASGIApp
 
 from chatcore import Accounts, Clock, Messenger
 from chatcore.model import utc_now
-from chatcore_litestar.auth import bearer_auth
+from chatcore_litestar.auth import Sessions, bearer_auth
 from chatcore_litestar.errors import EXCEPTION_HANDLERS
-from chatcore_litestar.fixed import account_routes, chat_routes, encode
+from chatcore_litestar.fixed import account_routes, chat_routes
 from chatcore_litestar.openapi import openapi_config, returns
-from chatcore_litestar.replies import Reply
+from chatcore_litestar.problems import HANDLERS_BY_PATH, PROBLEM_HANDLERS, unauthorized
+from chatcore_litestar.replies import Reply, encode
 from chatcore_litestar.requests import MAX_BODY
+from chatcore_litestar.v1 import v1_routes
+
+_BEARER = [{"bearer": list[str]()}]
 
 
 def chat_router(
@@ -23,24 +27,31 @@ def chat_router(
     body_seconds: float = 20,
     send_seconds: float = 30,
 ) -> Router:
-    """The six routes, to be mounted in any Litestar application.
+    """The six fixed routes and those under /v1, to be mounted in any Litestar application.
 
-    Errors raised inside these routes have the shape `{"error": "<text>"}`; the host's own
-    handlers, its 404 and its 405 stay as they are. `clock` tells when a token has expired
-    and is the one that `accounts` was given. A request has `body_seconds` to send its body;
-    a client that takes nothing of a streamed history for `send_seconds` is dropped.
+    Errors raised inside the fixed routes have the shape `{"error": "<text>"}`, those under /v1
+    are problem details; the host's own handlers, its 404 and its 405 stay as they are. `clock`
+    tells when a token has expired and is the one that `accounts` was given. A request has
+    `body_seconds` to send its body; a client that takes nothing of a stream for `send_seconds`
+    is dropped.
     """
+    sessions = Sessions(accounts, clock)
+    fixed = Router(
+        path="/",
+        route_handlers=chat_routes(messenger, body_seconds, send_seconds),
+        middleware=[bearer_auth(sessions)],
+        security=_BEARER,
+    )
+    v1 = Router(
+        path="/v1",
+        route_handlers=v1_routes(messenger, body_seconds),
+        middleware=[bearer_auth(sessions, unauthorized)],
+        security=_BEARER,
+        exception_handlers=PROBLEM_HANDLERS,
+    )
     return Router(
         path=path,
-        route_handlers=[
-            *account_routes(accounts, body_seconds),
-            Router(
-                path="/",
-                route_handlers=chat_routes(messenger, body_seconds, send_seconds),
-                middleware=[bearer_auth(accounts, clock)],
-                security=[{"bearer": []}],
-            ),
-        ],
+        route_handlers=[*account_routes(accounts, body_seconds), fixed, v1],
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=MAX_BODY,
     )
@@ -54,15 +65,15 @@ def create_app(
     body_seconds: float = 20,
     send_seconds: float = 30,
 ) -> Litestar:
-    """An application of the six routes (as `chat_router` has them), `GET /healthz`, and the
-    OpenAPI document at `/schema/openapi.json`. Every error has the shape
-    `{"error": "<text>"}`."""
+    """An application of the routes that `chat_router` has, `GET /healthz`, and the OpenAPI
+    document at `/schema/openapi.json`. Every error has the shape `{"error": "<text>"}`, or,
+    under /v1, that of problem details."""
     router = chat_router(
         accounts, messenger, clock=clock, body_seconds=body_seconds, send_seconds=send_seconds
     )
     return Litestar(
         route_handlers=[router, healthz],
-        exception_handlers=EXCEPTION_HANDLERS,
+        exception_handlers=HANDLERS_BY_PATH,
         # Litestar's own logging would configure the process's loggers behind the host's back.
         logging_config=None,
         openapi_config=openapi_config(),

@@ -6,26 +6,32 @@ from datetime import datetime, timedelta
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from chatcore import Accounts, Clock, InvalidToken, Session
-from chatcore_litestar.replies import Reply
+from chatcore_litestar.replies import Headers, Reply
 
 MAX_TOKEN = 4096
 TRUSTED_FOR = timedelta(seconds=60)
 MAX_SESSIONS = 10_000
 
-_UNAUTHORIZED = b'{"error":"Unauthorized"}'
-NO_TOKEN = Reply(401, _UNAUTHORIZED, [(b"www-authenticate", b"Bearer")])
-BAD_TOKEN = Reply(401, _UNAUTHORIZED, [(b"www-authenticate", b'Bearer error="invalid_token"')])
+Unauthorized = Callable[[Headers], Reply]
+"""Makes an answer of status 401 with these headers."""
 
 
-def bearer_auth(accounts: Accounts, clock: Clock) -> Callable[[ASGIApp], ASGIApp]:
+def unauthorized(headers: Headers) -> Reply:
+    return Reply(401, b'{"error":"Unauthorized"}', headers)
+
+
+def bearer_auth(
+    sessions: "Sessions", unauthorized: Unauthorized = unauthorized
+) -> Callable[[ASGIApp], ASGIApp]:
     """Middleware that puts the user into `scope["user"]` and the token's claims into
     `scope["auth"]`, or answers 401."""
-    sessions = Sessions(accounts, clock)
+    no_token = unauthorized([(b"www-authenticate", b"Bearer")])
+    bad_token = unauthorized([(b"www-authenticate", b'Bearer error="invalid_token"')])
 
     # A function, for Litestar copies what it registers, deeply: a DefineMiddleware would get
     # accounts of its own, on a copy of the store.
     def middleware(app: ASGIApp) -> ASGIApp:
-        return BearerAuth(app, sessions)
+        return BearerAuth(app, sessions, no_token, bad_token)
 
     return middleware
 
@@ -60,9 +66,11 @@ class Sessions:
 
 
 class BearerAuth:
-    def __init__(self, app: ASGIApp, sessions: Sessions) -> None:
+    def __init__(self, app: ASGIApp, sessions: Sessions, no_token: Reply, bad_token: Reply) -> None:
         self._app = app
         self._sessions = sessions
+        self._no_token = no_token
+        self._bad_token = bad_token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A CORS preflight never carries a token.
@@ -72,14 +80,14 @@ class BearerAuth:
         sent = [value for name, value in scope["headers"] if name == b"authorization"]
         tokens = [token for value in sent if (token := _bearer_token(value))]
         if not tokens:
-            await NO_TOKEN(scope, receive, send)
+            await self._no_token(scope, receive, send)
             return
         try:
             if len(sent) > 1 or len(tokens[0]) > MAX_TOKEN:
                 raise InvalidToken
             session = await self._sessions.find(tokens[0].decode("latin-1"))
         except InvalidToken:
-            await BAD_TOKEN(scope, receive, send)
+            await self._bad_token(scope, receive, send)
             return
         scope["user"], scope["auth"] = session
         await self._app(scope, receive, send)

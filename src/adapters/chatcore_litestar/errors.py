@@ -1,4 +1,4 @@
-"""What errors become over HTTP: `{"error": "<text>"}`."""
+"""What errors become over HTTP outside /v1: `{"error": "<text>"}`."""
 
 import logging
 import secrets
@@ -17,7 +17,10 @@ Refusal = tuple[int, str]
 
 _INVALID_QUERY: Refusal = (400, "Invalid query")
 # Python's own phrase for it depends on its version.
-_PHRASES = {status.value: status.phrase for status in HTTPStatus} | {413: "Content Too Large"}
+_PHRASES = {status.value: status.phrase for status in HTTPStatus} | {
+    413: "Content Too Large",
+    422: "Unprocessable Content",
+}
 
 ErrorResponse = Response[dict[str, str]]
 
@@ -59,10 +62,14 @@ def on_refused(request: Request[Any, Any, Any], error: Refused) -> ErrorResponse
 
 
 def on_unavailable(request: Request[Any, Any, Any], error: Unavailable) -> ErrorResponse:
+    return error_response(503, headers=unavailable_headers(request, error))
+
+
+def unavailable_headers(request: Request[Any, Any, Any], error: Unavailable) -> dict[str, str]:
     headers = {"retry-after": str(error.retry_after)}
     if not isinstance(error, Overloaded):
-        headers |= _log(request, error)
-    return error_response(503, headers=headers)
+        headers |= log_failure(request, error)
+    return headers
 
 
 def on_body_refused(_request: Request[Any, Any, Any], error: BodyRefused) -> ErrorResponse:
@@ -72,12 +79,12 @@ def on_body_refused(_request: Request[Any, Any, Any], error: BodyRefused) -> Err
 def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> ErrorResponse:
     headers = dict(error.headers or {})
     if error.status_code >= 500:
-        headers |= _log(request, error)
+        headers |= log_failure(request, error)
     return error_response(error.status_code, headers=headers)
 
 
 def on_exception(request: Request[Any, Any, Any], error: Exception) -> ErrorResponse:
-    return error_response(500, headers=_log(request, error))
+    return error_response(500, headers=log_failure(request, error))
 
 
 EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
@@ -89,7 +96,7 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
 }
 
 
-def _log(request: Request[Any, Any, Any], error: Exception) -> dict[str, str]:
+def log_failure(request: Request[Any, Any, Any], error: Exception) -> dict[str, str]:
     """Log with the traceback; the id goes to the client too, who can quote it."""
     request_id = secrets.token_hex(8)
     # ascii(): a path can hold anything, line ends included.

@@ -20,17 +20,16 @@ from chatcore_litestar.openapi import (
     operation,
     returns,
 )
-from chatcore_litestar.replies import Headers, Reply, StreamedArray
+from chatcore_litestar.replies import Headers, Reply, StreamedArray, encode
 from chatcore_litestar.requests import (
     Paging,
+    UserRequest,
     decode_login,
     decode_message,
     read_body,
     read_key,
     read_paging,
 )
-
-UserRequest = Request[User, Any, Any]
 
 
 class Registered(msgspec.Struct):
@@ -50,8 +49,6 @@ class MessageItem(msgspec.Struct):
     sender: str
     message: str
 
-
-encode = msgspec.json.Encoder().encode
 
 REGISTERED = encode(Registered("User registered successfully"))
 

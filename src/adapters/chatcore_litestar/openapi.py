@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 import msgspec
-from litestar import Response, Router
+from litestar import MediaType, Response, Router
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -28,6 +28,7 @@ from chatcore.messenger import MAX_SEQ
 from chatcore.model import MAX_KEY, MAX_TEXT
 from chatcore.names import MAX_NAME
 from chatcore_litestar.errors import error_response, phrase
+from chatcore_litestar.problems import PROBLEM_JSON, Problem
 from chatcore_litestar.requests import DEFAULT_LIMIT, MAX_LIMIT
 
 
@@ -52,15 +53,24 @@ IDEMPOTENCY_KEY = Parameter(
 )
 
 
-def _number(name: str, description: str, low: int, high: int, **more: Any) -> Parameter:
-    schema = Schema(type=OpenAPIType.INTEGER, minimum=low, maximum=high, **more)
+def number(low: int, high: int, default: int | None = None) -> Schema:
+    return Schema(type=OpenAPIType.INTEGER, minimum=low, maximum=high, default=default)
+
+
+def in_path(name: str) -> Parameter:
+    """A positive number."""
+    return Parameter(name=name, param_in="path", required=True, schema=number(1, MAX_SEQ))
+
+
+def in_query(name: str, description: str, schema: Schema) -> Parameter:
     return Parameter(name=name, param_in="query", description=description, schema=schema)
 
 
+LIMIT = in_query("limit", "At most so many.", number(1, MAX_LIMIT, DEFAULT_LIMIT))
 PAGING = (
-    _number("limit", "At most so many messages.", 1, MAX_LIMIT, default=DEFAULT_LIMIT),
-    _number("before", "Only messages numbered below; not with `after`.", 0, MAX_SEQ),
-    _number("after", "Only messages numbered above; not with `before`.", 0, MAX_SEQ),
+    LIMIT,
+    in_query("before", "Only messages numbered below; no other cursor.", number(0, MAX_SEQ)),
+    in_query("after", "Only messages numbered above; no other cursor.", number(0, MAX_SEQ)),
 )
 
 _HEADERS = {
@@ -72,18 +82,23 @@ _HEADERS = {
 def operation(
     *,
     body: dict[str, Schema] | None = None,
+    optional: Sequence[str] = (),
     parameters: Sequence[Parameter] = (),
     headers: Mapping[int, dict[str, str]] = {},
 ) -> type[Operation]:
-    """An operation with this JSON body, its fields all required, with parameters that the
-    handler's signature does not show, and response headers by status."""
+    """An operation with this JSON body, its fields required unless they are `optional`; with
+    parameters that the handler's signature does not show, or not so well; and with response
+    headers by status."""
+    required = None if body is None else [name for name in body if name not in optional]
 
     @dataclass
     class Described(Operation):
         def __post_init__(self) -> None:
-            self.parameters = [*(self.parameters or ()), *parameters] or None
+            shown = [item for item in self.parameters or () if isinstance(item, Parameter)]
+            by_name = {item.name: item for item in (*shown, *parameters)}
+            self.parameters = [*by_name.values()] or None
             if body is not None:
-                schema = Schema(type=OpenAPIType.OBJECT, properties={**body}, required=list(body))
+                schema = Schema(type=OpenAPIType.OBJECT, properties={**body}, required=required)
                 content = {"application/json": OpenAPIMediaType(schema=schema)}
                 self.request_body = RequestBody(required=True, content=content)
             for status, named in (*_HEADERS.items(), *headers.items()):
@@ -103,6 +118,16 @@ def returns(result: Any, success: int, *errors: int) -> dict[int, ResponseSpec]:
     return {
         status: ResponseSpec(type_, generate_examples=False, description=phrase(status))
         for status, type_ in types.items()
+    }
+
+
+def answers(result: Any, *statuses: int) -> dict[int, ResponseSpec]:
+    """Under /v1: `result` on success, problem details otherwise."""
+    good, bad = (result, MediaType.JSON), (Problem, PROBLEM_JSON)
+    return {
+        status: ResponseSpec(type_, False, phrase(status), media_type)
+        for status in (*statuses, 401, 503)
+        for type_, media_type in [good if status < 400 else bad]
     }
 
 

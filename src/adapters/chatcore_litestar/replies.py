@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 
+import msgspec
 from litestar.types import Receive, Scope, Send
 
 CHUNK = 64 * 1024
@@ -11,16 +12,24 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 _JSON = (b"content-type", b"application/json")
 
+encode = msgspec.json.Encoder().encode
+
 
 class Reply:
     """A JSON document in one piece."""
 
     __slots__ = ("_body", "_headers", "_status")
 
-    def __init__(self, status: int, body: bytes, headers: Headers = ()) -> None:
+    def __init__(
+        self,
+        status: int,
+        body: bytes,
+        headers: Headers = (),
+        content_type: tuple[bytes, bytes] = _JSON,
+    ) -> None:
         self._status = status
         self._body = body
-        self._headers = [_JSON, (b"content-length", b"%d" % len(body)), *headers]
+        self._headers = [content_type, (b"content-length", b"%d" % len(body)), *headers]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A list of its own each time: a host's middleware may add to it, and some replies

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
@@ -10,6 +10,7 @@ import msgspec
 from litestar import Request
 from litestar.exceptions import HTTPException
 
+from chatcore import User
 from chatcore.errors import InvalidKey, InvalidPage, Refused
 from chatcore_litestar.errors import BodyRefused
 
@@ -30,6 +31,9 @@ class MalformedBody(Refused):
     code = "malformed_body"
 
 
+UserRequest = Request[User, Any, Any]
+
+
 class LoginBody(msgspec.Struct):
     username: str
     password: str
@@ -39,8 +43,19 @@ class MessageBody(msgspec.Struct):
     message: str
 
 
+class V1MessageBody(msgspec.Struct):
+    text: str
+    idempotency_key: str | None = None
+
+
+class ReadBody(msgspec.Struct):
+    seq: int
+
+
 decode_login = msgspec.json.Decoder(LoginBody).decode
 decode_message = msgspec.json.Decoder(MessageBody).decode
+decode_v1_message = msgspec.json.Decoder(V1MessageBody).decode
+decode_read = msgspec.json.Decoder(ReadBody).decode
 
 
 class Paging(msgspec.Struct, frozen=True):
@@ -82,22 +97,43 @@ def read_key(request: Request[Any, Any, Any]) -> str | None:
     return key[1:-1] if len(key) > 1 and key[0] == key[-1] == '"' else key
 
 
-def read_paging(request: Request[Any, Any, Any]) -> Paging | None:
-    """The paging parameters; None when the query has none of them. Raises InvalidPage."""
-    query = request.scope["query_string"]
-    if not query:
-        return None
-    found: dict[str, int] = {}
+def read_query(request: Request[Any, Any, Any], names: Sequence[str]) -> dict[str, str]:
+    """The parameters of these names that the query has. Raises InvalidPage when one comes
+    twice."""
+    found: dict[str, str] = {}
     # A third of what parse_qsl takes, which would be a tenth of a page's cost.
-    for field in query.decode("latin-1").split("&"):
+    for field in request.scope["query_string"].decode("latin-1").split("&"):
         name, _, value = map(unquote_plus, field.partition("="))
-        if name in _PAGING:
-            if name in found or not _NUMBER.fullmatch(value):
+        if name in names:
+            if name in found:
                 raise InvalidPage
-            found[name] = int(value)
-    if not found:
-        return None
-    limit = found.get("limit", DEFAULT_LIMIT)
+            found[name] = value
+    return found
+
+
+def read_number(text: str) -> int:
+    """A decimal number without a sign or leading zeros. Raises InvalidPage."""
+    if not _NUMBER.fullmatch(text):
+        raise InvalidPage
+    return int(text)
+
+
+def read_limit(found: dict[str, str]) -> int:
+    """How many items a page has at most. Raises InvalidPage."""
+    limit = read_number(found["limit"]) if "limit" in found else DEFAULT_LIMIT
     if not 1 <= limit <= MAX_LIMIT:
         raise InvalidPage
-    return Paging(found.get("before"), found.get("after"), limit)
+    return limit
+
+
+def read_cursors(found: dict[str, str]) -> dict[str, int]:
+    """All but the limit. Raises InvalidPage."""
+    return {name: read_number(text) for name, text in found.items() if name != "limit"}
+
+
+def read_paging(request: Request[Any, Any, Any]) -> Paging | None:
+    """The paging parameters; None when the query has none of them. Raises InvalidPage."""
+    if not request.scope["query_string"] or not (found := read_query(request, _PAGING)):
+        return None
+    cursors = read_cursors(found)
+    return Paging(cursors.get("before"), cursors.get("after"), read_limit(found))

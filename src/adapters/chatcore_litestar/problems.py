@@ -1,0 +1,125 @@
+"""What errors become under /v1: problem details (RFC 9457)."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from chatcore.errors import Refused, Unavailable
+from chatcore_litestar.errors import (
+    EXCEPTION_HANDLERS,
+    BodyRefused,
+    log_failure,
+    phrase,
+    unavailable_headers,
+)
+from chatcore_litestar.replies import Headers, Reply, encode
+
+PROBLEM_JSON = "application/problem+json"
+
+_STATUSES = {
+    "malformed_body": 400,
+    "invalid_page": 400,
+    "chat_not_found": 404,
+    "user_not_found": 404,
+    "message_not_found": 404,
+    "invalid_text": 422,
+    "invalid_key": 422,
+    "invalid_seq": 422,
+    "key_reused": 422,
+    "self_chat": 422,
+}
+"""By the code of what was refused."""
+
+
+class Problem(msgspec.Struct):
+    type: str
+    title: str
+    status: int
+    code: str
+    """A word that never changes, for programs; `title` and `detail` are for people."""
+    detail: str | msgspec.UnsetType
+
+
+AnyRequest = Request[Any, Any, Any]
+ProblemResponse = Response[Problem]
+
+
+def problem(status: int, code: str | None = None, detail: str = "") -> Problem:
+    """Without a code, it is the status in words."""
+    title = phrase(status)
+    code = code or title.lower().replace(" ", "_")
+    return Problem("about:blank", title, status, code, detail or msgspec.UNSET)
+
+
+def unauthorized(headers: Headers) -> Reply:
+    content_type = (b"content-type", PROBLEM_JSON.encode())
+    return Reply(401, encode(problem(401)), headers, content_type)
+
+
+def _respond(
+    status: int,
+    code: str | None = None,
+    detail: str = "",
+    headers: dict[str, str] | None = None,
+) -> ProblemResponse:
+    return Response(
+        problem(status, code, detail),
+        status_code=status,
+        headers=headers,
+        media_type=PROBLEM_JSON,
+    )
+
+
+def on_refused(request: AnyRequest, error: Refused) -> ProblemResponse:
+    status = _STATUSES.get(error.code)
+    if status is None:
+        return on_exception(request, error)
+    # What was not found has no detail: it could tell what is there and only closed.
+    return _respond(status, error.code, "" if status == 404 else str(error))
+
+
+def on_unavailable(request: AnyRequest, error: Unavailable) -> ProblemResponse:
+    return _respond(503, error.code, headers=unavailable_headers(request, error))
+
+
+def on_body_refused(_request: AnyRequest, error: BodyRefused) -> ProblemResponse:
+    code = "malformed_body" if error.status == 400 else None
+    return _respond(error.status, code, headers=error.headers)
+
+
+def on_http_exception(request: AnyRequest, error: HTTPException) -> ProblemResponse:
+    headers = dict(error.headers or {})
+    if error.status_code >= 500:
+        headers |= log_failure(request, error)
+    return _respond(error.status_code, headers=headers)
+
+
+def on_exception(request: AnyRequest, error: Exception) -> ProblemResponse:
+    return _respond(500, headers=log_failure(request, error))
+
+
+PROBLEM_HANDLERS: dict[int | type[Exception], Any] = {
+    Refused: on_refused,
+    Unavailable: on_unavailable,
+    BodyRefused: on_body_refused,
+    HTTPException: on_http_exception,
+    Exception: on_exception,
+}
+
+
+def _by_path(kind: int | type[Exception]) -> Any:
+    def handle(request: AnyRequest, error: Exception) -> Response[Any]:
+        path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+        under_v1 = path.lstrip("/").partition("/")[0] == "v1"
+        handlers = PROBLEM_HANDLERS if under_v1 else EXCEPTION_HANDLERS
+        response: Response[Any] = handlers[kind](request, error)
+        return response
+
+    return handle
+
+
+HANDLERS_BY_PATH = {kind: _by_path(kind) for kind in PROBLEM_HANDLERS}
+"""For an application whose root is ours: what fails before a route is found is a problem, too,
+where the path is under /v1."""
