@@ -66,11 +66,14 @@ def in_query(name: str, description: str, schema: Schema) -> Parameter:
     return Parameter(name=name, param_in="query", description=description, schema=schema)
 
 
-LIMIT = in_query("limit", "At most so many.", number(1, MAX_LIMIT, DEFAULT_LIMIT))
+def limit_on(what: str) -> Parameter:
+    return in_query("limit", f"At most so many {what}.", number(1, MAX_LIMIT, DEFAULT_LIMIT))
+
+
 PAGING = (
-    LIMIT,
-    in_query("before", "Only messages numbered below; no other cursor.", number(0, MAX_SEQ)),
-    in_query("after", "Only messages numbered above; no other cursor.", number(0, MAX_SEQ)),
+    limit_on("messages"),
+    in_query("before", "Only messages numbered below; not with `after`.", number(0, MAX_SEQ)),
+    in_query("after", "Only messages numbered above; not with `before`.", number(0, MAX_SEQ)),
 )
 
 _HEADERS = {

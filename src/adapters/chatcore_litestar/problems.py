@@ -39,7 +39,7 @@ class Problem(msgspec.Struct):
     status: int
     code: str
     """A word that never changes, for programs; `title` and `detail` are for people."""
-    detail: str | msgspec.UnsetType
+    detail: str | msgspec.UnsetType = msgspec.UNSET
 
 
 AnyRequest = Request[Any, Any, Any]

@@ -16,12 +16,12 @@ from chatcore.messenger import MAX_SEQ
 from chatcore.model import MAX_KEY, MAX_TEXT
 from chatcore_litestar.openapi import (
     IDEMPOTENCY_KEY,
-    LIMIT,
     PAGING,
     TEXT,
     answers,
     in_path,
     in_query,
+    limit_on,
     number,
     operation,
 )
@@ -97,7 +97,7 @@ def _chat_routes(messenger: Messenger, body_seconds: float) -> list[HTTPRouteHan
         description="Page after page, every chat that was not active meanwhile appears once.",
         operation_class=operation(
             parameters=[
-                LIMIT,
+                limit_on("chats"),
                 in_query("before", "The `next` of the page before, as it is.", TEXT),
             ]
         ),
@@ -170,15 +170,15 @@ def _message_routes(messenger: Messenger, body_seconds: float) -> list[HTTPRoute
     @get(
         "/chats/{chat_id:str}/messages",
         summary="A page of a chat's messages, oldest first",
-        description="Without a cursor, the newest. A chat numbers its messages from 1.",
+        description="With one of `before`, `after` and `around`, or, without, the newest. A chat "
+        "numbers its messages from 1.",
         operation_class=operation(
             parameters=[
                 CHAT_ID,
                 *PAGING,
                 in_query(
                     "around",
-                    "Half of the page numbered below, the rest from this number on; no other "
-                    "cursor.",
+                    "Half of the page numbered below, the rest from this number on.",
                     number(0, MAX_SEQ),
                 ),
             ]
