@@ -18,7 +18,7 @@ LONGEST_FILE = 400  # lines: a reader holds small files
 MAY_IMPORT = {
     "chatcore": set[str](),
     "chatcore_memory": {"chatcore"},
-    "chatcore_sqlalchemy": {"chatcore", "sqlalchemy", "alembic"},
+    "chatcore_sqlalchemy": {"chatcore", "sqlalchemy", "alembic", "asyncpg"},
     "chatcore_argon2": {"chatcore", "argon2"},
     "chatcore_jwt": {"chatcore", "jwt"},
     "chatcore_litestar": {"chatcore", "litestar", "msgspec"},
