@@ -9,15 +9,23 @@ from sqlalchemy import (
     Integer,
     MetaData,
     PrimaryKeyConstraint,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData()
 
 # SQLite's STRICT tables know INTEGER, always of 64 bits, and refuse the name BIGINT.
 Int64 = BigInteger().with_variant(Integer, "sqlite")
+Int16 = SmallInteger().with_variant(Integer, "sqlite")
+
+_ZERO = text("0")
+
+OPENED, SENT, LO_READ, HI_READ = range(4)
+"""Kinds of events. The last two: this one of the pair has read."""
 
 users = Table(
     "users",
@@ -43,6 +51,14 @@ chats = Table(
     Column("last_seq", Int64, nullable=False),
     Column("activity", Int64, nullable=False),
     Column("opened_us", Int64, nullable=False),
+    # How many of its messages the user with the lower id sent. All that is unread is then told
+    # by subtraction.
+    Column("lo_sent", Int64, nullable=False, server_default=_ZERO),
+    # Each user's read marker, and how many messages the other one sent up to there.
+    Column("lo_read", Int64, nullable=False, server_default=_ZERO),
+    Column("lo_seen", Int64, nullable=False, server_default=_ZERO),
+    Column("hi_read", Int64, nullable=False, server_default=_ZERO),
+    Column("hi_seen", Int64, nullable=False, server_default=_ZERO),
     UniqueConstraint("lo_id", "hi_id", name="chats_pair"),
     CheckConstraint("lo_id < hi_id", name="chats_pair_order"),
     CheckConstraint("last_seq >= 0", name="chats_last_seq"),
@@ -62,6 +78,8 @@ messages = Table(
     Column("text", Text, nullable=False),
     Column("sent_us", Int64, nullable=False),
     Column("idempotency_key", Text),
+    # How many of the chat's messages, up to this one, the user with the lower id sent.
+    Column("lo_sent", Int64, nullable=False, server_default=_ZERO),
     PrimaryKeyConstraint("chat_id", "seq", name="messages_pk"),
     CheckConstraint("seq >= 1", name="messages_seq"),
     CheckConstraint("length(text) BETWEEN 1 AND 4096", name="messages_text"),
@@ -79,4 +97,33 @@ Index(
     unique=True,
     sqlite_where=_keyed,
     postgresql_where=_keyed,
+)
+
+# Two rows for each message: so they are narrow, and refer to what they tell of. No foreign keys:
+# to look up three rows for each of them would cost more than to insert it, and whoever writes
+# one has just read or written the rows that it refers to.
+events = Table(
+    "events",
+    metadata,
+    Column("user_id", Int64, nullable=False),
+    # The newest one's number is the count that the next one goes on from, so it always stays.
+    Column("n", Int64, nullable=False),
+    Column("kind", Int16, nullable=False),
+    Column("chat_id", Int64, nullable=False),
+    Column("seq", Int64, nullable=False),
+    Column("at_us", Int64, nullable=False),
+    PrimaryKeyConstraint("user_id", "n", name="events_pk"),
+    CheckConstraint("n >= 1", name="events_n"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
+store = Table(
+    "store",
+    metadata,
+    Column("id", Int64, primary_key=True, autoincrement=False),
+    # The name of the logs of this store, random.
+    Column("log", Text, nullable=False),
+    CheckConstraint("id = 1", name="store_one_row"),
+    sqlite_strict=True,
 )

@@ -7,14 +7,19 @@ from collections.abc import Iterable, Sequence
 
 from chatcore.errors import ChatNotFound, KeyReused, Refused
 from chatcore.model import Message, NewMessage, Sent
+from chatcore_sqlalchemy.schema import SENT
 
-# The last column is the newest activity of any chat of either user.
+# After the chat: the numbers of the newest events of its users, and the newest activity of any
+# chat of either.
 CHATS = """
-SELECT c.id, c.lo_id, c.hi_id, c.last_seq, max(
-    ifnull((SELECT max(activity) FROM chats WHERE lo_id = c.lo_id), 0),
-    ifnull((SELECT max(activity) FROM chats WHERE hi_id = c.lo_id), 0),
-    ifnull((SELECT max(activity) FROM chats WHERE lo_id = c.hi_id), 0),
-    ifnull((SELECT max(activity) FROM chats WHERE hi_id = c.hi_id), 0))
+SELECT c.id, c.lo_id, c.hi_id, c.last_seq, c.lo_sent,
+    ifnull((SELECT max(n) FROM events WHERE user_id = c.lo_id), 0),
+    ifnull((SELECT max(n) FROM events WHERE user_id = c.hi_id), 0),
+    max(
+        ifnull((SELECT max(activity) FROM chats WHERE lo_id = c.lo_id), 0),
+        ifnull((SELECT max(activity) FROM chats WHERE hi_id = c.lo_id), 0),
+        ifnull((SELECT max(activity) FROM chats WHERE lo_id = c.hi_id), 0),
+        ifnull((SELECT max(activity) FROM chats WHERE hi_id = c.hi_id), 0))
 FROM json_each(?) AS wanted CROSS JOIN chats AS c ON c.id = wanted.value
 """
 
@@ -27,51 +32,61 @@ FROM json_each(?) AS wanted CROSS JOIN messages AS m
 """
 
 INSERT = """
-INSERT INTO messages (chat_id, seq, sender_id, text, sent_us, idempotency_key)
-VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO messages (chat_id, seq, sender_id, text, sent_us, idempotency_key, lo_sent)
+VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 
-RAISE = "UPDATE chats SET last_seq = ?, activity = ? WHERE id = ?"
+LOG = "INSERT INTO events (user_id, n, kind, chat_id, seq, at_us) VALUES (?, ?, ?, ?, ?, ?)"
+
+RAISE = "UPDATE chats SET last_seq = ?, lo_sent = ?, activity = ? WHERE id = ?"
 
 
 def append_batch(
     connection: sqlite3.Connection, batch: Sequence[NewMessage]
 ) -> list[Sent | Refused]:
-    """Number and insert each message. An outcome for each, in order."""
+    """Number, insert and log each message. An outcome for each, in order."""
     pairs: dict[int, tuple[int, int]] = {}
-    last_seqs: dict[int, int] = {}
+    counts: dict[int, tuple[int, int]] = {}
     newest: dict[int, int] = {}
+    ends: dict[int, int] = {}
     found = connection.execute(CHATS, (_json({new.chat_id for new in batch}),))
-    for chat_id, lo_id, hi_id, last_seq, activity in found:
+    for chat_id, lo_id, hi_id, last_seq, lo_sent, lo_end, hi_end, activity in found:
         pairs[chat_id] = lo_id, hi_id
-        last_seqs[chat_id] = last_seq
+        counts[chat_id] = last_seq, lo_sent
+        ends[lo_id], ends[hi_id] = lo_end, hi_end
         for user_id in (lo_id, hi_id):
             newest[user_id] = max(newest.get(user_id, 0), activity)
     known = _replays(connection, batch)
 
     outcomes: list[Sent | Refused] = []
     rows: list[tuple[object, ...]] = []
-    raised: dict[int, tuple[int, int, int]] = {}
+    logged: list[tuple[int, ...]] = []
+    raised: dict[int, tuple[int, int, int, int]] = {}
     for new in batch:
         chat_id, sender_id, key = new.chat_id, new.sender_id, new.idempotency_key
-        pair = pairs.get(chat_id, ())
-        if sender_id not in pair:
+        pair = pairs.get(chat_id)
+        if pair is None or sender_id not in pair:
             outcomes.append(ChatNotFound())
             continue
         if key is not None and (first := known.get((chat_id, sender_id, key))):
             same = first.text == new.text
             outcomes.append(Sent(first, replayed=True) if same else KeyReused())
             continue
-        seq = last_seqs[chat_id] = last_seqs[chat_id] + 1
+        last_seq, lo_sent = counts[chat_id]
+        seq, lo_sent = counts[chat_id] = last_seq + 1, lo_sent + (sender_id == pair[0])
         message = Message(chat_id, seq, sender_id, new.text, new.sent_us)
         if key is not None:
             known[chat_id, sender_id, key] = message
         outcomes.append(Sent(message, replayed=False))
-        rows.append((*message, key))
+        rows.append((*message, key, lo_sent))
+        for user_id in pair:
+            n = ends[user_id] = ends[user_id] + 1
+            logged.append((user_id, n, SENT, chat_id, seq, new.sent_us))
         activity = 1 + max(newest[user_id] for user_id in pair)
         newest.update(dict.fromkeys(pair, activity))
-        raised[chat_id] = seq, activity, chat_id
+        raised[chat_id] = seq, lo_sent, activity, chat_id
     connection.executemany(INSERT, rows)
+    connection.executemany(LOG, logged)
     connection.executemany(RAISE, raised.values())
     return outcomes
 

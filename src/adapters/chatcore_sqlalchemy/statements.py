@@ -8,11 +8,15 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
+    CompoundSelect,
     Select,
     bindparam,
     case,
+    delete,
     desc,
     func,
+    literal_column,
     select,
     union_all,
     update,
@@ -22,14 +26,23 @@ from sqlalchemy import (
 # for each, and compiles either for both.
 from sqlalchemy.dialects.postgresql import insert
 
-from chatcore_sqlalchemy.schema import chats, messages, users
+from chatcore_sqlalchemy.schema import chats, events, messages, store, users
 
 lo = users.alias("lo")
 hi = users.alias("hi")
 peer = users.alias("peer")
 
+_MESSAGE = (
+    messages.c.chat_id,
+    messages.c.seq,
+    messages.c.sender_id,
+    messages.c.text,
+    messages.c.sent_us,
+)
+
 _user_id = bindparam("user_id", type_=BigInteger)
 _limit = bindparam("limit", type_=BigInteger)
+_ONE = literal_column("1", BigInteger)
 
 USER_BY_NAME = select(users.c.id, users.c.name, users.c.password_hash).where(
     users.c.canonical == bindparam("canonical")
@@ -92,6 +105,39 @@ CHATS_OF = (
     .limit(_limit)
 )
 
+_side_of_lo = CHAT.add_columns(
+    chats.c.activity,
+    chats.c.lo_read.label("read_seq"),
+    chats.c.hi_read.label("peer_read_seq"),
+    (chats.c.last_seq - chats.c.lo_sent - chats.c.lo_seen).label("unread"),
+).where(chats.c.lo_id == _user_id)
+_side_of_hi = CHAT.add_columns(
+    chats.c.activity,
+    chats.c.hi_read,
+    chats.c.lo_read,
+    chats.c.lo_sent - chats.c.hi_seen,
+).where(chats.c.hi_id == _user_id)
+
+
+def _states(condition: ColumnElement[bool]) -> CompoundSelect[Any]:
+    return union_all(
+        *(
+            side.add_columns(*_MESSAGE)
+            .outerjoin(
+                messages,
+                (messages.c.chat_id == chats.c.id) & (messages.c.seq == chats.c.last_seq),
+            )
+            .where(condition)
+            for side in (_side_of_lo, _side_of_hi)
+        )
+    )
+
+
+CHAT_STATES = (
+    _states(chats.c.activity < bindparam("before")).order_by(desc("activity")).limit(_limit)
+)
+CHAT_STATE = _states(chats.c.id == bindparam("chat_id"))
+
 
 def _newest_activity(*users: str) -> Select[Any]:
     """Of the chats of these users, named by their parameters; 0 without any."""
@@ -121,12 +167,67 @@ ADD_CHAT = (
     .returning(chats.c.id)
 )
 
-_message = select(
-    messages.c.chat_id, messages.c.seq, messages.c.sender_id, messages.c.text, messages.c.sent_us
-).where(messages.c.chat_id == bindparam("chat_id"))
+_message = select(*_MESSAGE).where(messages.c.chat_id == bindparam("chat_id"))
 MESSAGES_AFTER = (
     _message.where(messages.c.seq > bindparam("seq")).order_by(messages.c.seq).limit(_limit)
 )
 MESSAGES_BEFORE = (
     _message.where(messages.c.seq < bindparam("seq")).order_by(messages.c.seq.desc()).limit(_limit)
 )
+
+_chat = chats.c.id == bindparam("chat_id")
+MARKERS = select(
+    chats.c.lo_id, chats.c.lo_read, chats.c.hi_id, chats.c.hi_read, chats.c.last_seq
+).where(_chat)
+_seq = bindparam("seq", type_=BigInteger)
+_lo_sent = (
+    select(messages.c.lo_sent)
+    .where(messages.c.chat_id == chats.c.id, messages.c.seq == _seq)
+    .scalar_subquery()
+)
+MOVE_LO_MARKER = update(chats).where(_chat).values(lo_read=_seq, lo_seen=_seq - _lo_sent)
+MOVE_HI_MARKER = update(chats).where(_chat).values(hi_read=_seq, hi_seen=_lo_sent)
+
+LOG_NAME = select(store.c.log).where(store.c.id == 1)
+_newest = select(func.coalesce(func.max(events.c.n), 0)).where(events.c.user_id == _user_id)
+END_OF_LOG = _newest
+LOG = insert(events).values(
+    user_id=_user_id,
+    n=_newest.scalar_subquery() + 1,
+    kind=bindparam("kind"),
+    chat_id=bindparam("chat_id"),
+    seq=bindparam("seq"),
+    at_us=bindparam("at_us"),
+)
+# Messages of other kinds of events are read for nothing. There are few of them.
+EVENTS_FROM = (
+    CHAT.add_columns(events.c.n, events.c.kind, events.c.seq, *_MESSAGE[2:])
+    .join(events, events.c.chat_id == chats.c.id)
+    .outerjoin(
+        messages, (messages.c.chat_id == events.c.chat_id) & (messages.c.seq == events.c.seq)
+    )
+    .where(events.c.user_id == _user_id, events.c.n >= bindparam("n"))
+    .order_by(events.c.n)
+    .limit(_limit)
+)
+
+_log = events.c.user_id == users.c.id
+LOGS = (
+    select(
+        users.c.id,
+        select(func.min(events.c.n)).where(_log).scalar_subquery(),
+        select(events.c.at_us).where(_log).order_by(events.c.n).limit(_ONE).scalar_subquery(),
+        select(func.max(events.c.n)).where(_log).scalar_subquery(),
+    )
+    .where(users.c.id > bindparam("after_user"))
+    .order_by(users.c.id)
+    .limit(_limit)
+)
+_entries = events.c.user_id == _user_id
+FIRST_SINCE = (
+    select(events.c.n)
+    .where(_entries, events.c.at_us >= bindparam("since_us"), events.c.n < bindparam("before"))
+    .order_by(events.c.n)
+    .limit(_ONE)
+)
+TRIM = delete(events).where(_entries, events.c.n < bindparam("before"))

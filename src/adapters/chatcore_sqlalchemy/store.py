@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Self
 
-from chatcore.errors import ChatExists, NameTaken, SelfChat, UserNotFound
-from chatcore.model import Chat, ChatSummary, Message, NewMessage, Sent, User
+from chatcore.errors import ChatExists, ChatNotFound, NameTaken, SelfChat, UserNotFound
+from chatcore.events import Cursor, Entry
+from chatcore.model import Chat, ChatState, ChatSummary, Message, NewMessage, Sent, User
 from chatcore.names import UserName
 from chatcore.ports import Credentials
 from chatcore_sqlalchemy import statements as sql
 from chatcore_sqlalchemy.group_commit import Run
+from chatcore_sqlalchemy.log import chat_of, entries, log, trim
 from chatcore_sqlalchemy.recent import Recent, size_of_list, size_of_messages
+from chatcore_sqlalchemy.schema import HI_READ, LO_READ, OPENED
 from chatcore_sqlalchemy.sqlite import SqliteDatabase
 from chatcore_sqlalchemy.sqlite_file import CannotOpen, sqlite_path
 from chatcore_sqlalchemy.upgrade import Migrated
@@ -32,6 +35,7 @@ class SqlAlchemyStore:
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
+        self._log = ""
         self._tails: Recent[int, Sequence[Message]] = Recent()
         self._lists: Recent[tuple[int, int], Sequence[ChatSummary]] = Recent()
 
@@ -107,18 +111,20 @@ class SqlAlchemyStore:
             added = run(sql.ADD_CHAT, lo=lo, hi=hi, opened_us=opened_us)
             if not added:
                 raise ChatExists
+            chat_id = added[0][0]
+            log(run, (lo, hi), OPENED, chat_id, 0, opened_us)
             first, second = pair
-            return Chat(added[0][0], (User(*first), User(*second)))
+            return Chat(chat_id, (User(*first), User(*second)))
 
         return await self._database.write(change)
 
     async def chat_by_id(self, chat_id: int) -> Chat | None:
         rows = await self._database.read(sql.CHAT_BY_ID, chat_id=chat_id)
-        return _chat(rows[0]) if rows else None
+        return chat_of(rows[0]) if rows else None
 
     async def chat_with(self, user_id: int, peer: str) -> Chat | None:
         rows = await self._database.read(sql.CHAT_WITH, user_id=user_id, peer=peer)
-        return _chat(rows[0]) if rows else None
+        return chat_of(rows[0]) if rows else None
 
     async def chats_of(
         self, user_id: int, *, before: int | None, limit: int
@@ -146,7 +152,38 @@ class SqlAlchemyStore:
         rows = await self._database.read(
             sql.CHATS_OF, user_id=user_id, before=activity, limit=limit
         )
-        return tuple(ChatSummary(_chat(row), row[5], row[6]) for row in rows)
+        return tuple(ChatSummary(chat_of(row), row[5], row[6]) for row in rows)
+
+    async def chat_states(
+        self, user_id: int, *, before: int | None, limit: int
+    ) -> Sequence[ChatState]:
+        before = END if before is None else before
+        rows = await self._database.read(
+            sql.CHAT_STATES, user_id=user_id, before=before, limit=limit
+        )
+        return [_state(row) for row in rows]
+
+    async def chat_state(self, user_id: int, chat_id: int) -> ChatState | None:
+        rows = await self._database.read(sql.CHAT_STATE, user_id=user_id, chat_id=chat_id)
+        return _state(rows[0]) if rows else None
+
+    async def move_read_marker(self, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
+        def change(run: Run) -> int:
+            for lo, lo_read, hi, hi_read, last_seq in run(sql.MARKERS, chat_id=chat_id):
+                marker = min(seq, last_seq)
+                if user_id == lo:
+                    before, kind, move = lo_read, LO_READ, sql.MOVE_LO_MARKER
+                elif user_id == hi:
+                    before, kind, move = hi_read, HI_READ, sql.MOVE_HI_MARKER
+                else:
+                    break
+                if marker > before:
+                    run(move, chat_id=chat_id, seq=marker)
+                    log(run, (lo, hi), kind, chat_id, marker, moved_us)
+                return int(max(marker, before))
+            raise ChatNotFound
+
+        return await self._database.write(change)
 
     async def append_message(self, new: NewMessage) -> Sent:
         return await self._database.append(new)
@@ -188,6 +225,30 @@ class SqlAlchemyStore:
         rows = await self._database.read(sql.MESSAGES_BEFORE, chat_id=chat_id, seq=seq, limit=limit)
         return list(map(_message, reversed(rows)))
 
+    async def end_of_log(self, user_id: int) -> Cursor:
+        ((n,),) = await self._database.read(sql.END_OF_LOG, user_id=user_id)
+        return Cursor(await self._log_name(), user_id, n)
+
+    async def events_after(self, after: Cursor, *, limit: int) -> Sequence[Entry] | None:
+        if after.log != await self._log_name() or after.n > END:
+            return None
+        # From the entry before the first one wanted, which shows in the same glance whether
+        # anything between them is missing.
+        rows = await self._database.read(
+            sql.EVENTS_FROM, user_id=after.user_id, n=after.n, limit=limit + 1
+        )
+        return entries(after, rows, limit)
+
+    async def trim_logs(self, *, keep: int, since_us: int, after_user: int) -> int | None:
+        return await self._database.write(
+            partial(trim, keep=keep, since_us=since_us, after_user=after_user)
+        )
+
+    async def _log_name(self) -> str:
+        if not self._log:
+            ((self._log,),) = await self._database.read(sql.LOG_NAME)
+        return self._log
+
 
 async def migrate(url: str) -> Migrated:
     """Bring the database to the schema of this version, and let go of it.
@@ -217,5 +278,8 @@ def _holds(tail: Sequence[Message], limit: int) -> bool:
     return len(tail) >= limit or tail[0].seq == 1
 
 
-def _chat(row: Sequence[Any]) -> Chat:
-    return Chat(row[0], (User(row[1], row[2]), User(row[3], row[4])))
+def _state(row: Sequence[Any]) -> ChatState:
+    activity, read_seq, peer_read_seq, unread = row[5:9]
+    # A chat without messages joins none.
+    last = None if row[9] is None else _message(row[9:])
+    return ChatState(chat_of(row), activity, last, read_seq, peer_read_seq, unread)
