@@ -13,7 +13,9 @@ from chatcore_litestar.openapi import openapi_config, returns
 from chatcore_litestar.problems import HANDLERS_BY_PATH, PROBLEM_HANDLERS, unauthorized
 from chatcore_litestar.replies import Reply, encode
 from chatcore_litestar.requests import MAX_BODY
+from chatcore_litestar.streams import Streams
 from chatcore_litestar.v1 import v1_routes
+from chatcore_litestar.v1_events import event_routes
 
 _BEARER = [{"bearer": list[str]()}]
 
@@ -26,6 +28,7 @@ def chat_router(
     clock: Clock = utc_now,
     body_seconds: float = 20,
     send_seconds: float = 30,
+    streams: Streams | None = None,
 ) -> Router:
     """The six fixed routes and those under /v1, to be mounted in any Litestar application.
 
@@ -33,7 +36,7 @@ def chat_router(
     are problem details; the host's own handlers, its 404 and its 405 stay as they are. `clock`
     tells when a token has expired and is the one that `accounts` was given. A request has
     `body_seconds` to send its body; a client that takes nothing of a stream for `send_seconds`
-    is dropped.
+    is dropped. Through `streams` a server that stops ends the streams first.
     """
     sessions = Sessions(accounts, clock)
     fixed = Router(
@@ -44,7 +47,10 @@ def chat_router(
     )
     v1 = Router(
         path="/v1",
-        route_handlers=v1_routes(messenger, body_seconds),
+        route_handlers=[
+            *v1_routes(messenger, body_seconds),
+            *event_routes(messenger, streams or Streams(), clock, send_seconds),
+        ],
         middleware=[bearer_auth(sessions, unauthorized)],
         security=_BEARER,
         exception_handlers=PROBLEM_HANDLERS,
@@ -64,12 +70,18 @@ def create_app(
     clock: Clock = utc_now,
     body_seconds: float = 20,
     send_seconds: float = 30,
+    streams: Streams | None = None,
 ) -> Litestar:
     """An application of the routes that `chat_router` has, `GET /healthz`, and the OpenAPI
     document at `/schema/openapi.json`. Every error has the shape `{"error": "<text>"}`, or,
     under /v1, that of problem details."""
     router = chat_router(
-        accounts, messenger, clock=clock, body_seconds=body_seconds, send_seconds=send_seconds
+        accounts,
+        messenger,
+        clock=clock,
+        body_seconds=body_seconds,
+        send_seconds=send_seconds,
+        streams=streams,
     )
     return Litestar(
         route_handlers=[router, healthz],

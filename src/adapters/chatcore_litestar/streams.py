@@ -73,7 +73,8 @@ class Streams:
         self._of_user: dict[int, dict[Listener, None]] = {}
         """Each user's, the oldest first."""
 
-    def __len__(self) -> int:
+    @property
+    def under_way(self) -> int:
         """How many there are."""
         return sum(map(len, self._of_user.values()))
 
