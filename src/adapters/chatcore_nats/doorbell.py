@@ -1,0 +1,81 @@
+"""Doorbells through a subject of NATS."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Self
+from urllib.parse import urlsplit
+
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from chatcore.bus import PATIENCE_SECONDS, BusDoorbell, Link
+
+_CLOSE_SECONDS = 1.0
+
+
+class NatsDoorbell(BusDoorbell):
+    """A Doorbell between nodes that use one NATS server or cluster."""
+
+    @classmethod
+    async def open(
+        cls, url: str, *, channel: str = "chatcore", patience: float = PATIENCE_SECONDS
+    ) -> Self:
+        """Connect to `nats://[user:password@]host[:port]`; with TLS `tls://`.
+
+        Nodes that name one channel (a NATS subject) hear each other; name another for each
+        store. Without the server it opens all the same. Raises ValueError for a URL of another
+        kind.
+        """
+        place = urlsplit(url)
+        if place.scheme not in {"nats", "tls"}:
+            raise ValueError("not a URL that begins with nats:// or tls://")
+        name = f"NATS at {place.netloc.rpartition('@')[2]}"
+        return await cls(partial(_connect, url, channel), name, patience=patience).start()
+
+
+@asynccontextmanager
+async def _connect(url: str, channel: str, heard: Callable[[bytes], None]) -> AsyncIterator[Link]:
+    client = Client()
+    link = _Link(client, channel)
+    try:
+        # Left to itself, the client would connect anew and say nothing of what it missed.
+        await client.connect(
+            url, allow_reconnect=False, error_cb=link.note, closed_cb=link.end, name="chatcore"
+        )
+
+        async def hear(message: Msg) -> None:
+            heard(message.data)
+
+        await client.subscribe(channel, cb=hear)
+        yield link
+    finally:
+        # A frozen server would not take what waits to be sent.
+        with suppress(TimeoutError, OSError, nats.errors.Error):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await client.close()
+
+
+class _Link:
+    def __init__(self, client: Client, channel: str) -> None:
+        self._client = client
+        self._channel = channel
+        self._ended = asyncio.Event()
+        self._error: Exception | None = None
+
+    async def note(self, error: Exception) -> None:
+        # The doorbell tells of a loss, once; the client would for each attempt.
+        self._error = error
+
+    async def end(self) -> None:
+        self._ended.set()
+
+    async def send(self, message: bytes) -> None:
+        await self._client.publish(self._channel, message)
+
+    async def run(self) -> None:
+        await self._ended.wait()
+        if self._error is not None:
+            raise self._error

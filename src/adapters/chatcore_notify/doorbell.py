@@ -1,0 +1,73 @@
+"""Doorbells through LISTEN and NOTIFY."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import asyncpg  # type: ignore[import-untyped]
+
+from chatcore.bus import PATIENCE_SECONDS, BusDoorbell, Link
+
+_SESSION = {
+    "application_name": "chatcore doorbell",
+    # Transactions that notify commit one after another, and would wait for the disk in turn.
+    "synchronous_commit": "off",
+}
+
+
+class NotifyDoorbell(BusDoorbell):
+    """A Doorbell between nodes that use one PostgreSQL database.
+
+    It takes one connection to the database itself. Through a pooler that hands transactions to
+    changing sessions nothing can be heard; then it is as if there were no bus.
+    """
+
+    @classmethod
+    async def open(
+        cls, url: str, *, channel: str = "chatcore", patience: float = PATIENCE_SECONDS
+    ) -> Self:
+        """Connect to `postgresql://[user[:password]@]host[:port]/database`, or
+        `postgresql://[user@]/database?host=/directory` for a socket in a directory.
+
+        Nodes that name one channel (at most 63 bytes) hear each other; name another for each
+        store in the database. Without the server it opens all the same. Raises ValueError for
+        a URL of another kind.
+        """
+        place = urlsplit(url)
+        if place.scheme not in {"postgres", "postgresql"}:
+            raise ValueError("not a URL that begins with postgresql://")
+        name = f"PostgreSQL at {place.netloc.rpartition('@')[2]}{place.path}"
+        return await cls(partial(_connect, url, channel), name, patience=patience).start()
+
+
+@asynccontextmanager
+async def _connect(url: str, channel: str, heard: Callable[[bytes], None]) -> AsyncIterator[Link]:
+    connection = await asyncpg.connect(url, server_settings=_SESSION)
+    try:
+        link = _Link(connection, channel)
+        connection.add_termination_listener(link.end)
+        await connection.add_listener(channel, lambda *event: heard(event[-1].encode()))
+        yield link
+    finally:
+        await connection.close(timeout=1)
+
+
+class _Link:
+    def __init__(self, connection: Any, channel: str) -> None:
+        self._connection = connection
+        self._channel = channel
+        self._ended = asyncio.Event()
+
+    def end(self, connection: Any) -> None:
+        self._ended.set()
+
+    async def send(self, message: bytes) -> None:
+        await self._connection.execute(
+            "SELECT pg_notify($1, $2)", self._channel, message.decode("ascii")
+        )
+
+    async def run(self) -> None:
+        await self._ended.wait()

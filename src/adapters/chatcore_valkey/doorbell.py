@@ -1,0 +1,69 @@
+"""Doorbells through PUBLISH and SUBSCRIBE."""
+
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from chatcore.bus import PATIENCE_SECONDS, BusDoorbell, Link
+
+
+class ValkeyDoorbell(BusDoorbell):
+    """A Doorbell between nodes that use one Valkey or Redis server, of version 2 or later."""
+
+    @classmethod
+    async def open(
+        cls, url: str, *, channel: str = "chatcore", patience: float = PATIENCE_SECONDS
+    ) -> Self:
+        """Connect to `valkey://[[user]:password@]host[:port]`, or `redis://`; with TLS
+        `valkeys://` or `rediss://`; through a socket file `unix:///path`.
+
+        Nodes that name one channel hear each other; name another for each store. Without the
+        server it opens all the same. Raises ValueError for a URL of another kind.
+        """
+        url = re.sub("^valkey(s?)://", r"redis\1://", url)
+        parse_url(url)
+        place = urlsplit(url)
+        name = f"Valkey at {place.netloc.rpartition('@')[2] or place.path}"
+        return await cls(partial(_connect, url, channel), name, patience=patience).start()
+
+
+@asynccontextmanager
+async def _connect(url: str, channel: str, heard: Callable[[bytes], None]) -> AsyncIterator[Link]:
+    async with AsyncExitStack() as stack:
+        # Left to itself, the client would connect anew and say nothing of what it missed.
+        client: Redis = Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=None)
+        stack.push_async_callback(client.aclose)
+        subscription = client.pubsub()
+        stack.push_async_callback(subscription.aclose)
+        await subscription.subscribe(channel)
+        # The answer: from here on, what is published on any connection is heard on this one.
+        await subscription.get_message(timeout=None)
+        yield _Link(client, subscription, channel, heard)
+
+
+class _Link:
+    def __init__(
+        self, client: Redis, subscription: PubSub, channel: str, heard: Callable[[bytes], None]
+    ) -> None:
+        self._client = client
+        self._subscription = subscription
+        self._channel = channel
+        self._heard = heard
+
+    async def send(self, message: bytes) -> None:
+        await self._client.publish(self._channel, message)
+
+    async def run(self) -> None:
+        message: dict[str, Any]
+        async for message in self._subscription.listen():
+            if message["type"] == "message":
+                self._heard(message["data"])
