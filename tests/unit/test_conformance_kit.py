@@ -8,21 +8,36 @@ from typing import Any
 
 import pytest
 
+from chatcore import LocalDoorbell
 from chatcore.ports import PasswordHasher, TokenIssuer
 from chatcore.testing import (
     ACCOUNT_STORE_CHECKS,
     CHAT_STORE_CHECKS,
+    DOORBELL_CHECKS,
     PASSWORD_HASHER_CHECKS,
     TOKEN_ISSUER_CHECKS,
     AccountStoreCheck,
     ChatStoreCheck,
+    DoorbellCheck,
     PasswordHasherCheck,
     TokenIssuerCheck,
 )
 from chatcore_memory import MemoryStore
-from tests.unit.planted import accounts, adapters, chats, keys, messages
+from tests.unit.planted import (
+    accounts,
+    adapters,
+    chats,
+    doorbells,
+    keys,
+    logs,
+    messages,
+    states,
+    trims,
+)
 
-CHAT_FAULTS = chats.FAULTS | messages.FAULTS | keys.FAULTS
+CHAT_FAULTS = (
+    chats.FAULTS | messages.FAULTS | keys.FAULTS | states.FAULTS | logs.FAULTS | trims.FAULTS
+)
 
 
 def named(value: Any) -> str:
@@ -50,6 +65,13 @@ async def test_a_wrong_chat_store_is_caught(
         await check(wrong())
 
 
+@pytest.mark.parametrize(("wrong", "check"), doorbells.FAULTS.items(), ids=named)
+async def test_a_wrong_doorbell_is_caught(wrong: type[LocalDoorbell], check: DoorbellCheck) -> None:
+    doorbell = wrong()
+    with pytest.raises(AssertionError):
+        await check(doorbell, doorbell)
+
+
 @pytest.mark.parametrize(("wrong", "check"), adapters.HASHER_FAULTS.items(), ids=named)
 async def test_a_wrong_hasher_is_caught(
     wrong: Callable[[], PasswordHasher], check: PasswordHasherCheck
@@ -71,10 +93,11 @@ async def test_a_wrong_token_issuer_is_caught(
     [
         (ACCOUNT_STORE_CHECKS, accounts.FAULTS.values()),
         (CHAT_STORE_CHECKS, CHAT_FAULTS.values()),
+        (DOORBELL_CHECKS, doorbells.FAULTS.values()),
         (PASSWORD_HASHER_CHECKS, adapters.HASHER_FAULTS.values()),
         (TOKEN_ISSUER_CHECKS, adapters.TOKEN_FAULTS.values()),
     ],
-    ids=["accounts", "chats", "hashers", "tokens"],
+    ids=["accounts", "chats", "doorbells", "hashers", "tokens"],
 )
 def test_every_check_catches_a_fault(checks: Any, caught_by: Any) -> None:
     assert len(set(checks)) == len(checks)
@@ -82,7 +105,7 @@ def test_every_check_catches_a_fault(checks: Any, caught_by: Any) -> None:
 
 
 def test_every_check_says_what_it_promises() -> None:
-    checks = (*ACCOUNT_STORE_CHECKS, *CHAT_STORE_CHECKS)
+    checks = (*ACCOUNT_STORE_CHECKS, *CHAT_STORE_CHECKS, *DOORBELL_CHECKS)
     assert [named(check) for check in checks if not check.__doc__] == []
 
 

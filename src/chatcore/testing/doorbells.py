@@ -11,57 +11,52 @@ from chatcore.testing.expect import accepted, expect, expect_equal, patience
 RINGS_APART = 0.05
 """Seconds after which a ring that was not heard is repeated."""
 
+USER_IDS = (1, 2, 2**63 - 1)
+
 
 class Ear:
     """Someone who listens, and counts what is heard."""
 
     def __init__(self, doorbell: Doorbell, user_id: int) -> None:
         self.heard = 0
-        self._woken = asyncio.Event()
+        self.woken = asyncio.Event()
         self.leave = doorbell.listen(user_id, self._wake)
 
     def _wake(self) -> None:
         self.heard += 1
-        self._woken.set()
+        self.woken.set()
 
-    async def hears(self, ring: Callable[[], None]) -> None:
-        """Return when a ring is heard that came after this call."""
-        self._woken.clear()
-        async with patience("a ring for who listens"):
-            while not self._woken.is_set():
-                ring()
-                try:
-                    async with asyncio.timeout(RINGS_APART):
-                        await self._woken.wait()
-                except TimeoutError:
-                    continue
+
+async def ring_for(ears: Iterable[Ear], doorbell: Doorbell, *user_ids: int) -> None:
+    """Ring, again and again, until all of them hear one ring."""
+    ears = tuple(ears)
+    async with patience(f"a ring for {user_ids}, who listen"):
+        heard = False
+        while not heard:
+            for ear in ears:
+                ear.woken.clear()
+            doorbell.ring(user_ids)
+            try:
+                async with asyncio.timeout(RINGS_APART):
+                    for ear in ears:
+                        await ear.woken.wait()
+                    heard = True
+            except TimeoutError:
+                continue
 
 
 async def a_ring_wakes_who_listens(here: Doorbell, there: Doorbell) -> None:
-    """A ring calls `wake` of who listens for the user, and so does the next one."""
+    """A ring calls `wake` of who listens for the user, and so does every later one."""
     ear = Ear(here, 7)
     for _ in range(3):
-        await ear.hears(lambda: there.ring([7]))
+        await ring_for([ear], there, 7)
     ear.leave()
 
 
 async def a_ring_wakes_everyone_it_is_for(here: Doorbell, there: Doorbell) -> None:
     """One ring calls everyone who listens for one of its users, however many they are."""
-    ears = [Ear(here, user_id) for user_id in (1, 2, 2, 2**63 - 1)]
-    for ear in ears:
-        await ear.hears(lambda: there.ring(iter((1, 2, 2**63 - 1))))
-    rung = 0
-
-    def ring() -> None:
-        nonlocal rung
-        rung += 1
-        there.ring((1, 2, 2**63 - 1))
-
-    before = [ear.heard for ear in ears]
-    for ear, count in zip(ears, before, strict=True):
-        if ear.heard == count:
-            await ear.hears(ring)
-    expect(rung < len(ears), "one ring is for all its users")
+    ears = [Ear(here, user_id) for user_id in (*USER_IDS, *USER_IDS)]
+    await ring_for(ears, there, *USER_IDS)
     for ear in ears:
         ear.leave()
 
@@ -69,13 +64,12 @@ async def a_ring_wakes_everyone_it_is_for(here: Doorbell, there: Doorbell) -> No
 async def a_ring_wakes_nobody_else(here: Doorbell, there: Doorbell) -> None:
     """Who listens for another user is not woken."""
     ear, other = Ear(here, 1), Ear(here, 11)
-    # A doorbell may wake everyone once, when it has found its connection.
-    await ear.hears(lambda: there.ring([1]))
-    await other.hears(lambda: there.ring([11]))
-    await ear.hears(lambda: there.ring([1]))
+    # A doorbell may wake everyone when it has found its connection.
+    await ring_for([ear, other], there, 1, 11)
+    await ring_for([ear], there, 1)
     before = other.heard
     for _ in range(10):
-        await ear.hears(lambda: there.ring([1]))
+        await ring_for([ear], there, 1)
     expect_equal(other.heard, before, "a ring wakes nobody else")
     ear.leave()
     other.leave()
@@ -85,18 +79,16 @@ async def who_left_is_not_woken(here: Doorbell, there: Doorbell) -> None:
     """After the function that `listen` returned was called, `wake` is not, though others who
     listen for the same user are; who comes back is woken again."""
     stays, *others = (Ear(here, 7) for _ in range(4))
-    for ear in (stays, *others):
-        await ear.hears(lambda: there.ring([7]))
+    await ring_for([stays, *others], there, 7)
     while others:
         leaver = others.pop(len(others) // 2)
         leaver.leave()
         before = leaver.heard
-        for ear in (stays, *others):
-            await ear.hears(lambda: there.ring([7]))
+        await ring_for([stays, *others], there, 7)
         expect_equal(leaver.heard, before, "who left is not woken")
     stays.leave()
     again = Ear(here, 7)
-    await again.hears(lambda: there.ring([7]))
+    await ring_for([again], there, 7)
     again.leave()
 
 
@@ -115,9 +107,9 @@ async def one_may_leave_while_woken(here: Doorbell, there: Doorbell) -> None:
     leaves.append(here.listen(7, go))
     leaves.append(here.listen(7, lambda: heard.append("taken along")))
     after = Ear(here, 7)
-    for ear in (before, after, before):
-        with accepted("a ring at which someone leaves"):
-            await ear.hears(lambda: there.ring([7]))
+    with accepted("a ring at which someone leaves"):
+        for _ in range(3):
+            await ring_for([before, after], there, 7)
     expect_equal(heard[heard.index("goes") :], ["goes"], "who left is not woken")
     before.leave()
     after.leave()
@@ -126,43 +118,37 @@ async def one_may_leave_while_woken(here: Doorbell, there: Doorbell) -> None:
 async def ringing_raises_nothing(here: Doorbell, there: Doorbell) -> None:
     """ring returns and raises nothing, whoever it is for, and whether anyone listens."""
     ear = Ear(here, 7)
-    rings: tuple[Iterable[int], ...] = ((), (0,), (-1,), (2**63 - 1,), (8, 8), range(1000, 6000))
+    rings: tuple[Iterable[int], ...] = ((), (0,), (-1,), USER_IDS, iter((8, 8)), range(9, 5009))
     for user_ids in rings:
-        for doorbell in (here, there):
-            with accepted("a ring"):
-                doorbell.ring(user_ids)
-    await ear.hears(lambda: there.ring([7]))
+        with accepted(f"a ring for {user_ids!r}"):
+            there.ring(user_ids)
+    await ring_for([ear], there, 7)
     ear.leave()
     with accepted("a ring for who left"):
         there.ring([7])
 
 
 async def wake_is_called_on_the_event_loop(here: Doorbell, there: Doorbell) -> None:
-    """`wake` is called on the event loop of its listener, and ring does not wait for it to be
-    answered."""
+    """`wake` is called on the event loop of its listener, and on no other thread."""
     loop, thread = asyncio.get_running_loop(), threading.get_ident()
-    places: list[bool] = []
-    ear = Ear(here, 7)
+    right: list[bool] = []
 
     def wake() -> None:
-        try:
-            running = asyncio.get_running_loop()
-        except RuntimeError:
-            places.append(False)
-        else:
-            places.append(running is loop and threading.get_ident() == thread)
+        # Elsewhere there is no event loop to ask for.
+        here_too = threading.get_ident() == thread
+        right.append(here_too and asyncio.get_running_loop() is loop)
 
-    leave = here.listen(7, wake)
-    while not places:
-        await ear.hears(lambda: there.ring([7]))
-    expect(all(places), "wake is called on the event loop of its listener")
+    leave, ear = here.listen(7, wake), Ear(here, 7)
+    async with patience("a ring for who listens"):
+        while not right:
+            await ring_for([ear], there, 7)
+    expect(all(right), "wake is called on the event loop of its listener")
     leave()
     ear.leave()
 
 
 DoorbellCheck = Callable[[Doorbell, Doorbell], Awaitable[None]]
-"""Takes two doorbells of one store, as two of its processes have them, or the same one twice:
-one to listen at, one to ring at."""
+"""Takes a doorbell to listen at and one to ring."""
 
 DOORBELL_CHECKS: tuple[DoorbellCheck, ...] = (
     a_ring_wakes_who_listens,

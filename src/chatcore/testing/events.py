@@ -301,13 +301,14 @@ async def cancelled_steps_are_logged_whole(store: ChatStoreWithUsers) -> None:
             marked = await mark(store, chat, bob, marked + 1)
         stored = await read_all(store, chat)
     state = await store.chat_state(bob.id, chat.id)
-    for user in (ann, bob):
-        log = await read_log(store, user)
+    logs = [await read_log(store, user) for user in (ann, bob)]
+    for log in logs:
         expect_equal(numbers(log), [*range(1, len(log) + 1)], "numbers without gaps")
         expect_equal(messages_in(log, chat), stored, "what happened is logged, once")
-        marks = [entry.seq for entry in log if isinstance(entry, MarkerMoved)]
-        expect_equal(marks, sorted({*marks}), "markers are logged as they move forward")
-        expect_equal(marks[-1:], [state and state.read_seq], "where the marker is is logged")
+    first, second = ([it.seq for it in log if isinstance(it, MarkerMoved)] for log in logs)
+    expect_equal(first, sorted({*first}), "markers are logged as they move forward")
+    expect_equal(first, second, "a move is logged for both users, or for none")
+    expect_equal(first[-1:], [state and state.read_seq], "where the marker is is logged")
 
 
 async def _sent(store: ChatStoreWithUsers, chat: Chat, sender: User, text: str) -> None:

@@ -103,13 +103,13 @@ async def a_trimmed_log_goes_on(store: ChatStoreWithUsers) -> None:
 async def trimming_goes_on_from_user_to_user(store: ChatStoreWithUsers) -> None:
     """One call of trim_logs begins with the smallest user id above `after_user`, and returns
     what to pass next, until all is done; logs of smaller ids are left alone."""
-    users = [await add_user(store, f"user {n}") for n in range(12)]
+    users = [await add_user(store, f"user {n}") for n in range(24)]
     users.sort()
     for one, other in zip(users[::2], users[1::2], strict=True):
         chat = await store.open_chat(one.id, other.id, NOW_US)
         await send(store, chat, one, "hello")
     logs = {user: await read_log(store, user) for user in users}
-    for first in (11, 6, 1, 0):
+    for first in (23, 9, 0):
         await trim(store, keep=1, since_us=NOTHING_OLD, after_user=users[first].id - 1)
         for place, user in enumerate(users):
             await expect_trimmed(store, user, logs[user], 1 if place >= first else 2)

@@ -1,0 +1,106 @@
+"""Doorbells that break one promise each, and the check that says so."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from chatcore import LocalDoorbell
+from chatcore.testing import DoorbellCheck, doorbells
+
+Wake = Callable[[], None]
+
+
+class RingsOnce(LocalDoorbell):
+    def ring(self, user_ids: Iterable[int]) -> None:
+        for user_id in user_ids:
+            super().ring([user_id])
+            self._listeners.pop(user_id, None)
+
+
+class RingsForOneUser(LocalDoorbell):
+    def ring(self, user_ids: Iterable[int]) -> None:
+        super().ring(list(user_ids)[:1])
+
+
+class KeepsTheNewestListener(LocalDoorbell):
+    def listen(self, user_id: int, wake: Wake) -> Wake:
+        self._listeners.pop(user_id, None)
+        return super().listen(user_id, wake)
+
+
+class WakesEveryone(LocalDoorbell):
+    def ring(self, user_ids: Iterable[int]) -> None:
+        if list(user_ids):
+            super().ring(tuple(self._listeners))
+
+
+class RingsForPrefixes(LocalDoorbell):
+    def ring(self, user_ids: Iterable[int]) -> None:
+        for user_id in user_ids:
+            super().ring([it for it in self._listeners if str(it).startswith(str(user_id))])
+
+
+class NeverLeaves(LocalDoorbell):
+    def listen(self, user_id: int, wake: Wake) -> Wake:
+        super().listen(user_id, wake)
+        return lambda: None
+
+
+class MakesAllLeave(LocalDoorbell):
+    def listen(self, user_id: int, wake: Wake) -> Wake:
+        super().listen(user_id, wake)
+
+        def leave() -> None:
+            self._listeners.pop(user_id, None)
+
+        return leave
+
+
+class TripsOverLeavers(LocalDoorbell):
+    def ring(self, user_ids: Iterable[int]) -> None:
+        for user_id in user_ids:
+            for wake in self._listeners.get(user_id, {}).values():
+                wake()
+
+
+class RingsForLeavers(LocalDoorbell):
+    def ring(self, user_ids: Iterable[int]) -> None:
+        for user_id in user_ids:
+            for wake in tuple(self._listeners.get(user_id, {}).values()):
+                wake()
+
+
+class RingsForListenersAlone(LocalDoorbell):
+    def ring(self, user_ids: Iterable[int]) -> None:
+        for user_id in user_ids:
+            for wake in tuple(self._listeners[user_id].values()):
+                wake()
+
+
+class WakesOnAThread(LocalDoorbell):
+    def ring(self, user_ids: Iterable[int]) -> None:
+        asyncio.get_running_loop().run_in_executor(None, super().ring, tuple(user_ids))
+
+    def listen(self, user_id: int, wake: Wake) -> Wake:
+        loop = asyncio.get_running_loop()
+
+        def wake_both() -> None:
+            wake()
+            # Or who listens would notice nothing before the loop turns by itself.
+            loop.call_soon_threadsafe(lambda: None)
+
+        return super().listen(user_id, wake_both)
+
+
+FAULTS: dict[type[LocalDoorbell], DoorbellCheck] = {
+    RingsOnce: doorbells.a_ring_wakes_who_listens,
+    RingsForOneUser: doorbells.a_ring_wakes_everyone_it_is_for,
+    KeepsTheNewestListener: doorbells.a_ring_wakes_everyone_it_is_for,
+    WakesEveryone: doorbells.a_ring_wakes_nobody_else,
+    RingsForPrefixes: doorbells.a_ring_wakes_nobody_else,
+    NeverLeaves: doorbells.who_left_is_not_woken,
+    MakesAllLeave: doorbells.who_left_is_not_woken,
+    TripsOverLeavers: doorbells.one_may_leave_while_woken,
+    RingsForLeavers: doorbells.one_may_leave_while_woken,
+    RingsForListenersAlone: doorbells.ringing_raises_nothing,
+    WakesOnAThread: doorbells.wake_is_called_on_the_event_loop,
+}
