@@ -14,6 +14,8 @@ DEFAULTS = {
     "secret": None,
     "access_log": False,
     "max_connections": 10_000,
+    "keep_events": 10_000,
+    "keep_events_days": 30,
 }
 
 
@@ -32,6 +34,8 @@ def test_the_defaults() -> None:
         ({"CHATCORE_ACCESS_LOG": "1"}, {}, {"access_log": True}),
         ({"CHATCORE_ACCESS_LOG": "0"}, {}, {"access_log": False}),
         ({"CHATCORE_MAX_CONNECTIONS": "1"}, {}, {"max_connections": 1}),
+        ({"CHATCORE_KEEP_EVENTS": "1"}, {}, {"keep_events": 1}),
+        ({"CHATCORE_KEEP_EVENTS_DAYS": "1"}, {}, {"keep_events_days": 1}),
         ({"CHATCORE_PORT": "1"}, {"port": "2"}, {"port": 2}),
         ({"CHATCORE_PORT": "1"}, {"port": None}, {"port": 1}),
         ({"CHATCORE_PORT": "wrong"}, {"port": "2"}, {"port": 2}),

@@ -3,23 +3,26 @@
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import chatcore_sqlalchemy
 from chatcore import Accounts, Messenger
 from chatcore_argon2 import Argon2Hasher
 from chatcore_jwt import JwtTokens
-from chatcore_litestar import create_app
+from chatcore_litestar import Streams, create_app
 from chatcore_server.key_file import forget_key_of_missing, key_of
 from chatcore_server.logs import ASGIApp, Receive, Scope, Send, configure_logging, log_requests
 from chatcore_server.settings import CannotStart, Settings
+from chatcore_server.trimming import trimming
 from chatcore_sqlalchemy import CannotOpen, Migrated, SqlAlchemyStore
 
 
 @asynccontextmanager
-async def open_app(settings: Settings) -> AsyncIterator[ASGIApp]:
+async def open_app(settings: Settings, streams: Streams | None = None) -> AsyncIterator[ASGIApp]:
     """The service as an ASGI application that needs no lifespan of its own: it is good within
     this context, whose end stores what is still under way. Raises CannotStart."""
+    streams = streams or Streams()
     file = database_file(settings)
     tokens_for = _token_source(settings, file)
     if file is not None:
@@ -30,8 +33,14 @@ async def open_app(settings: Settings) -> AsyncIterator[ASGIApp]:
         resources.push_async_callback(store.close)
         tokens = tokens_for(store)
         hasher = await resources.enter_async_context(Argon2Hasher())
-        app = create_app(Accounts(store, hasher, tokens), Messenger(store))
+        messenger = Messenger(store)
+        await resources.enter_async_context(
+            trimming(messenger, settings.keep_events, timedelta(days=settings.keep_events_days))
+        )
+        app = create_app(Accounts(store, hasher, tokens), messenger, streams=streams)
         await resources.enter_async_context(app.lifespan())
+        # For servers that stop the application before they wait for its streams.
+        resources.callback(streams.end_all)
         yield log_requests(app, every=settings.access_log)
 
 

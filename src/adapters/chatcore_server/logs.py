@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import quote
 
+from chatcore_litestar.v1_events import WAITS
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -31,8 +33,8 @@ def configure_logging() -> None:
 
 
 def log_requests(app: ASGIApp, *, every: bool) -> ASGIApp:
-    """The application, with a line for each request that takes longer than a second; with
-    `every`, for each request.
+    """The application, with a line for each request that takes longer than a second, though it
+    does not wait for events; with `every`, for each request.
 
     A line has the method, the path without its query, the status, and the time until the
     answer was handed over. Of the body and the headers it has nothing.
@@ -48,7 +50,7 @@ def _log_slow(app: ASGIApp) -> ASGIApp:
             await app(scope, receive, send)
         finally:
             seconds = time.perf_counter() - started
-            if seconds > SLOW_SECONDS and scope["type"] == "http":
+            if seconds > SLOW_SECONDS and scope["type"] == "http" and WAITS not in scope:
                 logger.warning("slow: %s %s %.0f ms", *_request(scope), seconds * 1000)
 
     return slow_logged
@@ -73,7 +75,9 @@ def _log_every(app: ASGIApp) -> ASGIApp:
         finally:
             seconds = time.perf_counter() - started
             level, label = (
-                (logging.WARNING, "slow: ") if seconds > SLOW_SECONDS else (logging.INFO, "")
+                (logging.WARNING, "slow: ")
+                if seconds > SLOW_SECONDS and WAITS not in scope
+                else (logging.INFO, "")
             )
             access.log(level, "%s%s %s %s %.1f ms", label, *_request(scope), status, seconds * 1000)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import uvicorn
 import uvloop
 
+from chatcore_litestar import Streams
 from chatcore_server.app import open_app
 from chatcore_server.listen import allow_connections, bind, cannot_listen, url_of
 from chatcore_server.logs import silence_cancelled_requests
@@ -41,7 +42,8 @@ def serve(settings: Settings, stopping: threading.Event, started: Started) -> No
 async def _serve(
     settings: Settings, sockets: list[socket.socket], stopping: threading.Event, started: Started
 ) -> None:
-    async with open_app(settings) as app:
+    streams = Streams()
+    async with open_app(settings, streams) as app:
         config = uvicorn.Config(
             app,
             host=settings.host,
@@ -60,14 +62,21 @@ async def _serve(
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
         silence_cancelled_requests()
-        await _Server(config, stopping, started).serve(sockets)
+        await _Server(config, stopping, started, streams).serve(sockets)
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, stopping: threading.Event, started: Started) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        stopping: threading.Event,
+        started: Started,
+        streams: Streams,
+    ) -> None:
         super().__init__(config)
         self._stopping = stopping
         self._tell_started = started
+        self._streams = streams
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -92,6 +101,8 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter) or self._stopping.is_set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # uvicorn waits for answers to end, and a stream has no end of its own.
+        self._streams.end_all()
         # Peers that stall hold nobody up. They are cut off before uvicorn cancels their
         # requests: otherwise it would send them an error about what may have been done.
         cut = asyncio.get_running_loop().call_later(DRAIN_SECONDS - 0.5, self._cut_off)

@@ -71,6 +71,13 @@ class Settings:
         10_000, _number(1, 1_000_000), "how many connections are served at once; more get 503"
     )
 
+    keep_events: int = _setting(
+        10_000,
+        _number(1, 1_000_000),
+        "how many events of each user can still be followed; who missed more starts anew",
+    )
+    keep_events_days: int = _setting(30, _number(1, 36_500), "for how many days")
+
     @classmethod
     def read(cls, environment: Mapping[str, str], flags: Mapping[str, str | None]) -> Self:
         """The settings of an environment; a flag (by field name) that is not None comes
