@@ -18,8 +18,11 @@ PACKAGES = {
     "chatcore_jwt",
     "chatcore_litestar",
     "chatcore_memory",
+    "chatcore_nats",
+    "chatcore_notify",
     "chatcore_server",
     "chatcore_sqlalchemy",
+    "chatcore_valkey",
 }
 
 # Runs a script or, as `python -m asyncio` would, lines that await at top level.

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-import asyncpg  # type: ignore[import-untyped]
+import asyncpg
 
 from chatcore.bus import PATIENCE_SECONDS, BusDoorbell, Link
 
