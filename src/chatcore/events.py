@@ -33,7 +33,9 @@ class Cursor(NamedTuple):
     def parse(cls, text: str) -> Self | None:
         """The cursor that this text is the form of, or None."""
         found = _CURSOR.fullmatch(text)
-        return cls(found[1], int(found[2]), int(found[3])) if found else None
+        if found is None or max(int(found[2]), int(found[3])) >= 2**63:
+            return None
+        return cls(found[1], int(found[2]), int(found[3]))
 
 
 class ChatOpened(NamedTuple):

@@ -1,54 +1,85 @@
 """Moves read markers, at a pace that cannot flood anyone's log."""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from chatcore.model import Clock, to_microseconds
+from chatcore.errors import ChatcoreError
+from chatcore.model import Chat, Clock, User, to_microseconds
 from chatcore.ports import ChatStore
 
 SECONDS_APART = 1.0
 MAX_PACES = 10_000
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
+class _Move:
+    """A move, for which callers gather until it begins."""
+
+    wanted: int = 0
+    marker: int | None = None
+    """Where it went to."""
+    error: ChatcoreError | None = None
+
+
+@dataclass(slots=True, eq=False)
 class _Pace:
     marker: int = -1
-    wanted: int = 0
+    """Where it was last seen; another process may have moved it on."""
     moved_at: float = float("-inf")
+    next: _Move = field(default_factory=_Move)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Markers:
     """At most one move a second of one user's marker in one chat: who asks sooner waits, and
-    all who wait are served by one move, to the newest of what they asked for."""
+    all who wait are served by one move, to the newest of what they asked for. `moved` is
+    called for each move that changed something."""
 
-    def __init__(self, store: ChatStore, clock: Clock) -> None:
+    def __init__(self, store: ChatStore, clock: Clock, moved: Callable[[Chat], None]) -> None:
         self._store = store
         self._clock = clock
+        self._moved = moved
         self._paces: dict[tuple[int, int], _Pace] = {}
 
-    async def move(self, chat_id: int, user_id: int, seq: int) -> int:
+    async def move(self, chat: Chat, user: User, seq: int) -> int:
         """The marker after the move. Raises as `ChatStore.move_read_marker` does."""
-        pace = self._pace(chat_id, user_id)
-        pace.wanted = max(pace.wanted, seq)
+        pace = self._pace(chat.id, user.id)
+        if seq <= pace.marker:
+            return pace.marker
+        move = pace.next
+        move.wanted = max(move.wanted, seq)
+        # Whoever is first in turn moves for all. If it is cancelled, the next one does.
+        async with pace.turn:
+            if move.error:
+                raise type(move.error)(*move.error.args) from move.error
+            if move.marker is None:
+                move.marker = await self._carry_out(move, pace, chat, user)
+        return move.marker
+
+    async def _carry_out(self, move: _Move, pace: _Pace, chat: Chat, user: User) -> int:
         loop = asyncio.get_running_loop()
-        while pace.marker < seq:
-            early = pace.moved_at + SECONDS_APART - loop.time()
-            if early > 0:
-                await asyncio.sleep(early)
-                continue
-            pace.moved_at = loop.time()
-            wanted, pace.wanted = max(pace.wanted, seq), 0
-            now = to_microseconds(self._clock())
-            marker = await self._store.move_read_marker(chat_id, user_id, wanted, now)
-            pace.marker = max(pace.marker, marker)
-            break
-        return pace.marker
+        if (early := pace.moved_at + SECONDS_APART - loop.time()) > 0:
+            await asyncio.sleep(early)
+        if pace.next is move:
+            # Who asks from now on may ask for more than this move goes to.
+            pace.next = _Move()
+        pace.moved_at = loop.time()
+        now = to_microseconds(self._clock())
+        try:
+            marker = await self._store.move_read_marker(chat.id, user.id, move.wanted, now)
+        except ChatcoreError as error:
+            move.error = error
+            raise
+        if marker > pace.marker:
+            pace.marker = marker
+            self._moved(chat)
+        return marker
 
     def _pace(self, chat_id: int, user_id: int) -> _Pace:
-        pace = self._paces.get((chat_id, user_id))
-        if pace is None:
-            if len(self._paces) >= MAX_PACES:
-                # The oldest entry, since dictionaries keep their order.
-                del self._paces[next(iter(self._paces))]
-            pace = self._paces[chat_id, user_id] = _Pace()
+        pace = self._paces.pop((chat_id, user_id), None) or _Pace()
+        if len(self._paces) >= MAX_PACES:
+            # The one not asked for longest, since dictionaries keep their order.
+            del self._paces[next(iter(self._paces))]
+        self._paces[chat_id, user_id] = pace
         return pace

@@ -31,7 +31,7 @@ from chatcore.model import (
 from chatcore.names import lookup_name
 from chatcore.ports import MAX_PAGE, ChatStore, Doorbell
 
-MAX_SEQ = 2**63 - 1
+MAX_ID = MAX_SEQ = 2**63 - 1
 MAX_FOUND = 10_000
 
 KEPT_EVENTS = 10_000
@@ -88,7 +88,7 @@ class Messenger:
         self._doorbell = doorbell or LocalDoorbell()
         self._clock = clock
         self._poll_seconds = poll_seconds
-        self._markers = Markers(store, clock)
+        self._markers = Markers(store, clock, self._ring)
         # A chat never changes once opened, and every send and page by name asks for one.
         self._found: dict[tuple[int, str | int], Chat] = {}
 
@@ -118,7 +118,7 @@ class Messenger:
         asked = user.id, chat_id
         chat = self._found.get(asked)
         if chat is None:
-            chat = await self._store.chat_by_id(chat_id)
+            chat = await self._store.chat_by_id(chat_id) if 0 < chat_id <= MAX_ID else None
             if chat is None:
                 raise ChatNotFound
             chat.peer_of(user)
@@ -213,10 +213,8 @@ class Messenger:
         if any(not 0 <= cursor <= MAX_SEQ for cursor in cursors):
             raise InvalidPage
         if around is not None:
-            below = await self._store.messages_before(chat.id, around, limit=limit // 2 or 1)
-            below = below[len(below) - limit // 2 :]
-            first = below[0].seq if below else max(around, 1)
-            return await self.page(user, chat, after=first - 1, limit=limit)
+            end = await self._store.last_seq(chat.id) + 1
+            after = max(min(around, end) - limit // 2 - 1, 0)
         # Numbers have no gaps: most of what lies around a page is known without asking.
         if after is None:
             messages = await self._store.messages_before(chat.id, before, limit=limit)
@@ -274,7 +272,8 @@ class Messenger:
 
     async def state(self, user: User, chat_id: int) -> ChatState:
         """One chat as the user finds it. Raises ChatNotFound."""
-        state = await self._store.chat_state(user.id, chat_id)
+        known = 0 < chat_id <= MAX_ID
+        state = await self._store.chat_state(user.id, chat_id) if known else None
         if state is None:
             raise ChatNotFound
         return state
@@ -289,9 +288,7 @@ class Messenger:
         chat.peer_of(user)
         if not 0 <= seq <= MAX_SEQ:
             raise InvalidSeq
-        marker = await self._markers.move(chat.id, user.id, seq)
-        self._ring(chat)
-        return marker
+        return await self._markers.move(chat, user, seq)
 
     async def sync(self, user: User) -> Snapshot:
         """How things are now, and the cursor from which to follow what happens next."""

@@ -196,7 +196,7 @@ class Doorbell(Protocol):
 
     def listen(self, user_id: int, wake: Callable[[], None]) -> Callable[[], None]:
         """Call `wake`, on the event loop of this call, at every ring for the user, until the
-        function that is returned is called, once."""
+        function that is returned is called, once. `wake` returns at once and raises nothing."""
         ...
 
 
