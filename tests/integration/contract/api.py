@@ -73,6 +73,16 @@ class Api:
         assert (await self.open_chat(ann, bob.name)).status_code == 201
         return ann, bob
 
+    async def chat_by_id(self) -> tuple[Someone, Someone, str]:
+        """Two people with a chat, and its path under /v1."""
+        ann, bob = await self.join("ann"), await self.join("bob")
+        answer = await self.ensure_chat(ann, bob.name)
+        assert answer.status_code == 201
+        return ann, bob, f"/v1/chats/{answer.json()['chat_id']}"
+
+    async def ensure_chat(self, by: Someone, name: str) -> httpx.Response:
+        return await self.call("PUT", f"/v1/users/{segment(name)}/chat", by)
+
     async def send(self, by: Someone, name: str, text: str, **options: Any) -> httpx.Response:
         path = f"/chats/{segment(name)}/messages"
         return await self.call("POST", path, by, json={"message": text}, **options)

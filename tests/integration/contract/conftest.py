@@ -2,11 +2,12 @@
 `CHATCORE_TEST_URL=http://host:port`."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.integration.contract.api import GIVEN_URL, Api, api_at
-from tests.integration.contract.apps import SECRET
+from tests.integration.contract.api import GIVEN_URL, Api, api_at, api_of
+from tests.integration.contract.apps import KINDS, SECRET, app_on, store_of_kind
 from tests.integration.service import Service
 
 # So that what it asserts is explained when it fails.
@@ -33,4 +34,14 @@ def url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 async def api(url: str) -> AsyncIterator[Api]:
     async with api_at(url) as api:
+        yield api
+
+
+@pytest.fixture(params=KINDS)
+async def in_process(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Api]:
+    async with (
+        store_of_kind(request.param, tmp_path) as store,
+        app_on(store) as app,
+        api_of(app) as api,
+    ):
         yield api

@@ -115,9 +115,14 @@ async def works_everywhere(api: Api, peer: Someone, name: str) -> None:
     history = [to.json(), fro.json()]
     assert (await api.read(peer, name)).json() == history
     assert (await api.read(peer, name, "?limit=2")).json() == history
+    chat = await api.ensure_chat(peer, name)
+    assert (chat.status_code, chat.json()["user"]) == (200, name)
+    assert chat.json()["last_message"]["sender"] == name
+    assert (await api.call("GET", "/v1/sync", me)).json()["me"] == name
     # One colon in front is nobody's name.
     answer = await api.call("GET", f"/chats/messages/:{segment(name)}", peer)
     assert answer.json() == history
+    assert (await api.ensure_chat(peer, f":{name}")).status_code == 404
 
 
 async def test_good_names_work_on_every_route(api: Api) -> None:
@@ -141,6 +146,7 @@ async def test_bad_names_are_refused(api: Api) -> None:
         assert answer.status_code == 400, ascii(name)
         assert answer.json() == {"error": "Username already exists or invalid data"}
         assert (await api.open_chat(peer, name)).status_code in {400, 404}, ascii(name)
+        assert (await api.ensure_chat(peer, name)).status_code == 404, ascii(name)
 
 
 async def test_segments_that_are_no_name_reach_nobody(api: Api) -> None:
@@ -152,6 +158,8 @@ async def test_segments_that_are_no_name_reach_nobody(api: Api) -> None:
         assert answer.status_code == 400, path
         assert answer.json() == {"error": "Chat already exists or invalid user"}
         assert (await api.call("GET", f"/chats/messages/{path}", peer)).status_code == 404
+        answer = await api.call("PUT", f"/v1/users/{path}/chat", peer)
+        assert (answer.status_code, answer.json()["code"]) == (404, "user_not_found"), path
 
 
 visible = st.characters(exclude_categories=["C", "Z"], exclude_characters="/\ufffd")
