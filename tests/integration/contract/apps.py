@@ -33,10 +33,10 @@ async def core(store: Store, clock: Clock = utc_now) -> AsyncIterator[tuple[Acco
 
 @asynccontextmanager
 async def app_on(
-    store: Store, *, clock: Clock = utc_now, **limits: float
+    store: Store, *, clock: Clock = utc_now, **options: Any
 ) -> AsyncIterator[Litestar]:
     async with core(store, clock) as (accounts, messenger):
-        yield create_app(accounts, messenger, clock=clock, **limits)
+        yield create_app(accounts, messenger, clock=clock, **options)
 
 
 @asynccontextmanager
