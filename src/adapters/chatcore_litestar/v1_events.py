@@ -38,9 +38,10 @@ TOO_MANY = Reply(
     (b"content-type", PROBLEM_JSON.encode()),
 )
 
+_NO_STORE = (b"cache-control", b"no-store")
 _STREAM_HEADERS = [
     (b"content-type", b"text/event-stream"),
-    (b"cache-control", b"no-store"),
+    _NO_STORE,
     # nginx would hold events back until its buffer is full.
     (b"x-accel-buffering", b"no"),
 ]
@@ -197,7 +198,7 @@ class EventStream:
 
 async def _reply(following: Following, events: Sequence[Event], user: User) -> Reply:
     items = [event_item(event, user) for event in events]
-    return Reply(200, encode(Batch(items, str(await following.start()))))
+    return Reply(200, encode(Batch(items, str(await following.start()))), [_NO_STORE])
 
 
 def _frames(events: Sequence[Event], user: User) -> bytes:

@@ -1,6 +1,7 @@
 """HTTP/1.1 within bounds: uvicorn's protocol on httptools, and the limits it leaves open."""
 
 import asyncio
+import sys
 from http import HTTPStatus
 from itertools import chain
 from typing import Any, ClassVar
@@ -156,6 +157,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        if cycle.scope["http_version"] == "1.0":
+            app = _without_chunks(app, cycle)
         super()._start_asgi_task(cycle, app)
 
     # What the peer does not read, this process holds, also after a close, which waits for it.
@@ -192,6 +195,31 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
+
+
+def _without_chunks(app: Any, cycle: RequestResponseCycle) -> Any:
+    """The application, whose answers of unknown length end with the connection: HTTP/1.0, which
+    common proxies speak, knows no chunks (RFC 9112, 6.1), and uvicorn sends them all the same."""
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        until_close = False
+
+        async def send_plainly(message: Any) -> None:
+            nonlocal until_close
+            if message["type"] == "http.response.start":
+                names = [name.lower() for name, _ in message.get("headers", ())]
+                if until_close := b"content-length" not in names:
+                    cycle.chunked_encoding = False
+                    cycle.expected_content_length = sys.maxsize
+            elif until_close and not message.get("more_body", False):
+                await send({**message, "more_body": True})
+                cycle.expected_content_length = 0
+                message = {"type": "http.response.body"}
+            await send(message)
+
+        await app(scope, receive, send_plainly)
+
+    return answer
 
 
 async def at_capacity(_scope: Any, _receive: Any, send: Any) -> None:
