@@ -41,9 +41,16 @@ async def _connect(url: str, channel: str, heard: Callable[[bytes], None]) -> As
     client = Client()
     link = _Link(client, channel)
     try:
-        # Left to itself, the client would connect anew and say nothing of what it missed.
+        # Left to itself, the client would connect anew and say nothing of what it missed, and
+        # knock at a server that is not there for minutes.
         await client.connect(
-            url, allow_reconnect=False, error_cb=link.note, closed_cb=link.end, name="chatcore"
+            url,
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            error_cb=link.note,
+            closed_cb=link.end,
+            name="chatcore",
         )
 
         async def hear(message: Msg) -> None:

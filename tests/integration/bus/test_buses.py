@@ -1,0 +1,291 @@
+"""Doorbells of several nodes on one bus, a real one, which is killed and frozen under them."""
+
+import asyncio
+import logging
+import os
+import secrets
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from chatcore import Following, MessageSent, Messenger, UserName
+from chatcore.bus import BusDoorbell
+from chatcore.testing import DOORBELL_CHECKS, DoorbellCheck
+from chatcore_memory import MemoryStore
+from tests.integration.bus.servers import BUSES, Bus
+
+FOR_EVER = 3600.0
+SECONDS = 30
+
+# A connection is given up after so long a silence, unless a test says otherwise.
+SOON = 0.4
+
+# The longest that closing may take.
+QUICKLY = 5
+
+
+@pytest.fixture(scope="module", params=BUSES)
+def bus(request: pytest.FixtureRequest) -> Iterator[Bus]:
+    with BUSES[request.param]() as bus:
+        yield bus
+
+
+@asynccontextmanager
+async def nodes(bus: Bus, patience: float = 5, count: int = 2) -> AsyncIterator[list[BusDoorbell]]:
+    """Doorbells that hear each other, and nobody else."""
+    channel = f"test_{secrets.token_hex(8)}"
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(await bus.doorbell(channel, patience))
+            for _ in range(count)
+        ]
+
+
+@asynccontextmanager
+async def listening(doorbell: BusDoorbell, user_id: int) -> AsyncIterator[asyncio.Event]:
+    """An event that is set when the user is rung for; within a time limit."""
+    woken = asyncio.Event()
+    leave = doorbell.listen(user_id, woken.set)
+    try:
+        async with asyncio.timeout(SECONDS):
+            yield woken
+    finally:
+        leave()
+
+
+async def connected(here: BusDoorbell, there: BusDoorbell) -> None:
+    """Return when they hear each other, and have woken whom they wake for being connected."""
+    for one, other in ((here, there), (there, here)):
+        async with listening(one, 2**62) as woken:
+            while not woken.is_set():
+                other.ring([2**62])
+                await asyncio.sleep(0.01)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not condition():  # noqa: ASYNC110 (what is waited for tells nobody)
+            await asyncio.sleep(0.01)
+
+
+async def next_text(following: Following) -> str:
+    event = await anext(following)
+    assert isinstance(event, MessageSent)
+    return event.message.text
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the log has of each loss and each return, in turn."""
+    lines = [record.message for record in caplog.records if record.name == "chatcore.bus"]
+    return ["lost" if "no connection" in line else "back" for line in lines]
+
+
+@pytest.mark.parametrize("check", DOORBELL_CHECKS, ids=lambda check: check.__name__)
+async def test_conformance_of_two_nodes(bus: Bus, check: DoorbellCheck) -> None:
+    async with nodes(bus) as (here, there):
+        await check(here, there)
+
+
+@pytest.mark.parametrize("check", DOORBELL_CHECKS, ids=lambda check: check.__name__)
+async def test_conformance_of_one_node(bus: Bus, check: DoorbellCheck) -> None:
+    async with nodes(bus, count=1) as (doorbell,):
+        await check(doorbell, doorbell)
+
+
+async def test_one_ring_is_enough_for_every_node(bus: Bus) -> None:
+    async with nodes(bus, count=3) as (a, b, c):
+        await connected(a, b)
+        await connected(a, c)
+        async with (
+            listening(a, 7) as on_a,
+            listening(b, 7) as on_b,
+            listening(c, 7) as on_c,
+        ):
+            a.ring([7])
+            assert on_a.is_set()
+            await on_b.wait()
+            await on_c.wait()
+
+
+async def test_thousands_of_users_are_rung_for_at_once(bus: Bus) -> None:
+    # More than one message can say.
+    users = range(2**63 - 5_000, 2**63)
+    async with nodes(bus) as (here, there):
+        await connected(here, there)
+        unheard = set(users)
+        for user_id in users:
+            there.listen(user_id, lambda user_id=user_id: unheard.discard(user_id))  # type: ignore[misc]
+        here.ring(users)
+        await until(lambda: not unheard)
+
+
+async def test_channels_do_not_hear_each_other(bus: Bus) -> None:
+    async with nodes(bus) as (here, there), nodes(bus) as (elsewhere, far):
+        await connected(here, there)
+        await connected(elsewhere, far)
+        async with listening(far, 7) as far_woken, listening(there, 7) as woken:
+            here.ring([7])
+            await woken.wait()
+            elsewhere.ring([8])
+            async with listening(far, 8) as heard:
+                elsewhere.ring([8])
+                await heard.wait()
+            assert not far_woken.is_set()
+
+
+async def test_a_bus_that_was_killed(bus: Bus) -> None:
+    async with nodes(bus) as (here, there):
+        await connected(here, there)
+        async with listening(there, 7) as by_return, listening(there, 8) as by_ring:
+            bus.server.kill()
+            here.ring([8])
+            await asyncio.sleep(0.1)
+            assert not by_return.is_set()
+            bus.server.start()
+            # Nobody rang for 7: whoever listens is woken, for a ring may have been lost.
+            await by_return.wait()
+            await by_ring.wait()
+        await connected(here, there)
+        async with listening(there, 9) as woken:
+            here.ring([9])
+            await woken.wait()
+
+
+async def test_a_bus_that_is_not_there_yet(bus: Bus) -> None:
+    bus.server.kill()
+    try:
+        async with asyncio.timeout(SECONDS), nodes(bus) as (here, there):
+            async with listening(here, 7) as woken:
+                here.ring([7])
+                assert woken.is_set()
+            bus.server.start()
+            await connected(here, there)
+    finally:
+        bus.server.kill()
+        bus.server.start()
+
+
+async def test_an_outage_is_told_once(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with nodes(bus, SOON, count=1) as (doorbell,):
+        async with listening(doorbell, 7) as woken:
+            bus.server.kill()
+            await until(lambda: told(caplog)[-1:] == ["lost"])
+            # In which it tries to connect several times.
+            await asyncio.sleep(SOON)
+            bus.server.start()
+            await until(lambda: told(caplog)[-1] == "back")
+            await woken.wait()
+        async with listening(doorbell, 7) as woken:
+            with bus.server.frozen():
+                await until(lambda: told(caplog)[-1] == "lost")
+                await asyncio.sleep(2 * SOON)
+                assert told(caplog)[-1] == "lost"
+            await until(lambda: told(caplog)[-1] == "back")
+            await woken.wait()
+    # However busy the machine: never one after another of the same.
+    assert told(caplog) == ["lost", "back"] * (len(told(caplog)) // 2)
+
+
+FREEZES = [2, 17] if os.environ.get("CHATCORE_SOAK") == "1" else [2]
+
+
+@pytest.mark.parametrize("seconds", FREEZES)
+async def test_a_bus_that_was_frozen(bus: Bus, seconds: float) -> None:
+    async with nodes(bus) as (here, there):
+        await connected(here, there)
+        async with listening(there, 7) as woken:
+            with bus.server.frozen():
+                here.ring([7])
+                await asyncio.sleep(seconds)
+                assert not woken.is_set()
+            await woken.wait()
+
+
+async def test_a_doorbell_closes_whatever_the_bus_does(bus: Bus) -> None:
+    before = asyncio.all_tasks()
+    async with nodes(bus, count=4) as doorbells, asyncio.timeout(SECONDS):
+        idle, ringing, shaken, trying = doorbells
+        with bus.server.frozen():
+            for number in range(1_000):
+                ringing.ring([number])
+                await asyncio.sleep(0)
+            for doorbell in (idle, ringing):
+                async with asyncio.timeout(QUICKLY):
+                    await doorbell.close()
+        bus.server.kill()
+        try:
+            async with asyncio.timeout(QUICKLY):
+                await shaken.close()
+            await asyncio.sleep(0.5)
+            async with asyncio.timeout(QUICKLY):
+                await trying.close()
+        finally:
+            bus.server.start()
+        for doorbell in doorbells:
+            async with listening(doorbell, 7) as woken:
+                doorbell.ring([7])
+                assert woken.is_set()
+        await until(lambda: asyncio.all_tasks() <= before)
+
+
+async def test_who_listened_leaves_nothing_behind(bus: Bus) -> None:
+    class Listener:
+        def wake(self) -> None:
+            pass
+
+    async with nodes(bus) as (here, there):
+        await connected(here, there)
+        tasks = asyncio.all_tasks()
+        listeners = weakref.WeakSet[Listener]()
+        for user_id in range(1, 10_001):
+            listener = Listener()
+            listeners.add(listener)
+            there.listen(user_id, listener.wake)()
+        del listener
+        assert not listeners
+        assert asyncio.all_tasks() == tasks
+        await connected(here, there)
+
+
+async def test_what_is_sent_on_one_node_is_followed_on_another(bus: Bus) -> None:
+    async with nodes(bus) as (here, there):
+        await connected(here, there)
+        store = MemoryStore()
+        ann = await store.add_user(UserName("ann"), "", 0)
+        bob = await store.add_user(UserName("bob"), "", 0)
+        sends = Messenger(store, doorbell=here)
+        # Without the bus, it would take an hour.
+        follows = Messenger(store, doorbell=there, poll_seconds=FOR_EVER)
+        chat = await sends.open_chat(ann, bob)
+        following = follows.follow(bob)
+        await following.start()
+        async with asyncio.timeout(SECONDS):
+            for number in range(20):
+                waiting = asyncio.create_task(next_text(following))
+                await asyncio.sleep(0)
+                await sends.send(ann, chat, f"{number}")
+                assert await waiting == f"{number}"
+
+
+async def test_without_the_bus_polling_finds_it(bus: Bus) -> None:
+    store = MemoryStore()
+    ann = await store.add_user(UserName("ann"), "", 0)
+    bob = await store.add_user(UserName("bob"), "", 0)
+    async with nodes(bus) as (here, there):
+        bus.server.kill()
+        try:
+            sends = Messenger(store, doorbell=here)
+            follows = Messenger(store, doorbell=there, poll_seconds=0.2)
+            chat = await sends.open_chat(ann, bob)
+            following = follows.follow(bob)
+            await following.start()
+            async with asyncio.timeout(SECONDS):
+                waiting = asyncio.create_task(next_text(following))
+                await asyncio.sleep(0)
+                await sends.send(ann, chat, "hello")
+                assert await waiting == "hello"
+        finally:
+            bus.server.start()
