@@ -1,5 +1,10 @@
 """What tests of several folders share."""
 
-from tests.integration.postgres.server import empty_database, postgres
+from tests.integration.postgres.server import (
+    empty_database,
+    migrated_template,
+    postgres,
+    postgres_url,
+)
 
-__all__ = ["empty_database", "postgres"]
+__all__ = ["empty_database", "migrated_template", "postgres", "postgres_url"]

@@ -48,10 +48,14 @@ USER_BY_NAME = select(users.c.id, users.c.name, users.c.password_hash).where(
     users.c.canonical == bindparam("canonical")
 )
 USER_BY_ID = select(users.c.id, users.c.name).where(users.c.id == _user_id)
+# Whoever writes to users' logs, or raises the activity of their chats, holds these rows until
+# its end, and that of the chat, taken before. Everyone takes them by ascending ids, so that
+# nobody waits in a circle. (SQLite has one writer, and knows no such locks.)
 PAIR = (
     select(users.c.id, users.c.name)
     .where(users.c.id.in_([bindparam("lo"), bindparam("hi")]))
     .order_by(users.c.id)
+    .with_for_update(key_share=True)
 )
 
 ADD_USER = (
@@ -176,9 +180,11 @@ MESSAGES_BEFORE = (
 )
 
 _chat = chats.c.id == bindparam("chat_id")
-MARKERS = select(
-    chats.c.lo_id, chats.c.lo_read, chats.c.hi_id, chats.c.hi_read, chats.c.last_seq
-).where(_chat)
+MARKERS = (
+    select(chats.c.lo_id, chats.c.lo_read, chats.c.hi_id, chats.c.hi_read, chats.c.last_seq)
+    .where(_chat)
+    .with_for_update(key_share=True)
+)
 _seq = bindparam("seq", type_=BigInteger)
 _lo_sent = (
     select(messages.c.lo_sent)

@@ -5,9 +5,10 @@ How a statement runs differs between a database in this process and one across a
 `write` (a change, in a transaction) and `append` (a message).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, Union
 
 from chatcore.errors import ChatExists, ChatNotFound, NameTaken, SelfChat, UserNotFound
 from chatcore.events import Cursor, Entry
@@ -23,6 +24,11 @@ from chatcore_sqlalchemy.sqlite import SqliteDatabase
 from chatcore_sqlalchemy.sqlite_file import CannotOpen, sqlite_path
 from chatcore_sqlalchemy.upgrade import Migrated
 
+if TYPE_CHECKING:
+    from chatcore_sqlalchemy.postgres import PostgresDatabase
+
+Database = Union["SqliteDatabase", "PostgresDatabase"]
+
 END = 2**63 - 1
 """Above every number that a store gives."""
 
@@ -33,7 +39,7 @@ class SqlAlchemyStore:
     Open it with `SqlAlchemyStore.open`, and close it, or use it as an async context manager.
     """
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
         self._log = ""
         self._tails: Recent[int, Sequence[Message]] = Recent()
@@ -178,6 +184,7 @@ class SqlAlchemyStore:
                 else:
                     break
                 if marker > before:
+                    run(sql.PAIR, lo=lo, hi=hi)
                     run(move, chat_id=chat_id, seq=marker)
                     log(run, (lo, hi), kind, chat_id, marker, moved_us)
                 return int(max(marker, before))
@@ -255,18 +262,33 @@ async def migrate(url: str) -> Migrated:
 
     Raises CannotOpen, also while a service uses the database.
     """
+    if sqlite_path(url) is None:
+        with _asyncpg_needed():
+            from chatcore_sqlalchemy import postgres_schema
+        return await postgres_schema.migrate(url)
     database = await _open(url)
     await database.close()
     return database.migrated
 
 
-async def _open(url: str) -> SqliteDatabase:
-    path = sqlite_path(url)
-    if path is None:
-        raise CannotOpen("only sqlite:/// databases are supported")
-    database = SqliteDatabase(path)
+async def _open(url: str) -> Database:
+    database: Database
+    if (path := sqlite_path(url)) is not None:
+        database = SqliteDatabase(path)
+    else:
+        with _asyncpg_needed():
+            from chatcore_sqlalchemy.postgres import PostgresDatabase
+        database = PostgresDatabase(url)
     await database.open()
     return database
+
+
+@contextmanager
+def _asyncpg_needed() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise CannotOpen(f"PostgreSQL needs chatcore[postgres]: {error}") from error
 
 
 # What Message._make does, without a call into Python for each row.

@@ -29,17 +29,12 @@ class Migrated(NamedTuple):
 _alembic = threading.Lock()
 
 
-def upgrade(connection: Connection) -> Migrated:
-    """Migrate to the newest revision, in the transaction that the connection is in.
+def look(connection: Connection) -> Migrated:
+    """What `upgrade` would do.
 
     Raises NewerSchema when the database is at a revision that is not known here.
     """
-    config = Config()
-    # ConfigParser reads the value, and to it a % begins an interpolation.
-    folder = str(Path(__file__).with_name("migrations")).replace("%", "%%")
-    config.set_main_option("script_location", folder)
-    config.attributes["connection"] = connection
-    scripts = ScriptDirectory.from_config(config)
+    scripts = ScriptDirectory.from_config(_config())
     [after] = scripts.get_heads()
     try:
         before = MigrationContext.configure(connection).get_current_revision()
@@ -47,7 +42,24 @@ def upgrade(connection: Connection) -> Migrated:
             scripts.get_revision(before)
     except CommandError as error:
         raise NewerSchema from error
-    if before != after:
+    return Migrated(before, after)
+
+
+def upgrade(connection: Connection) -> Migrated:
+    """Migrate to the newest revision, in the transaction that the connection is in. Raises
+    NewerSchema, as `look` does."""
+    found = look(connection)
+    if found.before != found.after:
+        config = _config()
+        config.attributes["connection"] = connection
         with _alembic:
             command.upgrade(config, "head")
-    return Migrated(before, after)
+    return found
+
+
+def _config() -> Config:
+    config = Config()
+    # ConfigParser reads the value, and to it a % begins an interpolation.
+    folder = str(Path(__file__).with_name("migrations")).replace("%", "%%")
+    config.set_main_option("script_location", folder)
+    return config

@@ -1,5 +1,6 @@
 """A real PostgreSQL, of the tests' own: its programs come in a wheel, and nothing is installed."""
 
+import asyncio
 import contextlib
 import importlib.util
 import os
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from chatcore_sqlalchemy import migrate
 
 SECONDS = 30
 """More than starting and stopping take on a busy machine."""
@@ -188,5 +191,21 @@ def postgres() -> Iterator[PostgresServer]:
 def empty_database(postgres: PostgresServer) -> Iterator[str]:
     """The URL of a database without any tables."""
     name = postgres.new_database()
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: PostgresServer) -> str:
+    """The name of a database to make copies of: of today's schema, and empty."""
+    name = postgres.new_database()
+    asyncio.run(migrate(postgres.url(name)))
+    return name
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer, migrated_template: str) -> Iterator[str]:
+    """The URL of a database that a store can be opened on."""
+    name = postgres.new_database(migrated_template)
     yield postgres.url(name)
     postgres.drop_database(name)

@@ -1,0 +1,83 @@
+"""What becomes of a batch of messages, given all that the database knows of their chats."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from chatcore.errors import ChatNotFound, KeyReused, Refused
+from chatcore.model import Message, NewMessage, Sent
+from chatcore_sqlalchemy.schema import SENT
+
+
+class Numbered(NamedTuple):
+    """The outcomes of a batch, and the rows to write."""
+
+    outcomes: list[Sent | Refused]
+    """One for each message, in order."""
+    messages: list[tuple[Any, ...]]
+    """chat_id, seq, sender_id, text, sent_us, idempotency_key, lo_sent"""
+    events: list[tuple[int, ...]]
+    """user_id, n, kind, chat_id, seq, at_us"""
+    chats: Iterable[tuple[int, ...]]
+    """last_seq, lo_sent, activity, id: what to change the chat of that id to"""
+
+
+def number(
+    batch: Sequence[NewMessage],
+    chats: Iterable[Sequence[Any]],
+    replays: Iterable[Sequence[Any]],
+) -> Numbered:
+    """Number each message that is none of the replays.
+
+    Of each chat: id, lo_id, hi_id, last_seq, lo_sent, the numbers of the newest events of both
+    users, and the newest activity of any chat of either. Of each message that was stored with a
+    key of the batch: chat_id, seq, sender_id, text, sent_us, idempotency_key.
+    """
+    pairs: dict[int, tuple[int, int]] = {}
+    counts: dict[int, tuple[int, int]] = {}
+    newest: dict[int, int] = {}
+    ends: dict[int, int] = {}
+    for chat_id, lo_id, hi_id, last_seq, lo_sent, lo_end, hi_end, activity in chats:
+        pairs[chat_id] = lo_id, hi_id
+        counts[chat_id] = last_seq, lo_sent
+        ends[lo_id], ends[hi_id] = lo_end, hi_end
+        for user_id in (lo_id, hi_id):
+            newest[user_id] = max(newest.get(user_id, 0), activity)
+    known = {(row[0], row[2], row[5]): Message(*row[:5]) for row in replays}
+
+    outcomes: list[Sent | Refused] = []
+    messages: list[tuple[Any, ...]] = []
+    events: list[tuple[int, ...]] = []
+    raised: dict[int, tuple[int, ...]] = {}
+    for new in batch:
+        chat_id, sender_id, key = new.chat_id, new.sender_id, new.idempotency_key
+        pair = pairs.get(chat_id)
+        if pair is None or sender_id not in pair:
+            outcomes.append(ChatNotFound())
+            continue
+        if key is not None and (first := known.get((chat_id, sender_id, key))):
+            same = first.text == new.text
+            outcomes.append(Sent(first, replayed=True) if same else KeyReused())
+            continue
+        last_seq, lo_sent = counts[chat_id]
+        seq, lo_sent = counts[chat_id] = last_seq + 1, lo_sent + (sender_id == pair[0])
+        message = Message(chat_id, seq, sender_id, new.text, new.sent_us)
+        if key is not None:
+            known[chat_id, sender_id, key] = message
+        outcomes.append(Sent(message, replayed=False))
+        messages.append((*message, key, lo_sent))
+        for user_id in pair:
+            n = ends[user_id] = ends[user_id] + 1
+            events.append((user_id, n, SENT, chat_id, seq, new.sent_us))
+        activity = 1 + max(newest[user_id] for user_id in pair)
+        newest.update(dict.fromkeys(pair, activity))
+        raised[chat_id] = seq, lo_sent, activity, chat_id
+    return Numbered(outcomes, messages, events, raised.values())
+
+
+def keys_of(batch: Iterable[NewMessage]) -> set[tuple[int, int, str]]:
+    """The chat, sender and key of each message that has one."""
+    return {
+        (new.chat_id, new.sender_id, new.idempotency_key)
+        for new in batch
+        if new.idempotency_key is not None
+    }

@@ -1,0 +1,69 @@
+"""How statements run on PostgreSQL: awaited, on a few connections, appends in groups."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from sqlalchemy import Executable
+from sqlalchemy.util import await_only, greenlet_spawn
+
+from chatcore.model import NewMessage, Sent
+from chatcore_sqlalchemy.group_commit import Run
+from chatcore_sqlalchemy.postgres_batch import append_batch
+from chatcore_sqlalchemy.postgres_connection import Connection, Row, connect
+from chatcore_sqlalchemy.postgres_pool import Pool
+from chatcore_sqlalchemy.postgres_schema import check
+from chatcore_sqlalchemy.postgres_statement import run
+from chatcore_sqlalchemy.upgrade import Migrated
+
+CONNECTIONS = 4
+"""For all but the appends, which have one of their own."""
+
+T = TypeVar("T")
+
+
+class PostgresDatabase:
+    """One database on a PostgreSQL server, which other processes use as well."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._pool = Pool(partial(connect, url), CONNECTIONS)
+        self._appending = Pool(partial(connect, url), 1)
+        self.migrated: Migrated
+
+    async def open(self) -> None:
+        """Raises CannotOpen unless the database has the schema of this version."""
+        self.migrated = await check(self._url)
+
+    async def close(self) -> None:
+        """Finish the writes that wait, then let go of the database. May be called again."""
+        await self._appending.close()
+        await self._pool.close()
+
+    @property
+    def version(self) -> None:
+        """None: others write, too, so nothing tells that all is as it was."""
+        return
+
+    async def read(self, statement: Executable, /, **values: Any) -> list[Row]:
+        """All rows that a query returns for these bound values."""
+        return await self._pool.use(lambda connection: run(connection, statement, values))
+
+    async def write(self, change: Callable[[Run], T]) -> T:
+        """What the change returns, once it is durable, or what it raises, which undoes it."""
+        return await self._pool.transact(partial(_apply, change))
+
+    async def append(self, new: NewMessage) -> Sent:
+        [outcome] = await self._appending.transact(partial(append_batch, batch=[new]))
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+async def _apply(change: Callable[[Run], T], connection: Connection) -> T:
+    def run_here(statement: Executable, /, **values: Any) -> list[Row]:
+        return await_only(run(connection, statement, values))
+
+    # The change is written as for a database in this process: it awaits nothing. On a stack of
+    # its own it can be left where it is until the answer is there.
+    return await greenlet_spawn(change, run_here)

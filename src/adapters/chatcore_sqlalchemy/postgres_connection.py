@@ -1,0 +1,91 @@
+"""One connection to a PostgreSQL server: by which URL, and within which limits."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, urlsplit
+
+import asyncpg
+
+from chatcore_sqlalchemy.sqlite_file import CannotOpen
+
+CONNECT_SECONDS = 5.0
+
+STATEMENT_SECONDS = 5
+LOCK_SECONDS = 3
+IDLE_IN_TRANSACTION_SECONDS = 5
+"""Each ended by the server. The last one frees what a process that froze, or whose machine is
+gone, has locked."""
+
+ANSWER_SECONDS = 7.0
+"""How long to wait for a server that does not even end a statement."""
+
+SESSION = {
+    "application_name": "chatcore",
+    "statement_timeout": f"{STATEMENT_SECONDS}s",
+    "lock_timeout": f"{LOCK_SECONDS}s",
+    "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS}s",
+    # Whatever the server's default is: a statement after a wait for locks must see what those
+    # who held them have written.
+    "default_transaction_isolation": "read committed",
+}
+
+# What is acknowledged must survive a crash. The other settings below `on` are about replicas.
+_DURABLE = """
+SELECT set_config('synchronous_commit', 'on', false)
+WHERE current_setting('synchronous_commit') = 'off'
+"""
+
+FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+"""What asyncpg raises when the database fails, or cannot be reached in time."""
+
+
+class Connection(Protocol):
+    """What is used of asyncpg's."""
+
+    async def execute(self, sql: str, /) -> str: ...
+
+    async def fetch(self, sql: str, /, *values: Any) -> "list[Row]": ...
+
+    def is_closed(self) -> bool: ...
+
+    def is_in_transaction(self) -> bool: ...
+
+    async def close(self, *, timeout: float) -> None:  # noqa: ASYNC109 (it is asyncpg's)
+        ...
+
+    def terminate(self) -> None: ...
+
+
+Row = Sequence[Any]
+
+
+async def connect(url: str, *, limited: bool = True) -> Connection:
+    """A new connection to the database that a `postgresql://…` URL names.
+
+    What the URL says of the session goes before `SESSION`; without `limited`, nothing ends a
+    statement that takes its time. Raises one of FAILURES, or CannotOpen for what is no URL.
+    """
+    session = SESSION if limited else {"application_name": SESSION["application_name"]}
+    try:
+        told = dict(parse_qsl(urlsplit(url).query))
+        connection: Connection = await asyncpg.connect(
+            url,
+            timeout=CONNECT_SECONDS,
+            command_timeout=ANSWER_SECONDS if limited else None,
+            server_settings={key: value for key, value in session.items() if key not in told},
+        )
+    except (ValueError, asyncpg.ClientConfigurationError):
+        # Not quoted, nor the reason, which quotes it: it may hold a password.
+        raise CannotOpen(
+            "the database URL is none; one is postgresql://user:password@host/database, "
+            "with %-escapes, or postgresql://user@/database?host=/folder/of/the/socket"
+        ) from None
+    await connection.execute(_DURABLE)
+    return connection
+
+
+def in_one_line(failure: BaseException) -> str:
+    """Why a connection failed. The server's words, and asyncpg's, hold no password."""
+    if isinstance(failure, TimeoutError) and not str(failure):
+        return f"no answer within {CONNECT_SECONDS:g} seconds"
+    return " ".join(str(failure).split()) or type(failure).__name__

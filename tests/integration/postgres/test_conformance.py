@@ -1,0 +1,29 @@
+"""The stores on PostgreSQL keep every promise."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from chatcore.testing import (
+    ACCOUNT_STORE_CHECKS,
+    CHAT_STORE_CHECKS,
+    AccountStoreCheck,
+    ChatStoreCheck,
+)
+from chatcore_sqlalchemy import SqlAlchemyStore
+
+
+@pytest.fixture
+async def store(postgres_url: str) -> AsyncIterator[SqlAlchemyStore]:
+    async with await SqlAlchemyStore.open(postgres_url) as store:
+        yield store
+
+
+@pytest.mark.parametrize("check", ACCOUNT_STORE_CHECKS, ids=lambda check: check.__name__)
+async def test_account_store(check: AccountStoreCheck, store: SqlAlchemyStore) -> None:
+    await check(store)
+
+
+@pytest.mark.parametrize("check", CHAT_STORE_CHECKS, ids=lambda check: check.__name__)
+async def test_chat_store(check: ChatStoreCheck, store: SqlAlchemyStore) -> None:
+    await check(store)
