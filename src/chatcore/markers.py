@@ -34,7 +34,7 @@ class _Pace:
 class Markers:
     """At most one move a second of one user's marker in one chat: who asks sooner waits, and
     all who wait are served by one move, to the newest of what they asked for. `moved` is
-    called for each move that changed something."""
+    called after each move, but for those that are known to have changed nothing."""
 
     def __init__(self, store: ChatStore, clock: Clock, moved: Callable[[Chat], None]) -> None:
         self._store = store

@@ -12,11 +12,14 @@ from chatcore import (
     ChatSummary,
     InvalidKey,
     InvalidPage,
+    InvalidSeq,
     InvalidText,
     KeyReused,
     Message,
+    MessageNotFound,
     Messenger,
     NewMessage,
+    Opened,
     Page,
     SelfChat,
     Sent,
@@ -102,6 +105,53 @@ async def test_a_chat_is_found_by_either_peer_in_any_spelling(
             await messenger.chat_with(user, name)
 
 
+async def test_a_chat_is_there_after_it_was_ensured_by_whoever_often(
+    messenger: Messenger, ann: User, bob: User
+) -> None:
+    opened = await messenger.ensure_chat(bob, ann)
+    assert opened == Opened(Chat(opened.chat.id, (ann, bob)), created=True)
+    for user, peer in ((ann, bob), (bob, ann)):
+        assert await messenger.ensure_chat(user, peer) == Opened(opened.chat, created=False)
+    with pytest.raises(SelfChat):
+        await messenger.ensure_chat(ann, ann)
+    with pytest.raises(UserNotFound):
+        await messenger.ensure_chat(ann, User(99, "nobody"))
+
+
+async def test_a_chat_is_found_by_its_id(
+    messenger: Messenger, ann: User, bob: User, eve: User, chat: Chat
+) -> None:
+    for user in (ann, bob, ann):
+        assert await messenger.chat(user, chat.id) == chat
+        assert (await messenger.state(user, chat.id)).chat == chat
+    for chat_id in (chat.id + 1, 0, -1, 2**63 - 1, 2**63, 2**70, -(2**70)):
+        with pytest.raises(ChatNotFound):
+            await messenger.chat(ann, chat_id)
+        with pytest.raises(ChatNotFound):
+            await messenger.state(ann, chat_id)
+    for _ in range(2):
+        with pytest.raises(ChatNotFound):
+            await messenger.chat(eve, chat.id)
+        with pytest.raises(ChatNotFound):
+            await messenger.state(eve, chat.id)
+
+
+async def test_a_message_is_found_by_its_number(
+    messenger: Messenger, store: MemoryStore, ann: User, eve: User, chat: Chat
+) -> None:
+    await fill(store, chat, 3)
+    found = [await messenger.message(ann, chat, seq) for seq in (1, 2, 3)]
+    assert found == list(await store.messages_after(chat.id, 0, limit=10))
+    for seq in (4, 2**63 - 1):
+        with pytest.raises(MessageNotFound):
+            await messenger.message(ann, chat, seq)
+    for seq in (0, -1, 2**63, 2**70):
+        with pytest.raises(InvalidSeq):
+            await messenger.message(ann, chat, seq)
+    with pytest.raises(ChatNotFound):
+        await messenger.message(eve, chat, 1)
+
+
 async def test_a_message_is_sent_at_the_time_of_the_clock(
     messenger: Messenger, ann: User, bob: User, chat: Chat
 ) -> None:
@@ -175,6 +225,22 @@ async def test_a_page_tells_whether_there_is_more(
                 assert found == expected(count, before, after, limit), (before, after, limit)
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 9])
+async def test_a_page_around_a_message_begins_half_a_page_before_it(
+    messenger: Messenger, store: MemoryStore, ann: User, chat: Chat, count: int
+) -> None:
+    await fill(store, chat, count)
+    for limit in (1, 2, 3, 4, 5, 500):
+        for around in (*range(count + 4), BEYOND):
+            below = [*range(1, min(around, count + 1))]
+            half = below[len(below) - min(limit // 2, len(below)) :]
+            wanted = [*half, *range(max(around, 1), count + 1)][:limit]
+            page = await messenger.page(ann, chat, around=around, limit=limit)
+            assert [it.seq for it in page.messages] == wanted, (around, limit)
+            first, last = (wanted[0], wanted[-1]) if wanted else (count + 1, count)
+            assert (page.older, page.newer) == (first > 1, last < count), (around, limit)
+
+
 async def test_a_page_has_50_messages_unless_asked(
     messenger: Messenger, store: MemoryStore, ann: User, chat: Chat
 ) -> None:
@@ -189,6 +255,8 @@ async def test_a_page_has_50_messages_unless_asked(
         *({"limit": 0}, {"limit": -1}, {"limit": 501}, {"limit": 2**70}),
         *({"before": -1}, {"before": 2**63}, {"after": -1}, {"after": 2**63}),
         *({"before": 3, "after": 1}, {"before": 0, "after": 0}),
+        *({"around": -1}, {"around": 2**63}, {"around": 1, "limit": 0}),
+        *({"around": 1, "after": 1}, {"around": 1, "before": 1}),
     ],
     ids=str,
 )
@@ -201,6 +269,7 @@ async def test_a_page_out_of_range_is_refused(
             chat,
             before=arguments.get("before"),
             after=arguments.get("after"),
+            around=arguments.get("around"),
             limit=arguments.get("limit", 50),
         )
 
