@@ -10,6 +10,7 @@ from chatcore_litestar.auth import Sessions, bearer_auth
 from chatcore_litestar.errors import EXCEPTION_HANDLERS
 from chatcore_litestar.fixed import account_routes, chat_routes
 from chatcore_litestar.openapi import openapi_config, returns
+from chatcore_litestar.page import page_routes
 from chatcore_litestar.problems import HANDLERS_BY_PATH, PROBLEM_HANDLERS, unauthorized
 from chatcore_litestar.replies import Reply, encode
 from chatcore_litestar.requests import MAX_BODY
@@ -71,9 +72,10 @@ def create_app(
     body_seconds: float = 20,
     send_seconds: float = 30,
     streams: Streams | None = None,
+    page: bool = True,
 ) -> Litestar:
-    """An application of the routes that `chat_router` has, `GET /healthz`, and the OpenAPI
-    document at `/schema/openapi.json`. Every error has the shape `{"error": "<text>"}`, or,
+    """An application of the routes that `chat_router` has, `GET /healthz`, the OpenAPI
+    document at `/schema/openapi.json` and, unless `page` is false, the page at `/`. Every error has the shape `{"error": "<text>"}`, or,
     under /v1, that of problem details."""
     router = chat_router(
         accounts,
@@ -84,7 +86,7 @@ def create_app(
         streams=streams,
     )
     return Litestar(
-        route_handlers=[router, healthz],
+        route_handlers=[router, healthz, *(page_routes() if page else ())],
         exception_handlers=HANDLERS_BY_PATH,
         # Litestar's own logging would configure the process's loggers behind the host's back.
         logging_config=None,

@@ -37,7 +37,8 @@ async def open_app(settings: Settings, streams: Streams | None = None) -> AsyncI
         await resources.enter_async_context(
             trimming(messenger, settings.keep_events, timedelta(days=settings.keep_events_days))
         )
-        app = create_app(Accounts(store, hasher, tokens), messenger, streams=streams)
+        accounts = Accounts(store, hasher, tokens)
+        app = create_app(accounts, messenger, streams=streams, page=settings.page)
         await resources.enter_async_context(app.lifespan())
         # For servers that stop the application before they wait for its streams.
         resources.callback(streams.end_all)

@@ -34,6 +34,12 @@ def _switch(raw: str) -> bool:
     return raw == "1"
 
 
+def _on_or_off(raw: str) -> bool:
+    if raw not in {"on", "off"}:
+        raise ValueError("neither on nor off")
+    return raw == "on"
+
+
 def _number(low: int, high: int) -> Callable[[str], int]:
     def parse(raw: str) -> int:
         # int() alone would take "+1", "1_0" and the digits of every script.
@@ -67,6 +73,7 @@ class Settings:
     access_log: bool = _setting(
         False, _switch, "1 logs every request, which costs about a third of the throughput"
     )
+    page: bool = _setting(True, _on_or_off, "off leaves out the page at /")
     max_connections: int = _setting(
         10_000, _number(1, 1_000_000), "how many connections are served at once; more get 503"
     )

@@ -1,0 +1,106 @@
+"""The page: two people chat in their browsers.
+
+Plain files, served as they are. All but the document itself lie under a path that names their
+contents, so that a browser keeps them for good and never mixes those of two versions.
+"""
+
+import gzip
+import hashlib
+from importlib.resources import files
+
+from litestar import get
+from litestar.exceptions import NotFoundException
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+_TYPES = {
+    "html": b"text/html; charset=utf-8",
+    "js": b"text/javascript; charset=utf-8",
+    "css": b"text/css; charset=utf-8",
+    "svg": b"image/svg+xml",
+}
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+
+_SAFETY = [
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+]
+
+
+class PageFile:
+    """A file of the page, plain and compressed, with its tag."""
+
+    def __init__(self, name: str, content: bytes, cache: bytes) -> None:
+        self._content = content
+        self._compressed = gzip.compress(content, mtime=0)
+        self._tag = b'"%s"' % _digest(content).encode()
+        self._headers = [
+            (b"content-type", _TYPES[name.rpartition(".")[2]]),
+            (b"cache-control", cache),
+            (b"etag", self._tag),
+            (b"vary", b"accept-encoding"),
+            *_SAFETY,
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = {name: value for name, value in scope["headers"]}
+        headers = self._headers.copy()
+        status, body = 200, self._content
+        if self._tag in asked.get(b"if-none-match", b""):
+            status, body = 304, b""
+        elif b"gzip" in asked.get(b"accept-encoding", b""):
+            body = self._compressed
+            headers.append((b"content-encoding", b"gzip"))
+        if status == 200:
+            headers.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def page_routes() -> list[HTTPRouteHandler]:
+    """The page at `/` and its files below `/page/`. Their addresses are relative, so the
+    application may live under any path that ends in a slash."""
+    contents = {
+        file.name: file.read_bytes()
+        for file in files("chatcore_litestar").joinpath("page").iterdir()
+        if file.name.rpartition(".")[2] in _TYPES
+    }
+    document = contents.pop("index.html")
+    version = _digest(
+        *(part for name in sorted(contents) for part in (name.encode(), contents[name]))
+    )
+    document = document.replace(b'"page/', b'"page/%s/' % version.encode())
+    home = PageFile("index.html", document, b"no-cache")
+    kept = b"public, max-age=31536000, immutable"
+    parts = {
+        f"{version}/{name}": PageFile(name, content, kept) for name, content in contents.items()
+    }
+
+    @get("/", include_in_schema=False)
+    async def page() -> ASGIApp:
+        return home
+
+    @get("/page/{version:str}/{name:str}", include_in_schema=False)
+    async def part(version: FromPath[str], name: FromPath[str]) -> ASGIApp:
+        found = parts.get(f"{version}/{name}")
+        if found is None:
+            raise NotFoundException
+        return found
+
+    return [page, part]
+
+
+def _digest(*parts: bytes) -> str:
+    # Lengths keep apart what would run together.
+    joined = b"".join(b"%d:%s" % (len(part), part) for part in parts)
+    return hashlib.sha256(joined).hexdigest()[:16]

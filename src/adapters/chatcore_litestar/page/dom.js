@@ -1,0 +1,88 @@
+// Makes elements. Text is only ever set as text; nothing here parses HTML.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+const ICONS = {
+  back: "M15 5l-7 7 7 7",
+  down: "M12 5v14M6 13l6 6 6-6",
+  plus: "M12 5v14M5 12h14",
+  send: "M12 19V5M6 11l6-6 6 6",
+  leave: "M14 4H6a1 1 0 0 0-1 1v14a1 1 0 0 0 1 1h8M17 8l4 4-4 4M21 12H10",
+  pending: "M12 7v5l3 2M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18",
+  failed: "M12 8v5M12 16.500v.01M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18",
+  sent: "M5 12.500l5 5L19 7",
+  read: "M2 12.500l5 5L16 7M12 16.500l1 1L22 7",
+  eye: "M2 12s4-7 10-7 10 7 10 7-4 7-10 7S2 12 2 12zM12 9a3 3 0 1 0 0 6 3 3 0 0 0 0-6",
+};
+
+/** An element. Attributes that are functions are listeners (`onclick`); false and undefined ones
+ * are left out. Children are nodes and text. */
+export function el(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") element.addEventListener(name.slice(2), value);
+    else if (value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.filter((child) => child !== undefined));
+  return element;
+}
+
+export function icon(name) {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("aria-hidden", "true");
+  svg.setAttribute("class", `icon ${name}`);
+  const path = document.createElementNS(SVG, "path");
+  path.setAttribute("d", ICONS[name]);
+  svg.append(path);
+  return svg;
+}
+
+export const hidden = (text) => el("span", { class: "unseen" }, text);
+
+/** A name in a paragraph of another direction stays what it is. */
+export const bdi = (text) => el("bdi", {}, text);
+
+/** Initials on a colour of the name's own. */
+export function avatar(name) {
+  const [first, second] = name.split(/[\s._-]+/u).filter(Boolean);
+  const initials = second ? letter(first) + letter(second) : letter(first ?? name);
+  const element = el("span", { class: "avatar", "aria-hidden": "true" }, initials);
+  let hash = 7;
+  for (const character of name.toLowerCase()) hash = (hash * 31 + character.codePointAt(0)) % 360;
+  element.style.setProperty("--hue", hash);
+  return element;
+}
+
+const segmenter = globalThis.Intl?.Segmenter && new Intl.Segmenter();
+
+function letter(word) {
+  const first = segmenter ? [...segmenter.segment(word)][0].segment : [...word][0];
+  return first.toUpperCase();
+}
+
+/** Brings the children of `parent` in line with `items`, in their order, touching only what has
+ * changed. Each item has a `key`; `make(item)` makes its element, `update(element, item)` fills
+ * it. */
+export function reconcile(parent, items, make, update) {
+  const before = parent.rows ?? new Map();
+  const rows = new Map();
+  for (const item of items) rows.set(item.key, before.get(item.key) ?? make(item));
+  for (const [key, row] of before) if (rows.get(key) !== row) row.remove();
+  let place = parent.firstChild;
+  for (const item of items) {
+    const row = rows.get(item.key);
+    update(row, item);
+    if (row === place) place = place.nextSibling;
+    else parent.insertBefore(row, place);
+  }
+  parent.rows = rows;
+}
+
+const announcer = el("div", { class: "unseen", "aria-live": "polite", role: "status" });
+
+/** Tells those who listen to the page rather than see it. */
+export function announce(text) {
+  if (!announcer.isConnected) document.body.append(announcer);
+  announcer.textContent = text;
+}

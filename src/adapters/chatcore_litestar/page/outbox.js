@@ -1,0 +1,115 @@
+// Messages on their way. Each is stored before it is sent, with a key that makes it safe to send
+// again, and stays until the service has acknowledged or refused it. All tabs share them.
+
+import { call, Refused } from "./api.js";
+import { alone, sleep } from "./leader.js";
+import { folder, session } from "./session.js";
+import { forget, keys, load, onOtherTabs, save } from "./storage.js";
+
+const FIRST_PAUSE = 1000; // ms
+const LONGEST_PAUSE = 15_000;
+const MOST_FAULTS = 5; // answers that blame the service, until a message counts as failed
+
+export class Outbox {
+  constructor(connection, store) {
+    this._connection = connection;
+    this._store = store;
+    this._folder = `${folder()}outbox:`;
+    this._failures = 0;
+    this._pause = new AbortController();
+    /** The keys of this tab's messages by chat and number, to recognise them by. */
+    this.acknowledged = new Map();
+    onOtherTabs((key) => key === null || (key.startsWith(this._folder) && store.touch()));
+  }
+
+  /** `{key, chat, to, text, after, at, failed}`, oldest first. `after` is the last number that
+   * the chat had; `failed`, the code of a refusal. */
+  items() {
+    return keys(this._folder)
+      .map((key) => load(key))
+      .filter(Boolean);
+  }
+
+  of(chat) {
+    return this.items().filter((item) => item.chat === chat.id && item.to === chat.user);
+  }
+
+  add(chat, text) {
+    const at = Math.max(Date.now(), (this.items().at(-1)?.at ?? 0) + 1);
+    const key = [...crypto.getRandomValues(new Uint8Array(16))]
+      .map((byte) => byte.toString(16).padStart(2, "0"))
+      .join("");
+    this._save({ key, chat: chat.id, to: chat.user, text, after: chat.last?.seq ?? 0, at });
+    this.flush();
+  }
+
+  /** Sends a failed message again, as the same message. */
+  retry(item) {
+    this._save({ ...item, failed: undefined, faults: 0 });
+    this.flush();
+  }
+
+  drop(item) {
+    forget(this._place(item));
+    this._store.touch();
+  }
+
+  /** Sends what waits, oldest first, one after the other. */
+  async flush() {
+    this._wanted = true;
+    this._pause.abort();
+    if (this._flushing) return;
+    this._flushing = true;
+    while (this._wanted) {
+      this._wanted = false;
+      // Two tabs that send the same messages would do no harm, but twice the work.
+      const done = await alone(`${this._folder}sending`, () => this._sendAll());
+      if (done) continue;
+      this._wanted = true;
+      this._pause = new AbortController();
+      await sleep(Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** this._failures++), this._pause.signal);
+    }
+    this._flushing = false;
+  }
+
+  /** False when it should be tried again later. */
+  async _sendAll() {
+    for (;;) {
+      const item = this.items().find(({ failed }) => !failed);
+      if (!item || session()?.expired !== false) return true;
+      try {
+        await this._send(item);
+        this._failures = 0;
+      } catch (error) {
+        if (!(error instanceof Refused)) return false;
+        if (error.status === 401) return true;
+        const faults = (item.faults ?? 0) + (error.status === 500 ? 1 : 0);
+        const failed = error.passing && faults < MOST_FAULTS ? undefined : error.code || "refused";
+        this._save({ ...item, faults, failed });
+        if (!failed) return false;
+      }
+    }
+  }
+
+  async _send(item) {
+    // The same number may be another chat where the database was made anew.
+    const chat = this._store.chats.get(item.chat) ?? (await this._connection.fetchChat(item.chat));
+    if (chat.user !== item.to) throw new Refused(404, "chat_not_found");
+    const message = await call("POST", `v1/chats/${chat.id}/messages`, {
+      body: { text: item.text },
+      headers: { "idempotency-key": item.key },
+    });
+    this.acknowledged.set(`${chat.id}:${message.seq}`, item.key);
+    this._store.place(chat, message);
+    this.drop(item);
+  }
+
+  _save(item) {
+    save(this._place(item), item);
+    this._store.touch();
+  }
+
+  _place({ at, key }) {
+    return `${this._folder}${String(at).padStart(15, "0")}:${key}`;
+  }
+}

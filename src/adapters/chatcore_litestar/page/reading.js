@@ -1,0 +1,41 @@
+// Tells the service how far the account has read: one request at a time for each chat, since a
+// marker moves at most once a second.
+
+import { call, Refused } from "./api.js";
+
+export class Reading {
+  constructor(store) {
+    this._store = store;
+    this._wanted = new Map();
+    this._busy = new Set();
+  }
+
+  /** Everything up to `seq` has been seen. */
+  seen(chat, seq) {
+    if (seq <= chat.read) return;
+    this._store.markRead(chat, seq);
+    this._wanted.set(chat.id, seq);
+    this._tell(chat.id);
+  }
+
+  /** Tells again what could not be told. */
+  flush() {
+    for (const chatId of this._wanted.keys()) this._tell(chatId);
+  }
+
+  async _tell(chatId) {
+    if (this._busy.has(chatId)) return;
+    this._busy.add(chatId);
+    try {
+      while (this._wanted.has(chatId)) {
+        const seq = this._wanted.get(chatId);
+        await call("PUT", `v1/chats/${chatId}/read`, { body: { seq } });
+        if (this._wanted.get(chatId) === seq) this._wanted.delete(chatId);
+      }
+    } catch (error) {
+      if (error instanceof Refused && !error.passing && error.status !== 401) this._wanted.delete(chatId);
+    } finally {
+      this._busy.delete(chatId);
+    }
+  }
+}

@@ -1,0 +1,144 @@
+// Who is signed in, how the connection is, and the list of chats.
+
+import { call } from "./api.js";
+import { avatar, bdi, el, hidden, icon, reconcile } from "./dom.js";
+import { brief, count, say } from "./words.js";
+
+const NEAR = 400; // px from the end of the list, from where older chats are asked for
+
+export function sidebar(store, name, { onSignOut, onOpen }) {
+  const status = el("span", { class: "status" });
+  const list = el("ul", { class: "chats" });
+  const nobody = el("div", { class: "hint" }, el("p", {}, say("noChats")), el("p", {}, say("noChatsText")));
+  nobody.hidden = true;
+  const skeleton = el("div", { class: "skeleton", "aria-hidden": "true" }, ...Array.from({ length: 6 }, () => el("span")));
+  const nav = el("nav", { "aria-label": say("chats"), onkeydown: walk }, skeleton, nobody, list);
+  nav.addEventListener("scroll", more, { passive: true });
+  const out = el("button", { type: "button", class: "round", "aria-label": say("signOut"), title: say("signOut"), onclick: onSignOut }, icon("leave"));
+  const element = el(
+    "aside",
+    { class: "sidebar" },
+    el("header", { class: "bar" }, avatar(name), el("div", { class: "who" }, el("h1", {}, bdi(name)), status), out),
+    starter(store, onOpen),
+    nav,
+  );
+  let asking = false;
+  let next; // what the next page of chats goes by
+
+  function show(open) {
+    skeleton.hidden = store.loaded;
+    const chats = store.list();
+    nobody.hidden = !store.loaded || chats.length > 0;
+    reconcile(list, chats.map((chat) => ({ key: chat.id, chat })), make, (row, { chat }) => fill(row, chat, open));
+  }
+
+  function make({ chat }) {
+    const when = el("time");
+    const last = el("span", { class: "last" });
+    const badge = el("span", { class: "badge" });
+    const link = el(
+      "a",
+      { href: `#${chat.id}` },
+      avatar(chat.user),
+      el("span", { class: "peer" }, bdi(chat.user)),
+      when,
+      last,
+      badge,
+    );
+    return Object.assign(el("li", {}, link), { link, when, last, badge });
+  }
+
+  function fill(row, chat, open) {
+    if (chat.id === open) row.link.setAttribute("aria-current", "page");
+    else row.link.removeAttribute("aria-current");
+    const told = [chat.last?.seq, chat.unread, new Date().getDate()].join();
+    if (row.told === told) return;
+    row.told = told;
+    row.badge.hidden = !chat.unread;
+    row.badge.replaceChildren(
+      el("span", { "aria-hidden": "true" }, chat.unread > 99 ? "99+" : String(chat.unread)),
+      hidden(count("unread", chat.unread)),
+    );
+    row.classList.toggle("unread", chat.unread > 0);
+    if (!chat.last) return;
+    const at = new Date(chat.last.sent_at);
+    row.when.dateTime = chat.last.sent_at;
+    row.when.textContent = brief(at);
+    const mine = chat.last.sender === store.me;
+    row.last.replaceChildren(...(mine ? [el("span", { class: "mine" }, `${say("you")}: `)] : []), bdi(chat.last.text.slice(0, 120)));
+  }
+
+  /** Older chats, when their end comes near. */
+  async function more() {
+    if (asking || !store.more || nav.scrollHeight - nav.scrollTop - nav.clientHeight > NEAR) return;
+    asking = true;
+    try {
+      const before = next ? `&before=${encodeURIComponent(next)}` : "";
+      const page = await call("GET", `v1/chats?limit=100${before}`);
+      next = page.next;
+      store.loadOlderChats(page);
+    } catch {
+      // The next scroll asks again.
+    }
+    asking = false;
+  }
+
+  function walk(event) {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step || !(event.target instanceof HTMLAnchorElement)) return;
+    event.preventDefault();
+    const row = event.target.parentElement;
+    (step > 0 ? row.nextElementSibling : row.previousElementSibling)?.firstElementChild.focus();
+  }
+
+  function showStatus(now) {
+    status.textContent = say(now);
+    status.className = `status ${now}`;
+  }
+
+  return { element, show, showStatus, focus: () => (list.querySelector("[aria-current]") ?? list.querySelector("a"))?.focus() };
+}
+
+/** The form that starts a chat by name. */
+function starter(store, onOpen) {
+  const name = el("input", {
+    id: "start",
+    type: "text",
+    placeholder: say("personName"),
+    "aria-label": say("personName"),
+    autocomplete: "off",
+    autocapitalize: "none",
+    spellcheck: "false",
+    maxlength: 128,
+    enterkeyhint: "go",
+    oninput: () => (alert.textContent = ""),
+  });
+  const alert = el("p", { class: "alert", role: "alert" });
+  const button = el("button", { class: "round", "aria-label": say("startChat"), title: say("startChat") }, icon("plus"));
+  let busy = false;
+
+  async function start(event) {
+    event.preventDefault();
+    const peer = name.value.trim();
+    if (!peer || busy) return name.focus();
+    busy = true;
+    alert.textContent = "";
+    try {
+      // No path can carry these two, and nobody may have them as a name.
+      if (peer === "." || peer === "..") alert.textContent = say("nobody");
+      else {
+        const chat = store.put(await call("PUT", `v1/users/${encodeURIComponent(peer)}/chat`));
+        name.value = "";
+        onOpen(chat);
+      }
+    } catch (error) {
+      if (error.status === 401) return;
+      const known = { self_chat: "yourself", user_not_found: "nobody" }[error.code];
+      alert.textContent = say(known ?? (error.status < 500 ? "nobody" : error.status ? "busy" : "unreachable"));
+    } finally {
+      busy = false;
+    }
+  }
+
+  return el("form", { class: "start", onsubmit: start }, name, button, alert);
+}
