@@ -1,4 +1,4 @@
-"""Replay seeds: `python -m tests.unit.simulation SEED [BUG]` prints the run, event by event."""
+"""Replay a seed: `python -m tests.unit.simulation SEED [BUG]` prints the run, event by event."""
 
 import sys
 
@@ -6,7 +6,8 @@ from tests.unit.simulation.planted import BUGS
 from tests.unit.simulation.run import Plan, simulate
 
 seed, *bug = sys.argv[1:]
-outcome = simulate(int(seed), BUGS[bug[0]] if bug else Plan())
+plans = {"no ring is lost": Plan(reliable_rings=True), **BUGS}
+outcome = simulate(int(seed), plans[bug[0]] if bug else Plan())
 for line in outcome.trace:
     sys.stdout.write(f"{line}\n")
 sys.stdout.write(f"{dict(sorted(outcome.counts.items()))}\n{outcome.violation!r}\n")

@@ -14,7 +14,6 @@ from chatcore import (
     Cursor,
     Event,
     Following,
-    MarkerMoved,
     Message,
     MessageSent,
     Messenger,
@@ -24,6 +23,7 @@ from chatcore import (
     Unavailable,
     User,
 )
+from chatcore.events import Entry
 from tests.unit.simulation.parts import Lost, Node
 from tests.unit.simulation.world import World, describe
 
@@ -268,17 +268,20 @@ class Device:
             self._apply(event)
         self.cursor = event.cursor
 
-    def _apply(self, event: Event) -> None:
+    def _apply(self, event: Entry) -> None:
         if isinstance(event, ChatOpened):
             self.chats.setdefault(event.chat.id, Copy(event.chat))
-        elif isinstance(event, MessageSent):
+            return
+        known = event.chat.id in self.chats
+        self.world.check(known, self.name, "was not told of chat", event.chat.id)
+        if isinstance(event, MessageSent):
             self._keep(self.chats[event.chat.id], event.message)
-        elif isinstance(event, MarkerMoved):
-            copy = self.chats[event.chat.id]
-            if event.reader.id == self.user.id:
-                copy.read = max(copy.read, event.seq)
-            else:
-                copy.peer_read = max(copy.peer_read, event.seq)
+            return
+        copy = self.chats[event.chat.id]
+        if event.reader.id == self.user.id:
+            copy.read = max(copy.read, event.seq)
+        else:
+            copy.peer_read = max(copy.peer_read, event.seq)
 
     # Sending and reading.
 
@@ -361,9 +364,9 @@ class Device:
 
 async def _end_of(task: asyncio.Task[Any]) -> None:
     """Wait for a task, which goes on when the waiting is cancelled."""
-    done = asyncio.get_running_loop().create_future()
-    task.add_done_callback(lambda _: done.done() or done.set_result(None))
-    await done
+    ended = asyncio.Event()
+    task.add_done_callback(lambda _: ended.set())
+    await ended.wait()
 
 
 async def _iterate(world: World, following: Following) -> Sequence[Event]:
@@ -372,7 +375,7 @@ async def _iterate(world: World, following: Following) -> Sequence[Event]:
 
 async def _iterate_with_timeouts(world: World, following: Following) -> Sequence[Event]:
     try:
-        async with asyncio.timeout(world.rng.uniform(0.5, 8)):
+        async with asyncio.timeout(world.rng.uniform(0.5, 20)):
             return [await anext(following)]
     except TimeoutError:
         world.count("waits cancelled")
@@ -380,4 +383,4 @@ async def _iterate_with_timeouts(world: World, following: Following) -> Sequence
 
 
 async def _poll(world: World, following: Following) -> Sequence[Event]:
-    return await following.batch(world.rng.uniform(0, 8))
+    return await following.batch(world.rng.uniform(0, 20))

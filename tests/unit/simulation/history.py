@@ -9,9 +9,7 @@ from tests.unit.simulation.virtual import run_now
 from tests.unit.simulation.world import World
 
 
-def check_histories(
-    world: World, devices: Sequence[Device], sends: Mapping[str, Send]
-) -> None:
+def check_histories(world: World, devices: Sequence[Device], sends: Mapping[str, Send]) -> None:
     """Every device holds exactly what the store does, and the store exactly what was sent."""
     stored = {chat_id: _stored(world, chat_id) for chat_id in world.chats}
     world.check(len({it.users for it in world.chats.values()}) == len(stored), "two chats of two")
@@ -56,9 +54,7 @@ def _check_markers(world: World, user: User) -> None:
         world.check(kept, "a marker of", user.name, "was", acknowledged, "and is", state.read_seq)
 
 
-def _check_device(
-    world: World, device: Device, stored: Mapping[int, Sequence[Message]]
-) -> None:
+def _check_device(world: World, device: Device, stored: Mapping[int, Sequence[Message]]) -> None:
     states = {state.chat.id: state for state in _states(world, device.user)}
     world.check(device.chats.keys() == states.keys(), device.name, "has other chats")
     for chat_id, state in states.items():
@@ -69,6 +65,7 @@ def _check_device(
         found = copy.read, copy.peer_read, copy.unread(device.user)
         wanted = state.read_seq, state.peer_read_seq, state.unread
         world.check(found == wanted, of_chat, "is read up to", found, "not", wanted)
+    world.check(not device.outbox, device.name, "never got an answer to all that it sent")
     end = len(world.logs[device.user.id])
     cursor = device.cursor.n if device.cursor else None
     world.check(cursor == end, device.name, "is at", cursor, "of", end)

@@ -104,10 +104,10 @@ class FaultyStore:
                 answer.set_result(result)
 
         def step() -> None:
-            result, error = None, None
+            result: object = None
+            error: ChatcoreError | None = StoreUnavailable()
             if fails_before:
                 world.note("fails before", name)
-                error = StoreUnavailable()
             else:
                 result, error = self._step(name, args, options)
                 if fails_after:

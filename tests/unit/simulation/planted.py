@@ -1,1 +1,173 @@
-BUGS: dict = {}
+"""Runs in which one thing is wrong on purpose."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import cast
+
+from chatcore import (
+    Chat,
+    Cursor,
+    Event,
+    Following,
+    Message,
+    Messenger,
+    Reset,
+    Sent,
+    Snapshot,
+    StoreUnavailable,
+    User,
+)
+from chatcore.events import Entry
+from chatcore_memory import MemoryStore
+from tests.unit.simulation.device import Device, Send
+from tests.unit.simulation.parts import FaultyDoorbell
+from tests.unit.simulation.run import NEVER, Plan
+
+
+def following(kind: type[Following]) -> type[Messenger]:
+    """A Messenger that follows in a wrong way."""
+
+    class FollowsWrongly(Messenger):
+        def follow(self, user: User, *, after: Cursor | str | None = None) -> Following:
+            right = super().follow(user, after=after)
+            return kind(self._store, self._doorbell, user, right._cursor, self._poll_seconds)
+
+    return FollowsWrongly
+
+
+class FetchesBeforeItListens(Following):
+    async def batch(self, seconds: float | None = None) -> Sequence[Event]:
+        if events := await self._read():
+            return events
+        rung = asyncio.Event()
+        leave = self._doorbell.listen(self._user.id, rung.set)
+        try:
+            async with asyncio.timeout(seconds):
+                await rung.wait()
+        except TimeoutError:
+            return ()
+        finally:
+            leave()
+        return await self._read()
+
+
+class NeverLeaves(Following):
+    async def batch(self, seconds: float | None = None) -> Sequence[Event]:
+        self._doorbell.listen(self._user.id, lambda: None)
+        return await super().batch(seconds)
+
+
+class SwallowsResets(Following):
+    async def _read(self) -> Sequence[Event]:
+        return [event for event in await super()._read() if not isinstance(event, Reset)]
+
+
+class KeepsTimeInCursors(MemoryStore):
+    """What came after the cursor is what has a later time than the entry it is after."""
+
+    async def events_after(self, after: Cursor, *, limit: int) -> Sequence[Entry] | None:
+        entries = await super().events_after(after, limit=limit)
+        if not entries:
+            return entries
+        log = self._logs[after.user_id].entries
+        since = next((at for at, entry in log if entry.cursor == after), 0)
+        return [entry for at, entry in log if at > since][:limit]
+
+
+class CarriesContent(FaultyDoorbell):
+    """A ring brings what it rings for."""
+
+    content: Event | None = None
+
+    def ring(self, user_ids: Iterable[int]) -> None:
+        for user_id in user_ids:
+            log = self._world.logs[user_id]
+            if log:
+                self.carry(partial(self._arrive_with, user_id, log[-1].entry))
+
+    def _arrive_with(self, user_id: int, content: Event) -> None:
+        self.content = content
+        self.arrive(user_id)
+
+
+class TrustsRings(Following):
+    """Reads what was missed, and takes what follows from the rings."""
+
+    caught_up = False
+
+    async def batch(self, seconds: float | None = None) -> Sequence[Event]:
+        doorbell = cast(CarriesContent, self._doorbell)
+        arrived: deque[Event] = deque()
+        rung = asyncio.Event()
+
+        def wake() -> None:
+            if doorbell.content:
+                arrived.append(doorbell.content)
+            rung.set()
+
+        leave = doorbell.listen(self._user.id, wake)
+        try:
+            if not self.caught_up:
+                if events := await self._read():
+                    return events
+                self.caught_up = True
+            async with asyncio.timeout(seconds):
+                while not arrived:
+                    rung.clear()
+                    await rung.wait()
+        except TimeoutError:
+            return ()
+        finally:
+            leave()
+        return list(arrived)
+
+
+class SyncsBeforeTheCursor(Messenger):
+    async def sync(self, user: User) -> Snapshot:
+        chats = await self.states(user, limit=100)
+        return Snapshot(await self._store.end_of_log(user.id), chats)
+
+
+class AcknowledgesEarly(Messenger):
+    """Answers before the store has."""
+
+    async def _append(self, sender: User, chat: Chat, text: str, key: str | None) -> Sent:
+        seq = await self._store.last_seq(chat.id) + 1
+        task = asyncio.get_running_loop().create_task(super()._append(sender, chat, text, key))
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.sleep(0)
+        if task.done() and not isinstance(task.exception(), StoreUnavailable):
+            return task.result()
+        return Sent(Message(chat.id, seq, sender.id, text, 0), replayed=False)
+
+
+class RetriesWithoutItsKey(Device):
+    async def attempt(self, messenger: Messenger, send: Send, again: bool) -> Sent:
+        if again:
+            return Sent(await messenger.send(self.user, send.chat, send.text), replayed=False)
+        return await super().attempt(messenger, send, again)
+
+
+class MovesMarkersBack(MemoryStore):
+    async def move_read_marker(self, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
+        if chat_id in self._chats:
+            self._chats[chat_id].read.pop(user_id, None)
+        return await super().move_read_marker(chat_id, user_id, seq, moved_us)
+
+
+BUGS: dict[str, Plan] = {
+    "fetch before subscribe": Plan(
+        messenger=following(FetchesBeforeItListens), reliable_rings=True
+    ),
+    "listeners that stay": Plan(messenger=following(NeverLeaves)),
+    "no polling": Plan(poll_seconds=NEVER),
+    "cursor by time": Plan(store=KeepsTimeInCursors),
+    "ring carries the payload": Plan(messenger=following(TrustsRings), doorbell=CarriesContent),
+    "swallowed reset": Plan(messenger=following(SwallowsResets)),
+    "cursor after the snapshot": Plan(messenger=SyncsBeforeTheCursor),
+    "retry without its key": Plan(device=RetriesWithoutItsKey),
+    "early acknowledgement": Plan(messenger=AcknowledgesEarly),
+    "marker that moves back": Plan(store=MovesMarkersBack),
+}

@@ -86,10 +86,10 @@ class World:
         return task
 
     def ended(self, task: asyncio.Task[Any]) -> None:
-        if not task.cancelled() and (error := task.exception()):
-            if error not in self.violations:
-                self.note("VIOLATION", repr(error))
-                self.violations.append(error)
+        error = None if task.cancelled() else task.exception()
+        if error and error not in self.violations:
+            self.note("VIOLATION", repr(error))
+            self.violations.append(error)
 
     # The truth.
 

@@ -1,0 +1,99 @@
+"""Every client ends with exactly the history, whatever happens on the way.
+
+`CHATCORE_SEEDS=N` runs N seeds instead of 500; one alone is replayed with
+`python -m tests.unit.simulation SEED`.
+"""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.unit.simulation.planted import BUGS
+from tests.unit.simulation.run import Outcome, Plan, simulate
+
+ROOT = Path(__file__).parents[3]
+SEEDS = 500
+AT_ONCE = 500
+SOAK = 20_000 if os.environ.get("CHATCORE_SOAK") == "1" else SEEDS
+ALL = int(os.environ.get("CHATCORE_SEEDS", SOAK))
+
+# What a run of 500 seeds that proves anything has seen.
+HAPPENINGS = {
+    "acknowledgements",
+    "devices that lost everything",
+    "followings asked again after a failure",
+    "markers acknowledged",
+    "replays",
+    "requests abandoned",
+    "resets",
+    "restarts",
+    "rings late",
+    "rings lost",
+    "sends given up",
+    "sends of unknown outcome",
+    "steps of unknown outcome",
+    "waits cancelled",
+}
+
+
+def explain(seed: int, outcome: Outcome, *arguments: str) -> str:
+    command = " ".join(["python -m tests.unit.simulation", str(seed), *arguments])
+    return "\n".join([*outcome.trace[-30:], repr(outcome.violation), f"Replay it: {command}"])
+
+
+@pytest.mark.parametrize("first", range(0, ALL, AT_ONCE))
+def test_every_client_ends_with_the_history(first: int) -> None:
+    seeds = range(first, min(first + AT_ONCE, ALL))
+    counts: Counter[str] = Counter()
+    for seed in seeds:
+        outcome = simulate(seed)
+        assert outcome.violation is None, explain(seed, outcome)
+        counts += outcome.counts
+    if len(seeds) >= SEEDS:
+        assert counts.keys() >= HAPPENINGS
+
+
+def test_no_poll_is_needed_while_no_ring_is_lost() -> None:
+    plan = Plan(reliable_rings=True)
+    for seed in range(50):
+        outcome = simulate(seed, plan)
+        assert outcome.violation is None, explain(seed, outcome, "'no ring is lost'")
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_planted_bug_is_caught(bug: str) -> None:
+    assert any(simulate(seed, BUGS[bug]).violation for seed in range(SEEDS))
+
+
+def test_a_seed_replays_event_by_event() -> None:
+    for seed in range(10):
+        assert simulate(seed).trace == simulate(seed).trace
+    assert simulate(1).trace != simulate(2).trace
+
+
+def test_a_failing_seed_fails_again_in_the_same_way() -> None:
+    plan = BUGS["cursor by time"]
+    first, again = simulate(3, plan), simulate(3, plan)
+    assert first.violation is not None
+    assert repr(again.violation) == repr(first.violation)
+    assert again.trace == first.trace
+
+
+@pytest.mark.parametrize("hash_seed", ["0", "1"])
+def test_a_seed_replays_in_another_process(hash_seed: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.unit.simulation", "7"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    outcome = simulate(7)
+    *trace, _, _, digest = done.stdout.splitlines()
+    assert trace == outcome.trace
+    assert digest == outcome.digest
