@@ -1,5 +1,6 @@
 """What fails behind the routes: the answer, and the log that helps whoever has to look."""
 
+import http
 import logging
 import sqlite3
 from collections.abc import AsyncIterator
@@ -10,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from chatcore import ChatNotFound, Overloaded, StoreUnavailable
+from chatcore import ChatNotFound, NameTaken, Overloaded, StoreUnavailable
 from chatcore_memory import MemoryStore
 from tests.integration.contract.api import PASSWORD, Api, Someone, api_of, segment
 from tests.integration.contract.apps import app_on, store_of_kind
@@ -32,11 +33,12 @@ class Failing:
 
 
 class Scene:
-    def __init__(self, store: Failing, api: Api, me: Someone, peer: Someone) -> None:
+    def __init__(self, store: Failing, api: Api, me: Someone, peer: Someone, chat: str) -> None:
         self.store = store
         self.me = me
         self._api = api
         self._peer = peer
+        self._chat = chat
 
     async def ask_every_route(self) -> list[httpx.Response]:
         peer = segment(self._peer.name)
@@ -51,6 +53,24 @@ class Scene:
             ),
             await self._api.call("GET", f"/chats/messages/{peer}", self.me),
             await self._api.call("GET", f"/chats/messages/{peer}?limit=1", self.me),
+            *await self.ask_v1(),
+        ]
+
+    async def ask_v1(self) -> list[httpx.Response]:
+        peer = segment(self._peer.name)
+        return [
+            await self._api.call(method, path, self.me, json=body)
+            for method, path, body in [
+                ("GET", "/v1/sync", None),
+                ("GET", "/v1/chats", None),
+                ("GET", self._chat, None),
+                ("PUT", f"/v1/users/{peer}/chat", None),
+                ("PUT", f"{self._chat}/read", {"seq": 1}),
+                ("GET", f"{self._chat}/messages", None),
+                ("GET", f"{self._chat}/messages/1", None),
+                ("POST", f"{self._chat}/messages", {"text": TEXT}),
+                ("GET", "/v1/events", None),
+            ]
         ]
 
 
@@ -59,10 +79,23 @@ async def scene(request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
     """With a new token, it is the authentication that fails."""
     store: Any = Failing()
     async with app_on(store) as app, api_of(app) as api:
-        ann, bob = await api.chat()
+        ann, bob, chat = await api.chat_by_id()
         # The chat was opened by ann; bob has shown his token nowhere yet.
         known = request.param == "a token known already"
-        yield Scene(store, api, *((ann, bob) if known else (bob, ann)))
+        yield Scene(store, api, *((ann, bob) if known else (bob, ann)), chat)
+
+
+def assert_says(answer: httpx.Response, status: int, code: str) -> None:
+    """In the shape of its route."""
+    title = http.HTTPStatus(status).phrase
+    assert answer.status_code == status
+    if answer.request.url.path.startswith("/v1/"):
+        assert answer.headers["content-type"] == "application/problem+json"
+        problem = {"type": "about:blank", "title": title, "status": status, "code": code}
+        assert answer.json() == problem
+    else:
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.json() == {"error": title}
 
 
 async def test_an_unexpected_exception_is_a_500_and_logged(
@@ -70,7 +103,7 @@ async def test_an_unexpected_exception_is_a_500_and_logged(
 ) -> None:
     scene.store.error = ZeroDivisionError("a defect")
     for answer in await scene.ask_every_route():
-        assert (answer.status_code, answer.json()) == (500, {"error": "Internal Server Error"})
+        assert_says(answer, 500, "internal_server_error")
         assert_logged(caplog, answer, "ZeroDivisionError: a defect")
 
 
@@ -83,12 +116,21 @@ async def test_a_refusal_that_a_route_does_not_know_is_a_500_and_logged(
     assert_logged(caplog, chats, "ChatNotFound")
 
 
+async def test_a_refusal_that_v1_does_not_know_is_a_500_and_logged(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.store.error = NameTaken("ann")
+    for answer in await scene.ask_v1():
+        assert_says(answer, 500, "internal_server_error")
+        assert_logged(caplog, answer, "NameTaken")
+
+
 async def test_a_store_that_is_unavailable_is_a_503_and_logged(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene.store.error = StoreUnavailable("disk full")
     for answer in await scene.ask_every_route():
-        assert (answer.status_code, answer.json()) == (503, {"error": "Service Unavailable"})
+        assert_says(answer, 503, "store_unavailable")
         assert answer.headers["retry-after"] == "1"
         assert_logged(caplog, answer, "disk full")
 
@@ -98,7 +140,7 @@ async def test_a_store_that_is_overloaded_is_a_503_and_not_logged(
 ) -> None:
     scene.store.error = Overloaded("a thousand wait")
     for answer in await scene.ask_every_route():
-        assert (answer.status_code, answer.json()) == (503, {"error": "Service Unavailable"})
+        assert_says(answer, 503, "overloaded")
         assert answer.headers["retry-after"] == "1"
     assert caplog.records == []
 

@@ -1,9 +1,10 @@
-"""The six routes inside another Litestar application, which stays as it was."""
+"""The routes inside another Litestar application, which stays as it was."""
 
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from litestar import Litestar, Request, Response, get, post
@@ -80,6 +81,38 @@ async def test_the_routes_work_under_any_path() -> None:
             assert chat["user"] == ann.name
 
 
+async def test_v1_works_under_any_path() -> None:
+    async with mounted() as api:
+        for prefix in ("/one", "/two/b"):
+            under = Under(api, prefix)
+            ann, bob = await under.join("ann"), await under.join("users")
+            answer = await under.ensure_chat(ann, bob.name)
+            location = answer.headers["location"]
+            assert location == f"{prefix}/v1/chats/{answer.json()['chat_id']}"
+            assert (await api.call("GET", location, ann)).json() == answer.json()
+            sent = await api.call("POST", f"{location}/messages", bob, json={"text": "hello"})
+            assert sent.status_code == 201
+            snapshot = (await under.call("GET", "/v1/sync", ann)).json()
+            assert snapshot["chats"][0]["last_message"] == sent.json()
+
+
+@pytest.mark.parametrize("root", ["", "/proxied", "/pröxied"])
+async def test_a_location_leads_back_through_a_proxy(root: str) -> None:
+    async with app_on(MemoryStore()) as app:
+
+        async def under_root(scope: Any, receive: Any, send: Any) -> None:
+            await app(scope | {"root_path": root, "path": root + scope["path"]}, receive, send)
+
+        async with api_of(under_root) as api:
+            ann, bob = await api.join("ann"), await api.join("users")
+            answer = await api.ensure_chat(ann, bob.name)
+            assert answer.status_code == 201
+            path = f"{quote(root)}/v1/chats/{answer.json()['chat_id']}"
+            assert answer.headers["location"] == path
+            unknown = await api.call("GET", "/v1/nowhere", ann)
+            assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
+
+
 async def test_two_chatcores_keep_to_themselves() -> None:
     async with mounted() as api:
         one, two = Under(api, "/one"), Under(api, "/two/b")
@@ -134,13 +167,35 @@ async def test_errors_inside_our_routes_keep_our_shape(host: str) -> None:
             assert (answer.status_code, answer.json()) == (status, {"error": text})
 
 
+@pytest.mark.parametrize("host", HOSTS)
+async def test_errors_inside_v1_are_problems(host: str) -> None:
+    async with mounted(**HOSTS[host]) as api:
+        one = Under(api, "/one")
+        ann, _, chat = await one.chat_by_id()
+        for status, code, answer in [
+            (401, "unauthorized", await one.call("GET", "/v1/sync")),
+            (400, "invalid_page", await one.call("GET", "/v1/chats?limit=x", ann)),
+            (404, "chat_not_found", await one.call("GET", "/v1/chats/99", ann)),
+            (404, "user_not_found", await one.ensure_chat(ann, "nobody")),
+            (422, "self_chat", await one.ensure_chat(ann, ann.name)),
+            (400, "malformed_body", await one.call("POST", f"{chat}/messages", ann)),
+            (
+                413,
+                "content_too_large",
+                await one.call("POST", f"{chat}/messages", ann, content=b" " * 65_537),
+            ),
+        ]:
+            assert (answer.status_code, answer.json()["code"]) == (status, code)
+            assert answer.headers["content-type"] == "application/problem+json"
+
+
 async def test_the_host_keeps_its_404_its_405_and_its_handlers() -> None:
     detail = {"status_code": 404, "detail": "Not Found"}
     async with mounted() as api:
-        for path in ("/nowhere", "/one/nowhere", "/two", "/healthz"):
+        for path in ("/nowhere", "/one/nowhere", "/one/v1/nowhere", "/two", "/healthz", "/v1/x"):
             answer = await api.call("GET", path)
             assert (answer.status_code, answer.json()) == (404, detail)
-        for path in ("/orders", "/one/chats"):
+        for path in ("/orders", "/one/chats", "/one/v1/sync"):
             answer = await api.call("PUT", path)
             assert (answer.status_code, answer.json()["detail"]) == (405, "Method Not Allowed")
         assert (await api.call("POST", "/orders", content=b"{")).json()["status_code"] == 400

@@ -18,7 +18,22 @@ ROUTES = {
     ("post", "/chats/{user_name}/messages"): {"201", "400", "401", "408", "413", "503"},
     ("get", "/chats/messages/{user_name}"): {"200", "400", "401", "404", "503"},
     ("get", "/healthz"): {"200", "503"},
+    ("get", "/v1/sync"): {"200", "400", "401", "503"},
+    ("get", "/v1/chats"): {"200", "400", "401", "503"},
+    ("get", "/v1/chats/{chat_id}"): {"200", "400", "401", "404", "503"},
+    ("put", "/v1/users/{user_name}/chat"): {
+        *("200", "201", "400", "401", "404", "422", "503"),
+    },
+    ("put", "/v1/chats/{chat_id}/read"): {
+        *("200", "400", "401", "404", "408", "413", "422", "503"),
+    },
+    ("get", "/v1/chats/{chat_id}/messages"): {"200", "400", "401", "404", "503"},
+    ("get", "/v1/chats/{chat_id}/messages/{seq}"): {"200", "400", "401", "404", "503"},
+    ("post", "/v1/chats/{chat_id}/messages"): {
+        *("201", "400", "401", "404", "408", "413", "422", "503"),
+    },
 }
+EVENTS = ("get", "/v1/events")
 NEED_NO_TOKEN = {"/register", "/login", "/healthz"}
 
 
@@ -44,7 +59,9 @@ def operations(document: Any) -> dict[tuple[str, str], Any]:
 async def test_it_describes_every_route(document: Any) -> None:
     assert document["openapi"].startswith("3.1")
     found = operations(document)
-    assert {route: operation["responses"].keys() for route, operation in found.items()} == ROUTES
+    responses = {route: operation["responses"].keys() for route, operation in found.items()}
+    assert responses.pop(EVENTS) >= {"200", "400", "401", "503"}
+    assert responses == ROUTES
     for (_, path), operation in found.items():
         assert operation["summary"]
         assert ("security" in operation) == (path not in NEED_NO_TOKEN)
@@ -75,6 +92,32 @@ async def test_it_describes_what_the_signatures_of_handlers_do_not_show(document
     }
     assert fields(("post", "/register")) == fields(("post", "/login")) == {"username", "password"}
     assert fields(("post", "/chats/{user_name}/messages")) == {"message"}
+
+
+async def test_it_describes_v1_as_it_is(document: Any) -> None:
+    found = operations(document)
+    page = found["get", "/v1/chats/{chat_id}/messages"]
+    assert {item["name"]: item["in"] for item in page["parameters"]} == {
+        "chat_id": "path",
+        **dict.fromkeys(("limit", "before", "after", "around"), "query"),
+    }
+    [chat_id, *_] = page["parameters"]
+    assert (chat_id["required"], chat_id["schema"]["type"]) == (True, "integer")
+    send = found["post", "/v1/chats/{chat_id}/messages"]
+    schema = send["requestBody"]["content"]["application/json"]["schema"]
+    assert schema["properties"].keys() == {"text", "idempotency_key"}
+    assert schema["required"] == ["text"]
+    assert send["responses"]["201"]["headers"].keys() == {"Idempotency-Replayed"}
+    opening = found["put", "/v1/users/{user_name}/chat"]["responses"]
+    assert opening["201"]["headers"].keys() == {"Location"}
+    assert "headers" not in opening["200"]
+    for (_, path), operation in found.items():
+        for status, response in operation["responses"].items():
+            if int(status) >= 400:
+                kind = "application/problem+json" if path.startswith("/v1/") else "application/json"
+                assert response["content"].keys() == {kind}
+    problem = document["components"]["schemas"]["Problem"]
+    assert set(problem["required"]) == {"type", "title", "status", "code"}
 
 
 async def test_there_are_no_dangling_references(document: Any) -> None:

@@ -71,6 +71,14 @@ async def test_the_user_is_asked_for_once_a_minute() -> None:
         assert store.questions == 2
 
 
+async def test_the_fixed_routes_and_v1_remember_together() -> None:
+    async with scene() as (api, _, store):
+        ann = await api.join("ann")
+        for path in ("/v1/sync", "/chats", "/v1/chats", "/chats"):
+            assert (await api.call("GET", path, ann)).status_code == 200
+        assert store.questions == 1
+
+
 async def test_a_deleted_user_is_out_after_a_minute_at_most() -> None:
     async with scene() as (api, clock, store):
         ann, bob = await api.join("ann"), await api.join("bob")

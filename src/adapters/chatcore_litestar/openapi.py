@@ -57,9 +57,8 @@ def number(low: int, high: int, default: int | None = None) -> Schema:
     return Schema(type=OpenAPIType.INTEGER, minimum=low, maximum=high, default=default)
 
 
-def in_path(name: str) -> Parameter:
-    """A positive number."""
-    return Parameter(name=name, param_in="path", required=True, schema=number(1, MAX_SEQ))
+def in_path(name: str, schema: Schema) -> Parameter:
+    return Parameter(name=name, param_in="path", required=True, schema=schema)
 
 
 def in_query(name: str, description: str, schema: Schema) -> Parameter:
@@ -90,8 +89,8 @@ def operation(
     headers: Mapping[int, dict[str, str]] = {},
 ) -> type[Operation]:
     """An operation with this JSON body, its fields required unless they are `optional`; with
-    parameters that the handler's signature does not show, or not so well; and with response
-    headers by status."""
+    parameters that the path and the handler's signature do not show, or not so well; and with
+    response headers by status."""
     required = None if body is None else [name for name in body if name not in optional]
 
     @dataclass
@@ -129,7 +128,7 @@ def answers(result: Any, *statuses: int) -> dict[int, ResponseSpec]:
     good, bad = (result, MediaType.JSON), (Problem, PROBLEM_JSON)
     return {
         status: ResponseSpec(type_, False, phrase(status), media_type)
-        for status in (*statuses, 401, 503)
+        for status in (*statuses, 400, 401, 503)
         for type_, media_type in [good if status < 400 else bad]
     }
 

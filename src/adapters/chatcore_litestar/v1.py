@@ -7,10 +7,9 @@ import msgspec
 from litestar import Response, get, post, put, route
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.spec import OpenAPIType, Schema
-from litestar.params import FromPath
 from litestar.types import ASGIApp
 
-from chatcore import Chat, InvalidKey, InvalidPage, Messenger
+from chatcore import InvalidKey, InvalidPage, Messenger
 from chatcore.errors import ChatNotFound, MessageNotFound
 from chatcore.messenger import MAX_SEQ
 from chatcore.model import MAX_KEY, MAX_TEXT
@@ -62,9 +61,10 @@ class ReadMarker(msgspec.Struct):
     read_seq: int
 
 
-CHAT_ID = in_path("chat_id")
-SEQ = in_path("seq")
-_ID = re.compile(r"[1-9][0-9]{0,18}")
+CHAT_ID = in_path("chat_id", number(1, MAX_SEQ))
+SEQ = in_path("seq", number(1, MAX_SEQ))
+USER_NAME = in_path("user_name", TEXT)
+_NUMBER = re.compile(r"[1-9][0-9]{0,18}")
 _TEXT = Schema(type=OpenAPIType.STRING, min_length=1, max_length=MAX_TEXT)
 _KEY = Schema(
     type=[OpenAPIType.STRING, OpenAPIType.NULL],
@@ -101,7 +101,7 @@ def _chat_routes(messenger: Messenger, body_seconds: float) -> list[HTTPRouteHan
                 in_query("before", "The `next` of the page before, as it is.", TEXT),
             ]
         ),
-        responses=answers(ChatPage, 200, 400),
+        responses=answers(ChatPage, 200),
     )
     async def list_chats(request: UserRequest) -> ASGIApp:
         user = request.user
@@ -122,22 +122,25 @@ def _chat_routes(messenger: Messenger, body_seconds: float) -> list[HTTPRouteHan
         operation_class=operation(parameters=[CHAT_ID]),
         responses=answers(V1Chat, 200, 404),
     )
-    async def show_chat(request: UserRequest, chat_id: FromPath[str]) -> ASGIApp:
+    async def show_chat(request: UserRequest) -> ASGIApp:
         user = request.user
-        state = await messenger.state(user, _read_chat_id(chat_id))
+        state = await messenger.state(user, _chat_id(request))
         return Reply(200, encode(chat_item(state, user)))
 
     @put(
         "/users/{user_name:str}/chat",
         summary="My chat with a user, opened if there is none",
         operation_class=operation(
-            headers={201: {"Location": "The path of the chat that was opened."}}
+            parameters=[USER_NAME],
+            headers={201: {"Location": "The path of the chat that was opened."}},
         ),
         responses=answers(V1Chat, 200, 201, 404, 422),
     )
-    async def ensure_chat(request: UserRequest, user_name: FromPath[str]) -> ASGIApp:
+    async def ensure_chat(request: UserRequest) -> ASGIApp:
         user = request.user
-        chat, created = await messenger.ensure_chat(user, await messenger.find_user(user_name))
+        chat, created = await messenger.ensure_chat(
+            user, await messenger.find_user(request.path_params["user_name"])
+        )
         body = encode(chat_item(await messenger.state(user, chat.id), user))
         if not created:
             return Reply(200, body)
@@ -151,11 +154,11 @@ def _chat_routes(messenger: Messenger, body_seconds: float) -> list[HTTPRouteHan
         description="The marker only moves forward, and not beyond the last message; at most "
         "once a second, so that an answer may take as long.",
         operation_class=operation(parameters=[CHAT_ID], body={"seq": number(0, MAX_SEQ)}),
-        responses=answers(ReadMarker, 200, 400, 404, 408, 413, 422),
+        responses=answers(ReadMarker, 200, 404, 408, 413, 422),
     )
-    async def mark_read(request: UserRequest, chat_id: FromPath[str]) -> ASGIApp:
+    async def mark_read(request: UserRequest) -> ASGIApp:
         body = await read_body(request, decode_read, body_seconds)
-        chat = await messenger.chat(request.user, _read_chat_id(chat_id))
+        chat = await messenger.chat(request.user, _chat_id(request))
         return Reply(
             200, encode(ReadMarker(await messenger.mark_read(request.user, chat, body.seq)))
         )
@@ -164,9 +167,6 @@ def _chat_routes(messenger: Messenger, body_seconds: float) -> list[HTTPRouteHan
 
 
 def _message_routes(messenger: Messenger, body_seconds: float) -> list[HTTPRouteHandler]:
-    async def chat_of(request: UserRequest, chat_id: str) -> Chat:
-        return await messenger.chat(request.user, _read_chat_id(chat_id))
-
     @get(
         "/chats/{chat_id:str}/messages",
         summary="A page of a chat's messages, oldest first",
@@ -183,12 +183,12 @@ def _message_routes(messenger: Messenger, body_seconds: float) -> list[HTTPRoute
                 ),
             ]
         ),
-        responses=answers(MessagePage, 200, 400, 404),
+        responses=answers(MessagePage, 200, 404),
     )
-    async def list_messages(request: UserRequest, chat_id: FromPath[str]) -> ASGIApp:
+    async def list_messages(request: UserRequest) -> ASGIApp:
         found = read_query(request, ("limit", "before", "after", "around"))
         cursors, limit = read_cursors(found), read_limit(found)
-        chat = await chat_of(request, chat_id)
+        chat = await messenger.chat(request.user, _chat_id(request))
         page = await messenger.page(request.user, chat, limit=limit, **cursors)
         items = [message_item(chat, message) for message in page.messages]
         return Reply(200, encode(MessagePage(items, page.older, page.newer)))
@@ -199,13 +199,11 @@ def _message_routes(messenger: Messenger, body_seconds: float) -> list[HTTPRoute
         operation_class=operation(parameters=[CHAT_ID, SEQ]),
         responses=answers(V1Message, 200, 404),
     )
-    async def show_message(
-        request: UserRequest, chat_id: FromPath[str], seq: FromPath[str]
-    ) -> ASGIApp:
-        chat = await chat_of(request, chat_id)
-        if (wanted := _read_id(seq)) is None:
+    async def show_message(request: UserRequest) -> ASGIApp:
+        chat = await messenger.chat(request.user, _chat_id(request))
+        if (seq := _number(request, "seq")) is None:
             raise MessageNotFound
-        message = await messenger.message(request.user, chat, wanted)
+        message = await messenger.message(request.user, chat, seq)
         return Reply(200, encode(message_item(chat, message)))
 
     @post(
@@ -218,11 +216,11 @@ def _message_routes(messenger: Messenger, body_seconds: float) -> list[HTTPRoute
             parameters=[CHAT_ID, IDEMPOTENCY_KEY],
             headers={201: {"Idempotency-Replayed": "`true` when this is the first answer again."}},
         ),
-        responses=answers(V1Message, 201, 400, 404, 408, 413, 422),
+        responses=answers(V1Message, 201, 404, 408, 413, 422),
     )
-    async def send(request: UserRequest, chat_id: FromPath[str]) -> ASGIApp:
+    async def send(request: UserRequest) -> ASGIApp:
         body = await read_body(request, decode_v1_message, body_seconds)
-        chat = await chat_of(request, chat_id)
+        chat = await messenger.chat(request.user, _chat_id(request))
         key = read_key(request)
         if key is None:
             key = body.idempotency_key
@@ -244,17 +242,18 @@ def _message_routes(messenger: Messenger, body_seconds: float) -> list[HTTPRoute
     return [allowed, list_messages, show_message, send]
 
 
-def _read_id(segment: str) -> int | None:
+def _number(request: UserRequest, name: str) -> int | None:
+    segment = request.path_params[name]
     # int() also takes signs, underscores and every script's digits.
-    wanted = int(segment) if _ID.fullmatch(segment) else 0
-    return wanted if 1 <= wanted <= MAX_SEQ else None
+    number = int(segment) if _NUMBER.fullmatch(segment) else 0
+    return number if 1 <= number <= MAX_SEQ else None
 
 
-def _read_chat_id(segment: str) -> int:
-    """Raises ChatNotFound, for no chat has an id like this."""
-    if (wanted := _read_id(segment)) is None:
+def _chat_id(request: UserRequest) -> int:
+    """Raises ChatNotFound, for no chat has an id that is none."""
+    if (chat_id := _number(request, "chat_id")) is None:
         raise ChatNotFound
-    return wanted
+    return chat_id
 
 
 def _read_place(text: str) -> int:

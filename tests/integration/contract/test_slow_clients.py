@@ -25,9 +25,11 @@ async def server() -> AsyncIterator[Serving]:
 
 def begun(by: Someone, peer: Someone, framing: str) -> bytes:
     """A request that has sent half of its body."""
-    head = request(
-        f"POST /chats/{peer.name}/messages", f"Authorization: Bearer {by.token}", framing
-    )
+    return half(f"POST /chats/{peer.name}/messages", by, framing)
+
+
+def half(line: str, by: Someone, framing: str) -> bytes:
+    head = request(line, f"Authorization: Bearer {by.token}", framing)
     return head + (b"10\r\n" if "chunked" in framing else b"") + HALF
 
 
@@ -49,6 +51,21 @@ async def test_a_body_that_stalls_is_cut_off(server: Serving, framing: str) -> N
         answer = await raw.answer()
         assert (answer.status, json.loads(answer.body)) == (408, {"error": "Request Timeout"})
         assert await raw.rest() == b""
+
+
+@each_framing
+async def test_a_body_that_stalls_under_v1_is_cut_off_with_a_problem(
+    server: Serving, framing: str
+) -> None:
+    async with api_at(server.url) as api:
+        ann, _, chat = await api.chat_by_id()
+    for line in (f"POST {chat}/messages", f"PUT {chat}/read"):
+        async with connected(server.url) as raw:
+            await raw.send(half(line, ann, framing))
+            answer = await raw.answer()
+            assert (answer.status, json.loads(answer.body)["code"]) == (408, "request_timeout")
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert await raw.rest() == b""
 
 
 async def test_a_body_that_comes_drop_by_drop_is_cut_off(server: Serving) -> None:
