@@ -224,7 +224,9 @@ class Device:
         world = self.world
         after: Cursor | str | None = self.cursor
         if void := world.chance(0.02):
-            after = "nowhere"
+            stranger = Cursor(self.cursor.log if self.cursor else "x", self.user.id + 1, 0)
+            elsewhere = stranger._replace(log="elsewhere", user_id=self.user.id)
+            after = world.rng.choice(("nowhere", stranger, str(stranger), elsewhere))
         elif world.rng.random() < 0.5:
             after = str(after)
         following = messenger.follow(self.user, after=after)

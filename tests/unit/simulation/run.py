@@ -17,7 +17,7 @@ from tests.unit.simulation.parts import FaultyDoorbell, FaultyStore, Node
 from tests.unit.simulation.virtual import VirtualLoop
 from tests.unit.simulation.world import POLL_SECONDS, SLOWEST_STEP, Violation, World
 
-STEPS = 50
+STEPS = 40
 MOST_SECONDS_TO_SETTLE = 60
 NEVER = 1e6  # seconds, far beyond the end of any run
 
