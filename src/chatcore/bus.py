@@ -27,7 +27,7 @@ PATIENCE_SECONDS = 5.0
 _MAX_PENDING = 10_000
 _MAX_DELAY = 5.0
 _PIECE = 100
-_MESSAGE = re.compile(rb"1 ([0-9a-f]{16})((?: -?[0-9]+)*)")
+_MESSAGE = re.compile(rb"1 ([0-9a-f]{16})((?: -?[0-9]{1,19})*)")
 
 logger = logging.getLogger(__name__)
 
