@@ -53,7 +53,7 @@ class PageFile:
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asked = {name: value for name, value in scope["headers"]}
+        asked = dict(scope["headers"])
         headers = self._headers.copy()
         status, body = 200, self._content
         if self._tag in asked.get(b"if-none-match", b""):

@@ -94,7 +94,7 @@ export class Log {
       const at = new Date(message.sent_at);
       const day = at.toDateString();
       const first = message.seq >= this._divider && (before?.seq ?? 0) < this._divider;
-      if (day !== before?.day) items.push({ key: `day ${day}`, day: at });
+      if (day !== before?.day) items.push({ key: `day ${day}`, heading: at });
       if (first) items.push({ key: "new" });
       const joined = !first && day === before?.day && mine === before.mine && at - before.at < TOGETHER;
       // An own message may be heard of before its sending is answered.
@@ -116,7 +116,7 @@ export class Log {
   }
 
   _fill(row, item) {
-    if (item.day) row.textContent = dayOf(item.day);
+    if (item.heading) row.textContent = dayOf(item.heading);
     if (!item.text) return;
     row.seq = item.seq;
     row.classList.toggle("joined", item.joined);
@@ -226,7 +226,7 @@ export class Log {
 }
 
 function make(item) {
-  if (item.day) return el("li", { class: "day" });
+  if (item.heading) return el("li", { class: "day" });
   if (!item.text) return el("li", { class: "new" }, el("span", {}, say("newMessages")));
   const parts = {
     sender: hidden(""),

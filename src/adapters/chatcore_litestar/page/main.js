@@ -40,7 +40,8 @@ function start() {
   document.body.replaceChildren(el("div", { class: "app" }, side.element, pane, pill));
   let log;
   let box;
-  let open; // the id of the chat that is open
+  let open = null; // the id of the chat that is open; undefined when none is
+  let settled = false; // whether `open` is what the pane shows
   let dialog;
 
   store.subscribe(show);
@@ -62,7 +63,7 @@ function start() {
   outbox.flush();
 
   function show() {
-    if (open !== undefined && !log) openAddressed();
+    if (!settled) openAddressed();
     side.show(open);
     log?.show();
     const unread = store.unread();
@@ -70,19 +71,25 @@ function start() {
   }
 
   async function openAddressed() {
-    const id = Number(/^#(\d{1,19})$/.exec(location.hash)?.[1]) || undefined;
-    if (id === open && (log || !store.loaded)) return;
+    const id = Number(/^#(\d{1,15})$/.exec(location.hash)?.[1]) || undefined;
+    if (id === open && (settled || !store.loaded)) return;
     log?.close();
     log = box = undefined;
     open = id;
+    settled = store.loaded || id === undefined;
     document.body.classList.toggle("reading", open !== undefined);
     let chat = store.chats.get(id);
     if (!chat && id !== undefined && store.loaded) {
-      chat = await connection.fetchChat(id).catch(() => undefined);
+      pane.replaceChildren();
+      try {
+        chat = await connection.fetchChat(id);
+      } catch (error) {
+        settled = error.status === 404;
+      }
       if (open !== id || log) return;
     }
     if (!chat) {
-      const text = id === undefined ? "chooseChat" : store.loaded ? "noSuchChat" : undefined;
+      const text = id === undefined ? "chooseChat" : settled && "noSuchChat";
       pane.replaceChildren(...(text ? [el("p", { class: "hint" }, say(text))] : []));
     } else {
       log = new Log(store, outbox, reading, chat);
@@ -109,6 +116,7 @@ function start() {
     outbox.flush();
     reading.flush();
     log?.again();
+    show();
   }
 
   function checkSession() {
