@@ -69,21 +69,25 @@ VALUES = [
     "a" * 4097,
     "e30.e30.e30",
 ]
+NUMBERS = ["0", "1", "2", "-1", "01", "1.0", "x", "", "9223372036854775807", "9223372036854775808"]
 METHODS = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "PATCH", "CONNECT", "get"]
-QUERY = ["limit", "before", "after", "Limit", "x", ""]
+QUERY = ["limit", "before", "after", "around", "wait", "Limit", "x", ""]
 
 
 class Hostile:
     """Makes them up; the same seed makes the same ones."""
 
-    def __init__(self, seed: int, by: Someone, peer: Someone) -> None:
+    def __init__(self, seed: int, by: Someone, peer: Someone, chat: str) -> None:
+        """`chat` is the path under /v1 of their chat."""
         self._random = random.Random(seed)
         self._token = f"Authorization: Bearer {by.token}"
         self._by = by
         self._peer = peer
+        self._chat = chat
         self._kinds: list[tuple[Callable[[], bytes], int]] = [
             (self.body, 3),
             (self.path, 3),
+            (self.path_under_v1, 3),
             (self.head, 3),
             (self.corrupted, 2),
             (self.noise, 1),
@@ -100,8 +104,11 @@ class Hostile:
                 (f"POST /chats/{self._peer.name}/messages", {"message": "hello"}),
                 ("POST /register", {"username": "mallory", "password": "short"}),
                 ("POST /login", {"username": "mallory", "password": "long enough"}),
+                (f"POST {self._chat}/messages", {"text": "hello", "idempotency_key": "k"}),
+                (f"PUT {self._chat}/read", {"seq": 0}),
+                (f"PUT /v1/users/{self._peer.name}/chat", {}),
             ],
-            [8, 1, 1],
+            [8, 1, 1, 8, 4, 1],
         )[0]
         return request(line, self._token, body=self._mutated(json.dumps(fields).encode()))
 
@@ -110,11 +117,32 @@ class Hostile:
         segments = [
             self._noisy(self._random.choice(some)) for _ in range(self._random.randint(0, 4))
         ]
+        return self._request("/" + "/".join(segments), VALUES)
+
+    def path_under_v1(self) -> bytes:
+        number = self._noisy(self._random.choice(NUMBERS))
+        path = self._random.choice(
+            [
+                "/v1/sync",
+                "/v1/chats",
+                "/v1/events",
+                f"/v1/chats/{number}",
+                f"/v1/chats/{number}/read",
+                f"/v1/chats/{number}/messages",
+                f"{self._chat}/messages",
+                f"{self._chat}/messages/{number}",
+                f"/v1/users/{self._noisy(self._peer.name)}/chat",
+                f"/v1/{self._noisy('chats')}",
+            ]
+        )
+        return self._request(path, NUMBERS)
+
+    def _request(self, path: str, values: list[str]) -> bytes:
         query = [
-            f"{self._random.choice(QUERY)}={self._noisy(self._random.choice(VALUES))}"
+            f"{self._random.choice(QUERY)}={self._noisy(self._random.choice(values))}"
             for _ in range(self._random.randint(0, 3))
         ]
-        path = "/" + "/".join(segments) + "?" * bool(query) + "&".join(query)
+        path += "?" * bool(query) + "&".join(query)
         line = f"{self._random.choice(METHODS[:4])} {path.replace(' ', '%20')}"
         return request(line, self._token)
 
@@ -127,17 +155,25 @@ class Hostile:
         if self._random.random() < 0.3:
             lines += [f"X-{n}: {'x' * 500}" for n in range(self._random.randint(1, 100))]
         body = b'{"message": "hello"}' if self._random.random() < 0.5 else b""
-        path = self._random.choice(["/chats", f"/chats/messages/{self._peer.name}", "/login"])
+        path = self._random.choice(
+            [
+                "/chats",
+                f"/chats/messages/{self._peer.name}",
+                "/login",
+                "/v1/sync",
+                f"{self._chat}/messages",
+            ]
+        )
         return request(f"{method} {path}", self._token, *lines, body=body)
 
     def corrupted(self) -> bytes:
-        good = request(
-            f"POST /chats/{self._peer.name}/messages",
-            self._token,
-            "Idempotency-Key: 1",
-            body=b'{"message": "hello"}',
+        line, body = self._random.choice(
+            [
+                (f"POST /chats/{self._peer.name}/messages", b'{"message": "hello"}'),
+                (f"POST {self._chat}/messages", b'{"text": "hello"}'),
+            ]
         )
-        return self._mutated(good)
+        return self._mutated(request(line, self._token, "Idempotency-Key: 1", body=body))
 
     def noise(self) -> bytes:
         return self._random.randbytes(self._random.randint(1, 3000))

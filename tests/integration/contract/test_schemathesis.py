@@ -29,6 +29,14 @@ ROUTES = [
     "POST /chats/{user_name}/messages",
     "GET /chats/messages/{user_name}",
     "GET /healthz",
+    "GET /v1/sync",
+    "GET /v1/chats",
+    "GET /v1/chats/{chat_id}",
+    "PUT /v1/users/{user_name}/chat",
+    "PUT /v1/chats/{chat_id}/read",
+    "GET /v1/chats/{chat_id}/messages",
+    "GET /v1/chats/{chat_id}/messages/{seq}",
+    "POST /v1/chats/{chat_id}/messages",
 ]
 # Without those that take a schema for all that a route can ask for: who exists, it cannot say.
 CHECKS = [
@@ -41,6 +49,8 @@ CHECKS = [
     unsupported_method,
 ]
 EXAMPLES = 2_000 if SOAK else 50
+FEWER_EXAMPLES = {"PUT /v1/chats/{chat_id}/read": 100}
+"""Where an answer may take a second."""
 
 
 @pytest.fixture(scope="session")
@@ -51,8 +61,9 @@ def document(url: str) -> schemathesis.BaseSchema:
 
 
 @pytest.fixture(scope="session")
-def ann_and_peer(url: str) -> tuple[dict[str, str], str]:
-    """The headers of somebody, and the name of somebody else with whom there is a chat."""
+def ann_and_peer(url: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """The headers of somebody, and what leads to their chat with somebody else, by the names
+    that parameters of paths have."""
     names = fresh("ann"), fresh("peer")
     with httpx.Client(base_url=url) as client:
         for name in names:
@@ -60,26 +71,34 @@ def ann_and_peer(url: str) -> tuple[dict[str, str], str]:
             assert client.post("/register", json=account).is_success
         token = client.post("/login", json=account | {"username": names[0]}).json()["token"]
         headers = {"Authorization": f"Bearer {token}"}
-        assert client.post(f"/chat/{names[1]}", headers=headers).is_success
-    return headers, names[1]
+        chat = client.put(f"/v1/users/{names[1]}/chat", headers=headers).json()
+        sent = client.post(
+            f"/v1/chats/{chat['chat_id']}/messages", headers=headers, json={"text": "hello"}
+        ).json()
+    return headers, {"user_name": names[1], "chat_id": chat["chat_id"], "seq": sent["seq"]}
 
 
 @pytest.mark.parametrize("route", ROUTES)
 def test_the_answers_are_as_documented(
-    document: schemathesis.BaseSchema, ann_and_peer: tuple[dict[str, str], str], route: str
+    document: schemathesis.BaseSchema,
+    ann_and_peer: tuple[dict[str, str], dict[str, Any]],
+    route: str,
 ) -> None:
-    headers, peer = ann_and_peer
+    headers, values = ann_and_peer
     method, path = route.split(" ")
     operation = document[path][method]
     anyone = [operation.as_strategy(mode) for mode in GenerationMode]
     someone = [
-        operation.as_strategy(mode, path_parameters={"user_name": peer})
+        operation.as_strategy(mode, path_parameters=known)
         for mode in GenerationMode
-        if "user_name" in path
+        if (known := {name: value for name, value in values.items() if f"{{{name}}}" in path})
     ]
     with requests.Session() as session:
 
-        @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+        @settings(
+            max_examples=min(EXAMPLES, FEWER_EXAMPLES.get(route, EXAMPLES)),
+            suppress_health_check=list(HealthCheck),
+        )
         @given(st.one_of(*anyone, *someone))
         def check(case: Case[Any]) -> None:
             answer = case.call(session=session, headers=headers)
