@@ -97,10 +97,10 @@ async def test_what_is_no_url_of_a_file(url: str) -> None:
         await SqlAlchemyStore.open(url)
 
 
-async def test_other_databases_are_not_supported_yet() -> None:
+async def test_other_databases_are_no_files() -> None:
     assert sqlite_path("postgresql://ann:secret@host/c") is None
-    with pytest.raises(CannotOpen, match="only sqlite:/// databases"):
-        await SqlAlchemyStore.open("postgresql://ann:secret@host/c")
+    with pytest.raises(CannotOpen, match="postgresql://user"):
+        await SqlAlchemyStore.open("mysql://ann:secret@host/c")
 
 
 def text(path: Path) -> None:

@@ -2,20 +2,13 @@
 
 A commit that must reach the disk costs the same for one write as for a hundred. So writes
 queue, and while one batch commits, the next one gathers; nobody waits for a batch to fill.
-
-The statements of a batch run on the event loop, and only the commit, which waits for the
-disk, on a thread. The other way round, that thread would want the interpreter's lock back
-from a busy event loop after every statement: measured with 64 senders, a quarter of the
-throughput.
 """
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from queue import SimpleQueue
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import Executable
 
@@ -23,19 +16,13 @@ from chatcore.errors import Overloaded, StoreUnavailable
 from chatcore.model import NewMessage
 
 MAX_BATCH = 128
-"""The event loop does nothing else while it applies one, for some 2 ms."""
+"""SQLite keeps the event loop from all else while it applies one, for some 2 ms."""
 
 MAX_WAITING = 8192
 
-LOCKED_SECONDS = 2.0
-"""How long to wait for another program that writes to the database. A service that stops
-must not wait for long, either."""
-
-RETRY_SECONDS = 0.01
-
 
 class Run(Protocol):
-    """Runs a statement inside the batch's transaction."""
+    """Runs a statement inside a transaction."""
 
     def __call__(self, statement: Executable, /, **values: Any) -> Sequence[Sequence[Any]]: ...
 
@@ -47,77 +34,47 @@ Work = NewMessage | Change
 Outcome = Any
 """What the caller gets; an exception is raised to it."""
 
+Done = Callable[[Sequence[Outcome] | BaseException], None]
 
-class Locked(Exception):
-    """Another program writes to the database. Nothing was done."""
+W = TypeVar("W")
+W_contra = TypeVar("W_contra", contravariant=True)
 
 
-class Writer(Protocol):
-    """What does the writing. One call at a time."""
+class Writer(Protocol[W_contra]):
+    """What does the writing. It is called on the event loop, and must not wait there."""
 
-    def open(self) -> None:
-        """Called first, on the thread."""
+    def write(self, batch: Sequence[W_contra], done: Done) -> None:
+        """Do the work of a batch in one transaction, and commit it. However that ends, call
+        `done` on the event loop once nothing of the batch is under way or locked any more: with
+        an outcome for each item, in order, or with what went wrong. One call at a time."""
         ...
 
-    def apply(self, batch: Sequence[Work]) -> Sequence[Outcome]:
-        """Do the work in a new transaction; an outcome for each item, in order. Called on the
-        event loop, so it must not wait. Raises Locked when it would have to."""
-        ...
-
-    def commit(self) -> None:
-        """Make what was applied durable. Called on the thread."""
-        ...
-
-    def abandon(self) -> None:
-        """After `apply` or `commit` failed: leave nothing of it. Called on the thread."""
-        ...
-
-    def close(self) -> None:
-        """Called last, on the thread, whether or not `open` went well."""
+    def close(self, done: Callable[[], None]) -> None:
+        """Called last. Let go of the database, and call `done` on the event loop."""
         ...
 
 
 class _Item(NamedTuple):
-    work: Work
+    work: Any
     outcome: asyncio.Future[Outcome]
 
 
-class GroupCommit:
-    """The queue in front of one writer.
+class GroupCommit(Generic[W]):
+    """The queue in front of one writer, for one event loop.
 
     Callbacks of the event loop carry the batches, and no task that somebody could cancel.
     """
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer[W]) -> None:
         self._writer = writer
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Item] = deque()
         self._busy = False
         self._batches = 0
-        self._locked_since: float | None = None
-        self._calls: SimpleQueue[tuple[Callable[[], None], Callable[[Exception | None], None]]]
-        self._calls = SimpleQueue()
         self._closed = False
         self._ended = asyncio.Event()
-        # A daemon: a store that nobody closed must not keep the interpreter from its end.
-        self._thread = threading.Thread(target=self._run, name="chatcore-writer", daemon=True)
 
-    async def open(self) -> None:
-        """Start the writer. Raises what its `open` raises; then it is closed already."""
-        self._thread.start()
-        opened: asyncio.Future[Exception | None] = self._loop.create_future()
-        self._busy = True
-        self._on_thread(self._writer.open, partial(self._opened, opened))
-        failure: BaseException | None
-        try:
-            failure = await opened
-        except asyncio.CancelledError as cancelled:
-            failure = cancelled
-        if failure is not None:
-            await self.close()
-            raise failure
-
-    async def submit(self, work: Work) -> Outcome:
+    async def submit(self, work: W) -> Outcome:
         """The outcome of the work, after its commit. Raises Refused, Overloaded,
         StoreUnavailable. A caller that is cancelled leaves the work whole: done, or not."""
         if self._closed:
@@ -148,13 +105,6 @@ class GroupCommit:
             if not self._busy:
                 self._end()
         await self._ended.wait()
-        # Its last call has returned, so this takes no time.
-        self._thread.join()
-
-    def _opened(self, opened: asyncio.Future[Exception | None], failure: Exception | None) -> None:
-        if not opened.done():
-            opened.set_result(failure)
-        self._next()
 
     def _next(self) -> None:
         batch: list[_Item] = []
@@ -166,77 +116,24 @@ class GroupCommit:
         self._busy = bool(batch)
         if batch:
             self._batches += 1
-            self._apply(batch)
-            return
-        self._locked_since = None
-        if self._closed:
+            self._writer.write([item.work for item in batch], partial(self._written, batch))
+        elif self._closed:
             self._end()
 
-    def _apply(self, batch: list[_Item]) -> None:
-        try:
-            outcomes = self._writer.apply([item.work for item in batch])
-        except Locked as locked:
-            now = self._loop.time()
-            self._locked_since = self._locked_since or now
-            if now - self._locked_since < LOCKED_SECONDS:
-                self._waiting.extendleft(reversed(batch))
-                self._loop.call_later(RETRY_SECONDS, self._next)
-            else:
-                self._fail(batch, locked)
-        except BaseException as error:
-            self._fail(batch, error)
-            # An interrupt is the event loop's, which may still be run to close this.
-            if not isinstance(error, Exception):
-                raise
-        else:
-            self._locked_since = None
-            self._on_thread(self._writer.commit, partial(self._committed, batch, outcomes))
-
-    def _committed(
-        self, batch: list[_Item], outcomes: Sequence[Outcome], failure: Exception | None
-    ) -> None:
-        if failure is not None:
-            self._fail(batch, failure)
-            return
+    def _written(self, batch: list[_Item], outcomes: Sequence[Outcome] | BaseException) -> None:
+        if isinstance(outcomes, BaseException):
+            outcomes = [_failure(outcomes) for _ in batch]
         for item, outcome in zip(batch, outcomes, strict=True):
             if not item.outcome.done():
                 item.outcome.set_result(outcome)
         self._next()
 
-    def _fail(self, batch: list[_Item], cause: BaseException) -> None:
-        # First, so that a caller who hears of it finds nothing locked.
-        self._on_thread(self._writer.abandon, lambda _: self._failed(batch, cause))
-
-    def _failed(self, batch: list[_Item], cause: BaseException) -> None:
-        for item in batch:
-            if not item.outcome.done():
-                # One each: raised in many tasks, a shared one would grow its traceback.
-                failure = StoreUnavailable("the write may or may not have happened")
-                failure.__cause__ = cause
-                item.outcome.set_result(failure)
-        self._next()
-
     def _end(self) -> None:
-        self._on_thread(self._writer.close, lambda _: self._ended.set())
+        self._writer.close(self._ended.set)
 
-    def _on_thread(
-        self, call: Callable[[], None], then: Callable[[Exception | None], None]
-    ) -> None:
-        """Make the call on the thread, and then `then`, with what it raised, on the loop."""
-        self._calls.put((call, then))
 
-    def _run(self) -> None:
-        call = None
-        while call != self._writer.close:
-            call, then = self._calls.get()
-            failure = None
-            try:
-                call()
-            except Exception as error:
-                failure = error
-            try:
-                self._loop.call_soon_threadsafe(then, failure)
-            except RuntimeError:
-                # The loop is closed: nobody waits, and nobody will call `close`.
-                self._writer.close()
-                return
+def _failure(cause: BaseException) -> StoreUnavailable:
+    # One for each: raised in many tasks, a shared one would grow its traceback.
+    failure = StoreUnavailable("the write may or may not have happened")
+    failure.__cause__ = cause
+    return failure

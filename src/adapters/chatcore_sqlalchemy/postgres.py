@@ -8,12 +8,12 @@ from sqlalchemy import Executable
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from chatcore.model import NewMessage, Sent
-from chatcore_sqlalchemy.group_commit import Run
-from chatcore_sqlalchemy.postgres_batch import append_batch
+from chatcore_sqlalchemy.group_commit import GroupCommit, Run
 from chatcore_sqlalchemy.postgres_connection import Connection, Row, connect
 from chatcore_sqlalchemy.postgres_pool import Pool
 from chatcore_sqlalchemy.postgres_schema import check
 from chatcore_sqlalchemy.postgres_statement import run
+from chatcore_sqlalchemy.postgres_writer import PostgresWriter
 from chatcore_sqlalchemy.upgrade import Migrated
 
 CONNECTIONS = 4
@@ -28,7 +28,7 @@ class PostgresDatabase:
     def __init__(self, url: str) -> None:
         self._url = url
         self._pool = Pool(partial(connect, url), CONNECTIONS)
-        self._appending = Pool(partial(connect, url), 1)
+        self._group = GroupCommit[NewMessage](PostgresWriter(Pool(partial(connect, url), 1)))
         self.migrated: Migrated
 
     async def open(self) -> None:
@@ -37,7 +37,7 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         """Finish the writes that wait, then let go of the database. May be called again."""
-        await self._appending.close()
+        await self._group.close()
         await self._pool.close()
 
     @property
@@ -54,10 +54,8 @@ class PostgresDatabase:
         return await self._pool.transact(partial(_apply, change))
 
     async def append(self, new: NewMessage) -> Sent:
-        [outcome] = await self._appending.transact(partial(append_batch, batch=[new]))
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        sent: Sent = await self._group.submit(new)
+        return sent
 
 
 async def _apply(change: Callable[[Run], T], connection: Connection) -> T:

@@ -61,10 +61,14 @@ WHERE chats.id = raised.id
 
 async def append_batch(connection: Connection, batch: Sequence[NewMessage]) -> list[Sent | Refused]:
     """Number, insert and log each message, within a transaction. An outcome for each, in order."""
-    chat_ids = list({new.chat_id for new in batch})
+    # There are no others, and one alone would fail all.
+    chat_ids = list({new.chat_id for new in batch if 0 < new.chat_id < 2**63})
     await connection.fetch(LOCK, chat_ids)
     chats = await connection.fetch(CHATS, chat_ids)
-    keys = keys_of(batch)
+    members = {
+        (chat_id, user_id) for chat_id, *pair in (row[:3] for row in chats) for user_id in pair
+    }
+    keys = [key for key in keys_of(batch) if key[:2] in members]
     replays = await connection.fetch(REPLAYS, *_columns(keys, 3)) if keys else ()
     outcomes, messages, events, raised = number(batch, chats, replays)
     if messages:

@@ -13,8 +13,9 @@ from sqlalchemy import Executable
 
 from chatcore.errors import StoreUnavailable
 from chatcore.model import NewMessage, Sent
-from chatcore_sqlalchemy.group_commit import GroupCommit, Run
-from chatcore_sqlalchemy.sqlite_file import CannotOpen, SqliteFile
+from chatcore_sqlalchemy.commit_thread import CommitThread
+from chatcore_sqlalchemy.group_commit import GroupCommit, Run, Work
+from chatcore_sqlalchemy.sqlite_file import SqliteFile
 from chatcore_sqlalchemy.sqlite_statement import Rows, run
 from chatcore_sqlalchemy.sqlite_writer import SqliteWriter
 from chatcore_sqlalchemy.upgrade import Migrated
@@ -28,15 +29,16 @@ class SqliteDatabase:
     def __init__(self, path: Path) -> None:
         self._file = SqliteFile(path)
         self._writer = SqliteWriter(self._file)
-        self._group = GroupCommit(self._writer)
+        self._thread = CommitThread(self._writer)
+        self._group = GroupCommit[Work](self._thread)
         self._reader: sqlite3.Connection
 
     async def open(self) -> None:
         """Lock, create or check, and migrate the file. Raises CannotOpen."""
-        await self._group.open()
         try:
+            await self._thread.open()
             self._reader = self._file.reader()
-        except CannotOpen:
+        except BaseException:
             await self._group.close()
             raise
 

@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import Executable
 
 from chatcore.model import NewMessage
-from chatcore_sqlalchemy.group_commit import Change, Locked, Outcome, Work
+from chatcore_sqlalchemy.commit_thread import Locked
+from chatcore_sqlalchemy.group_commit import Change, Outcome, Work
 from chatcore_sqlalchemy.sqlite_batch import append_batch
 from chatcore_sqlalchemy.sqlite_file import SqliteFile
 from chatcore_sqlalchemy.sqlite_statement import Rows, run
