@@ -41,11 +41,13 @@ async def app_on(
 
 @asynccontextmanager
 async def store_of_kind(kind: str, folder: Path) -> AsyncIterator[Store]:
+    """In memory, in a file in the folder, or where a URL says."""
     if kind == "memory":
         yield MemoryStore()
         return
-    async with await SqlAlchemyStore.open(f"sqlite:///{folder}/chatcore.db") as store:
+    url = kind if "://" in kind else f"sqlite:///{folder}/chatcore.db"
+    async with await SqlAlchemyStore.open(url) as store:
         yield store
 
 
-KINDS: Any = ["memory", "sqlalchemy"]
+KINDS: Any = ["memory", "sqlalchemy", "postgres"]

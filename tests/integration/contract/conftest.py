@@ -38,9 +38,18 @@ async def api(url: str) -> AsyncIterator[Api]:
 
 
 @pytest.fixture(params=KINDS)
-async def in_process(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Api]:
+def kind(request: pytest.FixtureRequest) -> str:
+    """What `store_of_kind` takes: every test that asks for it runs on each."""
+    if request.param == "postgres":
+        url: str = request.getfixturevalue("postgres_url")
+        return url
+    return str(request.param)
+
+
+@pytest.fixture
+async def in_process(kind: str, tmp_path: Path) -> AsyncIterator[Api]:
     async with (
-        store_of_kind(request.param, tmp_path) as store,
+        store_of_kind(kind, tmp_path) as store,
         app_on(store) as app,
         api_of(app) as api,
     ):

@@ -1,11 +1,11 @@
-"""The wire, frozen: each transcript, over HTTP and in process on both stores."""
+"""The wire, frozen: each transcript, over HTTP and in process on each store."""
 
 from pathlib import Path
 
 import pytest
 
 from tests.integration.contract.api import Api, api_of
-from tests.integration.contract.apps import KINDS, app_on, store_of_kind
+from tests.integration.contract.apps import app_on, store_of_kind
 from tests.integration.contract.transcript import Replay, read_transcript
 
 FILES = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
@@ -28,7 +28,6 @@ async def test_over_http(file: Path, api: Api) -> None:
 
 
 @each_transcript
-@pytest.mark.parametrize("kind", KINDS)
 async def test_in_process(file: Path, kind: str, tmp_path: Path) -> None:
     async with (
         store_of_kind(kind, tmp_path) as store,

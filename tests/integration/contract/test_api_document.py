@@ -1,0 +1,70 @@
+"""What the page on the API shows is what happens, from its top to its end."""
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from chatcore_memory import MemoryStore
+from tests.integration.contract.api import Api, Someone, api_of
+from tests.integration.contract.apps import app_on
+
+PAGE = Path(__file__).parents[3] / "docs" / "api.md"
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+CURSOR = re.compile(r'(?<="cursor": ")[0-9a-f]{16}(?=-)')
+"""What differs from store to store."""
+
+
+class Example(NamedTuple):
+    line: str
+    by: str
+    body: str
+    status: int
+    headers: dict[str, str]
+    answer: Any
+
+
+def examples() -> list[Example]:
+    blocks = re.findall(r"^```http\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    return [example(block) for block in blocks]
+
+
+def example(block: str) -> Example:
+    request, _, response = block.partition("HTTP/1.1 ")
+    head, _, body = request.partition("\n\n")
+    line, token = head.splitlines()
+    answer_head, _, answer = response.partition("\n\n")
+    status, *headers = answer_head.splitlines()
+    return Example(
+        line,
+        token.removeprefix("Authorization: Bearer "),
+        body.strip(),
+        int(status.split(" ")[0]),
+        dict(header.split(": ") for header in headers),
+        plain(json.loads(answer)),
+    )
+
+
+def plain(found: Any) -> Any:
+    return json.loads(CURSOR.sub("x", json.dumps(found)))
+
+
+async def test_every_example() -> None:
+    async with app_on(MemoryStore(), clock=lambda: NOW) as app, api_of(app) as api:
+        people = {name: await person(api, name) for name in ("ann", "bob")}
+        shown = examples()
+        assert len(shown) >= 8
+        for wanted in shown:
+            method, path = wanted.line.split(" ")
+            found = await api.call(method, path, people[wanted.by], content=wanted.body)
+            assert (found.status_code, plain(found.json())) == (wanted.status, wanted.answer)
+            assert (
+                wanted.headers.items()
+                <= {name.title(): value for name, value in found.headers.items()}.items()
+            )
+
+
+async def person(api: Api, name: str) -> Someone:
+    assert (await api.register(name)).status_code == 201
+    return Someone(name, (await api.log_in(name)).json()["token"])
