@@ -1,0 +1,145 @@
+"""Events of the real service, through kills and restarts."""
+
+import asyncio
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.integration.contract.api import SOAK, Api, Someone, api_at
+from tests.integration.events.sse import Follower, stream
+from tests.integration.service import Service
+from tests.unit.listening import Frame
+
+RESTARTS = (signal.SIGTERM, signal.SIGKILL) * 2 + (signal.SIGTERM,)
+
+
+@asynccontextmanager
+async def chatting(folder: Path) -> AsyncIterator[tuple[Service, Api, Someone, Someone, str]]:
+    """Two people with a chat, and its path."""
+    with Service(folder) as service:
+        async with api_at(service.url) as api:
+            yield service, api, *await api.chat_by_id()
+
+
+async def send(api: Api, by: Someone, path: str, text: str) -> None:
+    answer = await api.call("POST", f"{path}/messages", by, json={"text": text})
+    assert answer.status_code == 201
+
+
+async def test_what_one_sends_another_is_told(tmp_path: Path) -> None:
+    async with chatting(tmp_path) as (_, api, ann, bob, path):
+        sync = (await api.call("GET", "/v1/sync", bob)).json()
+        poll = asyncio.create_task(
+            api.call("GET", f"/v1/events?after={sync['cursor']}&wait=30", bob)
+        )
+        async with stream(api.client, bob) as opened:
+            start = await opened.frame()
+            assert start == Frame({"type": "start", "cursor": sync["cursor"]})
+            await send(api, ann, path, "hello")
+            told = await opened.frame()
+            assert told is not None
+            assert told.data["message"]["text"] == "hello"
+        answer = (await poll).json()
+        assert answer == {"events": [told.data], "cursor": told.id}
+
+
+async def test_a_kill_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
+    async with chatting(tmp_path) as (service, api, ann, bob, path):
+        async with stream(api.client, bob) as opened:
+            assert await opened.frame()
+            for n in range(3):
+                await send(api, ann, path, f"before {n}")
+            told = await opened.frame()
+            assert told is not None
+            # This is all that Bob's device has seen of it.
+            assert told.data["message"]["text"] == "before 0"
+            await asyncio.to_thread(service.kill)
+            with pytest.raises(httpx.TransportError):
+                await opened.rest()
+        await asyncio.to_thread(service.start)
+        await send(api, ann, path, "after")
+        async with stream(api.client, bob, told.id) as resumed:
+            frames = [await resumed.frame() for _ in range(3)]
+        texts = [frame.data["message"]["text"] for frame in frames if frame]
+        assert texts == ["before 1", "before 2", "after"]
+
+
+async def test_five_restarts_under_load(tmp_path: Path) -> None:
+    """What each device saw is its chats' history, whole, once and in order."""
+    with Service(tmp_path) as service:
+        async with AsyncExitStack() as stack:
+            api = await stack.enter_async_context(api_at(service.url))
+            pairs = [await api.chat_by_id() for _ in range(4)]
+            followers: dict[str, Follower] = {}
+            for ann, bob, _ in pairs:
+                for someone in (ann, bob):
+                    sync = (await api.call("GET", "/v1/sync", someone)).json()
+                    followers[someone.name] = Follower(api.client, someone, sync["cursor"])
+            stop = asyncio.Event()
+            sent: Counter[str] = Counter()
+            following = [asyncio.create_task(each.follow()) for each in followers.values()]
+            talking = [
+                asyncio.create_task(talk(api, by, path, stop, sent))
+                for ann, bob, path in pairs
+                for by in (ann, bob)
+            ]
+            for by in RESTARTS * (4 if SOAK else 1):
+                goal = sent.total() + 200
+                while sent.total() < goal:  # noqa: ASYNC110  nobody is told
+                    await asyncio.sleep(0.01)
+                await asyncio.to_thread(end, service, by)
+                await asyncio.to_thread(service.start)
+            stop.set()
+            await asyncio.gather(*talking)
+            for ann, bob, path in pairs:
+                history = await history_of(api, ann, path)
+                chat_id = int(path.rpartition("/")[2])
+                assert [seq for seq, _, _ in history] == list(range(1, len(history) + 1))
+                assert len(history) == sent[ann.name] + sent[bob.name]
+                for someone in (ann, bob):
+                    follower = followers[someone.name]
+                    await follower.has_seen(len(history))
+                    assert follower.messages(chat_id) == history
+                    numbers = follower.numbers()
+                    assert numbers == list(range(numbers[0], numbers[0] + len(history)))
+                    assert follower.connected > len(RESTARTS)
+            for task in following:
+                assert not task.done()
+                task.cancel()
+            await asyncio.wait(following)
+
+
+async def talk(api: Api, by: Someone, path: str, stop: asyncio.Event, sent: Counter[str]) -> None:
+    """Send until told to stop, each message until it is acknowledged."""
+    while not stop.is_set():
+        number = str(sent[by.name])
+        body = {"text": number, "idempotency_key": number}
+        status = 0
+        while status != 201:
+            with suppress(httpx.TransportError):
+                status = (await api.call("POST", f"{path}/messages", by, json=body)).status_code
+                assert status in {201, 503}
+            await asyncio.sleep(0 if status == 201 else 0.02)
+        sent[by.name] += 1
+
+
+def end(service: Service, by: signal.Signals) -> None:
+    if by is signal.SIGKILL:
+        service.kill()
+    else:
+        assert service.stop(by) == 0
+
+
+async def history_of(api: Api, by: Someone, path: str) -> list[tuple[int, str, str]]:
+    found: list[tuple[int, str, str]] = []
+    while True:
+        last = found[-1][0] if found else 0
+        page = (await api.call("GET", f"{path}/messages?after={last}&limit=200", by)).json()
+        found += [(item["seq"], item["sender"], item["text"]) for item in page["messages"]]
+        if not page["newer"]:
+            return found
