@@ -80,14 +80,16 @@ async def test_a_scan_or_a_sort_would_be_found(statement: str, database: Path) -
         assert faults(connection, statement)
 
 
-async def test_a_list_of_chats_reads_no_more_than_its_page(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["CHATS_OF", "CHAT_STATES", "EVENTS_FROM"])
+async def test_a_list_reads_no_more_than_its_page(name: str, tmp_path: Path) -> None:
     """Of someone with chats on both sides of the pair."""
     path = tmp_path / "chatcore.db"
     async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
         users = [await add_user(store, f"user {n}") for n in range(101)]
         for peer in (*users[:50], *users[51:]):
-            await store.open_chat(users[50].id, peer.id, NOW_US)
-    compiled = statements.CHATS_OF.compile(dialect=dialect(paramstyle="named"))
+            chat = await store.open_chat(users[50].id, peer.id, NOW_US)
+            await send(store, chat, peer, "hello")
+    compiled = getattr(statements, name).compile(dialect=dialect(paramstyle="named"))
     steps = 0
 
     def count() -> None:
@@ -99,8 +101,9 @@ async def test_a_list_of_chats_reads_no_more_than_its_page(tmp_path: Path) -> No
         costs = []
         for limit in (1, 1, 2, 100):  # The first one reads the schema, too.
             steps = 0
-            values = compiled.params | {"user_id": 51, "before": 2**63 - 1, "limit": limit}
-            assert len(connection.execute(str(compiled), values).fetchall()) == limit
+            values = {"user_id": 51, "before": 2**63 - 1, "n": 1, "limit": limit}
+            found = connection.execute(str(compiled), compiled.params | values).fetchall()
+            assert len(found) == limit
             costs.append(steps)
     a_row = costs[2] - costs[1]
     assert costs[1] < 10 * a_row < costs[3]
