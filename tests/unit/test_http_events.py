@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from chatcore import Cursor, StoreUnavailable
 from chatcore.following import PAGE
+from chatcore.model import utc_now
 from chatcore_litestar.replies import CHUNK
 from chatcore_litestar.v1_events import MAX_WAIT
 from chatcore_memory import MemoryStore
@@ -238,6 +239,18 @@ async def test_a_stream_ends_when_its_token_expires() -> None:
         missed = await told.messenger.follow(told.users["bob"], after=begin).batch(0)
         assert [str(event.cursor) for event in missed][-1] == str(await bobs_cursor(told))
         assert len(missed) == 2
+
+
+async def test_a_silent_stream_ends_when_its_token_expires() -> None:
+    shift = timedelta()
+    async with scene(clock=lambda: utc_now() + shift) as told, told.stream() as stream:
+        await stream.frame()
+        stream.leave()
+        shift = timedelta(hours=12, seconds=-2)
+        async with told.stream() as another:
+            await another.frame()
+            assert await another.frame() == end("expired")
+            await another.ended()
 
 
 async def test_a_poll_does_not_outlast_its_token() -> None:

@@ -1,0 +1,248 @@
+"""Streams over sockets: what they cost, what is left of them, and how they end."""
+
+import asyncio
+import os
+import resource
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatcore_server.protocol import BoundedProtocol
+from tests.integration.contract.api import SOAK, Someone, api_at
+from tests.integration.events.sse import head
+from tests.integration.service import Service
+from tests.unit.listening import Scene, scene
+from tests.unit.test_protocol import serving
+
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="needs /proc, which Linux has"
+)
+
+START = b'data: {"type":"start"'
+END = b'2a\r\ndata: {"type":"end","reason":"shutdown"}\n\n\r\n0\r\n\r\n'
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """The event loop that the service runs on."""
+    return "asyncio", {"use_uvloop": True}
+
+
+class Peer:
+    """A raw client."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def until(self, mark: bytes) -> bytes:
+        async with asyncio.timeout(10):
+            return await self.reader.readuntil(mark)
+
+    async def rest(self) -> bytes:
+        """What arrives until the server closes."""
+        async with asyncio.timeout(10):
+            return await self.reader.read()
+
+    def leave(self, *, rudely: bool = False) -> None:
+        if rudely:
+            self.writer.transport.abort()
+        else:
+            self.writer.close()
+
+
+class Served:
+    def __init__(self, told: Scene, port: int) -> None:
+        self.told = told
+        self.port = port
+
+    async def connect(self, request: bytes) -> Peer:
+        peer = Peer(*await asyncio.open_connection("127.0.0.1", self.port))
+        peer.writer.write(request)
+        return peer
+
+    async def stream(self, query: str = "", version: str = "1.1") -> Peer:
+        """Bob's."""
+        peer = await self.connect(head(self.told.bob, query, version))
+        await peer.until(START)
+        return peer
+
+    async def under_way(self, count: int) -> None:
+        """Return when there are so many streams and polls."""
+        async with asyncio.timeout(10):
+            while self.told.streams.under_way != count:  # noqa: ASYNC110  nobody is told
+                await asyncio.sleep(0.001)
+
+
+class Impatient(BoundedProtocol):
+    stall_seconds = 0.3
+
+
+@asynccontextmanager
+async def served(**options: Any) -> AsyncIterator[Served]:
+    """Streams in this process, behind the service's own protocol."""
+    async with scene(**options) as told, serving(told.app, Impatient) as running:
+        yield Served(told, running.port)
+
+
+async def test_a_connection_outlives_its_stream() -> None:
+    async with served(max_age_seconds=0.2) as at:
+        peer = await at.stream()
+        ended = await peer.until(b"0\r\n\r\n")
+        assert b'data: {"type":"end","reason":"age"}\n\n' in ended
+        peer.writer.write(head(at.told.bob))
+        assert await peer.until(START)
+        peer.leave()
+        await at.under_way(0)
+
+
+async def test_http_1_0_gets_a_stream_without_chunks() -> None:
+    async with served(heartbeat_seconds=0.05) as at:
+        peer = await at.connect(head(at.told.bob, version="1.0"))
+        top = (await peer.until(b"\r\n\r\n")).lower()
+        assert b"chunked" not in top
+        assert b"connection: close" in top
+        await peer.until(b'data: {"type":"heartbeat"}\n\n')
+        at.told.streams.end_all()
+        *frames, last = (await peer.rest()).split(b"\n\n")
+        assert last == b""
+        assert frames[-1] == b'data: {"type":"end","reason":"shutdown"}'
+        assert set(frames[:-1]) <= {b'data: {"type":"heartbeat"}'}
+        peer.leave()
+
+
+async def test_head_opens_no_stream() -> None:
+    async with served() as at:
+        peer = await at.connect(head(at.told.bob).replace(b"GET", b"HEAD", 1))
+        assert (await peer.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 405 ")
+        peer.writer.write(head(at.told.bob))
+        assert await peer.until(START)
+        peer.leave()
+        await at.under_way(0)
+
+
+async def test_a_peer_that_stops_reading_is_dropped_and_others_go_on() -> None:
+    async with served(send_seconds=0.5) as at:
+        stalled, other = await at.stream(), await at.stream()
+        # Nothing is read from it: what the sockets of both sides do not hold stays unsent.
+        stalled.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        text = "я" * 4000
+        async with asyncio.timeout(30):
+            sent = 0
+            while at.told.streams.under_way == 2:
+                await at.told.send(text)
+                sent += 1
+                await other.until(b'"seq":%d,' % sent)
+        await at.told.send("last")
+        assert await other.until(b'"last"')
+        stalled.leave(rudely=True)
+        other.leave()
+        await at.under_way(0)
+
+
+@needs_proc
+async def test_nothing_is_left_of_many_connections() -> None:
+    """In the process: tasks, listeners, descriptors."""
+    async with served() as at:
+        polls = (
+            head(at.told.bob)
+            .replace(b"/events", b"/events?wait=30")
+            .replace(b"text/event-stream", b"*/*")
+        )
+        await come_and_go(at, polls, 50)
+        before = await left_over()
+        await come_and_go(at, polls, 5_000 if SOAK else 500)
+        await at.under_way(0)
+        assert at.told.doorbell.listeners == 0
+        async with asyncio.timeout(10):
+            while await left_over() > before:  # noqa: ASYNC110  nobody is told
+                await asyncio.sleep(0.01)
+
+
+async def come_and_go(at: Served, polls: bytes, count: int) -> None:
+    for n in range(count):
+        peer = await at.stream() if n % 2 else await at.connect(polls)
+        if n % 4 == 2:
+            await at.under_way(1)
+        peer.leave(rudely=n % 3 == 0)
+
+
+async def left_over() -> tuple[int, int]:
+    await asyncio.sleep(0)
+    return len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd"))
+
+
+# The service as a process
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(10_000, hard), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_it_stops_with_many_open_streams(tmp_path: Path, many_descriptors: None) -> None:
+    """Within the 5 seconds that `stop` allows, and each of them ends properly."""
+    users = 100 if SOAK else 10
+    with Service(tmp_path) as service, ExitStack() as opened:
+        async with api_at(service.url) as api:
+            people = [await api.join("ann") for _ in range(users)]
+        streams = [opened.enter_context(stream(service, by)) for by in people for _ in range(20)]
+        assert await asyncio.to_thread(service.stop) == 0
+        for each in streams:
+            assert everything(each) == END
+        # That a stream takes long is nothing to report.
+        assert "events" not in service.log()
+        assert "ERROR" not in service.log()
+
+
+@needs_proc
+async def test_connections_that_came_and_went_cost_no_memory(tmp_path: Path) -> None:
+    with Service(tmp_path) as service:
+        async with api_at(service.url) as api:
+            ann = await api.join("ann")
+        pid = service.process.pid
+        for _ in range(500):
+            stream(service, ann).close()
+        memory, descriptors = resident(pid), open_files(pid)
+        for _ in range(10_000 if SOAK else 1_000):
+            stream(service, ann).close()
+        async with asyncio.timeout(10):
+            while open_files(pid) > descriptors:  # noqa: ASYNC110  nobody is told
+                await asyncio.sleep(0.05)
+        assert resident(pid) - memory < 2**20
+
+
+def stream(service: Service, by: Someone) -> Any:
+    """A socket whose stream has begun."""
+    opened = socket.create_connection(("127.0.0.1", service.port), timeout=10)
+    opened.sendall(head(by))
+    received = b""
+    while START not in received:
+        piece = opened.recv(4096)
+        assert piece
+        received += piece
+    return opened
+
+
+def everything(opened: socket.socket) -> bytes:
+    received = b""
+    while piece := opened.recv(4096):
+        received += piece
+    return received.removeprefix(b"\r\n")
+
+
+def resident(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024
+
+
+def open_files(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
