@@ -85,10 +85,14 @@ async def test_v1_works_under_any_path() -> None:
     async with mounted() as api:
         for prefix in ("/one", "/two/b"):
             under = Under(api, prefix)
-            ann, bob = await under.join("ann"), await under.join("users")
+            ann, bob = await under.chat()
+            # Whatever the name is, that of a part of the path, too.
+            assert (await under.register("users")).status_code == 201
+            answer = await under.ensure_chat(ann, "users")
+            path = f"{prefix}/v1/chats/{answer.json()['chat_id']}"
+            assert (answer.status_code, answer.headers["location"]) == (201, path)
             answer = await under.ensure_chat(ann, bob.name)
-            location = answer.headers["location"]
-            assert location == f"{prefix}/v1/chats/{answer.json()['chat_id']}"
+            location = f"{prefix}/v1/chats/{answer.json()['chat_id']}"
             assert (await api.call("GET", location, ann)).json() == answer.json()
             sent = await api.call("POST", f"{location}/messages", bob, json={"text": "hello"})
             assert sent.status_code == 201
