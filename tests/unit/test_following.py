@@ -18,9 +18,11 @@ from chatcore import (
     User,
     UserName,
 )
-from chatcore.following import PAGE, POLL_SECONDS
+from chatcore.following import POLL_SECONDS
 from tests.unit.following import SilentDoorbell, WatchedDoorbell, WatchedStore
 from tests.unit.virtual_time import BACKEND, virtual_loop
+
+PAGE = 100
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Read markers move at a pace that cannot flood anyone's log."""
 
 import asyncio
+import gc
 import random
 from itertools import pairwise
 
@@ -277,10 +278,11 @@ async def test_a_stranger_marks_nothing(
             await messenger.mark_read(bob, nowhere, 1)
 
 
-async def test_more_chats_than_are_remembered_still_move(
+async def test_the_paces_of_a_few_chats_are_remembered_and_all_chats_move(
     monkeypatch: pytest.MonkeyPatch, messenger: Messenger, store: SlowStore, ann: User
 ) -> None:
     monkeypatch.setattr("chatcore.markers.MAX_PACES", 8)
+    before = sum(isinstance(it, asyncio.Lock) for it in gc.get_objects())
     chats = []
     for n in range(20):
         peer = await store.add_user(UserName(f"peer {n}"), "", 0)
@@ -291,3 +293,6 @@ async def test_more_chats_than_are_remembered_still_move(
         tasks = [mark(messenger, ann, chat, seq) for chat in chats]
         assert await asyncio.gather(*tasks) == [1 if seq == 1 else 3] * 20
         await asyncio.sleep(1)
+    gc.collect()
+    # Each has a lock, by which it can be counted.
+    assert sum(isinstance(it, asyncio.Lock) for it in gc.get_objects()) <= before + 8
