@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.cells import ALL, Ledger, measure
 from bench.data import Data
 from bench.growth import growth
+from bench.listeners import comings_and_goings, delivery, idle_streams
 from bench.report import Row, table, versions
 from bench.servers import all_three
 from bench.strain import Finding, huge_history, login_storm, slow_disk
@@ -60,6 +61,9 @@ def strain(folder: Path, seconds: float) -> list[Finding]:
         "login storm": lambda: login_storm(folder, Data(), seconds),
         "huge history": lambda: huge_history(folder, seconds),
         "growth": lambda: growth(folder),
+        "idle streams": lambda: idle_streams(folder, Data()),
+        "delivery": lambda: delivery(folder, Data(), seconds),
+        "comings and goings": lambda: comings_and_goings(folder, Data()),
     }
     findings = []
     for name, find in strains.items():
