@@ -35,7 +35,7 @@ encode = msgspec.json.Encoder().encode
 
 
 @asynccontextmanager
-async def open_ceiling(_: Settings) -> AsyncIterator[Any]:
+async def open_ceiling(_settings: Settings, _streams: object) -> AsyncIterator[Any]:
     data = Data()
     store = MemoryStore()
     for name in data.names():
