@@ -1,0 +1,73 @@
+"""A real Chromium and a real service for the tests of the page.
+
+The browser is the system's own; nothing is downloaded. Tests that need it are skipped where
+there is none.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.page.people import HOST, People
+from tests.integration.service import Service
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+HINT = "the page is tested in a Chromium, and there is none: apt install chromium"
+
+
+# For the folder and no longer: while Playwright runs, its event loop counts as this thread's
+# running one, and tests that are coroutines could not have theirs.
+@pytest.fixture(scope="package")
+def chromium() -> "Iterator[Browser]":
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        pytest.skip(HINT)
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright has no wheel for this")
+    with api.sync_playwright() as playwright:
+        arguments = [f"--host-resolver-rules=MAP {HOST} 127.0.0.1"]
+        if os.geteuid() == 0:
+            arguments.append("--no-sandbox")
+        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="package")
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One that many tests use, each with people of its own names."""
+    with Service(tmp_path_factory.mktemp("page")) as running:
+        yield running
+
+
+@pytest.fixture
+def own_service(tmp_path: Path) -> Iterator[Service]:
+    """One to stop, start and break."""
+    with Service(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def gather(chromium: "Browser") -> Iterator[Callable[[Service], People]]:
+    """Makes the people of a service. At the end, what their browsers complained about fails the
+    test."""
+    gathered: list[People] = []
+
+    def of(service: Service) -> People:
+        gathered.append(People(chromium, service))
+        return gathered[-1]
+
+    yield of
+    for each in gathered:
+        each.leave()
+
+
+@pytest.fixture
+def people(gather: Callable[[Service], People], shared_service: Service) -> People:
+    return gather(shared_service)

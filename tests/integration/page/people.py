@@ -1,0 +1,187 @@
+"""People at their browsers."""
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import count
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from tests.integration.service import Service
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request
+
+HOST = "chat.test"
+"""Another name of this machine, which browsers do not take for it: plain HTTP to it is an
+insecure context."""
+PASSWORD = "correct horse battery"
+
+_numbers = count(1)
+
+
+class Person:
+    """Someone with an account, seen from outside by the API, and with tabs in one browser."""
+
+    def __init__(self, people: "People", name: str, options: dict[str, Any]) -> None:
+        self._people = people
+        self.name = name
+        self.expected = re.compile(r"(?!)")
+        """What the browser may complain of."""
+        self.complaints: list[str] = []
+        self.requests: list[Request] = []
+        self.context: BrowserContext = people.browser.new_context(**{"locale": "en-GB"} | options)
+        self.context.set_default_timeout(15_000)
+        self.context.add_init_script(
+            "addEventListener('securitypolicyviolation', (event) =>"
+            " console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`))"
+        )
+        self.context.on("request", self._asked)
+        self.page = self.tab()
+
+    # Through the browser.
+
+    def tab(self) -> "Page":
+        page = self.context.new_page()
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.complaints.append(f"{error}"))
+        return page
+
+    def visit(self) -> None:
+        self.page.goto(self._people.url)
+
+    def sign_in(self, password: str = PASSWORD) -> None:
+        self.visit()
+        self.page.get_by_label("Name", exact=True).fill(self.name)
+        self.page.get_by_label("Password", exact=True).fill(password)
+        self.page.get_by_role("button", name="Sign in").click()
+
+    def online(self, page: "Page | None" = None) -> None:
+        """Wait until the page is in step with the service."""
+        (page or self.page).locator(".status.online").wait_for()
+
+    def status(self) -> "Locator":
+        return self.page.locator(".status")
+
+    def open(self, peer: "Person", page: "Page | None" = None) -> None:
+        page = page or self.page
+        page.locator("nav a", has=page.get_by_text(peer.name, exact=True)).click()
+        self.box(peer, page).wait_for()
+
+    def box(self, peer: "Person", page: "Page | None" = None) -> "Locator":
+        return (page or self.page).get_by_label(f"Message to {peer.name}", exact=True)
+
+    def write(self, peer: "Person", *texts: str) -> None:
+        for text in texts:
+            self.box(peer).fill(text)
+            self.box(peer).press("Enter")
+
+    def bubbles(self, text: str | None = None, page: "Page | None" = None) -> "Locator":
+        found = (page or self.page).locator(".message")
+        if text is None:
+            return found
+        exact = re.compile(f"^{re.escape(text)}$")
+        return found.filter(has=(page or self.page).locator(".text", has_text=exact))
+
+    def shown(self, page: "Page | None" = None) -> list[str]:
+        """The texts of the messages, top to bottom."""
+        return (page or self.page).locator(".message .text").all_text_contents()
+
+    def wait_for_marks(self, mark: str, number: int) -> None:
+        self.page.wait_for_function(
+            "([mark, number]) => document.querySelectorAll(`.message.${mark}`).length === number",
+            arg=[mark, number],
+        )
+
+    # From outside.
+
+    def api(self, method: str, path: str, **options: Any) -> Any:
+        return self._people.api(method, path, self.token, **options)
+
+    @property
+    def token(self) -> str:
+        body = {"username": self.name, "password": PASSWORD}
+        if not hasattr(self, "_token"):
+            self._token: str = self._people.api("POST", "/login", json=body)["token"]
+        return self._token
+
+    def send(self, peer: "Person", *texts: str) -> None:
+        for text in texts:
+            self.api("POST", f"/chats/{quote(peer.name, safe='')}/messages", json={"message": text})
+
+    def history(self, peer: "Person") -> list[tuple[str, str]]:
+        """What the service has stored, as senders and texts."""
+        items = self.api("GET", f"/chats/messages/{quote(peer.name, safe='')}")
+        return [(item["sender"], item["message"]) for item in items]
+
+    def chat_id(self, peer: "Person") -> int:
+        chats = self.api("GET", "/chats")
+        return next(chat["chat_id"] for chat in chats if chat["user"] == peer.name)
+
+    def _console(self, message: "ConsoleMessage") -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(message.text)
+
+    def _asked(self, request: "Request") -> None:
+        self.requests.append(request)
+        assert self.__dict__.get("_token") is None or self._token not in request.url
+
+    def faults(self) -> Iterator[str]:
+        """What must not be: complaints, and requests to others."""
+        for complaint in self.complaints:
+            if not self.expected.search(complaint):
+                yield f"{self.name}: {complaint}"
+        for request in self.requests:
+            parts = urlsplit(request.url)
+            if parts.netloc not in {urlsplit(self._people.url).netloc, HOST}:
+                yield f"{self.name} asked {request.url}"
+            if "eyJ" in request.url:
+                yield f"{self.name} has a token in {request.url}"
+
+
+class People:
+    def __init__(self, browser: "Browser", service: Service) -> None:
+        self.browser = browser
+        self.service = service
+        self.url = service.url + "/"
+        self._client = httpx.Client(base_url=service.url, timeout=30)
+        self._all: list[Person] = []
+
+    def api(self, method: str, path: str, token: str | None = None, **options: Any) -> Any:
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        answer = self._client.request(method, path, headers=headers, **options)
+        assert answer.is_success, (method, path, answer.status_code, answer.text)
+        return json.loads(answer.content)
+
+    def person(self, name: str = "", *, registered: bool = True, **options: Any) -> Person:
+        """Someone with an account of a name of their own, at a blank page."""
+        person = Person(self, name or f"person {next(_numbers)}", options)
+        self._all.append(person)
+        if registered:
+            self.api("POST", "/register", json={"username": person.name, "password": PASSWORD})
+        return person
+
+    def signed_in(self, name: str = "", **options: Any) -> Person:
+        person = self.person(name, **options)
+        person.sign_in()
+        person.online()
+        return person
+
+    def pair(self, **options: Any) -> tuple[Person, Person]:
+        """Two people who are signed in and have a chat, open on both screens."""
+        ann, bob = self.signed_in(**options), self.signed_in(**options)
+        ann.api("POST", f"/chat/{quote(bob.name)}")
+        ann.open(bob)
+        bob.open(ann)
+        return ann, bob
+
+    def leave(self) -> None:
+        """Close every browser. Fails with what they complained of."""
+        faults = []
+        for person in self._all:
+            person.context.close()
+            faults += person.faults()
+        self._client.close()
+        assert faults == []

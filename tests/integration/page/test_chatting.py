@@ -1,0 +1,322 @@
+"""Two people chat on the page."""
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.page.people import PASSWORD, People, Person
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+
+def test_a_newcomer_registers_signs_out_and_in(people: People) -> None:
+    taken, ann = people.person(), people.person("newcomer", registered=False)
+    ann.expected = re.compile("status of 40[01]")
+    page = ann.page
+    ann.visit()
+    page.get_by_role("button", name="Create account").click()
+    name, password = (page.get_by_label(each, exact=True) for each in ("Name", "Password"))
+    create = page.get_by_role("button", name="Create account")
+    for typed, secret, words in [
+        (ann.name, "short", "The password needs at least 8 characters."),
+        (taken.name, PASSWORD, "This name is taken or cannot be used. Try another one."),
+        ("a/b", PASSWORD, "This name is taken or cannot be used. Try another one."),
+    ]:
+        name.fill(typed)
+        password.fill(secret)
+        create.click()
+        page.get_by_role("alert").get_by_text(words, exact=True).wait_for()
+    name.fill(ann.name)
+    create.click()
+    ann.online()
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("button", name="Sign in").wait_for()
+    assert page.evaluate("localStorage.length") == 0
+    ann.sign_in("a wrong password")
+    page.get_by_role("alert").get_by_text("The name or the password is wrong.").wait_for()
+    ann.sign_in()
+    ann.online()
+    # The name as it was registered, however it is typed.
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_label("Name", exact=True).fill("NEWCOMER")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("heading", name="newcomer", exact=True).wait_for()
+
+
+def test_two_people_chat(people: People) -> None:
+    ann, bob = people.signed_in(), people.signed_in()
+    start = ann.page.get_by_label("Name of a person")
+    start.fill("nobody by this name")
+    start.press("Enter")
+    ann.expected = re.compile("status of 4(04|22)")
+    ann.page.get_by_text("Nobody here has this name.").wait_for()
+    start.fill(ann.name)
+    start.press("Enter")
+    ann.page.get_by_text("That is you.").wait_for()
+    start.fill(bob.name.upper())
+    start.press("Enter")
+    ann.write(bob, "Hello Bob!", "How are you?")
+    ann.wait_for_marks("sent", 2)
+    # Bob has not looked yet: a badge tells, and the title.
+    unread = bob.page.get_by_role("link", name=ann.name)
+    unread.get_by_text("2 unread messages").wait_for(state="attached")
+    assert bob.page.title() == "(2) chatcore"
+    bob.open(ann)
+    bob.page.get_by_text("New messages").wait_for()
+    assert bob.shown() == ["Hello Bob!", "How are you?"]
+    ann.wait_for_marks("read", 2)
+    unread.get_by_text("2 unread messages").wait_for(state="detached")
+    assert bob.page.title() == "chatcore"
+    bob.write(ann, "Fine, thanks.\nAnd you?")
+    ann.bubbles("Fine, thanks.\nAnd you?").wait_for()
+    bob.wait_for_marks("read", 1)
+    expected = [(ann.name, "Hello Bob!"), (ann.name, "How are you?")]
+    assert ann.history(bob) == [*expected, (bob.name, "Fine, thanks.\nAnd you?")]
+    time = ann.page.locator(".message time").first
+    assert re.fullmatch(r"\d\d:\d\d", time.inner_text())
+    assert ann.page.locator(".day").all_text_contents() == ["Today"]
+
+
+def test_a_reload_keeps_chat_draft_and_messages(people: People) -> None:
+    ann, bob = people.pair()
+    ann.write(bob, "sent before")
+    ann.wait_for_marks("read", 1)
+    ann.box(bob).fill("half a thou")
+    ann.page.reload()
+    ann.online()
+    ann.bubbles("sent before").wait_for()
+    assert ann.box(bob).input_value() == "half a thou"
+    assert ann.box(bob).evaluate("box => box === document.activeElement")
+    ann.box(bob).press_sequentially("ght")
+    ann.box(bob).press("Enter")
+    bob.bubbles("half a thought").wait_for()
+    ann.page.reload()
+    ann.bubbles("half a thought").wait_for()
+    assert ann.box(bob).input_value() == ""
+
+
+def test_sending_twice_sends_once(people: People) -> None:
+    ann, bob = people.pair()
+    ann.box(bob).fill("by two clicks")
+    ann.page.get_by_role("button", name="Send").dblclick()
+    ann.box(bob).fill("by two keys")
+    ann.page.evaluate(
+        """() => { const box = document.activeElement;
+        for (let i = 0; i < 2; i++) box.dispatchEvent(
+          new KeyboardEvent("keydown", {key: "Enter", bubbles: true, cancelable: true})) }"""
+    )
+    ann.box(bob).fill("   ")
+    ann.box(bob).press("Enter")
+    ann.write(bob, "the last")
+    bob.bubbles("the last").wait_for()
+    ann.wait_for_marks("read", 3)
+    texts = ["by two clicks", "by two keys", "the last"]
+    assert ann.shown() == bob.shown() == texts
+    assert ann.history(bob) == [(ann.name, text) for text in texts]
+
+
+def test_what_is_refused_can_be_tried_again_or_deleted(people: People) -> None:
+    ann, bob = people.pair()
+    ann.expected = re.compile("status of 422")
+    refused = "\x1c\x1d"  # White space to the service, and none to browsers.
+    ann.write(bob, refused, "meanwhile")
+    ann.bubbles("meanwhile").and_(ann.page.locator(".read")).wait_for()
+    failed = ann.page.locator(".message.failed")
+    ann.page.reload()
+    failed.get_by_role("button", name="Try again").click()
+    failed.get_by_role("button", name="Delete").click()
+    failed.wait_for(state="detached")
+    ann.page.reload()
+    ann.bubbles("meanwhile").wait_for()
+    assert ann.shown() == ["meanwhile"]
+    assert ann.history(bob) == [(ann.name, "meanwhile")]
+
+
+def test_a_text_that_is_too_long_stays_in_the_box(people: People) -> None:
+    ann, bob = people.pair()
+    ann.box(bob).fill("🙂" * 4098)
+    ann.box(bob).press("Enter")
+    ann.page.get_by_text("2 characters too many").wait_for()
+    assert ann.shown() == []
+    ann.box(bob).fill("🙂" * 4096)
+    ann.box(bob).press("Enter")
+    bob.bubbles("🙂" * 4096).wait_for()
+
+
+def test_addresses_are_links_and_nothing_else_is(people: People) -> None:
+    ann, bob = people.pair()
+    links = {
+        "see https://example.org/a_(b)?x=1#y, and more": "https://example.org/a_(b)?x=1#y",
+        "(http://example.org)": "http://example.org/",
+        "«https://пример.рф/путь».": "https://xn--e1afmkfd.xn--p1ai/%D0%BF%D1%83%D1%82%D1%8C",
+    }
+    others = [
+        "javascript:alert(1)",
+        "data:text/html,<script>alert(1)</script>",
+        "https://bank.example@evil.example/",
+        "https://",
+        "ftp://example.org vbscript:x file:///etc/passwd",
+    ]
+    ann.send(bob, *links, *others)
+    bob.bubbles(others[-1]).wait_for()
+    assert bob.shown() == [*links, *others]
+    found = bob.page.locator(".text a")
+    assert [each.get_attribute("href") for each in found.all()] == list(links.values())
+    for each in found.all():
+        assert each.get_attribute("rel") == "noopener noreferrer"
+        assert each.get_attribute("target") == "_blank"
+
+
+def in_view(page: "Page") -> tuple[str, float]:
+    """The topmost message that is wholly visible, and where it stands."""
+    found = page.evaluate(
+        """() => { const log = document.querySelector(".log").getBoundingClientRect();
+        for (const row of document.querySelectorAll(".message")) {
+          const {top} = row.getBoundingClientRect();
+          if (top >= log.top) return [row.querySelector(".text").textContent, top];
+        } }"""
+    )
+    return found[0], found[1]
+
+
+def test_five_hundred_messages_scroll_without_a_jump(people: People) -> None:
+    ann, bob = people.signed_in(), people.signed_in()
+    ann.api("POST", f"/chat/{bob.name}")
+    texts = [f"message {n} {'and more ' * (n % 17)}".strip() for n in range(1, 501)]
+    ann.send(bob, *texts)
+    ann.open(bob)
+    ann.bubbles(texts[-1]).wait_for()
+    page, log = ann.page, ann.page.locator(".log")
+    assert len(ann.shown()) < 150
+    assert log.evaluate("log => log.scrollHeight - log.scrollTop - log.clientHeight") < 2
+    # A wheel, turn by turn: whatever loads above, what is in view stays where it is.
+    log.hover()
+    page.evaluate(
+        """() => { const log = document.querySelector(".log");
+        let top = log.scrollTop, height = log.scrollHeight; window.jumps = [];
+        const look = () => {
+          const grown = log.scrollHeight - height, moved = log.scrollTop - top;
+          if (grown > 0 && Math.abs(moved - grown) > 400) window.jumps.push([grown, moved]);
+          [top, height] = [log.scrollTop, log.scrollHeight];
+          requestAnimationFrame(look);
+        };
+        look(); }"""
+    )
+    while texts[0] not in ann.shown():
+        before = len(ann.shown())
+        while len(ann.shown()) == before:
+            page.mouse.wheel(0, -300)
+            page.wait_for_timeout(5)
+    assert page.evaluate("window.jumps") == []
+    assert ann.shown() == texts
+    # What arrives below moves nothing, either; a button leads there.
+    log.evaluate("log => log.scrollTo(0, 3000)")
+    place = in_view(page)
+    bob.send(ann, "from below")
+    ann.bubbles("from below").wait_for(state="attached")
+    assert in_view(page) == place
+    page.get_by_role("button", name="To the newest messages").click()
+    page.wait_for_function(
+        "() => { const log = document.querySelector('.log');"
+        " return log.scrollHeight - log.scrollTop - log.clientHeight < 2 }"
+    )
+    bob.open(ann)
+    bob.wait_for_marks("read", 1)
+
+
+def test_a_long_absence_begins_where_reading_ended(people: People) -> None:
+    ann, bob = people.pair()
+    ann.write(bob, "seen")
+    ann.wait_for_marks("read", 1)
+    bob.page.get_by_role("link", name=ann.name).wait_for()
+    bob.page.goto("about:blank")
+    ann.send(bob, *(f"missed {n}" for n in range(90)))
+    bob.page.goto(f"{people.url}#{bob.chat_id(ann)}")
+    bob.page.get_by_text("New messages").wait_for()
+    text, _ = in_view(bob.page)
+    assert text == "missed 0"
+    badge = bob.page.locator(".badge")
+    # Only what was on the screen has been read.
+    assert 0 < int(badge.locator("[aria-hidden]").inner_text()) < 90
+    bob.page.get_by_role("button", name="To the newest messages").click()
+    badge.wait_for(state="hidden")
+
+
+def test_many_chats_are_listed_page_by_page(people: People) -> None:
+    ann = people.person()
+    peers = []
+    for _ in range(3):
+        peers.append(people.person())
+    for peer in peers:
+        ann.api("POST", f"/chat/{peer.name}")
+        peer.send(ann, f"from {peer.name}")
+    ann.sign_in()
+    ann.online()
+    names = ann.page.locator("nav .peer")
+    assert names.all_text_contents() == [peer.name for peer in reversed(peers)]
+    peers[0].send(ann, "me first")
+    ann.page.locator("nav li").first.get_by_text("me first").wait_for()
+    expected = [peers[0].name, peers[2].name, peers[1].name]
+    assert names.all_text_contents() == expected
+
+
+CORPUS = [
+    "<script>pwned()</script>",
+    "<img src=x onerror=pwned()>",
+    "<svg/onload=pwned()>",
+    '"><img src=x onerror=pwned()>',
+    "'-pwned()-'",
+    "javascript:pwned()",
+    "https://example.org/\"onmouseover=\"pwned()",
+    "https://example.org/<img src=x onerror=pwned()>",
+    "{{constructor.constructor('pwned()')()}}",
+    "${pwned()}",
+    "</textarea></title><iframe srcdoc='<script>parent.pwned()</script>'>",
+    "<math><mi//xlink:href=\"data:x,<script>pwned()</script>\">",
+    "&lt;img src=x onerror=pwned()&gt;",
+    "\u202e<b>reversed</b>\u2066",
+    "__proto__",
+    "constructor",
+]
+
+
+@pytest.mark.parametrize("as_name", [False, True], ids=["in messages", "in names"])
+def test_what_people_write_is_text_and_runs_nothing(people: People, as_name: bool) -> None:
+    ann, bob = people.person(), people.person()
+    for person in (ann, bob):
+        person.context.add_init_script("window.pwned = () => console.error('pwned')")
+        person.page.on("dialog", lambda dialog: person.complaints.append(dialog.message))
+    if as_name:
+        hostile = [
+            people.person(text, accept_downloads=False)
+            for text in CORPUS
+            if "/" not in text and "\u202e" not in text
+        ]
+        assert len(hostile) >= 8
+    else:
+        hostile = [bob]
+    for peer in hostile:
+        from_peer = [peer.name] if as_name else CORPUS
+        ann.api("POST", "/chat/" + segment(peer))
+        peer.send(ann, *from_peer)
+    ann.sign_in()
+    ann.online()
+    for peer in hostile:
+        ann.open(peer)
+        expected = [peer.name] if as_name else CORPUS
+        ann.bubbles(expected[-1]).wait_for()
+        assert ann.shown() == expected
+        ann.box(peer).fill(expected[0])
+    ann.page.reload()
+    ann.bubbles().first.wait_for()
+    assert ann.page.locator("script").count() == 1
+    assert ann.page.locator(":is(.app, dialog) :is(img, iframe, script, math)").count() == 0
+
+
+def segment(person: Person) -> str:
+    from urllib.parse import quote
+
+    return quote(person.name, safe="")
