@@ -32,7 +32,7 @@ class NatsDoorbell(BusDoorbell):
         place = urlsplit(url)
         if place.scheme not in {"nats", "tls"}:
             raise ValueError("not a URL that begins with nats:// or tls://")
-        name = f"NATS at {place.netloc.rpartition('@')[2]}"
+        name = f"NATS at {place.hostname}:{place.port or 4222}"
         return await cls(partial(_connect, url, channel), name, patience=patience).start()
 
 

@@ -32,7 +32,8 @@ class ValkeyDoorbell(BusDoorbell):
         url = re.sub("^valkey(s?)://", r"redis\1://", url)
         parse_url(url)
         place = urlsplit(url)
-        name = f"Valkey at {place.netloc.rpartition('@')[2] or place.path}"
+        where = f"{place.hostname}:{place.port or 6379}" if place.hostname else place.path
+        name = f"Valkey at {where}"
         return await cls(partial(_connect, url, channel), name, patience=patience).start()
 
 
