@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.integration.durability.checker import Send, Stored, find_faults
+from tests.integration.durability.logs import find_wrong_logs
 
 
 def find_wrong(path: Path, sends: Iterable[Send]) -> list[object]:
@@ -25,6 +26,7 @@ def find_wrong(path: Path, sends: Iterable[Send]) -> list[object]:
         for chat_id, last_seq in connection.execute("SELECT id, last_seq FROM chats"):
             if last_seq != len(stored.get(chat_id, ())):
                 wrong.append(f"chat {chat_id} claims to have {last_seq} messages")
+        wrong += find_wrong_logs(connection)
     return [*wrong, *find_faults(sends, stored)]
 
 

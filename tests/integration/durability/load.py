@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import NamedTuple
 
 from chatcore import Chat, KeyReused, Message, NewMessage, StoreUnavailable, User, UserName
 from chatcore_sqlalchemy import SqlAlchemyStore
@@ -14,14 +15,22 @@ MOST_ATTEMPTS = 50
 NOW = 1_700_000_000_000_000
 
 
+class Marker(NamedTuple):
+    """A read marker that was moved."""
+
+    chat_id: int
+    user_id: int
+    seq: int
+
+
 @dataclass
 class Load:
     """Pairs of users who talk to each other, all at the same time."""
 
     ledger: Ledger = field(default_factory=Ledger)
     random: Random = field(default_factory=lambda: Random(1))
-    known: list[tuple[int, User | Chat]] = field(default_factory=list)
-    """Users and chats that were acknowledged, and the moment."""
+    known: list[tuple[int, User | Chat | Marker]] = field(default_factory=list)
+    """Users, chats and read markers that were acknowledged, and the moment."""
     outages: int = 0
     """How often StoreUnavailable was raised."""
     _names: "itertools.count[int]" = field(default_factory=itertools.count)
@@ -38,14 +47,9 @@ class Load:
     def chats(self) -> list[Chat]:
         return [made for _, made in self.known if isinstance(made, Chat)]
 
-    async def missing(self, store: SqlAlchemyStore) -> list[User | Chat]:
-        """The users and chats that are known, but not to the store."""
-        return [
-            made
-            for _, made in self.known
-            if made
-            != await (store.chat_by_id if isinstance(made, Chat) else store.user_by_id)(made.id)
-        ]
+    async def missing(self, store: SqlAlchemyStore) -> list[User | Chat | Marker]:
+        """The users, chats and read markers that are known, but not to the store."""
+        return [made for _, made in self.known if not await _has(store, made)]
 
     async def open_chats(self, store: SqlAlchemyStore, pairs: int) -> list[Chat]:
         async with asyncio.TaskGroup() as tasks:
@@ -70,7 +74,7 @@ class Load:
         self._note(user)
         return user
 
-    def _note(self, made: User | Chat) -> None:
+    def _note(self, made: User | Chat | Marker) -> None:
         self.ledger.moment += 1
         self.known.append((self.ledger.moment, made))
 
@@ -97,6 +101,8 @@ class Load:
             else:
                 self.ledger.acknowledge(send, sent.message.seq)
                 await self._read_back(store, sent.message)
+                if self.random.random() < 0.3:
+                    await self._mark_read(store, new.chat_id, user, sent.message.seq)
                 return True
         return False
 
@@ -108,6 +114,14 @@ class Load:
         else:
             assert found == [message]
 
+    async def _mark_read(self, store: SqlAlchemyStore, chat_id: int, user: User, seq: int) -> None:
+        try:
+            moved = await store.move_read_marker(chat_id, user.id, seq, NOW)
+        except StoreUnavailable:
+            self.outages += 1
+        else:
+            self._note(Marker(chat_id, user.id, moved))
+
     async def _misuse(self, store: SqlAlchemyStore, user: User, reused: NewMessage) -> None:
         send = self.ledger.begin(reused.chat_id, user.name, reused.text)
         try:
@@ -118,3 +132,11 @@ class Load:
             self.outages += 1
         else:
             raise AssertionError("a key was taken for two messages")
+
+
+async def _has(store: SqlAlchemyStore, made: User | Chat | Marker) -> bool:
+    if isinstance(made, Marker):
+        state = await store.chat_state(made.user_id, made.chat_id)
+        return state is not None and state.read_seq >= made.seq
+    find = store.chat_by_id if isinstance(made, Chat) else store.user_by_id
+    return made == await find(made.id)

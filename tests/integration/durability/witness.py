@@ -9,6 +9,7 @@ from typing import Protocol
 from chatcore import Chat, Message, Refused, Sent, Unavailable, UserName, canonical_name
 from chatcore.ports import MAX_PAGE, AccountStore, ChatStore, Credentials
 from tests.integration.durability.linear import explain
+from tests.integration.durability.logs import Readers
 from tests.integration.durability.model import WRITES, Call, Model, Outcome, Told
 
 
@@ -57,6 +58,7 @@ class Witness:
     model: Model = field(default_factory=Model)
     limbo: list[Told] = field(default_factory=list)
     """Writes that nobody was told of: each takes effect once at most, and may do so late."""
+    readers: Readers = field(default_factory=Readers)
     unavailable: list[Call] = field(default_factory=list)
     """Calls that the store would not do."""
 
@@ -98,6 +100,8 @@ class Witness:
                 f"the model was at: {model.chats}\nnever told: {self.limbo}"
             )
         self.limbo = untold
+        if wrong := await self.readers.read_on(self.store, model):
+            raise Unexplained(f"the store did: {callers}\nthen: {wrong}")
 
     async def _make(self, calls: Sequence[Call], told: list[Told]) -> None:
         for call in calls:
