@@ -95,6 +95,7 @@ class Device:
 
     def stop(self) -> None:
         self._on = False
+        self.disconnect()
         for task in list(self._tasks):
             task.cancel()
         self._tasks.clear()
