@@ -1,11 +1,18 @@
 """Two people chat on the page."""
 
+import asyncio
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 
-from tests.integration.page.people import PASSWORD, People, Person
+from chatcore.names import UserName
+from chatcore_sqlalchemy import SqlAlchemyStore
+from tests.integration.page.people import PASSWORD, People
+from tests.integration.service import Service
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -15,7 +22,7 @@ def test_a_newcomer_registers_signs_out_and_in(people: People) -> None:
     taken, ann = people.person(), people.person("newcomer", registered=False)
     ann.expected = re.compile("status of 40[01]")
     page = ann.page
-    ann.visit()
+    page.goto(people.url)
     page.get_by_role("button", name="Create account").click()
     name, password = (page.get_by_label(each, exact=True) for each in ("Name", "Password"))
     create = page.get_by_role("button", name="Create account")
@@ -245,22 +252,39 @@ def test_a_long_absence_begins_where_reading_ended(people: People) -> None:
     badge.wait_for(state="hidden")
 
 
-def test_many_chats_are_listed_page_by_page(people: People) -> None:
-    ann = people.person()
-    peers = []
-    for _ in range(3):
-        peers.append(people.person())
-    for peer in peers:
-        ann.api("POST", f"/chat/{peer.name}")
-        peer.send(ann, f"from {peer.name}")
+async def befriend(database: Path, name: str, friends: list[str]) -> None:
+    """Give a user many chats, without the price of many passwords."""
+    async with await SqlAlchemyStore.open(f"sqlite:///{database}") as store:
+        user = await store.user_by_name(name)
+        assert user is not None
+        for number, friend in enumerate(friends):
+            peer = await store.add_user(UserName(friend), "no hash", number)
+            await store.open_chat(user.id, peer.id, number)
+
+
+def test_the_list_of_chats_goes_on_and_the_newest_come_first(
+    gather: Callable[[Service], People], own_service: Service
+) -> None:
+    people = gather(own_service)
+    ann, bob = people.person("ann"), people.person("bob")
+    ann.api("POST", "/chat/bob")
+    own_service.stop()
+    friends = [f"friend {number}" for number in range(230)]
+    asyncio.run(befriend(own_service.database_path, "ann", friends))
+    own_service.start()
     ann.sign_in()
     ann.online()
     names = ann.page.locator("nav .peer")
-    assert names.all_text_contents() == [peer.name for peer in reversed(peers)]
-    peers[0].send(ann, "me first")
-    ann.page.locator("nav li").first.get_by_text("me first").wait_for()
-    expected = [peers[0].name, peers[2].name, peers[1].name]
+    expected = [*reversed(friends), "bob"]
+    assert names.all_text_contents() == expected[:100]
+    ann.page.locator("nav").hover()
+    while names.count() < 231:
+        ann.page.mouse.wheel(0, 2000)
+        ann.page.wait_for_timeout(20)
     assert names.all_text_contents() == expected
+    bob.send(ann, "me first")
+    ann.page.locator("nav li").first.get_by_text("me first").wait_for()
+    assert names.all_text_contents() == ["bob", *reversed(friends)]
 
 
 CORPUS = [
@@ -286,12 +310,11 @@ CORPUS = [
 @pytest.mark.parametrize("as_name", [False, True], ids=["in messages", "in names"])
 def test_what_people_write_is_text_and_runs_nothing(people: People, as_name: bool) -> None:
     ann, bob = people.person(), people.person()
-    for person in (ann, bob):
-        person.context.add_init_script("window.pwned = () => console.error('pwned')")
-        person.page.on("dialog", lambda dialog: person.complaints.append(dialog.message))
+    ann.context.add_init_script("window.pwned = () => console.error('pwned')")
+    ann.page.on("dialog", lambda dialog: ann.complaints.append(dialog.message))
     if as_name:
         hostile = [
-            people.person(text, accept_downloads=False)
+            people.person(text)
             for text in CORPUS
             if "/" not in text and "\u202e" not in text
         ]
@@ -300,7 +323,7 @@ def test_what_people_write_is_text_and_runs_nothing(people: People, as_name: boo
         hostile = [bob]
     for peer in hostile:
         from_peer = [peer.name] if as_name else CORPUS
-        ann.api("POST", "/chat/" + segment(peer))
+        ann.api("POST", "/chat/" + quote(peer.name, safe=""))
         peer.send(ann, *from_peer)
     ann.sign_in()
     ann.online()
@@ -314,9 +337,3 @@ def test_what_people_write_is_text_and_runs_nothing(people: People, as_name: boo
     ann.bubbles().first.wait_for()
     assert ann.page.locator("script").count() == 1
     assert ann.page.locator(":is(.app, dialog) :is(img, iframe, script, math)").count() == 0
-
-
-def segment(person: Person) -> str:
-    from urllib.parse import quote
-
-    return quote(person.name, safe="")

@@ -1,0 +1,273 @@
+"""What the page does while the service, the network or the session is gone, and after."""
+
+import re
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tests.integration.page.people import HOST, PASSWORD, People, Person
+from tests.integration.service import Service
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Dialog, Request, Route
+
+NETWORK = re.compile(r"net::ERR_|status of 50[23]")
+UNAUTHORIZED = re.compile("status of 401")
+
+
+def test_a_restart_in_between(gather: Callable[[Service], People], own_service: Service) -> None:
+    ann, bob = gather(own_service).pair()
+    ann.expected = bob.expected = NETWORK
+    ann.write(bob, "before")
+    ann.wait_for_marks("read", 1)
+    own_service.stop()
+    ann.write(bob, "while it is down", "and another")
+    ann.wait_for_marks("pending", 2)
+    bob.write(ann, "from the other side")
+    ann.page.locator(".status.offline").wait_for()
+    ann.page.locator(".pill").get_by_text("Offline. Trying again…").wait_for()
+    own_service.start()
+    ann.page.get_by_role("button", name="Try now").click()
+    ann.online()
+    bob.online()
+    ann.wait_for_marks("read", 3)
+    bob.wait_for_marks("read", 1)
+    history = ann.history(bob)
+    assert ann.shown() == bob.shown() == [text for _, text in history]
+    assert [text for sender, text in history if sender == ann.name] == [
+        "before",
+        "while it is down",
+        "and another",
+    ]
+    assert len(history) == 4
+
+
+def test_offline_and_back(people: People) -> None:
+    ann, bob = people.pair()
+    ann.expected = NETWORK
+    ann.context.set_offline(True)
+    ann.page.locator(".status.offline").wait_for()
+    ann.write(bob, "from the tunnel")
+    ann.wait_for_marks("pending", 1)
+    missed = [f"missed {n}" for n in range(120)]
+    bob.send(ann, *missed)
+    ann.context.set_offline(False)
+    ann.online()
+    ann.wait_for_marks("read", 1)
+    ann.bubbles(missed[-1]).wait_for()
+    assert ann.shown() == [text for _, text in ann.history(bob)]
+    assert sorted(ann.shown()) == sorted([*missed, "from the tunnel"])
+    bob.bubbles("from the tunnel").wait_for()
+
+
+def test_an_answer_that_is_lost_doubles_nothing(people: People) -> None:
+    ann, bob = people.pair()
+    ann.expected = NETWORK
+
+    def lose_the_answer(route: "Route") -> None:
+        route.fetch()
+        route.abort()
+
+    ann.context.route("**/messages", lose_the_answer, times=1)
+    ann.write(bob, "once", "twice is not")
+    ann.wait_for_marks("read", 2)
+    assert ann.shown() == bob.shown() == ["once", "twice is not"]
+    assert [text for _, text in ann.history(bob)] == ["once", "twice is not"]
+
+
+def test_a_reload_sends_what_waits(people: People) -> None:
+    ann, bob = people.pair()
+    ann.expected = NETWORK
+    ann.context.route("**/messages", lambda route: route.abort())
+    texts = ["first", "second", "third"]
+    ann.write(bob, *texts)
+    ann.wait_for_marks("pending", 3)
+    ann.context.unroute("**/messages")
+    ann.page.reload()
+    ann.wait_for_marks("read", 3)
+    assert ann.shown() == bob.shown() == texts
+    assert [text for _, text in ann.history(bob)] == texts
+
+
+def test_a_session_that_expires_asks_for_the_password_in_place(
+    gather: Callable[[Service], People], own_service: Service
+) -> None:
+    ann, bob = gather(own_service).pair()
+    ann.expected = bob.expected = re.compile(f"{NETWORK.pattern}|{UNAUTHORIZED.pattern}")
+    other = ann.tab()
+    other.goto(ann.page.url)
+    ann.box(bob, other).fill("a draft")
+    own_service.stop()
+    ann.write(bob, "unsent")
+    ann.wait_for_marks("pending", 1)
+    ann.box(bob).fill("a thought")
+    # With another key, no token of before is good.
+    own_service.settings["secret"] = "another secret of at least 32 bytes"
+    own_service.start()
+    dialog = ann.page.get_by_role("dialog", name="Still there?")
+    dialog.wait_for()
+    other.get_by_role("dialog").wait_for()
+    for _ in range(2):
+        ann.page.keyboard.press("Escape")
+    password = dialog.get_by_label(f"Password of {ann.name}")
+    password.fill("a wrong one")
+    password.press("Enter")
+    dialog.get_by_text("The name or the password is wrong.").wait_for()
+    # A reload keeps it all, too.
+    ann.page.reload()
+    password.fill(PASSWORD)
+    dialog.get_by_role("button", name="Continue").click()
+    dialog.wait_for(state="detached")
+    other.get_by_role("dialog").wait_for(state="detached")
+    ann.online()
+    ann.online(other)
+    ann.wait_for_marks("sent", 1)
+    assert ann.box(bob).input_value() == "a thought"
+    assert ann.box(bob, other).input_value() == "a draft"
+    bob.page.get_by_label(f"Password of {bob.name}").fill(PASSWORD)
+    bob.page.get_by_role("button", name="Continue").click()
+    ann.wait_for_marks("read", 1)
+    del ann.token
+    assert ann.history(bob) == [(ann.name, "unsent")]
+
+
+def test_signing_out_forgets_all_and_warns_of_what_was_not_sent(people: People) -> None:
+    ann, bob = people.pair()
+    ann.expected = NETWORK
+    ann.context.route("**/messages", lambda route: route.abort())
+    ann.write(bob, "never sent")
+    ann.wait_for_marks("pending", 1)
+    asked: list[str] = []
+
+    def hesitate(dialog: "Dialog") -> None:
+        asked.append(dialog.message)
+        if len(asked) == 1:
+            dialog.dismiss()
+        else:
+            dialog.accept()
+
+    ann.page.on("dialog", hesitate)
+    ann.page.get_by_role("button", name="Sign out").click()
+    ann.wait_for_marks("pending", 1)
+    ann.page.get_by_role("button", name="Sign out").click()
+    ann.page.get_by_label("Name", exact=True).wait_for()
+    assert asked == ["1 message has not been sent yet and will be deleted. Sign out?"] * 2
+    assert ann.page.evaluate("localStorage.length") == 0
+    assert ann.history(bob) == []
+
+
+class Streams:
+    """The event streams that a browser holds."""
+
+    def __init__(self, person: Person) -> None:
+        self.open: list[Request] = []
+        self.most = 0
+        person.context.on("request", self._opened)
+        person.context.on("requestfailed", self._closed)
+        person.context.on("requestfinished", self._closed)
+
+    def _opened(self, request: "Request") -> None:
+        if "event-stream" in request.headers.get("accept", ""):
+            self.open.append(request)
+            self.most = max(self.most, len(self.open))
+
+    def _closed(self, request: "Request") -> None:
+        if request in self.open:
+            self.open.remove(request)
+
+
+def keep_tabs_in_step(ann: Person, bob: Person, url: str) -> None:
+    """Three tabs of one account share a stream, and the leading one closes."""
+    streams = Streams(ann)
+    ann.page.goto(url)
+    ann.online()
+    tabs = [ann.page, ann.tab(), ann.tab()]
+    for tab in tabs[1:]:
+        tab.goto(ann.page.url)
+        ann.online(tab)
+    ann.open(bob, tabs[1])
+    bob.send(ann, "to all tabs")
+    for tab in tabs:
+        tab.locator("nav").get_by_text("to all tabs").wait_for()
+    ann.bubbles("to all tabs", tabs[1]).wait_for()
+    # Read in one tab, it is read in all.
+    for tab in tabs:
+        tab.locator(".badge").wait_for(state="hidden")
+    ann.box(bob, tabs[1]).fill("from the second")
+    ann.box(bob, tabs[1]).press("Enter")
+    for tab in tabs:
+        tab.locator("nav").get_by_text("from the second").wait_for()
+    assert len(streams.open) == streams.most == 1
+    tabs.pop(0).close()
+    streams.open.clear()  # What a tab takes with it into its grave is told to nobody.
+    bob.send(ann, "after the first has gone")
+    for tab in tabs:
+        tab.locator("nav").get_by_text("after the first has gone").wait_for()
+        ann.online(tab)
+    ann.open(bob, tabs[1])
+    expected = ["to all tabs", "from the second", "after the first has gone"]
+    for tab in tabs:
+        ann.bubbles(expected[-1], tab).wait_for()
+        assert ann.shown(tab) == expected
+    assert len(streams.open) == streams.most == 1
+
+
+def test_tabs_share_one_stream(people: People) -> None:
+    ann, bob = people.signed_in(), people.person()
+    ann.api("POST", f"/chat/{bob.name}")
+    ann.page.goto("about:blank")
+    keep_tabs_in_step(ann, bob, people.url)
+
+
+def test_tabs_share_one_stream_over_plain_http_to_another_machine(people: People) -> None:
+    ann, bob = people.person(), people.person()
+    ann.expected = re.compile("Cross-Origin-Opener-Policy")
+    ann.api("POST", f"/chat/{bob.name}")
+    people.url = people.url.replace("127.0.0.1", HOST)
+    ann.sign_in()
+    ann.online()
+    assert ann.page.evaluate("[isSecureContext, !!navigator.locks]") == [False, False]
+    keep_tabs_in_step(ann, bob, people.url)
+
+
+def test_a_cursor_that_leads_nowhere_starts_anew(people: People) -> None:
+    ann, bob = people.pair()
+    ann.expected = NETWORK
+    bob.send(ann, "before")
+    ann.bubbles("before").wait_for()
+    ann.context.set_offline(True)
+    ann.page.locator(".status.offline").wait_for()
+    bob.send(ann, *(f"missed {n}" for n in range(60)))
+
+    def forget(route: "Route") -> None:
+        route.continue_(url=re.sub("after=[^&]*", "after=forgotten", route.request.url))
+
+    ann.context.route("**/v1/events*", forget, times=1)
+    ann.context.set_offline(False)
+    ann.online()
+    ann.bubbles("missed 59").wait_for()
+    bob.send(ann, "and after")
+    ann.bubbles("and after").wait_for()
+    assert ann.shown() == [text for _, text in ann.history(bob)]
+
+
+def test_a_stream_that_has_gone_silent_is_given_up(
+    gather: Callable[[Service], People], own_service: Service
+) -> None:
+    people = gather(own_service)
+    ann, bob = people.person("ann"), people.person("bob")
+    ann.expected = NETWORK
+    ann.page.clock.install()
+    ann.api("POST", "/chat/bob")
+    ann.sign_in()
+    ann.online()
+    own_service.process.send_signal(signal.SIGSTOP)
+    try:
+        ann.page.clock.fast_forward(60_000)
+        ann.page.locator(".status:not(.online)").wait_for()
+    finally:
+        own_service.process.send_signal(signal.SIGCONT)
+    ann.page.clock.fast_forward(60_000)
+    ann.online()
+    bob.send(ann, "still there")
+    ann.page.locator("nav").get_by_text("still there").wait_for()
