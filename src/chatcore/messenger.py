@@ -234,10 +234,11 @@ class Messenger:
         chat.peer_of(user)
         if not 1 <= seq <= MAX_SEQ:
             raise InvalidSeq
-        for message in await self._store.messages_after(chat.id, seq - 1, limit=1):
-            if message.seq == seq:
-                return message
-        raise MessageNotFound
+        # Numbers have no gaps: the next one after `seq - 1` is `seq`.
+        found = await self._store.messages_after(chat.id, seq - 1, limit=1)
+        if not found:
+            raise MessageNotFound
+        return found[0]
 
     async def history(self, user: User, chat: Chat) -> AsyncIterator[Sequence[Message]]:
         """The whole chat, oldest first, in pieces of at most 500 messages, none of them

@@ -1,6 +1,7 @@
 """Following a user's log: missed events first, then live ones, in order, each once."""
 
 import asyncio
+from collections.abc import Awaitable
 from datetime import timedelta
 from typing import Any
 
@@ -8,9 +9,11 @@ import pytest
 
 from chatcore import (
     Chat,
+    ChatOpened,
     Cursor,
     Event,
     Following,
+    MarkerMoved,
     MessageSent,
     Messenger,
     Reset,
@@ -129,13 +132,23 @@ async def test_without_a_cursor_it_begins_when_the_first_event_is_waited_for(
     assert seqs(await take(started, 1)) == [4]
 
 
-async def test_an_event_comes_at_once(messenger: Messenger, bob: User, chat: Chat) -> None:
+async def test_an_event_comes_at_once(messenger: Messenger, ann: User, bob: User) -> None:
     loop = asyncio.get_running_loop()
-    task = await waiting(messenger.follow(bob))
-    before = loop.time()
-    await send(messenger, chat, 1)
-    await task
-    assert loop.time() == before
+    following = messenger.follow(bob)
+
+    async def next_after(step: Awaitable[Any]) -> tuple[Any, Event]:
+        task = await waiting(following)
+        before = loop.time()
+        done, event = await step, await task
+        assert loop.time() == before
+        return done, event
+
+    chat, opened = await next_after(messenger.open_chat(ann, bob))
+    message, sent = await next_after(messenger.send(ann, chat, "hello"))
+    _, moved = await next_after(messenger.mark_read(bob, chat, 1))
+    assert opened == ChatOpened(opened.cursor, chat)
+    assert sent == MessageSent(sent.cursor, chat, message)
+    assert moved == MarkerMoved(moved.cursor, chat, bob, 1)
 
 
 async def test_what_happens_while_the_log_is_read_comes_at_once(
