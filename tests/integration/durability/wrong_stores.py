@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from chatcore import Chat, Message, NewMessage, Sent, StoreUnavailable
+from chatcore.events import MessageSent
 from chatcore_memory import MemoryStore
 
 
@@ -103,6 +104,31 @@ class FailsAndDoubles(MemoryStore):
         return sent
 
 
+class LogsReplays(MemoryStore):
+    """Tells of a message again when its key comes again."""
+
+    async def append_message(self, new: NewMessage) -> Sent:
+        sent = await super().append_message(new)
+        if sent.replayed:
+            chat = self._chats[new.chat_id].chat
+            self._log(chat, 0, lambda cursor: MessageSent(cursor, chat, sent.message))
+        return sent
+
+
+class TellsOnlyTheSender(MemoryStore):
+    """One message in 50 is not in the log of the peer."""
+
+    async def append_message(self, new: NewMessage) -> Sent:
+        sent = await super().append_message(new)
+        if not sent.replayed and sent.message.seq % 50 == 0:
+            chat = self._chats[new.chat_id].chat
+            [peer] = [user for user in chat.users if user.id != new.sender_id]
+            log = self._log_of(peer.id)
+            log.entries.pop()
+            log.end = log.end._replace(n=log.end.n - 1)
+        return sent
+
+
 WRONG_STORES = [
     Renumbers,
     ForgetsKeys,
@@ -112,4 +138,6 @@ WRONG_STORES = [
     ShowsLate,
     TornByCancellation,
     FailsAndDoubles,
+    LogsReplays,
+    TellsOnlyTheSender,
 ]
