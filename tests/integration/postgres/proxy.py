@@ -1,0 +1,124 @@
+"""Stands between a client and PostgreSQL, and cuts connections at moments that are chosen.
+
+It reads just enough of the protocol: a client's message is, after the first one, a letter, its
+length in four bytes that count themselves, and so much else
+(https://www.postgresql.org/docs/current/protocol-message-formats.html).
+"""
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from enum import Enum, auto
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+SECONDS = 10
+
+COMMIT = b"QCOMMIT\0"
+
+READY = b"Z\0\0\0\x05"
+"""How the server's last message in answer to a statement begins."""
+
+
+class Fate(Enum):
+    """What becomes of a message of the client."""
+
+    PASSES = auto()
+    IS_LOST = auto()
+    """The connection breaks before it arrives."""
+    IS_NOT_ANSWERED = auto()
+    """The connection breaks once the server has done what it asks for."""
+    STALLS = auto()
+    """Neither it nor anything after it goes on, until `go_on`."""
+
+
+class Proxy:
+    def __init__(self, server: Path) -> None:
+        self._server = server
+        self.judge: Callable[[bytes], Fate] = lambda _: Fate.PASSES
+        """Told every message: its letter and what follows its length. A statement on its own is
+        `Q`, its text, and NUL."""
+        self.cuts = 0
+        self.connections = 0
+        """All that there ever were."""
+        self._going_on = asyncio.Event()
+
+    def go_on(self) -> None:
+        self._going_on.set()
+
+    async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        server, to_server = await asyncio.open_unix_connection(self._server)
+        answered = asyncio.Event()
+        muted = asyncio.Event()
+
+        async def answers() -> None:
+            while data := await server.read(65536):
+                if READY in data:
+                    answered.set()
+                if not muted.is_set():
+                    to_client.write(data)
+                    await to_client.drain()
+
+        async def messages() -> None:
+            length = await client.readexactly(4)
+            to_server.write(length + await client.readexactly(int.from_bytes(length) - 4))
+            while True:
+                head = await client.readexactly(5)
+                body = await client.readexactly(int.from_bytes(head[1:]) - 4)
+                match self.judge(head[:1] + body):
+                    case Fate.IS_LOST:
+                        self.cuts += 1
+                        return
+                    case Fate.IS_NOT_ANSWERED:
+                        self.cuts += 1
+                        muted.set()
+                        answered.clear()
+                        # Whatever it is, the server is asked to finish it.
+                        to_server.write(head + body)
+                        if head[:1] != b"Q":
+                            to_server.write(b"S\0\0\0\x04")
+                        async with asyncio.timeout(SECONDS):
+                            await answered.wait()
+                        return
+                    case Fate.STALLS:
+                        await self._going_on.wait()
+                to_server.write(head + body)
+                await to_server.drain()
+
+        pumps = [asyncio.create_task(pump()) for pump in (answers, messages)]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            for end in (to_client, to_server):
+                end.transport.abort()
+
+
+@asynccontextmanager
+async def proxy_to(url: str) -> AsyncIterator[tuple[Proxy, str]]:
+    """A proxy to the server of a URL, and the URL that leads through it."""
+    parts = urlsplit(url)
+    folder = Path(parts.query.removeprefix("host="))
+    proxy = Proxy(folder / ".s.PGSQL.5432")
+    serving: set[asyncio.Task[None]] = set()
+
+    def connected(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(proxy.serve(client, to_client))
+        serving.add(task)
+        task.add_done_callback(serving.discard)
+
+    with tempfile.TemporaryDirectory(prefix="chatcore-proxy-") as name:
+        server = await asyncio.start_unix_server(connected, Path(name) / ".s.PGSQL.5432")
+        try:
+            yield proxy, urlunsplit(parts._replace(query=urlencode({"host": name})))
+        finally:
+            server.close()
+            for task in tuple(serving):
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(*serving, return_exceptions=True)
