@@ -11,6 +11,7 @@ from chatcore import Accounts, Messenger
 from chatcore_argon2 import Argon2Hasher
 from chatcore_jwt import JwtTokens
 from chatcore_litestar import Streams, create_app
+from chatcore_server.doorbells import open_doorbell
 from chatcore_server.key_file import forget_key_of_missing, key_of
 from chatcore_server.logs import ASGIApp, Receive, Scope, Send, configure_logging, log_requests
 from chatcore_server.settings import CannotStart, Settings
@@ -33,7 +34,8 @@ async def open_app(settings: Settings, streams: Streams | None = None) -> AsyncI
         resources.push_async_callback(store.close)
         tokens = tokens_for(store)
         hasher = await resources.enter_async_context(Argon2Hasher())
-        messenger = Messenger(store)
+        doorbell = await resources.enter_async_context(open_doorbell(settings, store))
+        messenger = Messenger(store, doorbell=doorbell)
         await resources.enter_async_context(
             trimming(messenger, settings.keep_events, timedelta(days=settings.keep_events_days))
         )

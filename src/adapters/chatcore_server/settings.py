@@ -63,6 +63,12 @@ class Settings:
         _text,
         "where the data is: sqlite:///relative/path or sqlite:////absolute/path",
     )
+    bus_url: str | None = _setting(
+        None,
+        _text,
+        "over what the nodes of one database ring for each other: valkey://host,\n"
+        "redis://host or nats://host; without it, over PostgreSQL itself",
+    )
     secret: str | None = _setting(
         None,
         _text,

@@ -1,0 +1,115 @@
+"""The service rings, and hears, over the bus that its settings name."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from chatcore import Cursor, UserName
+from chatcore_jwt import JwtTokens
+from chatcore_notify import NotifyDoorbell
+from chatcore_sqlalchemy import SqlAlchemyStore, migrate
+from tests.integration.bus.servers import BUSES, Bus
+from tests.integration.contract.api import Someone, api_at
+from tests.integration.events.sse import stream
+from tests.integration.service import COMMAND, Service, environment
+
+SECONDS = 30
+SECRET = "a secret of thirty-two bytes, or so"
+
+
+@pytest.fixture(scope="module", params=["notify", "valkey", "nats"])
+def bus(request: pytest.FixtureRequest) -> Iterator[Bus]:
+    with BUSES[request.param]() as bus:
+        yield bus
+
+
+@asynccontextmanager
+async def serving(folder: Path, **settings: str) -> AsyncIterator[Service]:
+    service = Service(folder, secret=SECRET, **settings)
+    await asyncio.to_thread(service.start)
+    try:
+        yield service
+    finally:
+        await asyncio.to_thread(service.stop)
+
+
+async def test_a_message_rings_on_the_bus(bus: Bus, tmp_path: Path, empty_database: str) -> None:
+    settings = {"database_url": empty_database}
+    if bus.url.startswith("postgresql"):
+        # Nobody has to name it: the doorbell is in the database.
+        bus = Bus(bus.server, empty_database, NotifyDoorbell.open)
+    else:
+        settings["bus_url"] = bus.url
+    await migrate(empty_database)
+    async with await SqlAlchemyStore.open(empty_database) as store:
+        ann = await store.add_user(UserName("ann"), "no password", 0)
+        bob = await store.add_user(UserName("bob"), "no password", 0)
+        chat = await store.open_chat(ann.id, bob.id, 0)
+        by = Someone("ann", JwtTokens(SECRET).issue(ann.id, datetime.now(UTC)))
+        async with (
+            asyncio.timeout(SECONDS),
+            serving(tmp_path, **settings) as service,
+            api_at(service.url) as api,
+        ):
+            cursor = (await api.call("GET", "/v1/sync", by)).json()["cursor"]
+            parsed = Cursor.parse(cursor)
+            assert parsed is not None
+            async with (
+                await bus.doorbell(f"chatcore_{parsed.log}") as doorbell,
+                stream(api.client, by, cursor) as followed,
+            ):
+                rung = {ann.id: asyncio.Event(), bob.id: asyncio.Event()}
+                for user_id, woken in rung.items():
+                    doorbell.listen(user_id, woken.set)
+                path = f"/v1/chats/{chat.id}/messages"
+                await api.call("POST", path, by, json={"text": "hello"})
+                for woken in rung.values():
+                    await woken.wait()
+                frame = await followed.frame()
+                assert frame is not None
+                assert frame.data["message"]["text"] == "hello"
+    assert "no connection" not in service.log()
+
+
+async def test_a_bus_that_is_not_there_is_told_of(tmp_path: Path, empty_database: str) -> None:
+    await migrate(empty_database)
+    url = "valkey://:pass-word@127.0.0.1:9"
+    async with serving(tmp_path, database_url=empty_database, bus_url=url) as service:
+        pass
+    assert service.log().count("no connection to Valkey at 127.0.0.1:9 (") == 1
+    assert "pass-word" not in service.log()
+
+
+@pytest.mark.parametrize("url", ["amqp://:pass-word@host", "redis://:pass-word/@host", "pass-word"])
+async def test_what_is_no_bus(tmp_path: Path, empty_database: str, url: str) -> None:
+    await migrate(empty_database)
+    settings = environment(database_url=empty_database, secret=SECRET, bus_url=url, port="0")
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [*COMMAND, "serve"],
+        cwd=tmp_path,
+        env=settings,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("chatcore: CHATCORE_BUS_URL is none; one is valkey://host")
+    assert done.stderr.count("\n") == 1
+    assert "pass-word" not in done.stdout + done.stderr
+
+
+def test_no_client_is_loaded_that_no_url_asks_for() -> None:
+    code = (
+        "import sys, chatcore_server.app;"
+        "print(*{'asyncpg', 'nats', 'redis', 'chatcore_notify'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
