@@ -286,6 +286,7 @@ async def test_a_stream_has_an_age() -> None:
 
 async def test_they_all_end_when_the_server_stops() -> None:
     async with scene() as told:
+        tasks = asyncio.all_tasks()
         streams = [told.stream() for _ in range(3)]
         polls = [told.poll("?wait=30") for _ in range(3)]
         for stream in streams:
@@ -304,6 +305,9 @@ async def test_they_all_end_when_the_server_stops() -> None:
             assert (await late.answer())["code"] == "overloaded"
             assert (late.status, late.headers[b"retry-after"]) == (503, b"1")
         assert told.streams.under_way == told.doorbell.listeners == 0
+        # Nobody listens to the clients either, who have not left.
+        await asyncio.sleep(0.01)
+        assert asyncio.all_tasks() == tasks
 
 
 async def test_nothing_is_left_of_those_who_left() -> None:
@@ -399,6 +403,35 @@ async def test_a_large_page_goes_out_in_chunks() -> None:
             found = [(await stream.frame()).data for _ in range(PAGE + 1)]
             assert texts(found) == ["x" * 4000] * (PAGE + 1)
             assert CHUNK / 2 < max(map(len, stream.chunks)) <= CHUNK
+
+
+async def test_a_long_backlog_takes_turns_with_other_work() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    class Noted(list[bytes]):
+        def append(self, chunk: bytes) -> None:
+            super().append(chunk)
+            moments.append(turns)
+
+    moments: list[int] = []
+    async with scene() as told:
+        cursor = await bobs_cursor(told)
+        await told.send(*map(str, range(4 * PAGE)))
+        stream = told.stream(f"?after={cursor}")
+        stream.chunks = Noted()
+        task = asyncio.create_task(others())
+        for n in range(4 * PAGE):
+            assert texts([(await stream.frame()).data]) == [str(n)]
+        task.cancel()
+        assert len(set(moments)) == len(moments) == 4
+        stream.leave()
+        await stream.task
 
 
 # A store that fails
