@@ -88,4 +88,12 @@ def in_one_line(failure: BaseException) -> str:
     """Why a connection failed. The server's words, and asyncpg's, hold no password."""
     if isinstance(failure, TimeoutError) and not str(failure):
         return f"no answer within {CONNECT_SECONDS:g} seconds"
-    return " ".join(str(failure).split()) or type(failure).__name__
+    return " ".join(str(without_data(failure)).split()) or type(failure).__name__
+
+
+def without_data(failure: BaseException) -> BaseException:
+    """The failure, without the rows that the server shows in its details: they are for nobody's
+    log."""
+    if isinstance(failure, asyncpg.PostgresError):
+        failure.detail = None
+    return failure

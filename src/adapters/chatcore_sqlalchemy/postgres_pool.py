@@ -10,7 +10,12 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from chatcore.errors import Overloaded, Refused, StoreUnavailable
-from chatcore_sqlalchemy.postgres_connection import FAILURES, Connection, in_one_line
+from chatcore_sqlalchemy.postgres_connection import (
+    FAILURES,
+    Connection,
+    in_one_line,
+    without_data,
+)
 
 WAIT_SECONDS = 5.0
 """For a connection, while all are in use."""
@@ -52,7 +57,7 @@ class Pool:
                 self._forget_idle()
                 return await self._attempt(work)
         except (*FAILURES, _Lost) as error:
-            raise StoreUnavailable(in_one_line(error)) from error
+            raise StoreUnavailable(in_one_line(error)) from without_data(error)
 
     async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Do the work in a transaction, which is committed unless the work raises something.
@@ -68,7 +73,8 @@ class Pool:
             try:
                 await connection.execute("COMMIT")
             except FAILURES as error:
-                raise StoreUnavailable("the write may or may not have happened") from error
+                unknown = "the write may or may not have happened"
+                raise StoreUnavailable(unknown) from without_data(error)
             return outcome
 
         return await self.use(begin_and_commit)

@@ -11,6 +11,7 @@ from sqlalchemy import Executable
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
 from chatcore_sqlalchemy.postgres_connection import Connection, Row
+from chatcore_sqlalchemy.statements import ON_POSTGRESQL
 
 _DIALECT = dialect()  # type: ignore[no-untyped-call]
 
@@ -28,6 +29,7 @@ async def run(
 def _compiled(
     statement: Executable,
 ) -> tuple[str, Callable[[Mapping[str, Any]], Sequence[Any]]]:
+    statement = ON_POSTGRESQL.get(statement, statement)
     compiled = statement.compile(dialect=_DIALECT)  # type: ignore[attr-defined]
     names = compiled.positiontup or ()
     constants = {name: value for name, value in compiled.params.items() if value is not None}

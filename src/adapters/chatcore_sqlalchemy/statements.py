@@ -4,12 +4,14 @@ Only the append of messages is not here: it is the one write that every database
 words of its own.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     CompoundSelect,
+    Executable,
     Select,
     bindparam,
     case,
@@ -141,6 +143,21 @@ CHAT_STATES = (
     _states(chats.c.activity < bindparam("before")).order_by(desc("activity")).limit(_limit)
 )
 CHAT_STATE = _states(chats.c.id == bindparam("chat_id"))
+
+
+def _each_limited(merged: CompoundSelect[Any]) -> CompoundSelect[Any]:
+    sides: Sequence[Any] = merged.selects
+    limited = (side.order_by(desc("activity")).limit(_limit) for side in sides)
+    return union_all(*limited).order_by(desc("activity")).limit(_limit)
+
+
+ON_POSTGRESQL: dict[Executable, Executable] = {
+    CHATS_OF: _each_limited(CHATS_OF),
+    CHAT_STATES: _each_limited(CHAT_STATES),
+}
+"""What is asked in other words there: PostgreSQL merges sides that have an end each, but reads
+and sorts all of two that have not (190 ms instead of 0.1 for a user with 20,000 chats). SQLite
+sorts where there are two ends."""
 
 
 def _newest_activity(*users: str) -> Select[Any]:
