@@ -310,6 +310,18 @@ async def test_they_all_end_when_the_server_stops() -> None:
         assert asyncio.all_tasks() == tasks
 
 
+async def test_a_client_may_leave_at_any_moment_of_the_end() -> None:
+    for turns in range(8):
+        async with scene() as told, told.stream() as stream, told.stream() as other:
+            await stream.frame()
+            await other.frame()
+            stream.leave()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            told.streams.end_all()
+            assert await other.frame() == end("shutdown")
+
+
 async def test_nothing_is_left_of_those_who_left() -> None:
     async with scene() as told:
         before = asyncio.all_tasks()
