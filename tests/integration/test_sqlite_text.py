@@ -6,7 +6,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatcore import NewMessage
@@ -54,6 +54,8 @@ def test_any_text(tmp_path: Path) -> None:
     numbers = iter(range(sys.maxsize))
     letters = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 
+    # Each opens a database of its own.
+    @settings(max_examples=min(settings().max_examples, 500))
     @given(st.lists(st.text(letters, min_size=1), min_size=1, max_size=20))
     def check(texts: list[str]) -> None:
         asyncio.run(assert_exact(tmp_path / f"{next(numbers)}.db", texts))

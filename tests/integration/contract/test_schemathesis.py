@@ -102,6 +102,10 @@ def test_the_answers_are_as_documented(
         @given(st.one_of(*anyone, *someone))
         def check(case: Case[Any]) -> None:
             answer = case.call(session=session, headers=headers)
+            if answer.status_code == 414:
+                # The server's own limit, which no route knows of.
+                assert len(case.as_curl_command()) > 4096
+                return
             if answer.status_code == 503:
                 assert "retry-after" in answer.headers
             else:
