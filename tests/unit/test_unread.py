@@ -49,12 +49,18 @@ class Read:
     seq: int
 
 
-Act = Send | Read
+@dataclass(frozen=True)
+class Look:
+    chat: int
+    side: int
+
+
+Act = Send | Read | Look
 """By one side of one of three chats; the first user is in all of them."""
 
 places = st.integers(0, 2), st.integers(0, 1)
 seqs = st.one_of(st.integers(0, 12), st.just(2**63 - 1))
-acts = st.one_of(st.builds(Send, *places), st.builds(Read, *places, seqs))
+acts = st.one_of(st.builds(Send, *places), st.builds(Read, *places, seqs), st.builds(Look, *places))
 rounds = st.lists(st.lists(acts, min_size=1, max_size=6), max_size=12)
 """What happens at the same time, round by round."""
 
@@ -67,6 +73,7 @@ def unread(messages: list[Message], user: User, marker: int) -> int:
 async def unread_is_its_definition(store: ChatStoreWithUsers, rounds: list[list[Act]]) -> None:
     hub, *peers = [await store.add_user(UserName(name), "", 0) for name in ("hub", "a", "b", "c")]
     chats = [await store.open_chat(hub.id, peer.id, 0) for peer in peers]
+    looks: list[tuple[User, ChatState]] = []
     markers = {(chat, user): 0 for chat in chats for user in chat.users}
 
     async def perform(act: Act) -> None:
@@ -74,10 +81,18 @@ async def unread_is_its_definition(store: ChatStoreWithUsers, rounds: list[list[
         user = chat.users[act.side]
         if isinstance(act, Send):
             await store.append_message(NewMessage(chat.id, user.id, "hello", 0))
+        elif isinstance(act, Look):
+            state = await store.chat_state(user.id, chat.id)
+            listed = (await states_of(store, user))[chat]
+            assert state
+            looks.extend([(user, state), (user, listed)])
         else:
             marker = await store.move_read_marker(chat.id, user.id, act.seq, 0)
             markers[chat, user] = max(markers[chat, user], marker)
 
+    for n in range(6):
+        for act in (Send(0, n // 2 % 2), Send(1, n % 2)):
+            await perform(act)
     for acts in rounds:
         await asyncio.gather(*map(perform, acts))
         states = {user: await states_of(store, user) for user in (hub, *peers)}
@@ -89,7 +104,12 @@ async def unread_is_its_definition(store: ChatStoreWithUsers, rounds: list[list[
                 assert state.read_seq == markers[chat, user]
                 assert state.peer_read_seq == markers[chat, chat.peer_of(user)]
                 assert state.last_message == (messages[-1] if messages else None)
-                assert state.unread == unread(messages, user, state.read_seq)
+                looks.append((user, state))
+    for user, state in looks:
+        messages = list(await store.messages_after(state.chat.id, 0, limit=MAX_PAGE))
+        last = state.last_message.seq if state.last_message else 0
+        assert max(state.read_seq, state.peer_read_seq) <= last
+        assert state.unread == unread(messages[:last], user, state.read_seq)
 
 
 async def states_of(store: ChatStoreWithUsers, user: User) -> dict[Chat, ChatState]:
