@@ -1,7 +1,7 @@
 """What was read lately: the newest messages of chats, and users' lists of chats.
 
-Nothing needs to tell this of writes, for what a store holds only grows, and says by one number
-that it did: a chat by its last `seq`, a list by its newest `activity`. While that number is
+Nothing needs to tell this of writes, for messages and lists only grow, and say by one number
+that they did: a chat by its last `seq`, a list by its newest `activity`. While that number is
 what it was, so are the messages, which never change, and the list. And while nobody wrote at
 all (`version`), not even the number is asked for.
 """
