@@ -129,7 +129,7 @@ class BusDoorbell:
                     await self._use(link)
             except (Exception, asyncio.CancelledError) as error:
                 if (task := asyncio.current_task()) is not None and task.cancelling():
-                    raise
+                    return
                 # Or else it is a library that cancelled something of its own.
                 self._lost(error)
             delay = shortest if loop.time() > self._steady_at else min(2 * delay, _MAX_DELAY)

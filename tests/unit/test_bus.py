@@ -1,6 +1,7 @@
 """What nodes say to each other, and when, over a bus in memory."""
 
 import asyncio
+import gc
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ class MemoryBus:
     def __init__(self) -> None:
         self.said: list[bytes] = []
         self.deaf = False
+        self.leaving_fails = False
         self.flows = asyncio.Event()
         self.flows.set()
         self.attempts = 0
@@ -28,7 +30,11 @@ class MemoryBus:
     async def connect(self, heard: Callable[[bytes], None]) -> AsyncIterator[Link]:
         self.attempts += 1
         self.links.append(MemoryLink(self, heard))
-        yield self.links[-1]
+        try:
+            yield self.links[-1]
+        finally:
+            if self.leaving_fails:
+                raise OSError("no answer")
 
     def say(self, message: bytes) -> None:
         for link in self.links:
@@ -252,3 +258,24 @@ async def test_an_opening_that_is_given_up_leaves_no_task() -> None:
         async with asyncio.timeout(0.05):
             await bus.doorbell()
     assert asyncio.all_tasks() == before
+
+
+async def test_a_bus_that_cannot_be_left_is_left_in_silence(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bus, failures = MemoryBus(), list[object]()
+    loop = asyncio.get_running_loop()
+    before = loop.get_exception_handler()
+    # Where asyncio tells of tasks that failed unheard.
+    loop.set_exception_handler(lambda _, context: failures.append(context))
+    try:
+        doorbell = await bus.doorbell()
+        bus.leaving_fails = True
+        await doorbell.close()
+        del doorbell
+        bus.links.clear()
+        gc.collect()
+    finally:
+        loop.set_exception_handler(before)
+    assert failures == []
+    assert not caplog.records

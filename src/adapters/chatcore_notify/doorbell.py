@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -52,7 +52,9 @@ async def _connect(url: str, channel: str, heard: Callable[[bytes], None]) -> As
         await connection.add_listener(channel, lambda *event: heard(event[-1].encode()))
         yield link
     finally:
-        await connection.close(timeout=1)
+        # A server that is gone, or frozen, takes no leave.
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await connection.close(timeout=1)
 
 
 class _Link:
