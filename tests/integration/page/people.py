@@ -129,7 +129,8 @@ class Person:
 
     def chat_id(self, peer: "Person") -> int:
         chats = self.api("GET", "/chats")
-        return next(chat["chat_id"] for chat in chats if chat["user"] == peer.name)
+        found: int = next(chat["chat_id"] for chat in chats if chat["user"] == peer.name)
+        return found
 
     def _console(self, message: "ConsoleMessage") -> None:
         if message.type in {"error", "warning"}:
@@ -185,7 +186,7 @@ class People:
 
     def leave(self) -> None:
         """Close every browser. Fails with what they complained of."""
-        faults = []
+        faults: list[str] = []
         for person in self._all:
             person.close()
             faults += person.faults()

@@ -77,6 +77,8 @@ export function sidebar(store, name, { onSignOut, onOpen }) {
       const page = await call("GET", `v1/chats?limit=100${before}`);
       next = page.next;
       store.loadOlderChats(page);
+      // The first page told of no chat that the snapshot had not.
+      requestAnimationFrame(more);
     } catch {
       // The next scroll asks again.
     }
