@@ -35,7 +35,12 @@ SELECT set_config('synchronous_commit', 'on', false)
 WHERE current_setting('synchronous_commit') = 'off'
 """
 
-FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+FAILURES = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
 """What asyncpg raises when the database fails, or cannot be reached in time."""
 
 
@@ -82,6 +87,14 @@ async def connect(url: str, *, limited: bool = True) -> Connection:
         ) from None
     await connection.execute(_DURABLE)
     return connection
+
+
+def ends_connection(failure: BaseException) -> bool:
+    """Whether the server goes on to close the connection."""
+    if isinstance(failure, asyncpg.PostgresError):
+        return getattr(failure, "severity_en", None) in {"FATAL", "PANIC"}
+    # asyncpg when the server said goodbye to a connection that was idle, before it is closed.
+    return isinstance(failure, asyncpg.InternalClientError)
 
 
 def in_one_line(failure: BaseException) -> str:

@@ -13,6 +13,7 @@ from chatcore.errors import Overloaded, Refused, StoreUnavailable
 from chatcore_sqlalchemy.postgres_connection import (
     FAILURES,
     Connection,
+    ends_connection,
     in_one_line,
     without_data,
 )
@@ -41,6 +42,7 @@ class Pool:
         self._idle: list[Connection] = []
         self._used: set[Connection] = set()
         self._closed = False
+        self._closing = asyncio.Lock()
 
     async def use(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Do the work on a connection that nobody else uses meanwhile.
@@ -80,19 +82,29 @@ class Pool:
         return await self.use(begin_and_commit)
 
     async def close(self) -> None:
-        """Let go of the server; what is still under way after a moment fails."""
+        """Let go of the server; what is still under way after a moment fails. May be called
+        again."""
         self._closed = True
         idle, self._idle = self._idle, []
         async with asyncio.TaskGroup() as closing:
             for connection in idle:
                 closing.create_task(_close(connection))
+            closing.create_task(self._close_used())
+
+    async def _close_used(self) -> None:
+        # All who use a connection, or wait for one, come before this.
+        async with self._closing:
+            held = 0
             try:
                 async with asyncio.timeout(CLOSE_SECONDS):
-                    for _ in range(self._size):
+                    while held < self._size:
                         await self._free.acquire()
+                        held += 1
             except TimeoutError:
                 for connection in self._used:
                     connection.terminate()
+            for _ in range(held):
+                self._free.release()
 
     async def _attempt(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         async with self._connection() as connection:
@@ -103,8 +115,9 @@ class Pool:
                 connection.terminate()
                 raise
             except FAILURES as error:
-                if connection.is_closed():
-                    raise _Lost(in_one_line(error)) from error
+                if connection.is_closed() or ends_connection(error):
+                    connection.terminate()
+                    raise _Lost(in_one_line(error)) from without_data(error)
                 raise
 
     @asynccontextmanager
