@@ -6,7 +6,6 @@ length in four bytes that count themselves, and so much else
 """
 
 import asyncio
-import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +19,9 @@ COMMIT = b"QCOMMIT\0"
 
 READY = b"Z\0\0\0\x05"
 """How the server's last message in answer to a statement begins."""
+
+
+ASK_FOR_TLS = (80877103).to_bytes(4)
 
 
 class Fate(Enum):
@@ -43,10 +45,31 @@ class Proxy:
         self.cuts = 0
         self.connections = 0
         """All that there ever were."""
+        self.servers: list[asyncio.Server] = []
+        self._serving: set[asyncio.Task[None]] = set()
         self._going_on = asyncio.Event()
 
     def go_on(self) -> None:
         self._going_on.set()
+
+    async def listen_on_tcp(self) -> int:
+        """Take connections on a port of 127.0.0.1, too, which is returned."""
+        server = await asyncio.start_server(self.connected, "127.0.0.1", 0)
+        self.servers.append(server)
+        port: int = server.sockets[0].getsockname()[1]
+        return port
+
+    def connected(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self.serve(client, to_client))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def close(self) -> None:
+        for server in self.servers:
+            server.close()
+        for task in tuple(self._serving):
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -63,8 +86,12 @@ class Proxy:
                     await to_client.drain()
 
         async def messages() -> None:
-            length = await client.readexactly(4)
-            to_server.write(length + await client.readexactly(int.from_bytes(length) - 4))
+            opening = ASK_FOR_TLS
+            # What follows that question is again a message without a letter.
+            while opening == ASK_FOR_TLS:
+                length = await client.readexactly(4)
+                opening = await client.readexactly(int.from_bytes(length) - 4)
+                to_server.write(length + opening)
             while True:
                 head = await client.readexactly(5)
                 body = await client.readexactly(int.from_bytes(head[1:]) - 4)
@@ -105,20 +132,10 @@ async def proxy_to(url: str) -> AsyncIterator[tuple[Proxy, str]]:
     parts = urlsplit(url)
     folder = Path(parts.query.removeprefix("host="))
     proxy = Proxy(folder / ".s.PGSQL.5432")
-    serving: set[asyncio.Task[None]] = set()
-
-    def connected(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(proxy.serve(client, to_client))
-        serving.add(task)
-        task.add_done_callback(serving.discard)
-
     with tempfile.TemporaryDirectory(prefix="chatcore-proxy-") as name:
-        server = await asyncio.start_unix_server(connected, Path(name) / ".s.PGSQL.5432")
+        path = Path(name) / ".s.PGSQL.5432"
+        proxy.servers.append(await asyncio.start_unix_server(proxy.connected, path))
         try:
             yield proxy, urlunsplit(parts._replace(query=urlencode({"host": name})))
         finally:
-            server.close()
-            for task in tuple(serving):
-                task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.gather(*serving, return_exceptions=True)
+            await proxy.close()
