@@ -1,4 +1,4 @@
-// Makes elements. Text is only ever set as text; nothing here parses HTML.
+// Makes elements. Text is only ever set as text; nothing here reads markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 

@@ -87,7 +87,7 @@ export function sidebar(store, name, { onSignOut, onOpen }) {
 
   function walk(event) {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (!step || !(event.target instanceof HTMLAnchorElement)) return;
+    if (!step || !event.target.matches("a")) return;
     event.preventDefault();
     const row = event.target.parentElement;
     (step > 0 ? row.nextElementSibling : row.previousElementSibling)?.firstElementChild.focus();

@@ -64,7 +64,7 @@ export function welcome() {
       else field.removeAttribute("aria-describedby");
     }
     alert.textContent = "";
-    name.focus();
+    queueMicrotask(() => name.focus());
   }
 
   turn(false);

@@ -1,0 +1,226 @@
+"""Whether everyone can use the page: by keyboard, by ear, in the dark, on a phone, in Russian."""
+
+import re
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.page.people import PASSWORD, People
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+MOST_BYTES = 60 * 1024
+SHIFT = 0.01  # A tenth of what counts as good.
+
+SCREENS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light"},
+    "dark": {"color_scheme": "dark"},
+    "phone": {"viewport": {"width": 360, "height": 640}, "has_touch": True, "is_mobile": True},
+}
+
+
+def violations(page: "Page") -> list[str]:
+    """What axe finds, best practices included."""
+    if not page.evaluate("!!window.axe"):
+        page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8"))
+    found = page.evaluate("async () => (await axe.run()).violations")
+    return [
+        f"{rule['id']}: {rule['help']}: {node['target']} {node.get('failureSummary')}"
+        for rule in found
+        for node in rule["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_axe_finds_nothing(people: People, screen: str) -> None:
+    ann, bob = people.person(**SCREENS[screen]), people.person(f"Боб {list(SCREENS).index(screen)}")
+    page = ann.page
+    page.goto(people.url)
+    page.get_by_role("button", name="Create account").click()
+    page.get_by_role("button", name="Create account").wait_for()
+    assert violations(page) == []
+    ann.sign_in()
+    ann.online()
+    page.get_by_text("No chats yet").wait_for()
+    assert violations(page) == []
+    ann.api("POST", f"/chat/{bob.name}")
+    bob.send(ann, "unread", "see https://example.org")
+    page.get_by_text("2 unread messages").wait_for(state="attached")
+    assert violations(page) == []
+    ann.open(bob)
+    ann.context.route("**/messages", lambda route: route.fulfill(status=422, json={"code": "x"}))
+    ann.write(bob, "failed")
+    ann.wait_for_marks("failed", 1)
+    ann.context.route("**/messages", lambda route: route.fulfill(status=503))
+    ann.write(bob, "pending")
+    ann.wait_for_marks("pending", 1)
+    assert violations(page) == []
+    ann.expected = re.compile("status of (422|503)")
+    page.evaluate(
+        """() => { const session = JSON.parse(localStorage.chatcore);
+        localStorage.chatcore = JSON.stringify({...session, expired: true}) }"""
+    )
+    page.reload()
+    page.get_by_role("dialog").wait_for()
+    assert violations(page) == []
+
+
+def test_a_keyboard_is_enough(people: People) -> None:
+    ann, bob, cat = people.person(), people.person(), people.person()
+    for peer in (bob, cat):
+        ann.api("POST", f"/chat/{peer.name}")
+        peer.send(ann, f"from {peer.name}")
+    keys = ann.page.keyboard
+    ann.page.goto(people.url)
+    keys.type(ann.name)
+    keys.press("Tab")
+    keys.type(PASSWORD)
+    keys.press("Enter")
+    ann.online()
+    # Top to bottom: sign out, the name, its button, the chats.
+    focused = "() => document.activeElement.ariaLabel || document.activeElement.innerText"
+    order = []
+    for _ in range(5):
+        keys.press("Tab")
+        order.append(ann.page.evaluate(focused))
+    assert order[:3] == ["Sign out", "Name of a person", "Start a chat"]
+    assert [cat.name in order[3], bob.name in order[4]] == [True, True]
+    keys.press("ArrowUp")
+    assert cat.name in ann.page.evaluate(focused)
+    keys.press("ArrowDown")
+    keys.press("Enter")
+    ann.box(bob).wait_for()
+    keys.type("one line")
+    keys.press("Shift+Enter")
+    keys.type("and another")
+    keys.press("Enter")
+    ann.bubbles("one line\nand another").wait_for()
+    # The log can be scrolled; the box comes after it.
+    keys.press("Shift+Tab")
+    assert ann.page.evaluate(focused) == f"Messages with {bob.name}"
+    keys.press("Escape")
+    ann.box(bob).wait_for(state="detached")
+    assert bob.name in ann.page.evaluate(focused)
+    # What has the focus shows it.
+    outline = ann.page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+
+
+def test_what_arrives_is_announced(people: People) -> None:
+    ann, bob = people.pair()
+    bob.send(ann, "can you hear me?")
+    said = ann.page.locator("[aria-live=polite]").get_by_text(f"{bob.name}: can you hear me?")
+    said.wait_for(state="attached")
+
+
+@pytest.mark.parametrize(
+    ("locale", "language", "words"),
+    [
+        ("ru-RU", "ru", {1: "1 непрочитанное сообщение", 3: "3 непрочитанных сообщения"}),
+        ("en-US", "en", {1: "1 unread message", 3: "3 unread messages"}),
+        ("de-DE", "en", {1: "1 unread message", 3: "3 unread messages"}),
+    ],
+)
+def test_it_speaks_the_readers_language(
+    people: People, locale: str, language: str, words: dict[int, str]
+) -> None:
+    ann, bob = people.person(locale=locale), people.person()
+    ann.api("POST", f"/chat/{bob.name}")
+    ann.page.goto(people.url)
+    assert ann.page.evaluate("document.documentElement.lang") == language
+    labels = {"ru": ("Имя", "Пароль", "Войти"), "en": ("Name", "Password", "Sign in")}[language]
+    ann.page.get_by_label(labels[0], exact=True).fill(ann.name)
+    ann.page.get_by_label(labels[1], exact=True).fill(PASSWORD)
+    ann.page.get_by_role("button", name=labels[2]).click()
+    ann.online()
+    sent = 0
+    for number, text in words.items():
+        bob.send(ann, *("hi" for _ in range(number - sent)))
+        sent = number
+        ann.page.get_by_text(text, exact=True).wait_for(state="attached")
+    time = ann.page.locator("nav time").inner_text()
+    assert ("M" in time) == (locale == "en-US")
+
+
+def test_days_part_the_messages(people: People) -> None:
+    ann, bob = people.person(), people.person()
+    ann.api("POST", f"/chat/{bob.name}")
+    bob.send(ann, "of today")
+    ann.sign_in()
+    ann.online()
+    now, year = ann.page.evaluate("[Date.now() / 1000, `${new Date().getFullYear()}`]")
+    for days, day in [(0, "Today"), (1, "Yesterday"), (400, year)]:
+        ann.page.clock.set_fixed_time(now + days * 86_400)
+        ann.page.goto("about:blank")
+        ann.page.goto(f"{people.url}#{ann.chat_id(bob)}")
+        ann.bubbles("of today").wait_for()
+        assert ann.page.locator(".day").inner_text().endswith(day)
+
+
+def test_nothing_moves_while_it_loads_and_little_is_loaded(people: People) -> None:
+    ann, bob = people.pair()
+    bob.send(ann, *(f"message {n}" for n in range(30)))
+    ann.bubbles("message 29").wait_for()
+    ann.context.add_init_script(
+        """window.shift = 0;
+        new PerformanceObserver((list) => {
+          for (const entry of list.getEntries()) window.shift += entry.value;
+        }).observe({type: "layout-shift", buffered: true});"""
+    )
+    page = ann.tab()
+    sizes: list[int] = []
+    page.on(
+        "requestfinished",
+        lambda request: sizes.append(request.sizes()["responseBodySize"]),
+    )
+    page.goto(ann.page.url)
+    ann.bubbles("message 29", page).wait_for()
+    ann.online(page)
+    page.wait_for_load_state("load")
+    assert page.evaluate("window.shift") < SHIFT
+    fresh = people.person()
+    fresh.page.on(
+        "requestfinished", lambda request: sizes.append(request.sizes()["responseBodySize"])
+    )
+    sizes.clear()
+    fresh.page.goto(people.url, wait_until="networkidle")
+    assert 10_000 < sum(sizes) < MOST_BYTES
+    # For good: the second time, only the document is asked for.
+    asked = len(fresh.requests)
+    fresh.page.goto("about:blank")
+    sizes.clear()
+    fresh.page.goto(people.url, wait_until="networkidle")
+    assert len(fresh.requests) > asked
+    assert sum(sizes) < 1000
+
+
+def test_a_phone_shows_one_thing_at_a_time(people: People) -> None:
+    ann, bob = people.person(**SCREENS["phone"]), people.person()
+    ann.api("POST", f"/chat/{bob.name}")
+    ann.sign_in()
+    ann.online()
+    page = ann.page
+    assert page.locator(".pane").is_hidden()
+    ann.open(bob)
+    assert page.locator(".sidebar").is_hidden()
+    # Enter is a new line there, as on every touch keyboard.
+    ann.box(bob).fill("two")
+    ann.box(bob).press("Enter")
+    ann.box(bob).press_sequentially("lines")
+    page.get_by_role("button", name="Send").tap()
+    ann.bubbles("two\nlines").wait_for()
+    page.get_by_role("link", name="Back to the chats").tap()
+    page.locator(".sidebar").wait_for()
+    page.go_back()
+    ann.box(bob).wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_less_motion_is_none(people: People) -> None:
+    ann = people.signed_in(reduced_motion="reduce")
+    moving = ann.page.evaluate("document.getAnimations().length")
+    assert moving == 0
+    name = ann.page.evaluate("getComputedStyle(document.querySelector('.pill')).animationName")
+    assert name == "none"
