@@ -177,7 +177,8 @@ class Traffic:
                             if frame.id is not None:
                                 person.hear(frame.id, frame.data)
                     else:
-                        assert opened.response.status_code == 503
+                        answer = await opened.response.aread()
+                        assert opened.response.status_code == 503, answer
             except httpx.TransportError:
                 pass
             await asyncio.sleep(RETRY_SECONDS)
