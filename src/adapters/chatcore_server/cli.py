@@ -60,6 +60,8 @@ def _run(parsed: argparse.Namespace) -> int:
             _complain(f"warning: {warning}")
         if parsed.command == "migrate":
             _migrate(settings)
+        elif parsed.command == "copy":
+            _copy(parsed.source, settings)
         else:
             _serve(settings)
     except CannotStart as error:
@@ -117,6 +119,12 @@ def _migrate(settings: Settings) -> None:
         _say(f"The database is at revision {after} now; it was {before or 'empty'}")
 
 
+def _copy(source: str, settings: Settings) -> None:
+    from chatcore_server.copying import copy_database
+
+    copy_database(source, settings.database_url, _say)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         _complain(f"{message} (see {self.prog} --help)")
@@ -145,6 +153,23 @@ def _parser() -> argparse.ArgumentParser:
         description="Bring the database to the schema of this version. `serve` does so itself "
         "where the database is a SQLite file.",
         allow_abbrev=False,
+    )
+    copy = commands.add_parser(
+        "copy",
+        help="copy a SQLite file into a PostgreSQL database",
+        description="Copy all that a SQLite file holds into an empty PostgreSQL database, and "
+        "compare every row. Stop the service first. When it is interrupted, nothing is copied: "
+        "run it again.",
+        allow_abbrev=False,
+    )
+    copy.add_argument(
+        "--from", dest="source", metavar="URL", required=True, help="sqlite:///relative/path"
+    )
+    copy.add_argument(
+        "--to",
+        dest="database_url",
+        metavar="URL",
+        help="postgresql://… (CHATCORE_DATABASE_URL, which nobody else sees on a command line)",
     )
     for setting in fields(Settings):
         if setting is not secret:

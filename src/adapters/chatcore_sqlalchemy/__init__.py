@@ -1,4 +1,4 @@
-"""chatcore's stores on SQL databases, through SQLAlchemy Core. Today: SQLite."""
+"""chatcore's stores on SQL databases, through SQLAlchemy Core: SQLite and PostgreSQL."""
 
 from chatcore_sqlalchemy.sqlite_file import CannotOpen, sqlite_path
 from chatcore_sqlalchemy.store import SqlAlchemyStore, migrate

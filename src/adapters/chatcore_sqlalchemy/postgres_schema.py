@@ -5,12 +5,13 @@ The service does not migrate it: others, of another version, may be using it.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from chatcore_sqlalchemy.postgres_connection import FAILURES, connect, in_one_line
@@ -43,10 +44,11 @@ async def migrate(url: str) -> Migrated:
     """Bring the database to the schema of this version, of any number of simultaneous calls
     one after the other. Raises CannotOpen."""
     # A thread, with an event loop of its own: Alembic knows nothing of those that wait.
-    return await asyncio.to_thread(lambda: asyncio.run(_in_transaction(url, _migrate)))
+    return await asyncio.to_thread(lambda: asyncio.run(_in_transaction(url, migrate_here)))
 
 
-def _migrate(connection: Connection) -> Migrated:
+def migrate_here(connection: Connection) -> Migrated:
+    """Do so in the transaction that the connection is in. Raises CannotOpen."""
     connection.execute(_LOCK)
     found = _look(connection)
     if found.before is None and (others := _tables(connection)):
@@ -70,7 +72,13 @@ def _tables(connection: Connection) -> list[str]:
 
 
 async def _in_transaction(url: str, work: Callable[[Connection], T]) -> T:
-    # Nothing ends a migration that takes its time.
+    async with transaction(url) as connection:
+        return await connection.run_sync(work)
+
+
+@asynccontextmanager
+async def transaction(url: str) -> AsyncIterator[AsyncConnection]:
+    """One that is committed at the end, however long it takes. Raises CannotOpen."""
     engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=lambda: connect(url, limited=False),
@@ -78,7 +86,7 @@ async def _in_transaction(url: str, work: Callable[[Connection], T]) -> T:
     )
     try:
         async with engine.begin() as connection:
-            return await connection.run_sync(work)
+            yield connection
     except (*FAILURES, DBAPIError) as error:
         reason = error.orig if isinstance(error, DBAPIError) and error.orig else error
         raise CannotOpen(f"cannot open the database: {in_one_line(reason)}") from error
