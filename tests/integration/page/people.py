@@ -88,7 +88,7 @@ class Person:
     def write(self, peer: "Person", *texts: str) -> None:
         for text in texts:
             self.box(peer).fill(text)
-            self.box(peer).press("Enter")
+            self.page.get_by_role("button", name="Send").click()
 
     def bubbles(self, text: str | None = None, page: "Page | None" = None) -> "Locator":
         found = (page or self.page).locator(".message")

@@ -36,8 +36,9 @@ function start() {
     notice,
     el("button", { type: "button", class: "plain", onclick: () => connection.hurry() }, say("tryNow")),
   );
-  const pane = el("main", { class: "pane" });
-  document.body.replaceChildren(el("div", { class: "app" }, side.element, pane, pill));
+  const pane = el("div", { class: "pane" });
+  const title = el("h1", { class: "unseen" }, "chatcore");
+  document.body.replaceChildren(el("main", { class: "app" }, title, side.element, pane, pill));
   let log;
   let box;
   let open = null; // the id of the chat that is open; undefined when none is

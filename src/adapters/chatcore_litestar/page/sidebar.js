@@ -16,9 +16,9 @@ export function sidebar(store, name, { onSignOut, onOpen }) {
   nav.addEventListener("scroll", more, { passive: true });
   const out = el("button", { type: "button", class: "round", "aria-label": say("signOut"), title: say("signOut"), onclick: onSignOut }, icon("leave"));
   const element = el(
-    "aside",
+    "div",
     { class: "sidebar" },
-    el("header", { class: "bar" }, avatar(name), el("div", { class: "who" }, el("h1", {}, bdi(name)), status), out),
+    el("header", { class: "bar" }, avatar(name), el("div", { class: "who" }, el("h2", {}, bdi(name)), status), out),
     starter(store, onOpen),
     nav,
   );
