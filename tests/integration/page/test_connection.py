@@ -26,8 +26,8 @@ def test_a_restart_in_between(gather: Callable[[Service], People], own_service: 
     bob.write(ann, "from the other side")
     ann.page.locator(".status.offline").wait_for()
     ann.page.locator(".pill").get_by_text("Offline. Trying again…").wait_for()
-    own_service.start()
     ann.page.get_by_role("button", name="Try now").click()
+    own_service.start()
     ann.online()
     bob.online()
     ann.wait_for_marks("read", 3)
@@ -50,11 +50,11 @@ def test_offline_and_back(people: People) -> None:
     ann.write(bob, "from the tunnel")
     ann.wait_for_marks("pending", 1)
     missed = [f"missed {n}" for n in range(120)]
-    bob.send(ann, *missed)
+    bob.send_at_once(ann, *missed)
     ann.context.set_offline(False)
     ann.online()
     ann.wait_for_marks("read", 1)
-    ann.bubbles(missed[-1]).wait_for()
+    ann.page.wait_for_function("document.querySelectorAll('.message').length === 121")
     assert ann.shown() == [text for _, text in ann.history(bob)]
     assert sorted(ann.shown()) == sorted([*missed, "from the tunnel"])
     bob.bubbles("from the tunnel").wait_for()
