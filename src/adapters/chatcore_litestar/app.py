@@ -75,8 +75,10 @@ def create_app(
     page: bool = True,
 ) -> Litestar:
     """An application of the routes that `chat_router` has, `GET /healthz`, the OpenAPI
-    document at `/schema/openapi.json` and, unless `page` is false, the page at `/`. Every error has the shape `{"error": "<text>"}`, or,
-    under /v1, that of problem details."""
+    document at `/schema/openapi.json` and, unless `page` is false, the page at `/`.
+
+    Every error has the shape `{"error": "<text>"}`, or, under /v1, that of problem details.
+    """
     router = chat_router(
         accounts,
         messenger,

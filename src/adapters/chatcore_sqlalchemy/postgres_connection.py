@@ -10,6 +10,10 @@ from chatcore_sqlalchemy.sqlite_file import CannotOpen
 
 CONNECT_SECONDS = 5.0
 
+PLAN_SECONDS = 10
+"""Then a statement is planned anew: the tables of a new database grow fast, and the plan for an
+empty one may go by the wrong index."""
+
 STATEMENT_SECONDS = 5
 LOCK_SECONDS = 3
 IDLE_IN_TRANSACTION_SECONDS = 5
@@ -27,6 +31,11 @@ SESSION = {
     # Whatever the server's default is: a statement after a wait for locks must see what those
     # who held them have written.
     "default_transaction_isolation": "read committed",
+    # Every statement finds its few rows by an index, whoever asks and however many there are, so
+    # it is planned once; and never for tables as small as they were then.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "jit": "off",
 }
 
 # What is acknowledged must survive a crash. The other settings below `on` are about replicas.
@@ -77,6 +86,7 @@ async def connect(url: str, *, limited: bool = True) -> Connection:
             url,
             timeout=CONNECT_SECONDS,
             command_timeout=ANSWER_SECONDS if limited else None,
+            max_cached_statement_lifetime=PLAN_SECONDS,
             server_settings={key: value for key, value in session.items() if key not in told},
         )
     except (ValueError, asyncpg.ClientConfigurationError):
