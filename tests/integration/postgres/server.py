@@ -50,7 +50,7 @@ class PostgresServer:
         self._programs = programs
         self._process: subprocess.Popen[bytes]
         options = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync")
-        self._run("initdb", f"--pgdata={self._data}", *options)
+        self._run("initdb", f"--pgdata={self._data}", *options, user=self._user)
         access = self._data / "pg_hba.conf"
         access.write_text(f"local all somebody scram-sha-256\n{access.read_text()}")
         self.start()
@@ -104,8 +104,9 @@ class PostgresServer:
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         """What psql prints for it: a line for each row."""
-        arguments = ("--no-psqlrc", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1")
-        return self._run("psql", *arguments, "--command", statement, self.url(database)).strip()
+        options = ("--no-psqlrc", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1")
+        command = ("--command", statement, self.url(database))
+        return self._run("psql", *options, *command, user=None).strip()
 
     def new_database(self, template: str = "template0") -> str:
         """The name of a database that nobody else uses."""
@@ -130,13 +131,13 @@ class PostgresServer:
         except FileNotFoundError:
             return False
 
-    def _run(self, program: str, *arguments: str) -> str:
+    def _run(self, program: str, *arguments: str, user: str | None) -> str:
         done = subprocess.run(
             [self._programs / program, *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            user=self._user,
+            user=user,
             cwd=self._folder,
             check=False,
         )

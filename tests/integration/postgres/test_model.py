@@ -58,7 +58,7 @@ def test_the_store_on_postgresql(
 ) -> None:
     machine = drive(
         lambda: Postgres(postgres, migrated_template),
-        200 if soak else 8,
+        200 if soak else 6,
         # To shrink what was found would take many minutes.
         phases=[Phase.explicit, Phase.reuse, Phase.generate],
     )

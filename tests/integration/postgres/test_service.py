@@ -1,0 +1,70 @@
+"""The service on PostgreSQL: the same command, with another URL."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.integration.contract.api import api_at
+from tests.integration.contract.apps import SECRET
+from tests.integration.postgres.server import PostgresServer
+from tests.integration.service import Service
+from tests.integration.test_command import run
+
+
+@pytest.fixture
+def service(tmp_path: Path, postgres_url: str) -> Iterator[Service]:
+    with Service(tmp_path, database_url=postgres_url, secret=SECRET) as service:
+        yield service
+
+
+async def test_it_goes_on_after_restarts_of_either(
+    service: Service, postgres: PostgresServer
+) -> None:
+    async with api_at(service.url) as api:
+        ann, bob = await api.chat()
+        assert (await api.send(ann, bob.name, "one")).status_code == 201
+        postgres.stop(signal.SIGQUIT)
+        lost = await api.send(ann, bob.name, "lost")
+        assert (lost.status_code, lost.headers["retry-after"]) == (503, "1")
+        postgres.start()
+        assert (await api.send(bob, ann.name, "two")).status_code == 201
+        service.restart()
+        # Tokens are good on every node that has the secret.
+        shown = await api.read(ann, bob.name)
+        assert [item["message"] for item in shown.json()] == ["one", "two"]
+
+
+def test_it_stops_while_the_server_is_frozen(service: Service, postgres: PostgresServer) -> None:
+    with postgres.frozen():
+        service.process.send_signal(signal.SIGTERM)
+        service.process.wait(10)
+
+
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["migrate"]])
+def test_what_is_wrong_is_told_in_one_line(command: list[str], tmp_path: Path) -> None:
+    url = f"postgresql://ann:between-us@/chat?host={tmp_path}"
+    done = run(*command, cwd=tmp_path, database_url=url, secret=SECRET)
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith("chatcore: cannot open the database")
+    assert "between-us" not in line
+
+
+def test_a_database_without_tables_and_then_with(tmp_path: Path, empty_database: str) -> None:
+    settings = {"database_url": empty_database, "secret": SECRET}
+    done = run("serve", "--port", "0", cwd=tmp_path, **settings)
+    assert done.returncode == 2
+    assert "`chatcore migrate` first" in done.stderr
+    assert run("migrate", cwd=tmp_path, **settings).returncode == 0
+    assert "Nothing to do" in run("migrate", cwd=tmp_path, **settings).stdout
+    with Service(tmp_path, **settings) as service:
+        assert httpx.get(f"{service.url}/healthz").status_code == 200
+
+
+def test_without_a_secret_it_does_not_start(tmp_path: Path, postgres_url: str) -> None:
+    done = run("serve", "--port", "0", cwd=tmp_path, database_url=postgres_url)
+    assert done.returncode == 2
+    assert "CHATCORE_SECRET is missing" in done.stderr
