@@ -1,0 +1,118 @@
+"""What PostgreSQL reads for every statement: a few rows, whatever the tables hold."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Executable
+
+from chatcore import NewMessage
+from chatcore_sqlalchemy import postgres_batch, statements
+from chatcore_sqlalchemy.postgres_connection import Connection, connect
+from chatcore_sqlalchemy.postgres_statement import run
+
+# A base that others narrow down; alone it is never run.
+NEVER_RUN = {"CHAT"}
+
+POPULAR = 2_000
+"""The user with 4,000 chats, half of them on either side of the pair, and 12,000 events."""
+
+GROWN = """
+INSERT INTO users (name, canonical, password_hash, registered_us)
+SELECT 'u' || i, 'u' || i, 'hash', 0 FROM generate_series(1, 4001) AS i;
+INSERT INTO chats (lo_id, hi_id, last_seq, activity, opened_us, lo_sent)
+SELECT least(i, 2000), greatest(i, 2000), 3, i, 0, 3
+FROM generate_series(1, 4001) AS i WHERE i <> 2000;
+INSERT INTO messages (chat_id, seq, sender_id, text, sent_us, idempotency_key, lo_sent)
+SELECT id, seq, lo_id, 'hello', 0, 'k' || seq, seq FROM chats, generate_series(1, 3) AS seq;
+INSERT INTO events (user_id, n, kind, chat_id, seq, at_us)
+SELECT 2000, row_number() OVER (), 1, chat_id, seq, 0 FROM messages;
+"""
+
+VALUES: dict[str, Any] = {
+    "user_id": POPULAR,
+    "lo": 5,
+    "hi": POPULAR,
+    "chat_id": 5,
+    "limit": 20,
+    "seq": 2,
+    "n": 10_000,
+    "before": 2**63 - 1,
+    "canonical": "u7",
+    "peer": "u7",
+    "after_user": 1_990,
+    "since_us": 0,
+    "name": "new",
+    "password_hash": "hash",
+    "registered_us": 0,
+    "old": "hash",
+    "new": "hash",
+    "opened_us": 0,
+    "kind": 0,
+    "at_us": 0,
+}
+OTHER_VALUES: dict[str, dict[str, Any]] = {
+    "ADD_USER": {"canonical": "new"},
+    "ADD_CHAT": {"lo": 7, "hi": 8},
+    "TRIM": {"before": 50},
+    "FIRST_SINCE": {"before": 50},
+}
+
+ROWS = """
+SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0)
+FROM pg_stat_xact_user_tables
+"""
+
+
+@pytest.fixture
+async def connection(postgres_url: str) -> AsyncIterator[Connection]:
+    connection = await connect(postgres_url)
+    await connection.execute(GROWN)
+    yield connection
+    await connection.close(timeout=5)
+
+
+async def rows_read(connection: Connection, work: Callable[[], Awaitable[object]]) -> int:
+    await connection.execute("BEGIN")
+    # It counts on from transactions that the server has not yet accounted for.
+    ((before,),) = await connection.fetch(ROWS)
+    await work()
+    ((after,),) = await connection.fetch(ROWS)
+    await connection.execute("ROLLBACK")
+    return int(after - before)
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_every_statement_reads_a_few_rows(analyzed: bool, connection: Connection) -> None:
+    if analyzed:
+        await connection.execute("ANALYZE")
+    costs = {}
+    for name, statement in vars(statements).items():
+        if isinstance(statement, Executable) and name.isupper() and name not in NEVER_RUN:
+            values = VALUES | OTHER_VALUES.get(name, {})
+            costs[name] = await rows_read(
+                connection,
+                lambda statement=statement, values=values: run(connection, statement, values),  # type: ignore[misc]
+            )
+    batch = [NewMessage(chat, POPULAR, "hello", 0, f"{chat}") for chat in range(100, 200)]
+    costs["append"] = await rows_read(
+        connection, lambda: postgres_batch.append_batch(connection, batch)
+    )
+    assert len(costs) > 20
+    # A page of 20 has a chat, two users, an event and a message in each row; the popular one's
+    # own rows and those of 100 peers are locked, read and changed.
+    assert {
+        name: cost for name, cost in costs.items() if cost > (1200 if name == "append" else 150)
+    } == {}
+    assert costs["CHATS_OF"] >= 20
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM messages WHERE text = 'hello' LIMIT 1 OFFSET 5000",
+        "SELECT count(*) FROM chats",
+    ],
+)
+async def test_a_scan_would_be_found(statement: str, connection: Connection) -> None:
+    assert await rows_read(connection, lambda: connection.fetch(statement)) > 3900
