@@ -61,7 +61,8 @@ class Settings:
     database_url: str = _setting(
         "sqlite:///chatcore.db",
         _text,
-        "where the data is: sqlite:///relative/path or sqlite:////absolute/path",
+        "where the data is: sqlite:///relative/path, sqlite:////absolute/path, or\n"
+        "postgresql://user:password@host/database",
     )
     bus_url: str | None = _setting(
         None,

@@ -1,8 +1,8 @@
 """The stores of chatcore's ports, written once for every database.
 
 How a statement runs differs between a database in this process and one across a network;
-`SqliteDatabase` is that difference, and all that this module knows of it is `read` (a query),
-`write` (a change, in a transaction) and `append` (a message).
+`SqliteDatabase` and `PostgresDatabase` are that difference, and all that this module knows of
+it is `read` (a query), `write` (a change, in a transaction) and `append` (a message).
 """
 
 from collections.abc import Iterator, Sequence
@@ -47,11 +47,13 @@ class SqlAlchemyStore:
 
     @classmethod
     async def open(cls, url: str) -> Self:
-        """Open the database that a URL like `sqlite:///chatcore.db` names.
+        """Open the database that a URL like `sqlite:///chatcore.db` or
+        `postgresql://user:password@host/database` names.
 
         A file that does not exist is created, an older schema is migrated, and no other
-        process can open the file until `close`. Raises CannotOpen, with one line that says
-        why.
+        process can open the file until `close`. A PostgreSQL database must be at the schema of
+        this version (`migrate`), and any number of processes may use it. Raises CannotOpen,
+        with one line that says why.
         """
         return cls(await _open(url))
 
