@@ -106,9 +106,16 @@ class Person:
         return (page or self.page).locator(".message .text").all_text_contents()
 
     def wait_for_marks(self, mark: str, number: int) -> None:
+        self._wait_for(f".message.{mark}", number)
+
+    def wait_for_messages(self, number: int) -> None:
+        self._wait_for(".message", number)
+
+    def _wait_for(self, selector: str, number: int) -> None:
+        # A function: the page's policy forbids to evaluate an expression again and again.
         self.page.wait_for_function(
-            "([mark, number]) => document.querySelectorAll(`.message.${mark}`).length === number",
-            arg=[mark, number],
+            "([selector, number]) => document.querySelectorAll(selector).length === number",
+            arg=[selector, number],
         )
 
     # From outside.

@@ -9,7 +9,7 @@ from tests.integration.page.people import HOST, PASSWORD, People, Person
 from tests.integration.service import Service
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Dialog, Request, Route
+    from playwright.sync_api import APIResponse, Dialog, Request, Route
 
 NETWORK = re.compile(r"net::ERR_|status of 50[23]")
 UNAUTHORIZED = re.compile("status of 401")
@@ -54,7 +54,7 @@ def test_offline_and_back(people: People) -> None:
     ann.context.set_offline(False)
     ann.online()
     ann.wait_for_marks("read", 1)
-    ann.page.wait_for_function("document.querySelectorAll('.message').length === 121")
+    ann.wait_for_messages(121)
     assert ann.shown() == [text for _, text in ann.history(bob)]
     assert sorted(ann.shown()) == sorted([*missed, "from the tunnel"])
     bob.bubbles("from the tunnel").wait_for()
@@ -73,6 +73,21 @@ def test_an_answer_that_is_lost_doubles_nothing(people: People) -> None:
     ann.wait_for_marks("read", 2)
     assert ann.shown() == bob.shown() == ["once", "twice is not"]
     assert [text for _, text in ann.history(bob)] == ["once", "twice is not"]
+
+
+def test_an_answer_that_comes_late_shows_nothing_twice(people: People) -> None:
+    ann, bob = people.pair()
+    held: list[tuple[Route, APIResponse]] = []
+    ann.context.route("**/messages", lambda route: held.append((route, route.fetch())), times=1)
+    ann.write(bob, "once")
+    # The event is faster than the answer.
+    ann.wait_for_marks("read", 1)
+    assert ann.shown() == ["once"]
+    [(route, answer)] = held
+    route.fulfill(response=answer)
+    ann.write(bob, "next")
+    ann.wait_for_marks("read", 2)
+    assert ann.shown() == ["once", "next"]
 
 
 def test_a_reload_sends_what_waits(people: People) -> None:
@@ -237,7 +252,8 @@ def test_a_cursor_that_leads_nowhere_starts_anew(people: People) -> None:
     ann.bubbles("before").wait_for()
     ann.context.set_offline(True)
     ann.page.locator(".status.offline").wait_for()
-    bob.send(ann, *(f"missed {n}" for n in range(60)))
+    # More than one page: what came before is another piece of the conversation.
+    bob.send_at_once(ann, *(f"missed {n}" for n in range(230)))
 
     def forget(route: "Route") -> None:
         route.continue_(url=re.sub("after=[^&]*", "after=forgotten", route.request.url))
@@ -245,10 +261,10 @@ def test_a_cursor_that_leads_nowhere_starts_anew(people: People) -> None:
     ann.context.route("**/v1/events*", forget, times=1)
     ann.context.set_offline(False)
     ann.online()
-    ann.bubbles("missed 59").wait_for()
+    ann.wait_for_messages(200)
     bob.send(ann, "and after")
     ann.bubbles("and after").wait_for()
-    assert ann.shown() == [text for _, text in ann.history(bob)]
+    assert ann.shown() == [text for _, text in ann.history(bob)][-201:]
 
 
 def test_a_stream_that_has_gone_silent_is_given_up(
