@@ -4,6 +4,9 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
+# The tests of a file share a server, and wait more than they compute.
+PARALLEL := -n 3 --dist loadfile
+
 .PHONY: help install run test check soak bench lock clean
 
 help: ## list what make can do
@@ -15,13 +18,13 @@ run: $(STAMP) ## install, then serve (settings: .venv/bin/chatcore serve --help)
 	@exec $(BIN)/chatcore serve
 
 test: $(STAMP) ## install, then run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 check: $(STAMP) ## everything that must hold: format, lint, types, tests
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 soak: $(STAMP) ## the tests with every long check at full length
 	CHATCORE_SOAK=1 $(BIN)/pytest -o faulthandler_timeout=3600

@@ -1,9 +1,13 @@
 """What every test shares."""
 
 import os
+from dataclasses import asdict
+from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests.figures import Figures, figures_of
 
 # No deadline: on a busy machine one slow example would fail a test that proves nothing about speed.
 settings.register_profile("short", deadline=None, print_blob=True)
@@ -15,3 +19,34 @@ settings.load_profile("soak" if os.environ.get("CHATCORE_SOAK") == "1" else "sho
 def anyio_backend() -> str:
     """Async tests run on asyncio alone: no adapter promises trio."""
     return "asyncio"
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Figures:
+    return figures_of(request.config)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    # A process that shares the run with others hands its figures to the one that prints.
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["figures"] = asdict(figures_of(session.config))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    told = getattr(node, "workeroutput", {})  # Nothing, when it crashed.
+    if "figures" in told:
+        figures_of(node.config).add(**told["figures"])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    figures = figures_of(terminalreporter.config)
+    if figures.lines:
+        terminalreporter.section("durability")
+        for line in figures.lines:
+            terminalreporter.write_line(line)
+        if figures.faults and not terminalreporter.stats.get("failed"):
+            terminalreporter.write_line(
+                f"In total {figures.acknowledged:,} acknowledged sends, {figures.faults:,} faults: "
+                "0 lost, 0 doubled, 0 reordered"
+            )

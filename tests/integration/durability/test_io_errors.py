@@ -9,8 +9,8 @@ from typing import NamedTuple
 import pytest
 
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
+from tests.figures import Figures
 from tests.integration.durability.checker import Ledger
-from tests.integration.durability.conftest import Figures
 from tests.integration.durability.contents import find_wrong
 from tests.integration.durability.faults import Faults
 from tests.integration.durability.load import Load

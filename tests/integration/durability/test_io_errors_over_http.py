@@ -3,8 +3,8 @@
 import asyncio
 from random import Random
 
+from tests.figures import Figures
 from tests.integration.contract.api import Api, api_at, fresh
-from tests.integration.durability.conftest import Figures
 from tests.integration.durability.contents import find_wrong, read_histories
 from tests.integration.durability.crowd import Crowd
 from tests.integration.service import Service

@@ -4,8 +4,8 @@ import asyncio
 from pathlib import Path
 from random import Random
 
+from tests.figures import Figures
 from tests.integration.contract.api import api_at
-from tests.integration.durability.conftest import Figures
 from tests.integration.durability.contents import find_wrong, read_histories
 from tests.integration.durability.crowd import Crowd
 from tests.integration.service import Service

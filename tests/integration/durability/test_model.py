@@ -10,8 +10,8 @@ from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
 
 from chatcore_memory import MemoryStore
+from tests.figures import Figures
 from tests.integration.durability.backends import Backend, Memory, Remote, Sqlite
-from tests.integration.durability.conftest import Figures
 from tests.integration.durability.faults import Faults
 from tests.integration.durability.machine import StoreMachine
 from tests.integration.durability.vfs import layered

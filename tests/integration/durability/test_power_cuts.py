@@ -12,7 +12,7 @@ import pytest
 
 from chatcore import StoreUnavailable
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
-from tests.integration.durability.conftest import Figures
+from tests.figures import Figures
 from tests.integration.durability.contents import find_wrong
 from tests.integration.durability.faults import Faults
 from tests.integration.durability.load import Load

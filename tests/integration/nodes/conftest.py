@@ -1,5 +1,5 @@
-"""The long form, and the figures, are those of the durability tests."""
+"""The long form is that of the durability tests."""
 
-from tests.integration.durability.conftest import figures, pytest_terminal_summary, soak
+from tests.integration.durability.conftest import soak
 
-__all__ = ["figures", "pytest_terminal_summary", "soak"]
+__all__ = ["soak"]

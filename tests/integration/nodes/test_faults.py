@@ -11,9 +11,9 @@ from random import Random
 import pytest
 
 from chatcore_sqlalchemy import SqlAlchemyStore, migrate
+from tests.figures import Figures
 from tests.integration.bus.servers import BUSES, Bus
 from tests.integration.contract.api import api_at
-from tests.integration.durability.conftest import Figures
 from tests.integration.nodes.traffic import Traffic
 from tests.integration.postgres.server import PostgresServer, postgres_server
 from tests.integration.service import Service

@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import Phase
 
 from chatcore_sqlalchemy import SqlAlchemyStore
-from tests.integration.durability.conftest import Figures
+from tests.figures import Figures
 from tests.integration.durability.test_model import drive, report
 from tests.integration.durability.witness import Store
 from tests.integration.postgres.proxy import COMMIT, Fate, Proxy, proxy_to
