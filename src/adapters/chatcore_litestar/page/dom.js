@@ -69,6 +69,7 @@ export function reconcile(parent, items, make, update) {
   const rows = new Map();
   for (const item of items) rows.set(item.key, before.get(item.key) ?? make(item));
   for (const [key, row] of before) if (rows.get(key) !== row) row.remove();
+  const focused = parent.contains(document.activeElement) && document.activeElement;
   let place = parent.firstChild;
   for (const item of items) {
     const row = rows.get(item.key);
@@ -77,6 +78,8 @@ export function reconcile(parent, items, make, update) {
     else parent.insertBefore(row, place);
   }
   parent.rows = rows;
+  // An element that is moved loses the focus.
+  if (focused && focused !== document.activeElement) focused.focus({ preventScroll: true });
 }
 
 const announcer = el("div", { class: "unseen", "aria-live": "polite", role: "status" });
