@@ -255,6 +255,25 @@ def test_a_long_absence_begins_where_reading_ended(people: People) -> None:
     badge.wait_for(state="hidden")
 
 
+def test_what_comes_while_another_chat_is_open_stays_unread(people: People) -> None:
+    ann, bob = people.pair()
+    cat = people.person()
+    ann.write(bob, *(f"before {n}" for n in range(20)))
+    ann.wait_for_marks("read", 20)
+    ann.api("POST", f"/chat/{cat.name}")
+    ann.open(cat)
+    bob.send(ann, "missed first")
+    bob.send_at_once(ann, *(f"missed {n}" for n in range(50)))
+    badge = ann.page.get_by_role("link", name=bob.name).locator(".badge [aria-hidden]")
+    badge.get_by_text("51", exact=True).wait_for()
+    ann.open(bob)
+    ann.page.get_by_text("New messages").wait_for()
+    assert in_view(ann.page)[0] == "missed first"
+    assert 0 < int(badge.inner_text()) < 51
+    ann.page.reload()
+    assert 0 < int(badge.inner_text()) < 51
+
+
 async def befriend(database: Path, name: str, friends: list[str]) -> None:
     """Give a user many chats, without the price of many passwords."""
     async with await SqlAlchemyStore.open(f"sqlite:///{database}") as store:

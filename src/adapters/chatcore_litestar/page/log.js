@@ -42,7 +42,6 @@ export class Log {
     this._scroller.addEventListener("scroll", () => this._scrolled(), { passive: true });
     this._watch = new ResizeObserver(() => this._resized());
     this._watch.observe(this._scroller);
-    this.show();
   }
 
   close() {
@@ -50,7 +49,10 @@ export class Log {
     this._store.trim(this.chat);
   }
 
+  /** Brings the list in line with the store. Only for a log that is on the screen: elsewhere
+   * nothing has a place, and nobody reads. */
   show() {
+    if (!this.element.isConnected) return;
     const { chat } = this;
     if (!chat.known && !this._failed) this._load();
     const anchor = this._stuck ? undefined : this._anchor();
@@ -73,7 +75,7 @@ export class Log {
 
   /** Marks as read what is on the screen of a person who looks at it. */
   look() {
-    if (document.hidden || !document.hasFocus() || !this._placed) return;
+    if (document.hidden || !document.hasFocus() || !this._placed || !this.element.isConnected) return;
     const edge = this._scroller.getBoundingClientRect().bottom + 1;
     for (let row = this._list.lastElementChild; row; row = row.previousElementSibling) {
       if (row.seq && row.getBoundingClientRect().bottom <= edge + (this._stuck ? STUCK : 0)) {
