@@ -4,8 +4,8 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-# The tests of a file share a server, and wait more than they compute.
-PARALLEL := -n 3 --dist loadfile
+# Most tests wait for processes more than they compute.
+PARALLEL := -n 3 --dist worksteal
 
 .PHONY: help install run test check soak bench lock clean
 
