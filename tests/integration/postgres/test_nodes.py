@@ -31,12 +31,15 @@ async def nodes(url: str, count: int) -> AsyncIterator[list[SqlAlchemyStore]]:
 
 async def waiting(connection: asyncpg.Connection, count: int) -> None:
     """Until so many wait for locks."""
+    seen = 0
     async with asyncio.timeout(10):
-        while count > await connection.fetchval(  # noqa: ASYNC110 (nothing tells of it)
-            "SELECT count(*) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        ):
-            await asyncio.sleep(0.01)
+        while seen < count:
+            # Within a transaction it shows what it showed first.
+            await connection.execute("SELECT pg_stat_clear_snapshot()")
+            seen = await connection.fetchval(
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
 
 
 async def test_one_key_sent_to_two_nodes_is_one_message(postgres_url: str) -> None:
