@@ -207,4 +207,4 @@ class People:
             person.close()
             faults += person.faults()
         self._client.close()
-        assert faults == []
+        assert not faults, faults
