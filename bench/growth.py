@@ -87,11 +87,13 @@ async def _make(path: Path, *, chats: int, messages: int, huge: int) -> SqlAlche
         ][: chats - len(pairs)]
         each = (messages - huge) // (chats - 1)
         connection.executemany(
-            "INSERT INTO chats VALUES (?, ?, ?, ?, ?, 0)",
+            "INSERT INTO chats (id, lo_id, hi_id, last_seq, lo_sent, activity, opened_us)"
+            " VALUES (?1, ?2, ?3, ?4, ?4, ?5, 0)",
             ((n, lo, hi, huge if n == 1 else each, n) for n, (lo, hi) in enumerate(pairs, 1)),
         )
         connection.executemany(
-            "INSERT INTO messages VALUES (?, ?, ?, ?, 0, NULL)",
+            "INSERT INTO messages (chat_id, seq, sender_id, text, sent_us, lo_sent)"
+            " VALUES (?1, ?2, ?3, ?4, 0, ?2)",
             (
                 (n, seq, lo, TEXT)
                 for n, (lo, _) in enumerate(pairs, 1)
