@@ -1,6 +1,7 @@
 """Turns rounds of outcomes into tables."""
 
 import importlib.metadata
+import math
 import platform
 import sqlite3
 import statistics
@@ -36,7 +37,9 @@ class Row:
 
 def _ratio(ours: list[Outcome], theirs: list[Outcome]) -> float:
     """The median of the ratios round by round, which a machine's moods disturb least."""
-    return statistics.median(a.rate / b.rate for a, b in zip(ours, theirs, strict=True))
+    return statistics.median(
+        a.rate / b.rate if b.rate else math.inf for a, b in zip(ours, theirs, strict=True)
+    )
 
 
 def table(rows: Iterable[Row]) -> str:
