@@ -58,13 +58,18 @@ def table(rows: Iterable[Row]) -> str:
         lines.append(
             f"| {row.cell} | {row.clients} | {_rate(ours)} | {p50:.2f} | {p99:.2f} "
             f"| {row.tail():.1f} | {_rate(ceiling)} | **{row.to_ceiling():.2f}** "
-            f"| {_rate(textbook)} | **{row.to_textbook():.1f}** |"
+            f"| {_rate(textbook)} | **{_times(row.to_textbook())}** |"
         )
     return "\n".join(lines)
 
 
 def _rate(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"
+
+
+def _times(ratio: float) -> str:
+    """A dash for the many times that nothing is."""
+    return "–" if math.isinf(ratio) else f"{ratio:.1f}"
 
 
 def versions() -> str:

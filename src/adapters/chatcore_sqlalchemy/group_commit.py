@@ -16,7 +16,7 @@ from chatcore.errors import Overloaded, StoreUnavailable
 from chatcore.model import NewMessage
 
 MAX_BATCH = 128
-"""SQLite keeps the event loop from all else while it applies one, for some 2 ms."""
+"""SQLite keeps the event loop from all else while it applies one, for some 3 ms."""
 
 MAX_WAITING = 8192
 
