@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
 
-from chatcore_sqlalchemy.sqlite_file import CannotOpen
+from chatcore_sqlalchemy.errors import CannotOpen
 
 CONNECT_SECONDS = 5.0
 

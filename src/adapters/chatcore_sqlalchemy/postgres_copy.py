@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Table
 
+from chatcore_sqlalchemy.errors import CannotOpen
 from chatcore_sqlalchemy.postgres_schema import migrate_here, transaction
 from chatcore_sqlalchemy.schema import metadata
-from chatcore_sqlalchemy.sqlite_file import CannotOpen, SqliteFile
+from chatcore_sqlalchemy.sqlite_file import SqliteFile
 
 PIECE = 5_000
 """Rows at a time."""

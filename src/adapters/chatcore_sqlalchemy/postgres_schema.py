@@ -14,9 +14,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from chatcore_sqlalchemy.errors import CannotOpen
 from chatcore_sqlalchemy.postgres_connection import FAILURES, connect, in_one_line
 from chatcore_sqlalchemy.schema import metadata
-from chatcore_sqlalchemy.sqlite_file import CannotOpen
 from chatcore_sqlalchemy.upgrade import Migrated, NewerSchema, look, upgrade
 
 _ENCODING = text("SELECT current_setting('server_encoding')")

@@ -13,6 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import StaticPool
 
+from chatcore_sqlalchemy.errors import CannotOpen
 from chatcore_sqlalchemy.upgrade import Migrated, NewerSchema, upgrade
 
 APPLICATION_ID = 0x63686174
@@ -21,10 +22,6 @@ for this (https://sqlite.org/pragma.html#pragma_application_id)."""
 
 BUSY_TIMEOUT = 2.0
 """Seconds that opening waits for another program that writes to the file."""
-
-
-class CannotOpen(Exception):
-    """The database cannot be used. The message is one line for the operator."""
 
 
 def sqlite_path(url: str) -> Path | None:
