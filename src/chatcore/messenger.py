@@ -84,6 +84,8 @@ class Messenger:
         clock: Clock = utc_now,
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
+        if not poll_seconds > 0:
+            raise ValueError("poll_seconds must be above 0")
         self._store = store
         self._doorbell = doorbell or LocalDoorbell()
         self._clock = clock

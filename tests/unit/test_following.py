@@ -378,3 +378,9 @@ async def test_an_idle_follower_looks_once_in_a_polling_interval(
     following = Messenger(store, doorbell=SilentDoorbell(), poll_seconds=4).follow(bob)
     assert await following.batch(timedelta(hours=1).total_seconds()) == ()
     assert 900 <= len(store.readings) <= 902
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_nobody_polls_without_a_pause(store: WatchedStore, seconds: float) -> None:
+    with pytest.raises(ValueError, match="poll_seconds"):
+        Messenger(store, poll_seconds=seconds)
