@@ -1,6 +1,7 @@
 """Accounts: who may chat, and how they prove it."""
 
 import contextlib
+import secrets
 import unicodedata
 from typing import NamedTuple
 
@@ -9,11 +10,12 @@ from chatcore.errors import (
     InvalidToken,
     NameTaken,
     Unavailable,
+    UserNotFound,
     WrongCredentials,
 )
-from chatcore.model import Clock, User, is_encodable, to_microseconds, utc_now
+from chatcore.model import Clock, User, from_microseconds, is_encodable, to_microseconds, utc_now
 from chatcore.names import UserName, lookup_name
-from chatcore.ports import AccountStore, Claims, PasswordHasher, TokenIssuer
+from chatcore.ports import AccountStore, Claims, Credentials, PasswordHasher, TokenIssuer
 
 MIN_PASSWORD = 8
 MAX_PASSWORD_BYTES = 1024
@@ -52,8 +54,7 @@ class Accounts:
         Raises InvalidName, InvalidPassword, NameTaken, Unavailable.
         """
         user_name = UserName(name)
-        if len(normal := normal_password(password)) < MIN_PASSWORD:
-            raise InvalidPassword(f"a password has at least {MIN_PASSWORD} characters")
+        normal = new_password(password)
         # The store decides; this only spares the hash, the most expensive step by far.
         if await self._store.user_by_name(user_name.canonical) is not None:
             raise NameTaken
@@ -69,24 +70,102 @@ class Accounts:
             raise WrongCredentials from None
         canonical = lookup_name(name)
         found = await self._store.credentials(canonical) if canonical else None
-        stored = found.password_hash if found else None
-        if not await self._hasher.verify(normal, stored) or found is None:
-            raise WrongCredentials
+        found = await self._verify(normal, found)
         if self._hasher.needs_rehash(found.password_hash):
             # Upkeep is no reason to fail a login that has succeeded; the next one retries.
             with contextlib.suppress(Unavailable):
                 await self._store.replace_password_hash(
                     found.user.id, found.password_hash, await self._hasher.hash(normal)
                 )
-        return self._tokens.issue(found.user.id, self._clock())
+        return self._issue(found.user.id, found.tokens_from_us)
 
     async def authenticate(self, token: str) -> Session:
         """Whose token this is. Raises InvalidToken, Unavailable."""
         claims = self._tokens.verify(token, self._clock())
-        user = await self._store.user_by_id(claims.user_id)
-        if user is None:
+        found = await self._store.credentials_by_id(claims.user_id)
+        if found is None or to_microseconds(claims.issued_at) < found.tokens_from_us:
             raise InvalidToken
-        return Session(user, claims)
+        return Session(found.user, claims)
+
+    async def change_password(self, user: User, current: str, new: str) -> str:
+        """Give the user another password, and void every token issued before. Returns a new
+        token. Raises WrongCredentials when `current` is not the password, InvalidPassword for
+        the new one as `register` does, Unavailable."""
+        normal = new_password(new)
+        await self.check_password(user, current)
+        return self._issue(user.id, await self._set_password(user, normal))
+
+    async def reset_password(self, name: str, new: str) -> User:
+        """Give the user of that name another password without asking for the old one, and void
+        every token issued before: for operators. Raises UserNotFound, InvalidPassword,
+        Unavailable."""
+        normal = new_password(new)
+        canonical = lookup_name(name)
+        found = await self._store.credentials(canonical) if canonical else None
+        if found is None:
+            raise UserNotFound
+        await self._set_password(found.user, normal)
+        return found.user
+
+    async def log_out_everywhere(self, user: User) -> None:
+        """Void every token issued before. Raises UserNotFound, Unavailable."""
+        await self._store.void_tokens(user.id, self._from_now())
+
+    async def erase(self, user: User, password: str) -> User:
+        """Take the account away, for good: `AccountStore.erase_user` says what stays. Returns
+        the user under the name that others see from now on, "deleted user" and eight random
+        hexadecimal digits. Raises WrongCredentials when that is not the password, Unavailable.
+        """
+        await self.check_password(user, password)
+        while True:
+            tombstone = UserName(f"deleted user {secrets.token_hex(4)}")
+            now = to_microseconds(self._clock())
+            try:
+                await self._store.erase_user(user.id, tombstone, now)
+            except NameTaken:
+                continue
+            except UserNotFound:
+                raise WrongCredentials from None
+            return User(user.id, tombstone.typed)
+
+    async def check_password(self, user: User, password: str) -> None:
+        """Raises WrongCredentials when that is not the user's password, Unavailable."""
+        try:
+            normal = normal_password(password)
+        except InvalidPassword:
+            raise WrongCredentials from None
+        await self._verify(normal, await self._store.credentials_by_id(user.id))
+
+    async def _verify(self, normal: str, found: Credentials | None) -> Credentials:
+        """The credentials as they are after the verification. Raises WrongCredentials."""
+        stored = found.password_hash if found else None
+        if not await self._hasher.verify(normal, stored) or found is None:
+            raise WrongCredentials
+        # Verifying takes long: a password that was changed meanwhile lets nobody in any more.
+        now = await self._store.credentials_by_id(found.user.id)
+        if now is None or now.password_hash != stored:
+            raise WrongCredentials
+        return now
+
+    async def _set_password(self, user: User, normal: str) -> int:
+        password_hash = await self._hasher.hash(normal)
+        return await self._store.void_tokens(user.id, self._from_now(), password_hash=password_hash)
+
+    def _from_now(self) -> int:
+        """The next whole second, for the time of issue in a token is one, rounded down."""
+        return (to_microseconds(self._clock()) // 1_000_000 + 1) * 1_000_000
+
+    def _issue(self, user_id: int, tokens_from_us: int) -> str:
+        # In the second of a change, tokens of after it are dated to the next one.
+        return self._tokens.issue(user_id, max(self._clock(), from_microseconds(tokens_from_us)))
+
+
+def new_password(password: str) -> str:
+    """The password in NFC, if a user may choose it: `Accounts.register` says which. Otherwise
+    InvalidPassword."""
+    if len(normal := normal_password(password)) < MIN_PASSWORD:
+        raise InvalidPassword(f"a password has at least {MIN_PASSWORD} characters")
+    return normal
 
 
 def normal_password(password: str) -> str:

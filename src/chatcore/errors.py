@@ -13,10 +13,10 @@
     │   ├── SelfChat            a chat needs two different users
     │   ├── KeyReused           the idempotency key came before, with another text
     │   ├── UserNotFound        no such user
-    │   ├── ChatNotFound        no such chat, or the asker is not in it
+    │   ├── ChatNotFound        no such chat, the asker is not in it, or it takes no message
     │   ├── MessageNotFound     the chat has no message of that number
     │   ├── WrongCredentials    no user of that name with that password
-    │   └── InvalidToken        expired, forged, malformed, or its user is gone
+    │   └── InvalidToken        expired, void, forged, malformed, or its user is gone
     └── Unavailable             not now; the same request may succeed later
         ├── Overloaded          refused before anything was done
         └── StoreUnavailable    the store failed; a write may or may not have happened
@@ -89,7 +89,7 @@ class ChatExists(Refused):
 
 
 class SelfChat(Refused):
-    """A chat needs two different users."""
+    """A chat, and a block, need two different users."""
 
     code = "self_chat"
 
@@ -101,13 +101,14 @@ class KeyReused(Refused):
 
 
 class UserNotFound(Refused):
-    """There is no such user."""
+    """There is no such user, or none to open a chat with: a block is not told apart."""
 
     code = "user_not_found"
 
 
 class ChatNotFound(Refused):
-    """There is no such chat, or the asker is not in it; which of the two is not told."""
+    """There is no such chat, the asker is not in it, or it takes no message, because one of the
+    two blocks the other or was erased; which of these is not told."""
 
     code = "chat_not_found"
 
@@ -125,7 +126,7 @@ class WrongCredentials(Refused):
 
 
 class InvalidToken(Refused):
-    """The token is expired, forged or malformed, or its user no longer exists."""
+    """The token is expired, void, forged or malformed, or its user no longer exists."""
 
     code = "invalid_token"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
+from time import monotonic
 from typing import NamedTuple
 
 from chatcore.doorbell import LocalDoorbell
@@ -33,6 +34,8 @@ from chatcore.ports import MAX_PAGE, ChatStore, Doorbell
 
 MAX_ID = MAX_SEQ = 2**63 - 1
 MAX_FOUND = 10_000
+SECONDS_FOUND = 60.0
+"""How long a name that was erased elsewhere may still be met."""
 
 KEPT_EVENTS = 10_000
 KEPT_DAYS = 30
@@ -91,8 +94,9 @@ class Messenger:
         self._clock = clock
         self._poll_seconds = poll_seconds
         self._markers = Markers(store, clock, self._ring)
-        # A chat never changes once opened, and every send and page by name asks for one.
+        # A chat hardly changes once opened, and every send and page by name asks for one.
         self._found: dict[tuple[int, str | int], Chat] = {}
+        self._forget_at = 0.0
 
     async def find_user(self, name: str) -> User:
         """The user whose name has the same canonical form. Raises UserNotFound."""
@@ -103,13 +107,15 @@ class Messenger:
         return user
 
     async def open_chat(self, user: User, peer: User) -> Chat:
-        """Open the chat of two users. Raises ChatExists, UserNotFound, SelfChat."""
+        """Open the chat of two users. Raises ChatExists, SelfChat, and UserNotFound, also when
+        one of them blocks the other or was erased."""
         chat = await self._store.open_chat(user.id, peer.id, to_microseconds(self._clock()))
         self._ring(chat)
         return chat
 
     async def ensure_chat(self, user: User, peer: User) -> Opened:
-        """The chat of two users, opened if they have none. Raises UserNotFound, SelfChat."""
+        """The chat of two users, opened if they have none. Raises as `open_chat` does, but for
+        ChatExists."""
         try:
             return Opened(await self.open_chat(user, peer), created=True)
         except ChatExists:
@@ -118,7 +124,7 @@ class Messenger:
     async def chat(self, user: User, chat_id: int) -> Chat:
         """The chat with this id. Raises ChatNotFound."""
         asked = user.id, chat_id
-        chat = self._found.get(asked)
+        chat = self._recall(asked)
         if chat is None:
             chat = await self._store.chat_by_id(chat_id) if 0 < chat_id <= MAX_ID else None
             if chat is None:
@@ -131,7 +137,7 @@ class Messenger:
         """The chat of `user` with the user of that name. Raises ChatNotFound, also when
         nobody has that name."""
         asked = user.id, peer_name
-        chat = self._found.get(asked)
+        chat = self._recall(asked)
         if chat is None:
             canonical = lookup_name(peer_name)
             chat = await self._store.chat_with(user.id, canonical) if canonical else None
@@ -140,11 +146,41 @@ class Messenger:
             self._remember(asked, chat)
         return chat
 
+    def _recall(self, asked: tuple[int, str | int]) -> Chat | None:
+        if (now := monotonic()) >= self._forget_at:
+            self._found.clear()
+            self._forget_at = now + SECONDS_FOUND
+        return self._found.get(asked)
+
     def _remember(self, asked: tuple[int, str | int], chat: Chat) -> None:
         if len(self._found) >= MAX_FOUND:
             # The oldest entry, since dictionaries keep their order.
             self._found.pop(next(iter(self._found)), None)
         self._found[asked] = chat
+
+    def forget_names(self) -> None:
+        """Have all names read anew; to be called when a user was erased. Those erased
+        elsewhere are met under their former name for up to a minute."""
+        self._found.clear()
+
+    async def block(self, user: User, peer: User) -> None:
+        """Let `user` hear nothing more of `peer`, nor the other way round: no chat is opened, no
+        message sent, no read marker told, until `unblock`. Neither is told why. The chat that
+        they have stays, to be read. Raises SelfChat, UserNotFound."""
+        await self._store.block(user.id, peer.id, to_microseconds(self._clock()))
+
+    async def unblock(self, user: User, peer: User) -> None:
+        """End a block of `peer` by `user`, if there is one."""
+        await self._store.unblock(user.id, peer.id)
+
+    async def blocked_by(
+        self, user: User, *, after: int = 0, limit: int = MAX_PAGE
+    ) -> Sequence[User]:
+        """Up to `limit` (1 to 500) of those whom `user` blocks, by ascending id; only ids above
+        `after`, 0 to 2**63 - 1. Raises InvalidPage."""
+        if not 1 <= limit <= MAX_PAGE or not 0 <= after <= MAX_ID:
+            raise InvalidPage
+        return await self._store.blocked_by(user.id, after=after, limit=limit)
 
     async def list_chats(self, user: User) -> list[ChatSummary]:
         """Every chat of the user, each once, the most recently active first."""
@@ -168,7 +204,8 @@ class Messenger:
     async def send(self, sender: User, chat: Chat, text: str) -> Message:
         """Append a message. When this returns it is stored, durably, once.
 
-        Raises InvalidText and, when the sender is not in the chat, ChatNotFound.
+        Raises InvalidText and, when the sender is not in the chat, or one of the two blocks the
+        other or was erased, ChatNotFound.
         """
         return (await self._append(sender, chat, text, None)).message
 

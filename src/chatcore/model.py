@@ -34,6 +34,11 @@ def to_microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
+def from_microseconds(moment_us: int) -> datetime:
+    """The aware datetime in UTC."""
+    return _EPOCH + timedelta(microseconds=moment_us)
+
+
 class User(NamedTuple):
     """Someone who can chat."""
 
@@ -43,7 +48,8 @@ class User(NamedTuple):
 
 
 class Chat(NamedTuple):
-    """A conversation of exactly two users. It never changes once opened."""
+    """A conversation of exactly two users. Once opened, nothing of it changes but the name of a
+    user who is erased."""
 
     id: int
     users: tuple[User, User]
@@ -84,7 +90,7 @@ class ChatState(NamedTuple):
     read_seq: int
     """The user's read marker: the number of the message read last, 0 before the first."""
     peer_read_seq: int
-    """The peer's."""
+    """The peer's, as far as it was told: not while one of the two blocks the other."""
     unread: int
     """Messages after the user's read marker that the peer sent."""
 
@@ -104,7 +110,7 @@ class Message(NamedTuple):
     @property
     def sent_at(self) -> datetime:
         """`sent_us` as an aware datetime in UTC."""
-        return _EPOCH + timedelta(microseconds=self.sent_us)
+        return from_microseconds(self.sent_us)
 
 
 class Sent(NamedTuple):

@@ -46,25 +46,52 @@ class Directory(Protocol):
 class Credentials(NamedTuple):
     user: User
     password_hash: str
+    tokens_from_us: int = 0
+    """Tokens issued before this time are void."""
 
 
 class AccountStore(Directory, Protocol):
     """Users who log in with a password."""
 
     async def add_user(self, name: UserName, password_hash: str, registered_us: int) -> User:
-        """Register a user under a name that nobody has.
+        """Register a user under a name that nobody has or ever had.
 
         Of any number of simultaneous calls with one canonical name, exactly one succeeds.
-        Raises NameTaken when a user with that canonical name exists.
+        Raises NameTaken when a user with that canonical name exists or was erased.
         """
         ...
 
     async def credentials(self, canonical: str) -> Credentials | None:
-        """The user with this canonical name and the stored password hash, or None."""
+        """What the user with this canonical name logs in with; None without such a user, and
+        for one that was erased."""
+        ...
+
+    async def credentials_by_id(self, user_id: int) -> Credentials | None:
+        """The same by id."""
         ...
 
     async def replace_password_hash(self, user_id: int, old: str, new: str) -> None:
         """Store `new`, if `old` is still what is stored; otherwise do nothing."""
+        ...
+
+    async def void_tokens(
+        self, user_id: int, from_us: int, *, password_hash: str | None = None
+    ) -> int:
+        """Raise the user's `tokens_from_us` to `from_us`, or by a second if that is more: it
+        grows with every call. With a password hash, store that in the same step.
+
+        Returns the new `tokens_from_us`. Raises UserNotFound, also for an erased user.
+        """
+        ...
+
+    async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
+        """Take the account away, for good. The user goes on under the name `tombstone`, so
+        that others can tell whose messages they read, and has no password, log or blocks any
+        more. Messages and chats stay; nothing can be sent in these chats, nor opened anew.
+
+        Nobody gets the former name again. Raises UserNotFound, also when the user was erased
+        before, and NameTaken for the tombstone as `add_user` does.
+        """
         ...
 
 
@@ -101,7 +128,31 @@ class EventLog(Protocol):
         ...
 
 
-class ChatStore(Directory, EventLog, Protocol):
+class BlockList(Protocol):
+    """Who wants to hear nothing more of whom."""
+
+    async def block(self, user_id: int, peer_id: int, blocked_us: int) -> None:
+        """From now on `user_id` blocks `peer_id`: of a send, an opening or a move of a read
+        marker that begins after this has returned, neither hears from the other. Nothing
+        changes when that is so already.
+
+        Raises SelfChat when both ids are the same; else UserNotFound when either is unknown or
+        was erased.
+        """
+        ...
+
+    async def unblock(self, user_id: int, peer_id: int) -> None:
+        """From now on `user_id` does not block `peer_id`; nothing changes when that is so
+        already. What the peer blocks stays."""
+        ...
+
+    async def blocked_by(self, user_id: int, *, after: int, limit: int) -> Sequence[User]:
+        """The first `limit` (1 to MAX_PAGE) users whom this one blocks, of those with ids above
+        `after`, by ascending id."""
+        ...
+
+
+class ChatStore(Directory, EventLog, BlockList, Protocol):
     """Chats, their messages, and who has read up to where."""
 
     async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
@@ -109,7 +160,8 @@ class ChatStore(Directory, EventLog, Protocol):
 
         Of any number of simultaneous calls for one pair, from either side, exactly one
         succeeds. Raises SelfChat when both ids are the same; else UserNotFound when either
-        is unknown; else ChatExists when the pair has a chat.
+        is unknown; else ChatExists when the pair has a chat; else UserNotFound when either
+        was erased or blocks the other.
         """
         ...
 
@@ -148,6 +200,9 @@ class ChatStore(Directory, EventLog, Protocol):
         message if that is less. Returns where the marker is then, which is where it was if
         that is not further on.
 
+        While one of the two blocks the other or was erased, the peer is not told: no entry in
+        the peer's log, and the `peer_read_seq` that the peer sees stays, until a later move.
+
         Raises ChatNotFound when there is no such chat or the user is not in it.
         """
         ...
@@ -163,7 +218,8 @@ class ChatStore(Directory, EventLog, Protocol):
         nothing is stored and the first message comes back, `replayed`; if its text is
         another, KeyReused. Of simultaneous calls with one key, exactly one stores.
 
-        Raises ChatNotFound when there is no such chat or the sender is not in it.
+        Raises ChatNotFound when there is no such chat or the sender is not in it, and, but for
+        a replay, when one of the two was erased or blocks the other.
         """
         ...
 

@@ -2,13 +2,13 @@
 
 import secrets
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from chatcore.errors import ChatExists, ChatNotFound, KeyReused, NameTaken, SelfChat, UserNotFound
 from chatcore.events import ChatOpened, Cursor, Entry, MarkerMoved, MessageSent
 from chatcore.model import Chat, ChatState, ChatSummary, Message, NewMessage, Sent, User
-from chatcore.names import UserName
+from chatcore.names import UserName, canonical_name
 from chatcore.ports import Credentials
 
 TRIMMED = 10
@@ -23,6 +23,8 @@ class _Chat:
     by_key: dict[tuple[int, str], Message] = field(default_factory=dict)
     read: dict[int, int] = field(default_factory=dict)
     """Read markers by user id."""
+    told: dict[int, int] = field(default_factory=dict)
+    """The same as far as the peer knows."""
 
     def has(self, user_id: int) -> bool:
         return any(user.id == user_id for user in self.chat.users)
@@ -35,7 +37,7 @@ class _Chat:
             self.activity,
             self.messages[-1] if self.messages else None,
             read,
-            self.read.get(peer.id, 0),
+            self.told.get(peer.id, 0),
             sum(message.sender_id == peer.id for message in self.messages[read:]),
         )
 
@@ -57,7 +59,9 @@ class MemoryStore:
     """
 
     def __init__(self) -> None:
+        self._users: dict[int, User] = {}
         self._accounts: dict[int, Credentials] = {}
+        self._blocks: dict[int, set[int]] = {}
         self._ids_by_name: dict[str, int] = {}
         self._chats: dict[int, _Chat] = {}
         self._chats_by_pair: dict[tuple[int, int], _Chat] = {}
@@ -67,45 +71,102 @@ class MemoryStore:
         self._logs: dict[int, _Log] = {}
 
     async def user_by_name(self, canonical: str) -> User | None:
-        found = await self.credentials(canonical)
-        return found.user if found else None
+        user = self._users.get(self._ids_by_name.get(canonical, 0))
+        # A name that was erased still leads to its user, so that nobody else gets it.
+        return user if user and canonical_name(user.name) == canonical else None
 
     async def user_by_id(self, user_id: int) -> User | None:
-        found = self._accounts.get(user_id)
-        return found.user if found else None
+        return self._users.get(user_id)
 
     async def add_user(self, name: UserName, password_hash: str, registered_us: int) -> User:
         if name.canonical in self._ids_by_name:
             raise NameTaken
-        user = User(len(self._accounts) + 1, name.typed)
+        user = User(len(self._users) + 1, name.typed)
+        self._users[user.id] = user
         self._accounts[user.id] = Credentials(user, password_hash)
         self._ids_by_name[name.canonical] = user.id
         self._chats_by_user[user.id] = []
         return user
 
     async def credentials(self, canonical: str) -> Credentials | None:
-        user_id = self._ids_by_name.get(canonical)
-        return self._accounts[user_id] if user_id else None
+        return self._accounts.get(self._ids_by_name.get(canonical, 0))
+
+    async def credentials_by_id(self, user_id: int) -> Credentials | None:
+        return self._accounts.get(user_id)
 
     async def replace_password_hash(self, user_id: int, old: str, new: str) -> None:
         account = self._accounts.get(user_id)
         if account and account.password_hash == old:
             self._accounts[user_id] = account._replace(password_hash=new)
 
+    async def void_tokens(
+        self, user_id: int, from_us: int, *, password_hash: str | None = None
+    ) -> int:
+        account = self._accounts.get(user_id)
+        if account is None:
+            raise UserNotFound
+        from_us = max(from_us, account.tokens_from_us + 1_000_000)
+        password_hash = password_hash or account.password_hash
+        self._accounts[user_id] = Credentials(account.user, password_hash, from_us)
+        return from_us
+
+    async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
+        if user_id not in self._accounts:
+            raise UserNotFound
+        if tombstone.canonical in self._ids_by_name:
+            raise NameTaken
+        del self._accounts[user_id]
+        self._ids_by_name[tombstone.canonical] = user_id
+        user = self._users[user_id] = User(user_id, tombstone.typed)
+        self._blocks.pop(user_id, None)
+        for blocked in self._blocks.values():
+            blocked.discard(user_id)
+        if log := self._logs.get(user_id):
+            log.entries.clear()
+        for entry in self._chats_by_user[user_id]:
+            first, second = entry.chat.users
+            users = (user, second) if first.id == user_id else (first, user)
+            entry.chat = Chat(entry.chat.id, users)
+
+    async def block(self, user_id: int, peer_id: int, blocked_us: int) -> None:
+        if user_id == peer_id:
+            raise SelfChat
+        if user_id not in self._accounts or peer_id not in self._accounts:
+            raise UserNotFound
+        self._blocks.setdefault(user_id, set()).add(peer_id)
+
+    async def unblock(self, user_id: int, peer_id: int) -> None:
+        self._blocks.get(user_id, set()).discard(peer_id)
+
+    async def blocked_by(self, user_id: int, *, after: int, limit: int) -> Sequence[User]:
+        blocked = sorted(peer for peer in self._blocks.get(user_id, ()) if peer > after)
+        return [self._users[peer] for peer in blocked[:limit]]
+
+    def _apart(self, lo: int, hi: int) -> bool:
+        """Whether one of the two blocks the other, or was erased."""
+        return (
+            hi in self._blocks.get(lo, ())
+            or lo in self._blocks.get(hi, ())
+            or lo not in self._accounts
+            or hi not in self._accounts
+        )
+
     async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
         if user_id == peer_id:
             raise SelfChat
         lo, hi = pair = min(user_id, peer_id), max(user_id, peer_id)
-        if lo not in self._accounts or hi not in self._accounts:
+        if lo not in self._users or hi not in self._users:
             raise UserNotFound
         if pair in self._chats_by_pair:
             raise ChatExists
-        users = self._accounts[lo].user, self._accounts[hi].user
+        if self._apart(lo, hi):
+            raise UserNotFound
+        users = self._users[lo], self._users[hi]
         entry = _Chat(Chat(len(self._chats) + 1, users), self._next_activity())
         self._chats[entry.chat.id] = self._chats_by_pair[pair] = entry
         for user in users:
             self._chats_by_user[user.id].append(entry)
-        self._log(entry.chat, opened_us, lambda cursor: ChatOpened(cursor, entry.chat))
+        self._log(users, opened_us, lambda cursor: ChatOpened(cursor, entry.chat))
         return entry.chat
 
     async def chat_by_id(self, chat_id: int) -> Chat | None:
@@ -113,7 +174,8 @@ class MemoryStore:
         return entry.chat if entry else None
 
     async def chat_with(self, user_id: int, peer: str) -> Chat | None:
-        peer_id = self._ids_by_name.get(peer, 0)
+        found = await self.user_by_name(peer)
+        peer_id = found.id if found else 0
         entry = self._chats_by_pair.get((min(user_id, peer_id), max(user_id, peer_id)))
         return entry.chat if entry else None
 
@@ -147,10 +209,12 @@ class MemoryStore:
         if marker <= before:
             return before
         entry.read[user_id] = marker
-        reader = next(user for user in entry.chat.users if user.id == user_id)
-        self._log(
-            entry.chat, moved_us, lambda cursor: MarkerMoved(cursor, entry.chat, reader, marker)
-        )
+        first, second = entry.chat.users
+        reader = first if first.id == user_id else second
+        told = (reader,) if self._apart(first.id, second.id) else entry.chat.users
+        if len(told) > 1:
+            entry.told[user_id] = marker
+        self._log(told, moved_us, lambda cursor: MarkerMoved(cursor, entry.chat, reader, marker))
         return marker
 
     async def append_message(self, new: NewMessage) -> Sent:
@@ -162,13 +226,20 @@ class MemoryStore:
             if first.text != new.text:
                 raise KeyReused
             return Sent(first, replayed=True)
+        lo, hi = entry.chat.users
+        if self._apart(lo.id, hi.id):
+            raise ChatNotFound
         seq = len(entry.messages) + 1
         message = Message(new.chat_id, seq, new.sender_id, new.text, new.sent_us)
         entry.messages.append(message)
         entry.activity = self._next_activity()
         if key:
             entry.by_key[key] = message
-        self._log(entry.chat, new.sent_us, lambda cursor: MessageSent(cursor, entry.chat, message))
+        self._log(
+            entry.chat.users,
+            new.sent_us,
+            lambda cursor: MessageSent(cursor, entry.chat, message),
+        )
         return Sent(message, replayed=False)
 
     async def last_seq(self, chat_id: int) -> int:
@@ -194,7 +265,14 @@ class MemoryStore:
             return None
         start = len(log.entries) - missing
         wanted = range(start, min(start + limit, len(log.entries)))
-        return [log.entries[index][1] for index in wanted]
+        return [self._renamed(log.entries[index][1]) for index in wanted]
+
+    def _renamed(self, entry: Entry) -> Entry:
+        """The entry with its users' names as they are now."""
+        chat = self._chats[entry.chat.id].chat
+        if isinstance(entry, MarkerMoved):
+            return entry._replace(chat=chat, reader=self._users[entry.reader.id])
+        return entry._replace(chat=chat)
 
     async def trim_logs(self, *, keep: int, since_us: int, after_user: int) -> int | None:
         users = sorted(user_id for user_id in self._logs if user_id > after_user)
@@ -204,8 +282,8 @@ class MemoryStore:
                 entries.popleft()
         return users[TRIMMED - 1] if len(users) > TRIMMED else None
 
-    def _log(self, chat: Chat, at_us: int, make: Callable[[Cursor], Entry]) -> None:
-        for user in chat.users:
+    def _log(self, users: Iterable[User], at_us: int, make: Callable[[Cursor], Entry]) -> None:
+        for user in users:
             log = self._logs[user.id] = self._log_of(user.id)
             log.end = log.end._replace(n=log.end.n + 1)
             log.entries.append((at_us, make(log.end)))

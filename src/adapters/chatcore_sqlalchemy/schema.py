@@ -35,12 +35,43 @@ users = Table(
     Column("canonical", Text, nullable=False),
     Column("password_hash", Text, nullable=False),
     Column("registered_us", Int64, nullable=False),
+    # Tokens issued before are void.
+    Column("tokens_from_us", Int64, nullable=False, server_default=_ZERO),
+    # When the account was taken away; name and canonical are those of the tombstone then.
+    Column("erased_us", Int64),
     UniqueConstraint("canonical", name="users_canonical"),
     sqlite_strict=True,
     # Without it SQLite gives the id of a deleted last row to the next user, and with it
     # whatever tokens are still out there.
     sqlite_autoincrement=True,
 )
+
+# The canonical names of erased users, as SHA-256 in hexadecimal: nobody gets them again.
+retired_names = Table(
+    "retired_names",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
+blocks = Table(
+    "blocks",
+    metadata,
+    Column("user_id", Int64, ForeignKey("users.id"), nullable=False),
+    # Whom the user blocks.
+    Column("peer_id", Int64, ForeignKey("users.id"), nullable=False),
+    Column("blocked_us", Int64, nullable=False),
+    PrimaryKeyConstraint("user_id", "peer_id", name="blocks_pk"),
+    CheckConstraint("user_id <> peer_id", name="blocks_pair"),
+    # Who is erased leaves the lists of others.
+    Index("blocks_peer", "peer_id"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
+LO_BLOCKS, HI_BLOCKS, ERASED = 1, 2, 4
+"""Why a chat is closed: bits of `chats.closed`."""
 
 chats = Table(
     "chats",
@@ -59,6 +90,12 @@ chats = Table(
     Column("lo_seen", Int64, nullable=False, server_default=_ZERO),
     Column("hi_read", Int64, nullable=False, server_default=_ZERO),
     Column("hi_seen", Int64, nullable=False, server_default=_ZERO),
+    # Each user's read marker as far as the other one was told of it.
+    Column("lo_told", Int64, nullable=False, server_default=_ZERO),
+    Column("hi_told", Int64, nullable=False, server_default=_ZERO),
+    # Not 0 while nothing can be sent: the reasons above. What `blocks` and `users` say of the
+    # pair, so that a send need not ask them.
+    Column("closed", Int16, nullable=False, server_default=_ZERO),
     UniqueConstraint("lo_id", "hi_id", name="chats_pair"),
     CheckConstraint("lo_id < hi_id", name="chats_pair_order"),
     CheckConstraint("last_seq >= 0", name="chats_last_seq"),

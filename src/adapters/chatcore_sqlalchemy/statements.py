@@ -46,10 +46,13 @@ _user_id = bindparam("user_id", type_=BigInteger)
 _limit = bindparam("limit", type_=BigInteger)
 _ONE = literal_column("1", BigInteger)
 
-USER_BY_NAME = select(users.c.id, users.c.name, users.c.password_hash).where(
-    users.c.canonical == bindparam("canonical")
-)
+USER_BY_NAME = select(users.c.id, users.c.name).where(users.c.canonical == bindparam("canonical"))
 USER_BY_ID = select(users.c.id, users.c.name).where(users.c.id == _user_id)
+_credentials = select(
+    users.c.id, users.c.name, users.c.password_hash, users.c.tokens_from_us
+).where(users.c.erased_us.is_(None))
+CREDENTIALS = _credentials.where(users.c.canonical == bindparam("canonical"))
+CREDENTIALS_BY_ID = _credentials.where(users.c.id == _user_id)
 # Whoever writes to users' logs, or raises the activity of their chats, holds these rows until
 # its end, and that of the chat, taken before. Everyone takes them by ascending ids, so that
 # nobody waits in a circle. (SQLite has one writer, and knows no such locks.)

@@ -75,18 +75,18 @@ class SqlAlchemyStore:
         await self.close()
 
     async def user_by_name(self, canonical: str) -> User | None:
-        found = await self.credentials(canonical)
-        return found.user if found else None
+        rows = await self._database.read(sql.USER_BY_NAME, canonical=canonical)
+        return User(*rows[0]) if rows else None
 
     async def user_by_id(self, user_id: int) -> User | None:
         rows = await self._database.read(sql.USER_BY_ID, user_id=user_id)
         return User(*rows[0]) if rows else None
 
     async def credentials(self, canonical: str) -> Credentials | None:
-        rows = await self._database.read(sql.USER_BY_NAME, canonical=canonical)
-        for user_id, name, password_hash in rows:
-            return Credentials(User(user_id, name), password_hash)
-        return None
+        return _credentials(await self._database.read(sql.CREDENTIALS, canonical=canonical))
+
+    async def credentials_by_id(self, user_id: int) -> Credentials | None:
+        return _credentials(await self._database.read(sql.CREDENTIALS_BY_ID, user_id=user_id))
 
     async def add_user(self, name: UserName, password_hash: str, registered_us: int) -> User:
         def change(run: Run) -> User:
@@ -301,6 +301,12 @@ _message = partial(tuple.__new__, Message)
 def _holds(tail: Sequence[Message], limit: int) -> bool:
     """Whether the newest `limit` messages of a chat were in its tail when it was read."""
     return len(tail) >= limit or tail[0].seq == 1
+
+
+def _credentials(rows: Sequence[Sequence[Any]]) -> Credentials | None:
+    for user_id, name, *rest in rows:
+        return Credentials(User(user_id, name), *rest)
+    return None
 
 
 def _state(row: Sequence[Any]) -> ChatState:

@@ -187,7 +187,9 @@ async def cancelled_registrations_are_whole(store: AccountStore) -> None:
                     first = await store.user_by_name(name.canonical)
                     expect(first is not None, "a name that is taken has a user")
                     expect(user in {None, first}, "a registration that returned is stored")
-                    expect_equal(found, (first, "first"), "a registration that happened is whole")
+                    expect_equal(
+                        found, Credentials(first, "first"), "a registration that happened is whole"
+                    )
 
 
 AccountStoreCheck = Callable[[AccountStore], Awaitable[None]]
