@@ -15,6 +15,7 @@ DEFAULTS = {
     "secret": None,
     "access_log": False,
     "page": True,
+    "cors_origins": (),
     "max_connections": 10_000,
     "keep_events": 10_000,
     "keep_events_days": 30,
@@ -38,6 +39,12 @@ def test_the_defaults() -> None:
         ({"CHATCORE_ACCESS_LOG": "0"}, {}, {"access_log": False}),
         ({"CHATCORE_PAGE": "off"}, {}, {"page": False}),
         ({"CHATCORE_PAGE": "on"}, {}, {"page": True}),
+        (
+            {"CHATCORE_CORS_ORIGINS": "https://a.example, http://[::1]:8080"},
+            {},
+            {"cors_origins": ("https://a.example", "http://[::1]:8080")},
+        ),
+        ({"CHATCORE_CORS_ORIGINS": "*"}, {}, {"cors_origins": ("*",)}),
         ({"CHATCORE_MAX_CONNECTIONS": "1"}, {}, {"max_connections": 1}),
         ({"CHATCORE_KEEP_EVENTS": "1"}, {}, {"keep_events": 1}),
         ({"CHATCORE_KEEP_EVENTS_DAYS": "1"}, {}, {"keep_events_days": 1}),
@@ -54,11 +61,20 @@ def test_what_is_set(
 
 
 NO_PORT = "not a number from 0 to 65535"
+NO_ORIGIN = "not origins like https://chat.example.com, apart by commas"
 
 
 @pytest.mark.parametrize(
     ("environment", "flags", "line"),
     [
+        *(
+            (
+                {"CHATCORE_CORS_ORIGINS": raw},
+                {},
+                f"CHATCORE_CORS_ORIGINS is {raw!r}, {NO_ORIGIN}",
+            )
+            for raw in ("a.example", "https://a.example/", "https://A.example", "null")
+        ),
         ({"CHATCORE_PORT": "x"}, {}, f"CHATCORE_PORT is 'x', {NO_PORT}"),
         ({"CHATCORE_PORT": ""}, {}, f"CHATCORE_PORT is '', {NO_PORT}"),
         ({"CHATCORE_PORT": "-1"}, {}, f"CHATCORE_PORT is '-1', {NO_PORT}"),

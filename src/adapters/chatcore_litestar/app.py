@@ -1,8 +1,11 @@
 """Puts the routes together."""
 
+from collections.abc import Sequence
+
 import msgspec
 from litestar import Litestar, Router, get
-from litestar.types import ASGIApp
+from litestar.config.cors import CORSConfig
+from litestar.types import ASGIApp, Message, Scope
 
 from chatcore import Accounts, Clock, Messenger
 from chatcore.model import utc_now
@@ -12,7 +15,7 @@ from chatcore_litestar.fixed import account_routes, chat_routes
 from chatcore_litestar.openapi import openapi_config, returns
 from chatcore_litestar.page import page_routes
 from chatcore_litestar.problems import HANDLERS_BY_PATH, PROBLEM_HANDLERS, unauthorized
-from chatcore_litestar.replies import Reply, encode
+from chatcore_litestar.replies import SAFETY, SAFETY_BY_NAME, Reply, encode
 from chatcore_litestar.requests import MAX_BODY
 from chatcore_litestar.streams import Streams
 from chatcore_litestar.v1 import v1_routes
@@ -73,9 +76,11 @@ def create_app(
     send_seconds: float = 30,
     streams: Streams | None = None,
     page: bool = True,
+    cors_origins: Sequence[str] = (),
 ) -> Litestar:
     """An application of the routes that `chat_router` has, `GET /healthz`, the OpenAPI
-    document at `/schema/openapi.json` and, unless `page` is false, the page at `/`.
+    document at `/schema/openapi.json` and, unless `page` is false, the page at `/`. Pages of
+    `cors_origins` may use the routes, too, from browsers; "*" stands for all.
 
     Every error has the shape `{"error": "<text>"}`, or, under /v1, that of problem details.
     """
@@ -90,10 +95,33 @@ def create_app(
     return Litestar(
         route_handlers=[router, healthz, *(page_routes() if page else ())],
         exception_handlers=HANDLERS_BY_PATH,
+        # For what Litestar answers itself; all else has them already.
+        response_headers=SAFETY_BY_NAME,
+        cors_config=_cors(cors_origins) if cors_origins else None,
+        before_send=[_keep_safe] if cors_origins else [],
         # Litestar's own logging would configure the process's loggers behind the host's back.
         logging_config=None,
         openapi_config=openapi_config(),
     )
+
+
+def _cors(origins: Sequence[str]) -> CORSConfig:
+    return CORSConfig(
+        allow_origins=list(origins),
+        allow_methods=["GET", "POST", "PUT", "DELETE"],
+        allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id"],
+        # Tokens travel in a header, and there are no cookies to allow.
+        allow_credentials=False,
+        expose_headers=["idempotency-replayed", "link", "location", "retry-after", "x-request-id"],
+    )
+
+
+async def _keep_safe(message: Message, _scope: Scope) -> None:
+    # Litestar answers preflight requests before anything of ours is asked.
+    if message["type"] == "http.response.start":
+        headers = message["headers"] = list(message["headers"])
+        present = {name for name, _ in headers}
+        headers.extend(header for header in SAFETY if header[0] not in present)
 
 
 class Health(msgspec.Struct):

@@ -9,6 +9,7 @@ from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException
 
 from chatcore.errors import InvalidPage, Overloaded, Refused, Unavailable
+from chatcore_litestar.replies import SAFETY_BY_NAME
 
 logger = logging.getLogger("chatcore")
 
@@ -48,7 +49,7 @@ def error_response(
     return Response(
         {"error": text or phrase(status)},
         status_code=status,
-        headers=headers,
+        headers=SAFETY_BY_NAME | (headers or {}),
         media_type=MediaType.JSON,
     )
 

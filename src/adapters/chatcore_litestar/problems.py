@@ -14,12 +14,13 @@ from chatcore_litestar.errors import (
     phrase,
     unavailable_headers,
 )
-from chatcore_litestar.replies import Headers, Reply, encode
+from chatcore_litestar.replies import SAFETY_BY_NAME, Headers, Reply, encode
 
 PROBLEM_JSON = "application/problem+json"
 
 _STATUSES = {
     "malformed_body": 400,
+    "unsupported_media_type": 415,
     "invalid_page": 400,
     "chat_not_found": 404,
     "user_not_found": 404,
@@ -67,7 +68,7 @@ def _respond(
     return Response(
         problem(status, code, detail),
         status_code=status,
-        headers=headers,
+        headers=SAFETY_BY_NAME | (headers or {}),
         media_type=PROBLEM_JSON,
     )
 

@@ -12,6 +12,19 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 _JSON = (b"content-type", b"application/json")
 
+SAFETY = [
+    # Tokens and messages are nobody's to keep but the client's.
+    (b"cache-control", b"no-store"),
+    # Whatever a message says, no browser is to take an answer for a page or a script.
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+]
+"""Headers of every answer but the page's, which has its own."""
+
+SAFETY_BY_NAME = {name.decode(): value.decode() for name, value in SAFETY}
+
 encode = msgspec.json.Encoder().encode
 
 
@@ -29,7 +42,7 @@ class Reply:
     ) -> None:
         self._status = status
         self._body = body
-        self._headers = [content_type, (b"content-length", b"%d" % len(body)), *headers]
+        self._headers = [content_type, (b"content-length", b"%d" % len(body)), *SAFETY, *headers]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A list of its own each time: a host's middleware may add to it, and some replies
@@ -55,7 +68,7 @@ class StreamedArray:
         self._send_seconds = send_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": [_JSON]})
+        await send({"type": "http.response.start", "status": 200, "headers": [_JSON, *SAFETY]})
         gone = asyncio.create_task(_wait_for_disconnect(receive))
         try:
             async for chunk in self._chunks():

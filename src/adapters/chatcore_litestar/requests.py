@@ -18,6 +18,7 @@ MAX_BODY = 64 * 1024
 
 MAX_LIMIT = 200
 DEFAULT_LIMIT = 50
+_CHARSETS = {"", "charset=utf-8", 'charset="utf-8"'}
 _PAGING = ("limit", "before", "after")
 # int() also takes signs, underscores and every script's digits.
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -29,6 +30,12 @@ class MalformedBody(Refused):
     """The body is not the JSON that the route asks for."""
 
     code = "malformed_body"
+
+
+class UnsupportedType(MalformedBody):
+    """The body says that it is something else than JSON in UTF-8."""
+
+    code = "unsupported_media_type"
 
 
 UserRequest = Request[User, Any, Any]
@@ -67,8 +74,13 @@ class Paging(msgspec.Struct, frozen=True):
 async def read_body(
     request: Request[Any, Any, Any], decode: Callable[[str], T], seconds: float
 ) -> T:
-    """The body, which the client has so many seconds to send. Raises MalformedBody and
-    BodyRefused."""
+    """The body, which the client has so many seconds to send. Raises MalformedBody,
+    UnsupportedType and BodyRefused."""
+    for name, value in request.scope["headers"]:
+        # One without a type is taken for what the route asks for. Pages of other origins can
+        # send that without being asked, but not with anybody's token.
+        if name == b"content-type" and value != b"application/json":
+            _check_type(value)
     try:
         async with asyncio.timeout(seconds):
             body = await request.body()
@@ -83,6 +95,13 @@ async def read_body(
         return decode(body.decode())
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise MalformedBody from None
+
+
+def _check_type(value: bytes) -> None:
+    """RFC 9110, section 8.3.1; the one parameter that is known must say what is so anyway."""
+    kind, _, parameters = value.decode("latin-1").lower().replace(" ", "").partition(";")
+    if kind != "application/json" or parameters.strip(";") not in _CHARSETS:
+        raise UnsupportedType("the body's type is application/json")
 
 
 def read_key(request: Request[Any, Any, Any]) -> str | None:

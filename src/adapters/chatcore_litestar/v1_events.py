@@ -15,7 +15,7 @@ from chatcore import Clock, Event, InvalidPage, Messenger, Unavailable, User
 from chatcore.following import Following
 from chatcore_litestar.openapi import TEXT, answers, in_query, number, operation
 from chatcore_litestar.problems import PROBLEM_JSON, problem
-from chatcore_litestar.replies import CHUNK, Reply, encode
+from chatcore_litestar.replies import CHUNK, SAFETY, Reply, encode
 from chatcore_litestar.requests import UserRequest, read_number, read_query
 from chatcore_litestar.streams import (
     GONE,
@@ -38,10 +38,9 @@ TOO_MANY = Reply(
     (b"content-type", PROBLEM_JSON.encode()),
 )
 
-_NO_STORE = (b"cache-control", b"no-store")
 _STREAM_HEADERS = [
     (b"content-type", b"text/event-stream"),
-    _NO_STORE,
+    *SAFETY,
     # nginx would hold events back until its buffer is full.
     (b"x-accel-buffering", b"no"),
 ]
@@ -198,7 +197,7 @@ class EventStream:
 
 async def _reply(following: Following, events: Sequence[Event], user: User) -> Reply:
     items = [event_item(event, user) for event in events]
-    return Reply(200, encode(Batch(items, str(await following.start()))), [_NO_STORE])
+    return Reply(200, encode(Batch(items, str(await following.start()))))
 
 
 def _frames(events: Sequence[Event], user: User) -> bytes:

@@ -40,7 +40,13 @@ async def open_app(settings: Settings, streams: Streams | None = None) -> AsyncI
             trimming(messenger, settings.keep_events, timedelta(days=settings.keep_events_days))
         )
         accounts = Accounts(store, hasher, tokens)
-        app = create_app(accounts, messenger, streams=streams, page=settings.page)
+        app = create_app(
+            accounts,
+            messenger,
+            streams=streams,
+            page=settings.page,
+            cors_origins=settings.cors_origins,
+        )
         await resources.enter_async_context(app.lifespan())
         # For servers that stop the application before they wait for its streams.
         resources.callback(streams.end_all)

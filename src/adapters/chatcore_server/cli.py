@@ -189,7 +189,9 @@ def _add_flag(command: argparse.ArgumentParser, setting: "Field[Any]") -> None:
     else:
         word = setting.name.rpartition("_")[2].upper()
         command.add_argument(
-            flag_of(setting), metavar=word, help=f"{about}{'none' if default is None else default})"
+            flag_of(setting),
+            metavar=word,
+            help=f"{about}{'none' if default in (None, ()) else default})",
         )
 
 

@@ -1,11 +1,14 @@
 """What an operator can set: environment variables, and flags that override them."""
 
 import difflib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Self, TypeVar
 
 PREFIX = "CHATCORE_"
+
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 T = TypeVar("T")
 
@@ -38,6 +41,15 @@ def _on_or_off(raw: str) -> bool:
     if raw not in {"on", "off"}:
         raise ValueError("neither on nor off")
     return raw == "on"
+
+
+def _origins(raw: str) -> tuple[str, ...]:
+    """Origins as browsers write them (RFC 6454, section 6.2), apart by commas."""
+    origins = tuple(part.strip() for part in raw.split(",") if part.strip())
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise ValueError("not origins like https://chat.example.com, apart by commas")
+    return origins
 
 
 def _number(low: int, high: int) -> Callable[[str], int]:
@@ -81,6 +93,12 @@ class Settings:
         False, _switch, "1 logs every request, which costs about a third of the throughput"
     )
     page: bool = _setting(True, _on_or_off, "off leaves out the page at /")
+    cors_origins: tuple[str, ...] = _setting(
+        (),
+        _origins,
+        "the origins, apart by commas, whose pages may use the service from browsers;\n"
+        "* for all; without it, only its own",
+    )
     max_connections: int = _setting(
         10_000, _number(1, 1_000_000), "how many connections are served at once; more get 503"
     )
