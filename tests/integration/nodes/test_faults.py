@@ -21,6 +21,8 @@ from tests.integration.service import Service
 NODES = 3
 SECRET = "a secret that all of the nodes share"
 RECOVERY_SECONDS = 30
+BUS_NAMES = {"valkey": "Valkey", "nats": "NATS"}
+ONE_IS_ENOUGH = "with CHATCORE_SOAK=1; the short form has Valkey alone"
 
 
 @pytest.fixture(scope="module")
@@ -141,10 +143,13 @@ def note(figures: Figures, name: str, run: Run, traffic: Traffic) -> None:
         )
 
 
-async def test_valkey(
-    tmp_path: Path, database: PostgresServer, soak: bool, figures: Figures
+@pytest.mark.parametrize("name", ["valkey", "nats"])
+async def test_a_bus(
+    name: str, tmp_path: Path, database: PostgresServer, soak: bool, figures: Figures
 ) -> None:
-    with BUSES["valkey"]() as bus:
+    if name != "valkey" and not soak:
+        pytest.skip(ONE_IS_ENOUGH)
+    with BUSES[name]() as bus:
         async with cluster(tmp_path, database, bus) as (run, traffic):
             faults = run.faults
             for _ in range(5 if soak else 1):
@@ -153,16 +158,16 @@ async def test_valkey(
                 await run.survive("restarted PostgreSQL", faults.restart_postgres)
                 await run.survive("killed the bus", faults.kill_the_bus)
                 for seconds in (2, 17) if soak else (2,):
-                    name = f"froze the bus for {seconds} s"
-                    await run.survive(name, partial(faults.freeze_the_bus, seconds))
-        note(figures, "Valkey", run, traffic)
+                    fault = f"froze the bus for {seconds} s"
+                    await run.survive(fault, partial(faults.freeze_the_bus, seconds))
+        note(figures, BUS_NAMES[name], run, traffic)
 
 
 async def test_notify(
     tmp_path: Path, database: PostgresServer, soak: bool, figures: Figures
 ) -> None:
     if not soak:
-        pytest.skip("with CHATCORE_SOAK=1; the short form has Valkey alone")
+        pytest.skip(ONE_IS_ENOUGH)
     async with cluster(tmp_path, database, None) as (run, traffic):
         faults = run.faults
         for _ in range(5):

@@ -178,7 +178,8 @@ class Traffic:
                                 person.hear(frame.id, frame.data)
                     else:
                         answer = await opened.response.aread()
-                        assert opened.response.status_code == 503, answer
+                        told = opened.response.status_code, opened.response.headers, answer
+                        assert opened.response.status_code == 503, told
             except httpx.TransportError:
                 pass
             await asyncio.sleep(RETRY_SECONDS)
