@@ -29,19 +29,23 @@ def number(
     """Number each message that is none of the replays.
 
     Of each chat: id, lo_id, hi_id, last_seq, lo_sent, the numbers of the newest events of both
-    users, and the newest activity of any chat of either. Of each message that was stored with a
-    key of the batch: chat_id, seq, sender_id, text, sent_us, idempotency_key.
+    users, the newest activity of any chat of either, and why it is closed, or 0. Of each message
+    that was stored with a key of the batch: chat_id, seq, sender_id, text, sent_us,
+    idempotency_key.
     """
     pairs: dict[int, tuple[int, int]] = {}
     counts: dict[int, tuple[int, int]] = {}
     newest: dict[int, int] = {}
     ends: dict[int, int] = {}
-    for chat_id, lo_id, hi_id, last_seq, lo_sent, lo_end, hi_end, activity in chats:
+    closed: set[int] = set()
+    for chat_id, lo_id, hi_id, last_seq, lo_sent, lo_end, hi_end, activity, reasons in chats:
         pairs[chat_id] = lo_id, hi_id
         counts[chat_id] = last_seq, lo_sent
         ends[lo_id], ends[hi_id] = lo_end, hi_end
         for user_id in (lo_id, hi_id):
             newest[user_id] = max(newest.get(user_id, 0), activity)
+        if reasons:
+            closed.add(chat_id)
     known = {(row[0], row[2], row[5]): Message(*row[:5]) for row in replays}
 
     outcomes: list[Sent | Refused] = []
@@ -57,6 +61,9 @@ def number(
         if key is not None and (first := known.get((chat_id, sender_id, key))):
             same = first.text == new.text
             outcomes.append(Sent(first, replayed=True) if same else KeyReused())
+            continue
+        if chat_id in closed:
+            outcomes.append(ChatNotFound())
             continue
         last_seq, lo_sent = counts[chat_id]
         seq, lo_sent = counts[chat_id] = last_seq + 1, lo_sent + (sender_id == pair[0])

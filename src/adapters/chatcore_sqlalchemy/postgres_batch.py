@@ -31,7 +31,8 @@ SELECT c.id, c.lo_id, c.hi_id, c.last_seq, c.lo_sent,
         (SELECT max(activity) FROM chats WHERE lo_id = c.lo_id),
         (SELECT max(activity) FROM chats WHERE hi_id = c.lo_id),
         (SELECT max(activity) FROM chats WHERE lo_id = c.hi_id),
-        (SELECT max(activity) FROM chats WHERE hi_id = c.hi_id))
+        (SELECT max(activity) FROM chats WHERE hi_id = c.hi_id)),
+    c.closed
 FROM chats AS c WHERE c.id = ANY($1::bigint[])
 """
 

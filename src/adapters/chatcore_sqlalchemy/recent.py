@@ -2,19 +2,23 @@
 
 Nothing needs to tell this of writes, for messages and lists only grow, and say by one number
 that they did: a chat by its last `seq`, a list by its newest `activity`. While that number is
-what it was, so are the messages, which never change, and the list. And while nobody wrote at
-all (`version`), not even the number is asked for.
+what it was, so are the messages, which never change, and the list, but for the names of users
+who were erased. And while nobody wrote at all (`version`), not even the number is asked for.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from sys import getsizeof
+from time import monotonic
 from typing import Generic, TypeVar
 
 from chatcore.model import ChatSummary, Message
 
 MAX_BYTES = 32 * 1024 * 1024
 """Roughly, for the messages and again for the lists."""
+
+OLD_SECONDS = 60.0
+"""How long a name may be shown that was erased by another process."""
 
 _TUPLE = 250
 """Roughly the bytes of a message, apart from the text."""
@@ -29,6 +33,11 @@ class Kept(Generic[V]):
     size: int
     version: int | None
     """The database's, when this was last found to be up to date."""
+    since: float
+    """When it was put in, by `monotonic`."""
+
+    def is_old(self) -> bool:
+        return monotonic() - self.since >= OLD_SECONDS
 
     def is_current(self, version: int | None) -> bool:
         return version is not None and self.version == version
@@ -48,7 +57,7 @@ class Recent(Generic[K, V]):
     def put(self, key: K, value: V, size: int, version: int | None) -> None:
         if (before := self._kept.pop(key, None)) is not None:
             self._bytes -= before.size
-        self._kept[key] = Kept(value, size, version)
+        self._kept[key] = Kept(value, size, version, monotonic())
         self._bytes += size
         while self._bytes > self._max_bytes:
             # The oldest, since dictionaries keep their order.

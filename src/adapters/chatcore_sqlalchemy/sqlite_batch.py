@@ -9,8 +9,8 @@ from chatcore.errors import Refused
 from chatcore.model import NewMessage, Sent
 from chatcore_sqlalchemy.numbering import keys_of, number
 
-# After the chat: the numbers of the newest events of its users, and the newest activity of any
-# chat of either.
+# After the chat: the numbers of the newest events of its users, the newest activity of any chat of
+# either, and whether it is closed.
 CHATS = """
 SELECT c.id, c.lo_id, c.hi_id, c.last_seq, c.lo_sent,
     ifnull((SELECT max(n) FROM events WHERE user_id = c.lo_id), 0),
@@ -19,7 +19,8 @@ SELECT c.id, c.lo_id, c.hi_id, c.last_seq, c.lo_sent,
         ifnull((SELECT max(activity) FROM chats WHERE lo_id = c.lo_id), 0),
         ifnull((SELECT max(activity) FROM chats WHERE hi_id = c.lo_id), 0),
         ifnull((SELECT max(activity) FROM chats WHERE lo_id = c.hi_id), 0),
-        ifnull((SELECT max(activity) FROM chats WHERE hi_id = c.hi_id), 0))
+        ifnull((SELECT max(activity) FROM chats WHERE hi_id = c.hi_id), 0)),
+    c.closed
 FROM json_each(?) AS wanted CROSS JOIN chats AS c ON c.id = wanted.value
 """
 

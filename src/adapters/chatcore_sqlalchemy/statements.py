@@ -9,16 +9,19 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Column,
     ColumnElement,
     CompoundSelect,
     Executable,
     Select,
+    Text,
     bindparam,
     case,
     delete,
     desc,
     func,
     literal_column,
+    or_,
     select,
     union_all,
     update,
@@ -28,7 +31,16 @@ from sqlalchemy import (
 # for each, and compiles either for both.
 from sqlalchemy.dialects.postgresql import insert
 
-from chatcore_sqlalchemy.schema import chats, events, messages, store, users
+from chatcore_sqlalchemy.schema import (
+    ERASED,
+    blocks,
+    chats,
+    events,
+    messages,
+    retired_names,
+    store,
+    users,
+)
 
 lo = users.alias("lo")
 hi = users.alias("hi")
@@ -43,22 +55,25 @@ _MESSAGE = (
 )
 
 _user_id = bindparam("user_id", type_=BigInteger)
+_peer_id = bindparam("peer_id", type_=BigInteger)
 _limit = bindparam("limit", type_=BigInteger)
 _ONE = literal_column("1", BigInteger)
 
 USER_BY_NAME = select(users.c.id, users.c.name).where(users.c.canonical == bindparam("canonical"))
 USER_BY_ID = select(users.c.id, users.c.name).where(users.c.id == _user_id)
+_living = users.c.erased_us.is_(None)
 _credentials = select(
     users.c.id, users.c.name, users.c.password_hash, users.c.tokens_from_us
-).where(users.c.erased_us.is_(None))
+).where(_living)
 CREDENTIALS = _credentials.where(users.c.canonical == bindparam("canonical"))
 CREDENTIALS_BY_ID = _credentials.where(users.c.id == _user_id)
 # Whoever writes to users' logs, or raises the activity of their chats, holds these rows until
 # its end, and that of the chat, taken before. Everyone takes them by ascending ids, so that
-# nobody waits in a circle. (SQLite has one writer, and knows no such locks.)
+# nobody waits in a circle. (SQLite has one writer, and knows no such locks.) Nothing happens to
+# those who were erased.
 PAIR = (
     select(users.c.id, users.c.name)
-    .where(users.c.id.in_([bindparam("lo"), bindparam("hi")]))
+    .where(users.c.id.in_([bindparam("lo"), bindparam("hi")]), _living)
     .order_by(users.c.id)
     .with_for_update(key_share=True)
 )
@@ -74,11 +89,49 @@ ADD_USER = (
     .on_conflict_do_nothing(index_elements=[users.c.canonical])
     .returning(users.c.id)
 )
+RETIRED = select(retired_names.c.digest).where(retired_names.c.digest == bindparam("digest"))
 REPLACE_HASH = (
     update(users)
-    .where(users.c.id == _user_id, users.c.password_hash == bindparam("old"))
+    .where(users.c.id == _user_id, users.c.password_hash == bindparam("old"), _living)
     .values(password_hash=bindparam("new"))
 )
+
+_from_us = bindparam("from_us", type_=BigInteger)
+_second_later = users.c.tokens_from_us + literal_column("1000000", BigInteger)
+VOID_TOKENS = (
+    update(users)
+    .where(users.c.id == _user_id, _living)
+    .values(
+        # `greatest` has another name in SQLite.
+        tokens_from_us=case((_from_us > _second_later, _from_us), else_=_second_later),
+        password_hash=func.coalesce(bindparam("password_hash", type_=Text), users.c.password_hash),
+    )
+    .returning(users.c.tokens_from_us)
+)
+
+_chats_of_user = or_(chats.c.lo_id == _user_id, chats.c.hi_id == _user_id)
+LOCK_CHATS_OF = (
+    select(chats.c.id).where(_chats_of_user).order_by(chats.c.id).with_for_update(key_share=True)
+)
+COUNT_CHATS_OF = select(func.count()).select_from(chats).where(_chats_of_user)
+LOCK_USER = select(users.c.canonical).where(users.c.id == _user_id, _living).with_for_update()
+DROP_USER = delete(users).where(users.c.id == _user_id)
+ERASE_USER = (
+    update(users)
+    .where(users.c.id == _user_id)
+    .values(
+        name=bindparam("name"),
+        canonical=bindparam("canonical"),
+        password_hash="",
+        erased_us=bindparam("erased_us", type_=BigInteger),
+    )
+)
+RETIRE = insert(retired_names).values(digest=bindparam("digest"))
+CLOSE_CHATS_OF = update(chats).where(_chats_of_user).values(closed=ERASED)
+DROP_BLOCKS_OF = delete(blocks).where(
+    or_(blocks.c.user_id == _user_id, blocks.c.peer_id == _user_id)
+)
+DROP_LOG = delete(events).where(events.c.user_id == _user_id)
 
 CHAT = (
     select(
@@ -117,13 +170,13 @@ CHATS_OF = (
 _side_of_lo = CHAT.add_columns(
     chats.c.activity,
     chats.c.lo_read.label("read_seq"),
-    chats.c.hi_read.label("peer_read_seq"),
+    chats.c.hi_told.label("peer_read_seq"),
     (chats.c.last_seq - chats.c.lo_sent - chats.c.lo_seen).label("unread"),
 ).where(chats.c.lo_id == _user_id)
 _side_of_hi = CHAT.add_columns(
     chats.c.activity,
     chats.c.hi_read,
-    chats.c.lo_read,
+    chats.c.lo_told,
     chats.c.lo_sent - chats.c.hi_seen,
 ).where(chats.c.hi_id == _user_id)
 
@@ -191,6 +244,32 @@ ADD_CHAT = (
     .returning(chats.c.id)
 )
 
+CHAT_OF_PAIR = select(chats.c.id, chats.c.closed).where(
+    chats.c.lo_id == bindparam("lo"), chats.c.hi_id == bindparam("hi")
+)
+LOCK_CHAT_OF_PAIR = CHAT_OF_PAIR.with_for_update(key_share=True)
+CLOSE_CHAT = (
+    update(chats)
+    .where(chats.c.id == bindparam("chat_id"))
+    .values(closed=bindparam("reasons", type_=BigInteger))
+)
+_block = (blocks.c.user_id == _user_id) & (blocks.c.peer_id == _peer_id)
+_block_back = (blocks.c.user_id == _peer_id) & (blocks.c.peer_id == _user_id)
+BLOCKS_OF_PAIR = select(blocks.c.user_id).where(or_(_block, _block_back))
+BLOCK = (
+    insert(blocks)
+    .values(user_id=_user_id, peer_id=_peer_id, blocked_us=bindparam("blocked_us"))
+    .on_conflict_do_nothing(index_elements=[blocks.c.user_id, blocks.c.peer_id])
+)
+UNBLOCK = delete(blocks).where(_block)
+BLOCKED_BY = (
+    select(users.c.id, users.c.name)
+    .join_from(blocks, users, users.c.id == blocks.c.peer_id)
+    .where(blocks.c.user_id == _user_id, blocks.c.peer_id > bindparam("after"))
+    .order_by(blocks.c.peer_id)
+    .limit(_limit)
+)
+
 _message = select(*_MESSAGE).where(messages.c.chat_id == bindparam("chat_id"))
 MESSAGES_AFTER = (
     _message.where(messages.c.seq > bindparam("seq")).order_by(messages.c.seq).limit(_limit)
@@ -201,7 +280,14 @@ MESSAGES_BEFORE = (
 
 _chat = chats.c.id == bindparam("chat_id")
 MARKERS = (
-    select(chats.c.lo_id, chats.c.lo_read, chats.c.hi_id, chats.c.hi_read, chats.c.last_seq)
+    select(
+        chats.c.lo_id,
+        chats.c.lo_read,
+        chats.c.hi_id,
+        chats.c.hi_read,
+        chats.c.last_seq,
+        chats.c.closed,
+    )
     .where(_chat)
     .with_for_update(key_share=True)
 )
@@ -211,8 +297,22 @@ _lo_sent = (
     .where(messages.c.chat_id == chats.c.id, messages.c.seq == _seq)
     .scalar_subquery()
 )
-MOVE_LO_MARKER = update(chats).where(_chat).values(lo_read=_seq, lo_seen=_seq - _lo_sent)
-MOVE_HI_MARKER = update(chats).where(_chat).values(hi_read=_seq, hi_seen=_lo_sent)
+
+
+def _told(before: Column[int]) -> ColumnElement[int]:
+    return case((chats.c.closed == 0, _seq), else_=before)
+
+
+MOVE_LO_MARKER = (
+    update(chats)
+    .where(_chat)
+    .values(lo_read=_seq, lo_seen=_seq - _lo_sent, lo_told=_told(chats.c.lo_told))
+)
+MOVE_HI_MARKER = (
+    update(chats)
+    .where(_chat)
+    .values(hi_read=_seq, hi_seen=_lo_sent, hi_told=_told(chats.c.hi_told))
+)
 
 LOG_NAME = select(store.c.log).where(store.c.id == 1)
 _newest = select(func.coalesce(func.max(events.c.n), 0)).where(events.c.user_id == _user_id)

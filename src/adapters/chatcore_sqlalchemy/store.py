@@ -5,16 +5,17 @@ How a statement runs differs between a database in this process and one across a
 it is `read` (a query), `write` (a change, in a transaction) and `append` (a message).
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, Union
 
-from chatcore.errors import ChatExists, ChatNotFound, NameTaken, SelfChat, UserNotFound
+from chatcore.errors import ChatExists, ChatNotFound, SelfChat, UserNotFound
 from chatcore.events import Cursor, Entry
 from chatcore.model import Chat, ChatState, ChatSummary, Message, NewMessage, Sent, User
 from chatcore.names import UserName
 from chatcore.ports import Credentials
+from chatcore_sqlalchemy import accounts, blocks
 from chatcore_sqlalchemy import statements as sql
 from chatcore_sqlalchemy.errors import CannotOpen
 from chatcore_sqlalchemy.group_commit import Run
@@ -89,24 +90,53 @@ class SqlAlchemyStore:
         return _credentials(await self._database.read(sql.CREDENTIALS_BY_ID, user_id=user_id))
 
     async def add_user(self, name: UserName, password_hash: str, registered_us: int) -> User:
-        def change(run: Run) -> User:
-            added = run(
-                sql.ADD_USER,
-                name=name.typed,
-                canonical=name.canonical,
-                password_hash=password_hash,
-                registered_us=registered_us,
-            )
-            if not added:
-                raise NameTaken
-            return User(added[0][0], name.typed)
-
-        return await self._database.write(change)
+        return await self._database.write(
+            lambda run: accounts.add_user(run, name, password_hash, registered_us)
+        )
 
     async def replace_password_hash(self, user_id: int, old: str, new: str) -> None:
         await self._database.write(
             lambda run: run(sql.REPLACE_HASH, user_id=user_id, old=old, new=new)
         )
+
+    async def void_tokens(
+        self, user_id: int, from_us: int, *, password_hash: str | None = None
+    ) -> int:
+        def change(run: Run) -> int:
+            for (raised,) in run(
+                sql.VOID_TOKENS, user_id=user_id, from_us=from_us, password_hash=password_hash
+            ):
+                return int(raised)
+            raise UserNotFound
+
+        return await self._database.write(change)
+
+    async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
+        try:
+            await self._write_alone(
+                lambda run: accounts.erase_user(run, user_id, tombstone, erased_us)
+            )
+        finally:
+            # Another one, for what is being read meanwhile goes into the old one.
+            self._lists = Recent()
+
+    async def block(self, user_id: int, peer_id: int, blocked_us: int) -> None:
+        if user_id == peer_id:
+            raise SelfChat
+        await self._write_alone(lambda run: blocks.block(run, user_id, peer_id, blocked_us))
+
+    async def unblock(self, user_id: int, peer_id: int) -> None:
+        with contextlib.suppress(UserNotFound):
+            await self._write_alone(lambda run: blocks.unblock(run, user_id, peer_id))
+
+    async def blocked_by(self, user_id: int, *, after: int, limit: int) -> Sequence[User]:
+        rows = await self._database.read(sql.BLOCKED_BY, user_id=user_id, after=after, limit=limit)
+        return [User(*row) for row in rows]
+
+    async def _write_alone(self, change: Callable[[Run], None]) -> None:
+        while True:
+            with contextlib.suppress(accounts.Meanwhile):
+                return await self._database.write(change)
 
     async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
         if user_id == peer_id:
@@ -115,8 +145,8 @@ class SqlAlchemyStore:
 
         def change(run: Run) -> Chat:
             pair = run(sql.PAIR, lo=lo, hi=hi)
-            if len(pair) < 2:
-                raise UserNotFound
+            if len(pair) < 2 or run(sql.BLOCKS_OF_PAIR, user_id=lo, peer_id=hi):
+                raise ChatExists if run(sql.CHAT_OF_PAIR, lo=lo, hi=hi) else UserNotFound
             added = run(sql.ADD_CHAT, lo=lo, hi=hi, opened_us=opened_us)
             if not added:
                 raise ChatExists
@@ -140,9 +170,9 @@ class SqlAlchemyStore:
     ) -> Sequence[ChatSummary]:
         if before is not None:
             return await self._chats_before(user_id, before, limit)
-        version = self._database.version
-        kept = self._lists.get((user_id, limit))
-        if kept:
+        version, lists = self._database.version, self._lists
+        kept = lists.get((user_id, limit))
+        if kept and not kept.is_old():
             if kept.is_current(version):
                 return kept.value
             if kept.value[0].activity == await self._newest_activity(user_id):
@@ -150,7 +180,7 @@ class SqlAlchemyStore:
                 return kept.value
         summaries = await self._chats_before(user_id, END, limit)
         if summaries:
-            self._lists.put((user_id, limit), summaries, size_of_list(summaries), version)
+            lists.put((user_id, limit), summaries, size_of_list(summaries), version)
         return summaries
 
     async def _newest_activity(self, user_id: int) -> int:
@@ -178,7 +208,7 @@ class SqlAlchemyStore:
 
     async def move_read_marker(self, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
         def change(run: Run) -> int:
-            for lo, lo_read, hi, hi_read, last_seq in run(sql.MARKERS, chat_id=chat_id):
+            for lo, lo_read, hi, hi_read, last_seq, closed in run(sql.MARKERS, chat_id=chat_id):
                 marker = min(seq, last_seq)
                 if user_id == lo:
                     before, kind, move = lo_read, LO_READ, sql.MOVE_LO_MARKER
@@ -187,9 +217,11 @@ class SqlAlchemyStore:
                 else:
                     break
                 if marker > before:
-                    run(sql.PAIR, lo=lo, hi=hi)
+                    told = [user for user, _ in run(sql.PAIR, lo=lo, hi=hi)]
+                    if closed:
+                        told = [user for user in told if user == user_id]
                     run(move, chat_id=chat_id, seq=marker)
-                    log(run, (lo, hi), kind, chat_id, marker, moved_us)
+                    log(run, told, kind, chat_id, marker, moved_us)
                 return int(max(marker, before))
             raise ChatNotFound
 
@@ -286,7 +318,7 @@ async def _open(url: str) -> Database:
     return database
 
 
-@contextmanager
+@contextlib.contextmanager
 def _asyncpg_needed() -> Iterator[None]:
     try:
         yield
