@@ -11,7 +11,8 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import Field, fields
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
 
 from chatcore_server.settings import (
     CannotStart,
@@ -25,6 +26,8 @@ from chatcore_server.settings import (
 # neither --help nor a wrong setting has to wait for.
 
 WRONG_SETTING = 2
+FAULTS_FOUND = 1
+INTERRUPTED = 130
 
 STOP_SECONDS = 4.5
 """When a stop that hangs, by a dead disk say, is given up."""
@@ -62,11 +65,17 @@ def _run(parsed: argparse.Namespace) -> int:
             _migrate(settings)
         elif parsed.command == "copy":
             _copy(parsed.source, settings)
+        elif parsed.command == "backup":
+            _back_up(parsed.target, settings)
+        elif parsed.command == "check":
+            return _check(settings)
         else:
             _serve(settings)
     except CannotStart as error:
         _complain(str(error))
         return WRONG_SETTING
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return 0
 
 
@@ -125,6 +134,19 @@ def _copy(source: str, settings: Settings) -> None:
     copy_database(source, settings.database_url, _say)
 
 
+def _back_up(target: str, settings: Settings) -> None:
+    from chatcore_server.backup import back_up
+
+    back_up(settings.database_url, Path(target), _say)
+
+
+def _check(settings: Settings) -> int:
+    from chatcore_server.check import check
+
+    sound = check(settings.database_url, _say, lambda line: _tell(sys.stderr, line))
+    return 0 if sound else FAULTS_FOUND
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         _complain(f"{message} (see {self.prog} --help)")
@@ -171,11 +193,29 @@ def _parser() -> argparse.ArgumentParser:
         metavar="URL",
         help="postgresql://… (CHATCORE_DATABASE_URL, which nobody else sees on a command line)",
     )
+    backup = commands.add_parser(
+        "backup",
+        help="copy the SQLite file while the service goes on",
+        description="Copy the SQLite file to a new one, as it is at the start; a service may "
+        "write to it meanwhile. Interrupted, it leaves nothing. Of PostgreSQL, its own tools make "
+        "backups.",
+        allow_abbrev=False,
+    )
+    backup.add_argument("target", metavar="FILE", help="what to copy to; it must not be there")
+    check = commands.add_parser(
+        "check",
+        help="look for faults in what the database holds",
+        description="Look for faults in what the database, or a backup, holds: a line for each. "
+        "Nothing is changed, and a service may go on meanwhile. The exit status is 0 without "
+        "faults, 1 with some, and 2 when it cannot be told.",
+        allow_abbrev=False,
+    )
     for setting in fields(Settings):
         if setting is not secret:
             _add_flag(serve, setting)
         if setting.name == "database_url":
-            _add_flag(migrate, setting)
+            for command in (migrate, backup, check):
+                _add_flag(command, setting)
     return parser
 
 
@@ -200,14 +240,17 @@ def _version() -> str:
 
 
 def _say(line: str) -> None:
-    # Nobody may be listening any more.
-    with contextlib.suppress(OSError):
-        print(_one_line(line), flush=True)
+    _tell(sys.stdout, line)
 
 
 def _complain(line: str) -> None:
+    _tell(sys.stderr, f"chatcore: {line}")
+
+
+def _tell(stream: TextIO, line: str) -> None:
+    # Nobody may be listening any more.
     with contextlib.suppress(OSError):
-        print(_one_line(f"chatcore: {line}"), file=sys.stderr, flush=True)
+        print(_one_line(line), file=stream, flush=True)
 
 
 def _one_line(line: str) -> str:
