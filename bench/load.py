@@ -31,6 +31,8 @@ class Job:
     tokens: list[str] = field(default_factory=list)
     """Client i sends token i (modulo their number)."""
     body: str = ""
+    key: str = ""
+    """The Idempotency-Key."""
     once: bool = False
     """Each client sends one request and stops."""
 
@@ -139,13 +141,16 @@ def requests_of(job: Job, client: int) -> Iterator[bytes]:
 
     def request(n: int) -> bytes:
         values = {"{client}": str(client), "{n}": str(n)}
-        path, body = job.path, job.body
+        path, body, key = job.path, job.body, job.key
         for name, value in values.items():
             path, body = path.replace(name, value), body.replace(name, value)
-        length = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        return f"{job.method} {path} HTTP/1.1\r\n{head}{length if body else ''}\r\n{body}".encode()
+            key = key.replace(name, value)
+        more = f"Idempotency-Key: {key}\r\n" if key else ""
+        if body:
+            more += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        return f"{job.method} {path} HTTP/1.1\r\n{head}{more}\r\n{body}".encode()
 
-    if "{n}" in job.path + job.body:
+    if "{n}" in job.path + job.body + job.key:
         return (request(n) for n in itertools.count())
     return itertools.repeat(request(0))
 

@@ -5,14 +5,18 @@ import math
 import platform
 import sqlite3
 import statistics
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from bench.load import Outcome
 
 LIBRARIES = ("chatcore", "litestar", "msgspec", "uvicorn", "httptools", "uvloop", "sqlalchemy")
 TEXTBOOK = ("fastapi", "pydantic", "aiosqlite")
+
+NOTHING = math.nan
+"""What cannot be told, since nothing was answered. A dash in the report."""
 
 
 @dataclass
@@ -21,25 +25,29 @@ class Row:
 
     cell: str
     clients: int
-    chatcore: list[Outcome]
-    ceiling: list[Outcome]
-    textbook: list[Outcome]
+    rounds: dict[str, list[Outcome]] = field(default_factory=lambda: defaultdict(list))
 
-    def to_ceiling(self) -> float:
-        return _ratio(self.chatcore, self.ceiling)
+    def rate(self, server: str) -> float:
+        return _median(outcome.rate for outcome in self.rounds[server])
 
-    def to_textbook(self) -> float:
-        return _ratio(self.chatcore, self.textbook)
+    def latency(self, server: str) -> tuple[float, float, float]:
+        """p50 and p99 in milliseconds, and how many times the one the other is."""
+        answered = [outcome for outcome in self.rounds[server] if outcome.ok and outcome.p50_ms]
+        return (
+            _median(outcome.p50_ms for outcome in answered),
+            _median(outcome.p99_ms for outcome in answered),
+            _median(outcome.p99_ms / outcome.p50_ms for outcome in answered),
+        )
 
-    def tail(self) -> float:
-        return statistics.median(outcome.p99_ms / outcome.p50_ms for outcome in self.chatcore)
+    def ratio(self, server: str, other: str) -> float:
+        """The median of the ratios round by round, which a machine's moods disturb least."""
+        pairs = zip(self.rounds[server], self.rounds[other], strict=True)
+        return _median(ours.rate / theirs.rate for ours, theirs in pairs if theirs.rate)
 
 
-def _ratio(ours: list[Outcome], theirs: list[Outcome]) -> float:
-    """The median of the ratios round by round, which a machine's moods disturb least."""
-    return statistics.median(
-        a.rate / b.rate if b.rate else math.inf for a, b in zip(ours, theirs, strict=True)
-    )
+def _median(values: Iterable[float]) -> float:
+    found = list(values)
+    return statistics.median(found) if found else NOTHING
 
 
 def table(rows: Iterable[Row]) -> str:
@@ -49,27 +57,44 @@ def table(rows: Iterable[Row]) -> str:
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
-        p50 = statistics.median(outcome.p50_ms for outcome in row.chatcore)
-        p99 = statistics.median(outcome.p99_ms for outcome in row.chatcore)
-        ours, ceiling, textbook = (
-            statistics.median(outcome.rate for outcome in outcomes)
-            for outcomes in (row.chatcore, row.ceiling, row.textbook)
-        )
+        p50, p99, tail = row.latency("chatcore")
         lines.append(
-            f"| {row.cell} | {row.clients} | {_rate(ours)} | {p50:.2f} | {p99:.2f} "
-            f"| {row.tail():.1f} | {_rate(ceiling)} | **{row.to_ceiling():.2f}** "
-            f"| {_rate(textbook)} | **{_times(row.to_textbook())}** |"
+            f"| {row.cell} | {row.clients} | {_rate(row.rate('chatcore'))} | {_told(p50, 2)} "
+            f"| {_told(p99, 2)} | {_told(tail, 1)} | {_rate(row.rate('ceiling'))} "
+            f"| **{_told(row.ratio('chatcore', 'ceiling'), 2)}** | {_rate(row.rate('textbook'))} "
+            f"| **{_told(row.ratio('chatcore', 'textbook'), 1)}** |"
+        )
+    return "\n".join(lines)
+
+
+def postgres_table(rows: Sequence[Row]) -> str:
+    lines = [
+        "| request | clients | PostgreSQL, /s | p50, ms | p99, ms | **of SQLite's** "
+        "| **of the ceiling** | one by one, /s | **times one by one** |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        p50, p99, _ = row.latency("PostgreSQL")
+        lines.append(
+            f"| {row.cell} | {row.clients} | {_rate(row.rate('PostgreSQL'))} | {_told(p50, 2)} "
+            f"| {_told(p99, 2)} | **{_told(row.ratio('PostgreSQL', 'chatcore'), 2)}** "
+            f"| **{_told(row.ratio('PostgreSQL', 'ceiling'), 2)}** "
+            + (
+                f"| {_rate(row.rate('one by one'))} "
+                f"| **{_told(row.ratio('PostgreSQL', 'one by one'), 1)}** |"
+                if "one by one" in row.rounds
+                else "| | |"
+            )
         )
     return "\n".join(lines)
 
 
 def _rate(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"
+    return f"{rate:,.0f}" if rate >= 100 else _told(rate, 1)
 
 
-def _times(ratio: float) -> str:
-    """A dash for the many times that nothing is."""
-    return "–" if math.isinf(ratio) else f"{ratio:.1f}"
+def _told(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else "–"
 
 
 def versions() -> str:

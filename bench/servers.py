@@ -1,4 +1,4 @@
-"""The three services that are measured, as processes of their own."""
+"""The services that are measured, as processes of their own."""
 
 import asyncio
 import os
@@ -10,8 +10,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,14 +24,8 @@ class Server:
     name: str
     port: int
     pid: int
-    database: Path | None = None
-
-    def rows(self) -> int:
-        """Messages stored, as another process sees them."""
-        with sqlite3.connect(f"file:{self.database}?mode=ro", uri=True) as connection:
-            count: int = connection.execute("SELECT count(*) FROM messages").fetchone()[0]
-        connection.close()
-        return count
+    rows: Callable[[], int] | None = None
+    """Messages stored, as another process sees them; None if that is not of interest."""
 
     def memory(self) -> int:
         """Resident bytes."""
@@ -41,61 +35,58 @@ class Server:
 
 
 @contextmanager
-def all_three(folder: Path, data: Data) -> Iterator[list[Server]]:
-    with ExitStack() as stack:
-        database = make_chatcore_data(folder, data)
-        yield [
-            stack.enter_context(chatcore(database)),
-            stack.enter_context(ceiling()),
-            stack.enter_context(textbook(make_textbook_data(folder, database))),
-        ]
-
-
-@contextmanager
 def chatcore(database: Path, **environment: str) -> Iterator[Server]:
-    port = free_port()
-    command = [sys.executable, "-m", "chatcore_server", "serve", "--port", str(port)]
-    settings = {"CHATCORE_SECRET": SECRET, "CHATCORE_DATABASE_URL": f"sqlite:///{database}"}
-    with _running("chatcore", command, port, settings | environment, database) as server:
+    settings = {"CHATCORE_DATABASE_URL": f"sqlite:///{database}"} | environment
+
+    def rows() -> int:
+        with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+            count: int = connection.execute("SELECT count(*) FROM messages").fetchone()[0]
+        connection.close()
+        return count
+
+    command = ("chatcore_server", "serve", "--port")
+    with running("chatcore", command, settings, rows) as server:
         yield server
 
 
 @contextmanager
 def ceiling() -> Iterator[Server]:
-    port = free_port()
-    command = [sys.executable, "-m", "bench.ceiling", str(port)]
-    with _running("ceiling", command, port, {}) as server:
+    with running("ceiling", ("bench.ceiling",), {}) as server:
         yield server
 
 
 @contextmanager
 def textbook(database: Path) -> Iterator[Server]:
-    port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "bench.textbook:app", "--port", str(port)]
-    command += ["--log-level", "warning", "--no-access-log"]
-    with _running("textbook", command, port, _textbook_settings(database), database) as server:
+    command = ("uvicorn", "bench.textbook:app", "--log-level", "warning", "--no-access-log")
+    settings = _textbook_settings(database)
+    with running("textbook", (*command, "--port"), settings) as server:
         yield server
 
 
 @contextmanager
-def _running(
+def running(
     name: str,
-    command: list[str],
-    port: int,
+    command: tuple[str, ...],
     environment: dict[str, str],
-    database: Path | None = None,
+    rows: Callable[[], int] | None = None,
 ) -> Iterator[Server]:
-    process = subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.DEVNULL)
+    """A Python module that serves on the port that is its last argument."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command, str(port)],
+        env=os.environ | {"CHATCORE_SECRET": SECRET} | environment,
+        stdout=subprocess.DEVNULL,
+    )
     try:
         _wait_until_up(process, port)
-        yield Server(name, port, process.pid, database)
+        yield Server(name, port, process.pid, rows)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
 
 
 def _wait_until_up(process: "subprocess.Popen[bytes]", port: int) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1).close()

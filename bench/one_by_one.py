@@ -1,0 +1,35 @@
+"""chatcore on PostgreSQL without group commit: every message is a transaction of its own, on one
+of several connections.
+
+`CHATCORE_DATABASE_URL=postgresql://… python -m bench.one_by_one PORT`
+"""
+
+import os
+import signal
+import sys
+import threading
+from functools import partial
+
+from bench.postgres import CONNECTIONS
+from chatcore import NewMessage, Sent
+from chatcore_server import serve
+from chatcore_server.settings import Settings
+from chatcore_sqlalchemy import postgres
+from chatcore_sqlalchemy.postgres_batch import append_batch
+
+
+class OneByOne(postgres.PostgresDatabase):
+    async def append(self, new: NewMessage) -> Sent:
+        [outcome] = await self._pool.transact(partial(append_batch, batch=[new]))
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+if __name__ == "__main__":
+    postgres.CONNECTIONS = int(os.environ.get("BENCH_CONNECTIONS", CONNECTIONS))
+    postgres.PostgresDatabase = OneByOne  # type: ignore[misc]
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    settings = Settings.read(os.environ, {"port": sys.argv[1]})
+    serve.serve(settings, stopping, lambda _: None)

