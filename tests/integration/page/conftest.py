@@ -6,7 +6,7 @@ there is none.
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,21 +53,21 @@ def own_service(tmp_path: Path) -> Iterator[Service]:
         yield running
 
 
-@pytest.fixture
-def gather(chromium: "Browser") -> Iterator[Callable[[Service], People]]:
-    """Makes the people of a service. At the end, what their browsers complained about fails the
-    test."""
-    gathered: list[People] = []
-
-    def of(service: Service) -> People:
-        gathered.append(People(chromium, service))
-        return gathered[-1]
-
-    yield of
-    for each in gathered:
-        each.leave()
+# People leave before their service stops: fixtures end in the opposite order. A browser that is
+# still there complains of a service that is not.
 
 
 @pytest.fixture
-def people(gather: Callable[[Service], People], shared_service: Service) -> People:
-    return gather(shared_service)
+def people(chromium: "Browser", shared_service: Service) -> Iterator[People]:
+    """At the end, what their browsers complained about fails the test."""
+    gathered = People(chromium, shared_service)
+    yield gathered
+    gathered.leave()
+
+
+@pytest.fixture
+def own_people(chromium: "Browser", own_service: Service) -> Iterator[People]:
+    """Those of `own_service`."""
+    gathered = People(chromium, own_service)
+    yield gathered
+    gathered.leave()

@@ -2,11 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -21,9 +22,20 @@ HOST = "chat.test"
 insecure context."""
 MACHINE = {"127.0.0.1", HOST}
 PASSWORD = "correct horse battery"
-SECONDS = 30  # Until something that a test waits for does not come any more.
+SECONDS = 60  # Until something that a test waits for does not come any more.
+
+T = TypeVar("T")
 
 _numbers = count(1)
+
+
+def until(page: "Page", read: Callable[[], T], holds: Callable[[T], bool]) -> T:
+    """The first reading that holds, however long the page takes to come to it."""
+    deadline = time.monotonic() + SECONDS
+    while not holds(value := read()):
+        assert time.monotonic() < deadline, f"it stayed at {value!r}"
+        page.wait_for_timeout(50)  # What the browser tells meanwhile is heard.
+    return value
 
 
 class Person:
@@ -105,6 +117,11 @@ class Person:
         """The texts of the messages, top to bottom."""
         return (page or self.page).locator(".message .text").all_text_contents()
 
+    def sees(self, texts: list[str], page: "Page | None" = None) -> None:
+        """Wait until these are the messages, top to bottom."""
+        page = page or self.page
+        until(page, lambda: self.shown(page), texts.__eq__)
+
     def wait_for_marks(self, mark: str, number: int) -> None:
         self._wait_for(f".message.{mark}", number)
 
@@ -169,7 +186,7 @@ class People:
     def __init__(self, browser: "Browser", service: Service) -> None:
         self.browser = browser
         self.url = service.url + "/"
-        self._client = httpx.Client(base_url=service.url, timeout=30)
+        self._client = httpx.Client(base_url=service.url, timeout=SECONDS)
         self._all: list[Person] = []
 
     def api(self, method: str, path: str, token: str | None = None, **options: Any) -> Any:

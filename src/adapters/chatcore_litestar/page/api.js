@@ -23,7 +23,7 @@ export class Refused extends Error {
 export class Unreachable extends Error {}
 
 /** The answer's JSON. Raises Refused, Unreachable. */
-export async function call(method, path, { body, headers = {}, token, signal } = {}) {
+export async function call(method, path, { body, headers = {}, token, signal, keepalive } = {}) {
   const aborter = new AbortController();
   const abort = () => aborter.abort();
   const timer = setTimeout(abort, SECONDS * 1000);
@@ -34,6 +34,7 @@ export async function call(method, path, { body, headers = {}, token, signal } =
       body: body === undefined ? undefined : JSON.stringify(body),
       signal: aborter.signal,
       token,
+      keepalive,
     });
     return await response.json();
   } catch (error) {
@@ -45,13 +46,14 @@ export async function call(method, path, { body, headers = {}, token, signal } =
 }
 
 /** The response, if it is a success. Raises Refused, and what `fetch` raises. */
-export async function ask(method, path, { headers = {}, body, signal, token } = {}) {
+export async function ask(method, path, { headers = {}, body, signal, token, keepalive } = {}) {
   const used = token ?? session()?.token;
   const response = await fetch(new URL(path, document.baseURI.split("#")[0]), {
     method,
     headers: used ? { ...headers, authorization: `Bearer ${used}` } : headers,
     body,
     signal,
+    keepalive,
     cache: "no-store",
     credentials: "omit",
     referrerPolicy: "no-referrer",

@@ -13,6 +13,7 @@ import { expire, session, usable } from "./session.js";
 const SILENCE = 35_000; // ms; the service sends a heartbeat after 15 s
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 15_000;
+const REPLACED_PAUSE = 30_000;
 
 export class Connection {
   /** `onStatus` gets "connecting", "catching-up", "online" or "offline". */
@@ -98,10 +99,12 @@ export class Connection {
         heard = Date.now();
         const event = JSON.parse(data);
         if (event.type === "end") {
+          // Who comes back at once replaces another, and so on for ever.
+          const replaced = event.reason === "replaced";
           if (event.reason === "expired") expire(token);
-          else this._tell("connecting");
+          else this._tell(replaced ? "offline" : "connecting");
           // All clients of a service that restarts hear this at once.
-          await sleep(Math.random() * FIRST_PAUSE, signal);
+          await sleep((replaced ? REPLACED_PAUSE : 0) + Math.random() * FIRST_PAUSE, signal);
           return;
         }
         if (id !== undefined) await this._take([event], id);

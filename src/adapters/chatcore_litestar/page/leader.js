@@ -1,6 +1,6 @@
 // One tab of a browser leads: it alone holds a stream. When it closes, another takes over.
 
-import { load, save } from "./storage.js";
+import { forget, load, save } from "./storage.js";
 
 const LEASE = 6000; // ms
 const RENEWAL = 2000;
@@ -34,7 +34,7 @@ async function lease(name, work) {
     if (mine()) save(name, { by: me, until: Date.now() + LEASE });
     else lost.abort();
   };
-  const giveUp = () => mine() && save(name, { by: 0, until: 0 });
+  const giveUp = () => load(name)?.by === me && forget(name);
   renew();
   const timer = setInterval(renew, RENEWAL);
   addEventListener("pagehide", giveUp);

@@ -83,6 +83,8 @@ export class Outbox {
       } catch (error) {
         if (!(error instanceof Refused)) return false;
         if (error.status === 401) return true;
+        // Signed out meanwhile, or deleted: it does not come back.
+        if (!load(this._place(item))) continue;
         const faults = (item.faults ?? 0) + (error.status === 500 ? 1 : 0);
         const failed = error.passing && faults < MOST_FAULTS ? undefined : error.code || "refused";
         this._save({ ...item, faults, failed });

@@ -1,13 +1,17 @@
 // Tells the service how far the account has read: one request at a time for each chat, since a
-// marker moves at most once a second.
+// marker moves at most once a second. What has been on the screen has been read, so a page that is
+// left tells what it had still to tell.
 
 import { call, Refused } from "./api.js";
+import { session } from "./session.js";
 
 export class Reading {
   constructor(store) {
     this._store = store;
     this._wanted = new Map();
-    this._busy = new Set();
+    this._busy = new Map(); // what each chat's request says
+    const { id } = session();
+    addEventListener("pagehide", () => session()?.id === id && this._leave());
   }
 
   /** Everything up to `seq` has been seen. */
@@ -25,11 +29,11 @@ export class Reading {
 
   async _tell(chatId) {
     if (this._busy.has(chatId)) return;
-    this._busy.add(chatId);
     try {
       while (this._wanted.has(chatId)) {
         const seq = this._wanted.get(chatId);
-        await call("PUT", `v1/chats/${chatId}/read`, { body: { seq } });
+        this._busy.set(chatId, seq);
+        await put(chatId, seq);
         if (this._wanted.get(chatId) === seq) this._wanted.delete(chatId);
       }
     } catch (error) {
@@ -38,4 +42,13 @@ export class Reading {
       this._busy.delete(chatId);
     }
   }
+
+  _leave() {
+    for (const [chatId, seq] of this._wanted) {
+      if (this._busy.get(chatId) !== seq) put(chatId, seq).catch(() => {});
+    }
+  }
 }
+
+/** Its request outlives the page. */
+const put = (chatId, seq) => call("PUT", `v1/chats/${chatId}/read`, { body: { seq }, keepalive: true });
