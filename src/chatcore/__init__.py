@@ -25,12 +25,14 @@ from chatcore.errors import (
     Refused,
     SelfChat,
     StoreUnavailable,
+    TooManyAttempts,
     Unavailable,
     UserNotFound,
     WrongCredentials,
 )
 from chatcore.events import ChatOpened, Cursor, Event, MarkerMoved, MessageSent, Reset
 from chatcore.following import Following
+from chatcore.guessing import Guard
 from chatcore.messenger import Messenger, Opened, Page, Snapshot
 from chatcore.model import Chat, ChatState, ChatSummary, Clock, Message, NewMessage, Sent, User
 from chatcore.names import UserName, canonical_name
@@ -48,6 +50,7 @@ __all__ = [
     "Cursor",
     "Event",
     "Following",
+    "Guard",
     "InvalidKey",
     "InvalidName",
     "InvalidPage",
@@ -74,6 +77,7 @@ __all__ = [
     "Session",
     "Snapshot",
     "StoreUnavailable",
+    "TooManyAttempts",
     "Unavailable",
     "User",
     "UserName",

@@ -13,8 +13,9 @@ from chatcore.errors import (
     UserNotFound,
     WrongCredentials,
 )
+from chatcore.guessing import Guard
 from chatcore.model import Clock, User, from_microseconds, is_encodable, to_microseconds, utc_now
-from chatcore.names import UserName, lookup_name
+from chatcore.names import UserName, canonical_name, lookup_name
 from chatcore.ports import AccountStore, Claims, Credentials, PasswordHasher, TokenIssuer
 
 MIN_PASSWORD = 8
@@ -29,7 +30,12 @@ class Session(NamedTuple):
 
 
 class Accounts:
-    """Registration, login and the check of tokens."""
+    """Registration, login and the check of tokens.
+
+    Where a method takes an `address`, it is the client's, or any text that tells clients apart:
+    the guard slows down whoever guesses or registers too often from there, with TooManyAttempts.
+    Without one, nothing is limited.
+    """
 
     def __init__(
         self,
@@ -38,13 +44,15 @@ class Accounts:
         tokens: TokenIssuer,
         *,
         clock: Clock = utc_now,
+        guard: Guard | None = None,
     ) -> None:
         self._store = store
         self._hasher = hasher
         self._tokens = tokens
         self._clock = clock
+        self._guard = guard or Guard()
 
-    async def register(self, name: str, password: str) -> User:
+    async def register(self, name: str, password: str, *, address: str | None = None) -> User:
         """Create an account.
 
         The name follows `UserName`. The password has at least 8 characters (code points
@@ -55,13 +63,15 @@ class Accounts:
         """
         user_name = UserName(name)
         normal = new_password(password)
-        # The store decides; this only spares the hash, the most expensive step by far.
-        if await self._store.user_by_name(user_name.canonical) is not None:
-            raise NameTaken
-        password_hash = await self._hasher.hash(normal)
-        return await self._store.add_user(user_name, password_hash, to_microseconds(self._clock()))
+        with self._guard.registration(address):
+            # The store decides; this only spares the hash, the most expensive step by far.
+            if await self._store.user_by_name(user_name.canonical) is not None:
+                raise NameTaken
+            password_hash = await self._hasher.hash(normal)
+            now = to_microseconds(self._clock())
+            return await self._store.add_user(user_name, password_hash, now)
 
-    async def log_in(self, name: str, password: str) -> str:
+    async def log_in(self, name: str, password: str, *, address: str | None = None) -> str:
         """A token for the user of that name and password. Raises WrongCredentials,
         Unavailable."""
         try:
@@ -69,8 +79,9 @@ class Accounts:
         except InvalidPassword:
             raise WrongCredentials from None
         canonical = lookup_name(name)
-        found = await self._store.credentials(canonical) if canonical else None
-        found = await self._verify(normal, found)
+        with self._guard.attempt(canonical or "", address):
+            found = await self._store.credentials(canonical) if canonical else None
+            found = await self._verify(normal, found)
         if self._hasher.needs_rehash(found.password_hash):
             # Upkeep is no reason to fail a login that has succeeded; the next one retries.
             with contextlib.suppress(Unavailable):
@@ -87,12 +98,14 @@ class Accounts:
             raise InvalidToken
         return Session(found.user, claims)
 
-    async def change_password(self, user: User, current: str, new: str) -> str:
+    async def change_password(
+        self, user: User, current: str, new: str, *, address: str | None = None
+    ) -> str:
         """Give the user another password, and void every token issued before. Returns a new
         token. Raises WrongCredentials when `current` is not the password, InvalidPassword for
         the new one as `register` does, Unavailable."""
         normal = new_password(new)
-        await self.check_password(user, current)
+        await self.check_password(user, current, address=address)
         return self._issue(user.id, await self._set_password(user, normal))
 
     async def reset_password(self, name: str, new: str) -> User:
@@ -111,12 +124,12 @@ class Accounts:
         """Void every token issued before. Raises UserNotFound, Unavailable."""
         await self._store.void_tokens(user.id, self._from_now())
 
-    async def erase(self, user: User, password: str) -> User:
+    async def erase(self, user: User, password: str, *, address: str | None = None) -> User:
         """Take the account away, for good: `AccountStore.erase_user` says what stays. Returns
         the user under the name that others see from now on, "deleted user" and eight random
         hexadecimal digits. Raises WrongCredentials when that is not the password, Unavailable.
         """
-        await self.check_password(user, password)
+        await self.check_password(user, password, address=address)
         while True:
             tombstone = UserName(f"deleted user {secrets.token_hex(4)}")
             now = to_microseconds(self._clock())
@@ -128,13 +141,16 @@ class Accounts:
                 raise WrongCredentials from None
             return User(user.id, tombstone.typed)
 
-    async def check_password(self, user: User, password: str) -> None:
+    async def check_password(
+        self, user: User, password: str, *, address: str | None = None
+    ) -> None:
         """Raises WrongCredentials when that is not the user's password, Unavailable."""
         try:
             normal = normal_password(password)
         except InvalidPassword:
             raise WrongCredentials from None
-        await self._verify(normal, await self._store.credentials_by_id(user.id))
+        with self._guard.attempt(canonical_name(user.name), address):
+            await self._verify(normal, await self._store.credentials_by_id(user.id))
 
     async def _verify(self, normal: str, found: Credentials | None) -> Credentials:
         """The credentials as they are after the verification. Raises WrongCredentials."""

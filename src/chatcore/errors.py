@@ -19,6 +19,7 @@
     │   └── InvalidToken        expired, void, forged, malformed, or its user is gone
     └── Unavailable             not now; the same request may succeed later
         ├── Overloaded          refused before anything was done
+        ├── TooManyAttempts     whoever asks has guessed, or registered, too often
         └── StoreUnavailable    the store failed; a write may or may not have happened
 
 Adapters raise these and nothing else for what their port's docstring names. Each class
@@ -135,13 +136,24 @@ class Unavailable(ChatcoreError):
     """Not now: the same request may succeed after `retry_after` seconds."""
 
     code = "unavailable"
-    retry_after: ClassVar[int] = 1
+    retry_after: int = 1
 
 
 class Overloaded(Unavailable):
     """A queue is full. Refused before anything was done."""
 
     code = "overloaded"
+
+
+class TooManyAttempts(Unavailable):
+    """Whoever asks has guessed passwords, or registered, too often. Refused before anything was
+    looked at: the right password makes no difference."""
+
+    code = "too_many_attempts"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"too many attempts; the next one in {retry_after} seconds")
+        self.retry_after = retry_after
 
 
 class StoreUnavailable(Unavailable):

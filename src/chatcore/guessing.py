@@ -1,0 +1,259 @@
+"""Guessing passwords is slowed down, and nobody is locked out by others.
+
+What is counted, and what a count does:
+
+- Failures by name and address. The first 5 cost nothing; after each one more the next try waits
+  twice as long, up to 15 minutes. From one address that makes 19 guesses at a name in the first
+  hour and 4 in each that follows.
+- Failures by address, whatever the name: 20, and then waits of up to 30 seconds.
+- Registrations by address, whatever becomes of them: 20, and then waits of up to 3 minutes.
+- Failures by name, wherever they come from. With 20 of them a name is under attack (one is
+  forgotten every 3 minutes; one address alone does not bring it there). From then on, an address
+  has one free try at it, and its waits begin at a minute and end at 4 hours.
+- Tries under way: 4 from an address at a time. They are counted as failures before the password is
+  looked at, and taken back when it was right: many at the same time gain nothing.
+
+An IPv6 address counts as its network of 64 bits, which is what one customer gets. All within 48
+bits, which one customer can get as well, may do ten times what an address may (four times as much
+at the same time), or 65,536 addresses would be one guesser's.
+
+Why a name under attack is not simply closed, or opened so many times an hour: whatever strangers
+can use up, they can keep from its owner. With many addresses they would, at no cost. So what
+strangers do to a name only shortens what each address may do there *after its own first failure*:
+an owner who comes from anywhere and types the password right is let in at once, and one who
+mistypes it waits for what was mistyped there, a minute at first. What an attacker with n addresses
+gets is one guess from each, 14 more from each within the day, and 6 on each day that follows.
+
+Who was logged in from an address before is *known* there: at that name, that address is then judged
+by its own failures at it alone, whatever happens to the name, and whatever others do who share
+the address. What remains to those: to fail at that very name from that very address.
+
+Memory is bounded, to some 20 MiB, and a flood of names or addresses does not wash away what limits
+a guesser. A try that is refused leaves no trace, and of each kind the 8,192 counts that make
+somebody wait are kept apart from as many that do not: it takes 8,192 others who have used up their
+free tries to have one of them forgotten, and one network cannot bring that about before they fade
+anyway. An attacker with more addresses than are remembered is held by nothing here but the time
+that a hash takes. Who is known is kept for 8,192 names, 4 addresses each, so that washing that away
+takes as many accounts.
+"""
+
+import hashlib
+import math
+import secrets
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from ipaddress import IPv6Address, ip_address
+from typing import NamedTuple
+
+from chatcore.errors import TooManyAttempts, Unavailable
+
+Seconds = Callable[[], float]
+"""Tells seconds since some moment; never steps back."""
+
+
+class Limit(NamedTuple):
+    """After `free` counted, the next waits `first` seconds, and each one more twice as long as the
+    one before, up to `longest`; one is forgotten in each `longest`.
+
+    So in any time there are at most `free` + log2(`longest` / `first`) + 2, and one for each
+    `longest` in it.
+    """
+
+    free: int
+    first: float
+    longest: float
+
+    def wait(self, count: float) -> float:
+        """From the last one that was counted, in seconds."""
+        return (
+            0.0 if count < self.free else min(self.longest, self.first * 2 ** (count - self.free))
+        )
+
+
+PAIR = Limit(5, 1, 900)
+PAIR_UNDER_ATTACK = Limit(1, 60, 4 * 3600)
+ADDRESS = Limit(20, 1, 30)
+NETWORK = Limit(200, 0.1, 3)
+NAME = Limit(20, 0, 180)
+REGISTRATIONS = Limit(20, 1, 180)
+REGISTRATIONS_OF_NETWORK = Limit(200, 0.1, 18)
+MOST_AT_A_NAME = 2 * NAME.free
+"""No more are counted, so that a name is as it was two hours after an attack."""
+
+UNDER_WAY = (4, 16)
+"""From an address, and from a network of many."""
+
+REMEMBERED = 8192
+"""Counts of each kind that make somebody wait, and as many that do not."""
+KNOWN_ADDRESSES = 4
+
+
+class Guard:
+    """Limits who guesses passwords, and who registers, as this module says.
+
+    An address is an IP address, or else any text that tells clients apart. None is for whoever
+    cannot be told from others, and is not limited: a limit by name alone would let strangers lock
+    its owner out. Each Guard counts for itself: n processes allow n times as much.
+    """
+
+    def __init__(self, *, seconds: Seconds = time.monotonic) -> None:
+        self._seconds = seconds
+        self._key = secrets.token_bytes(16)
+        self._pairs = _Counts()
+        self._names = _Counts()
+        self._addresses = _Counts()
+        self._registrations = _Counts()
+        self._known: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
+        self._under_way: Counter[bytes] = Counter()
+
+    @contextmanager
+    def attempt(self, name: str, address: str | None) -> Iterator[None]:
+        """Within it, a password is looked at. Leaving it by no error is a success, by
+        Unavailable is as if it never was, by any other a failure. `name` is canonical, or
+        anything else: whether a user has it makes no difference.
+
+        Raises TooManyAttempts.
+        """
+        if address is None:
+            yield
+            return
+        networks = self._networks(address)
+        name_key = self._digest(name)
+        pair = self._digest(name, networks[0])
+        known = networks[0] in self._known.get(name_key, ())
+        under_attack = not known and self._names.count(name_key, NAME, self._seconds()) >= NAME.free
+        limits = [(self._pairs, pair, PAIR_UNDER_ATTACK if under_attack else PAIR)]
+        if not known:
+            limits += [
+                (self._addresses, network, limit)
+                for network, limit in zip(networks, (ADDRESS, NETWORK), strict=False)
+            ]
+        # Strangers who share the address leave room for those who are known there.
+        with self._admitted(limits, networks, room=2 if known else 1) as counted:
+            counted.append((self._names, name_key, self._count_at_name(name_key)))
+            yield
+            _take_back(counted)
+            self._pairs.forget(pair)
+            self._remember(name_key, networks[0])
+
+    @contextmanager
+    def registration(self, address: str | None) -> Iterator[None]:
+        """Within it, an account is made. It counts whatever becomes of it, but for
+        Unavailable. Raises TooManyAttempts."""
+        if address is None:
+            yield
+            return
+        networks = self._networks(address)
+        limits = [
+            (self._registrations, network, limit)
+            for network, limit in zip(
+                networks, (REGISTRATIONS, REGISTRATIONS_OF_NETWORK), strict=False
+            )
+        ]
+        with self._admitted(limits, networks):
+            yield
+
+    @contextmanager
+    def _admitted(
+        self,
+        limits: "Sequence[tuple[_Counts, bytes, Limit]]",
+        networks: Sequence[bytes],
+        room: int = 1,
+    ) -> "Iterator[list[tuple[_Counts, bytes, float]]]":
+        now = self._seconds()
+        wait = max(counts.wait(key, limit, now) for counts, key, limit in limits)
+        places = list(zip(networks, UNDER_WAY, strict=False))
+        if any(self._under_way[network] >= most * room for network, most in places):
+            wait = max(wait, 1)
+        if wait > 0:
+            raise TooManyAttempts(math.ceil(wait))
+        counted = [(counts, key, counts.add(key, limit, now)) for counts, key, limit in limits]
+        self._under_way.update(networks)
+        try:
+            yield counted
+        except Unavailable:
+            _take_back(counted)
+            raise
+        finally:
+            self._under_way.subtract(networks)
+            for network in networks:
+                if not self._under_way[network]:
+                    del self._under_way[network]
+
+    def _count_at_name(self, name_key: bytes) -> float:
+        return self._names.add(name_key, NAME, self._seconds(), most=MOST_AT_A_NAME)
+
+    def _remember(self, name_key: bytes, network: bytes) -> None:
+        others = [each for each in self._known.pop(name_key, ()) if each != network]
+        self._known[name_key] = (network, *others[: KNOWN_ADDRESSES - 1])
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+    def _networks(self, address: str) -> list[bytes]:
+        """What the address counts as, the smallest first."""
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return [self._digest(address)]
+        if isinstance(parsed, IPv6Address):
+            if parsed.ipv4_mapped is None:
+                return [parsed.packed[:8], parsed.packed[:6]]
+            parsed = parsed.ipv4_mapped
+        return [parsed.packed]
+
+    def _digest(self, text: str, more: bytes = b"") -> bytes:
+        # Short, and not to be foreseen: nobody may choose a name that counts as another.
+        encoded = b"%d:%s%s" % (len(more), more, text.encode(errors="surrogatepass"))
+        return hashlib.blake2b(encoded, digest_size=12, key=self._key).digest()
+
+
+class _Counts:
+    """Counts by key, which fade, and when each was last added to.
+
+    Those at which somebody has to wait are not pushed out by those at which nobody does.
+    """
+
+    def __init__(self) -> None:
+        self._free: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
+        self._waiting: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
+
+    def count(self, key: bytes, limit: Limit, now: float) -> float:
+        count, since = self._find(key)
+        return max(0.0, count - (now - since) / limit.longest)
+
+    def wait(self, key: bytes, limit: Limit, now: float) -> float:
+        _, since = self._find(key)
+        return since + limit.wait(self.count(key, limit, now)) - now
+
+    def add(self, key: bytes, limit: Limit, now: float, most: float = math.inf) -> float:
+        """Returns what was added: less than 1 only where that would be over `most`."""
+        before = self.count(key, limit, now)
+        count = min(before + 1, max(before, most))
+        self.forget(key)
+        counts = self._free if count < limit.free else self._waiting
+        counts[key] = count, now
+        if len(counts) > REMEMBERED:
+            counts.popitem(last=False)
+        return count - before
+
+    def take_back(self, key: bytes, added: float) -> None:
+        for counts in (self._free, self._waiting):
+            if key in counts:
+                count, since = counts[key]
+                counts[key] = count - added, since
+                if count <= added:
+                    del counts[key]
+
+    def forget(self, key: bytes) -> None:
+        self._free.pop(key, None)
+        self._waiting.pop(key, None)
+
+    def _find(self, key: bytes) -> tuple[float, float]:
+        return self._free.get(key) or self._waiting.get(key) or (0.0, -math.inf)
+
+
+def _take_back(counted: Sequence[tuple[_Counts, bytes, float]]) -> None:
+    for counts, key, added in counted:
+        counts.take_back(key, added)
