@@ -13,16 +13,20 @@ from chatcore_jwt import JwtTokens
 from chatcore_litestar import Streams, create_app
 from chatcore_server.doorbells import open_doorbell
 from chatcore_server.key_file import forget_key_of_missing, key_of
-from chatcore_server.logs import ASGIApp, Receive, Scope, Send, configure_logging, log_requests
+from chatcore_server.log_lines import configure_logging
+from chatcore_server.logs import ASGIApp, Receive, Scope, Send, log_requests
 from chatcore_server.settings import CannotStart, Settings
 from chatcore_server.trimming import trimming
 from chatcore_sqlalchemy import CannotOpen, Migrated, SqlAlchemyStore
 
 
 @asynccontextmanager
-async def open_app(settings: Settings, streams: Streams | None = None) -> AsyncIterator[ASGIApp]:
+async def open_app(
+    settings: Settings, streams: Streams | None = None, *, trims: bool = True
+) -> AsyncIterator[ASGIApp]:
     """The service as an ASGI application that needs no lifespan of its own: it is good within
-    this context, whose end stores what is still under way. Raises CannotStart."""
+    this context, whose end stores what is still under way. Unless it `trims` the logs of events,
+    another process does. Raises CannotStart."""
     streams = streams or Streams()
     file = database_file(settings)
     tokens_for = _token_source(settings, file)
@@ -36,9 +40,9 @@ async def open_app(settings: Settings, streams: Streams | None = None) -> AsyncI
         hasher = await resources.enter_async_context(Argon2Hasher())
         doorbell = await resources.enter_async_context(open_doorbell(settings, store))
         messenger = Messenger(store, doorbell=doorbell)
-        await resources.enter_async_context(
-            trimming(messenger, settings.keep_events, timedelta(days=settings.keep_events_days))
-        )
+        if trims:
+            age = timedelta(days=settings.keep_events_days)
+            await resources.enter_async_context(trimming(messenger, settings.keep_events, age))
         accounts = Accounts(store, hasher, tokens)
         app = create_app(
             accounts,

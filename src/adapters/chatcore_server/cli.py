@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 from dataclasses import Field, fields
 from pathlib import Path
@@ -21,16 +20,15 @@ from chatcore_server.settings import (
     unknown_variables,
     variable_of,
 )
+from chatcore_server.stopping import STOP_SECONDS, stop_on_signals
 
 # What brings up the service is imported where it is used: it takes half a second, which
 # neither --help nor a wrong setting has to wait for.
 
+STOPPED_BADLY = 1
 WRONG_SETTING = 2
 FAULTS_FOUND = 1
 INTERRUPTED = 130
-
-STOP_SECONDS = 4.5
-"""When a stop that hangs, by a dead disk say, is given up."""
 
 _NOTES = """\
 CHATCORE_SECRET, which has no flag because others can see a command line, is
@@ -70,7 +68,7 @@ def _run(parsed: argparse.Namespace) -> int:
         elif parsed.command == "check":
             return _check(settings)
         else:
-            _serve(settings)
+            return 0 if _serve(settings) else STOPPED_BADLY
     except CannotStart as error:
         _complain(str(error))
         return WRONG_SETTING
@@ -79,36 +77,37 @@ def _run(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _serve(settings: Settings) -> None:
-    stopping = threading.Event()
-
-    def stop(_number: int, _frame: object) -> None:
-        if not stopping.is_set():
-            stopping.set()
-            give_up = threading.Timer(STOP_SECONDS, _give_up)
-            give_up.daemon = True
-            give_up.start()
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
+def _serve(settings: Settings) -> bool:
+    """Whether it ended in order."""
     # Before the imports: whoever starts the service may stop it at any time.
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    stopping = stop_on_signals(_give_up)
 
-    from chatcore_server.app import database_file
-    from chatcore_server.key_file import key_path
-    from chatcore_server.logs import configure_logging
-    from chatcore_server.serve import serve
-
-    def started(urls: Sequence[str]) -> None:
-        _say(f"chatcore {_version()} listens on {' and '.join(urls)}")
-        if (file := database_file(settings)) is not None:
-            key = "CHATCORE_SECRET" if settings.secret else f"the key in {key_path(file)}"
-            _say(f"It keeps its data in {file.resolve()} and signs tokens with {key}")
+    from chatcore_server.log_lines import configure_logging
 
     configure_logging()
     # A log that nobody can write to is not worth a traceback for every line.
     logging.raiseExceptions = False
+    if settings.workers > 1:
+        from chatcore_server.workers import serve_with_workers
+
+        return serve_with_workers(settings, stopping, _say_where)
+
+    from chatcore_server.app import database_file
+    from chatcore_server.key_file import key_path
+    from chatcore_server.serve import serve
+
+    def started(urls: Sequence[str]) -> None:
+        _say_where(urls)
+        if (file := database_file(settings)) is not None:
+            key = "CHATCORE_SECRET" if settings.secret else f"the key in {key_path(file)}"
+            _say(f"It keeps its data in {file.resolve()} and signs tokens with {key}")
+
     serve(settings, stopping, started)
+    return True
+
+
+def _say_where(urls: Sequence[str]) -> None:
+    _say(f"chatcore {_version()} listens on {' and '.join(urls)}")
 
 
 def _give_up() -> None:

@@ -1,4 +1,4 @@
-"""What the service logs, and how: lines on standard error, in UTC."""
+"""Which requests the service logs, and which failures it does not."""
 
 import asyncio
 import logging
@@ -20,16 +20,6 @@ _MAX_PATH = 256
 
 logger = logging.getLogger("chatcore")
 access = logging.getLogger("chatcore.access")
-
-
-def configure_logging() -> None:
-    """Send log records to standard error, unless the process has its own way already."""
-    line = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s")
-    line.converter, line.datefmt = time.gmtime, "%Y-%m-%dT%H:%M:%S"
-    handler = logging.StreamHandler()
-    handler.setFormatter(line)
-    logging.basicConfig(handlers=[handler], level=logging.WARNING)
-    logger.setLevel(logging.INFO)
 
 
 def log_requests(app: ASGIApp, *, every: bool) -> ASGIApp:

@@ -34,16 +34,32 @@ def serve(settings: Settings, stopping: threading.Event, started: Started) -> No
     `started` gets the URLs as soon as they answer. Raises CannotStart.
     """
     # Before anything is opened: a start on a port in use must leave no trace.
-    sockets = bind(settings.host, settings.port)
+    serve_on(bind(settings.host, settings.port), settings, stopping, started)
+
+
+def serve_on(
+    sockets: Sequence[socket.socket],
+    settings: Settings,
+    stopping: threading.Event,
+    started: Started,
+    *,
+    trims: bool = True,
+) -> None:
+    """The same on sockets that are bound, and that other processes may listen on, too; one of
+    them `trims`."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, list(sockets), stopping, started))
+        runner.run(_serve(settings, list(sockets), stopping, started, trims))
 
 
 async def _serve(
-    settings: Settings, sockets: list[socket.socket], stopping: threading.Event, started: Started
+    settings: Settings,
+    sockets: list[socket.socket],
+    stopping: threading.Event,
+    started: Started,
+    trims: bool,
 ) -> None:
     streams = Streams()
-    async with open_app(settings, streams) as app:
+    async with open_app(settings, streams, trims=trims) as app:
         config = uvicorn.Config(
             app,
             host=settings.host,

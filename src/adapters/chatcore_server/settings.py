@@ -99,8 +99,16 @@ class Settings:
         "the origins, apart by commas, whose pages may use the service from browsers;\n"
         "* for all; without it, only its own",
     )
+    workers: int = _setting(
+        1,
+        _number(1, 64),
+        "how many processes serve on the port; more than 1 need PostgreSQL, to which\n"
+        "each has 6 connections",
+    )
     max_connections: int = _setting(
-        10_000, _number(1, 1_000_000), "how many connections are served at once; more get 503"
+        10_000,
+        _number(1, 1_000_000),
+        "how many connections each process serves at once; more get 503",
     )
 
     keep_events: int = _setting(

@@ -1,0 +1,26 @@
+"""How the service is told to stop."""
+
+import signal
+import threading
+from collections.abc import Callable
+
+STOP_SECONDS = 4.5
+"""When a stop that hangs, by a dead disk say, is given up."""
+
+
+def stop_on_signals(give_up: Callable[[], None]) -> threading.Event:
+    """Set when SIGTERM or SIGINT comes, from now on. After STOP_SECONDS `give_up` is called,
+    which ends the process; a second SIGINT ends it at once."""
+    stopping = threading.Event()
+
+    def stop(_number: int, _frame: object) -> None:
+        if not stopping.is_set():
+            stopping.set()
+            timer = threading.Timer(STOP_SECONDS, give_up)
+            timer.daemon = True
+            timer.start()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    return stopping
