@@ -1,0 +1,207 @@
+"""Every route against everybody who should not get through, or not so far."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+
+from chatcore import Accounts, Clock, Messenger, User
+from chatcore.model import utc_now
+from chatcore_jwt import JwtTokens
+from chatcore_litestar import create_app
+from chatcore_memory import MemoryStore
+from tests.integration.contract.api import PASSWORD, Api, api_of
+from tests.integration.contract.apps import SECRET, core
+
+SECRET_TEXT = "only for the two"
+
+OPEN = {"GET /healthz", "POST /login", "POST /register"}
+
+
+@dataclass
+class Case:
+    """What a route says to a user who is not in the chat, and to one whom the peer blocks.
+
+    ann and bob have chat 1; the first asks about ann as bob would, the second is bob.
+    """
+
+    outsider: int
+    blocked: int
+    body: dict[str, Any] | None = field(default=None)
+
+
+CASES = {
+    "GET /chats": Case(200, 200),
+    "POST /chats/{user_name}/messages": Case(400, 400, {"message": "hello"}),
+    "GET /chats/messages/{user_name}": Case(404, 200),
+    "GET /v1/sync": Case(200, 200),
+    "GET /v1/chats": Case(200, 200),
+    "GET /v1/chats/{chat_id}": Case(404, 200),
+    "PUT /v1/chats/{chat_id}/read": Case(404, 200, {"seq": 1}),
+    "GET /v1/chats/{chat_id}/messages": Case(404, 200),
+    "POST /v1/chats/{chat_id}/messages": Case(404, 404, {"text": "hello"}),
+    "GET /v1/chats/{chat_id}/messages/{seq}": Case(404, 200),
+    "GET /v1/events": Case(200, 200),
+    "GET /v1/blocks": Case(200, 200),
+    "PUT /v1/blocks/{user_name}": Case(204, 204),
+    "DELETE /v1/blocks/{user_name}": Case(204, 204),
+    "GET /v1/me": Case(200, 200),
+    "GET /v1/me/export": Case(200, 200),
+    "PUT /v1/me/password": Case(
+        403, 403, {"current_password": "a wrong one", "new_password": "correct horse battery"}
+    ),
+    "DELETE /v1/me": Case(403, 403, {"password": "a wrong one"}),
+    "POST /v1/logout-everywhere": Case(204, 204),
+    # Last, for then the outsider has a chat with ann, too.
+    "POST /chat/{user_name}": Case(201, 400),
+    "PUT /v1/users/{user_name}/chat": Case(200, 200),
+}
+
+
+@dataclass
+class Scene:
+    accounts: Accounts
+    messenger: Messenger
+    api: Api
+    ann: User
+    bob: User
+    routes: list[str]
+
+    async def ask(self, route: str, token: str | None) -> httpx.Response:
+        method, _, path = route.partition(" ")
+        path = path.format(user_name="ann", chat_id=1, seq=1)
+        headers = {} if token is None else {"authorization": f"Bearer {token}"}
+        body = CASES[route].body if route in CASES else {}
+        return await self.api.call(method, path, headers=headers, json=body)
+
+    async def log_in(self, name: str) -> str:
+        return await self.accounts.log_in(name, PASSWORD)
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    async with core(MemoryStore()) as (accounts, messenger):
+        ann, bob, _ = [await accounts.register(name, PASSWORD) for name in ("ann", "bob", "eve")]
+        chat = await messenger.open_chat(ann, bob)
+        await messenger.send(ann, chat, SECRET_TEXT)
+        app = create_app(accounts, messenger)
+        paths = app.openapi_schema.to_schema()["paths"]
+        routes = [f"{method.upper()} {path}" for path in paths for method in paths[path]]
+        async with api_of(app) as api:
+            yield Scene(accounts, messenger, api, ann, bob, routes)
+
+
+async def test_no_route_is_forgotten(scene: Scene) -> None:
+    assert set(scene.routes) == CASES.keys() | OPEN
+
+
+def dated(clock: Clock, secret: str = SECRET) -> str:
+    """A token for bob, of that time."""
+    return JwtTokens(secret).issue(2, clock())
+
+
+def unsigned() -> str:
+    claims = {"exp": 2**40, "iat": 1, "user_id": 2}
+    return jwt.encode(claims, None, algorithm="none")
+
+
+def claiming(**claims: Any) -> str:
+    now = int(utc_now().timestamp())
+    return jwt.encode({"exp": now + 43200, "iat": now, "user_id": 2} | claims, SECRET)
+
+
+NOBODY = {
+    "no token": None,
+    "an empty one": "",
+    "no JWT": "abc",
+    "expired": dated(lambda: utc_now() - timedelta(hours=13)),
+    "signed with another key": dated(utc_now, "b" * 40),
+    "unsigned": unsigned(),
+    "of an unknown user": claiming(user_id=99),
+    "of no user": claiming(user_id=0),
+    "with one claim more": claiming(admin=True),
+    "from tomorrow": dated(lambda: utc_now() + timedelta(days=1)),
+}
+
+
+@pytest.mark.parametrize("token", NOBODY.values(), ids=NOBODY)
+async def test_nobody_gets_in(scene: Scene, token: str | None) -> None:
+    for route in CASES:
+        answer = await scene.ask(route, token)
+        assert answer.status_code == 401, route
+        assert answer.headers["www-authenticate"].startswith("Bearer"), route
+        assert SECRET_TEXT not in answer.text, route
+
+
+@pytest.mark.parametrize("how", ["erased", "logged out", "with a new password"])
+async def test_those_who_were_in_are_out_at_once(scene: Scene, how: str) -> None:
+    token = await scene.log_in("bob")
+    assert (await scene.ask("GET /chats", token)).status_code == 200
+    gone = {
+        "erased": ("DELETE", "/v1/me", {"password": PASSWORD}),
+        "logged out": ("POST", "/v1/logout-everywhere", None),
+        "with a new password": (
+            "PUT",
+            "/v1/me/password",
+            {"current_password": PASSWORD, "new_password": "battery horse correct"},
+        ),
+    }
+    method, path, body = gone[how]
+    headers = {"authorization": f"Bearer {token}"}
+    answer = await scene.api.call(method, path, headers=headers, json=body)
+    assert answer.status_code in {200, 204}
+    for route in CASES:
+        answer = await scene.ask(route, token)
+        assert answer.status_code == 401, route
+        assert SECRET_TEXT not in answer.text, route
+
+
+async def test_an_outsider_sees_nothing_of_a_chat(scene: Scene) -> None:
+    for route, case in CASES.items():
+        # Anew, for some routes end it.
+        answer = await scene.ask(route, await scene.log_in("eve"))
+        assert answer.status_code == case.outsider, route
+        assert SECRET_TEXT not in answer.text, route
+        assert "bob" not in answer.text, route
+    chat = await scene.messenger.chat_with(scene.ann, "bob")
+    [message] = (await scene.messenger.page(scene.ann, chat)).messages
+    assert message.text == SECRET_TEXT
+    assert (await scene.messenger.state(scene.ann, chat.id)).peer_read_seq == 0
+
+
+async def test_someone_else_s_cursor_tells_nothing(scene: Scene) -> None:
+    cursor = (await scene.messenger.sync(scene.bob)).cursor._replace(n=0)
+    eve = await scene.log_in("eve")
+    headers = {"authorization": f"Bearer {eve}"}
+    answer = await scene.api.call("GET", f"/v1/events?after={cursor}", headers=headers)
+    assert [event["type"] for event in answer.json()["events"]] == ["reset"]
+
+
+async def test_who_is_blocked_keeps_the_past_and_gets_no_further(scene: Scene) -> None:
+    await scene.messenger.block(scene.ann, scene.bob)
+    before = (await scene.messenger.sync(scene.ann)).cursor
+    for route, case in CASES.items():
+        answer = await scene.ask(route, await scene.log_in("bob"))
+        assert answer.status_code == case.blocked, route
+        assert "block" not in answer.text or "/blocks" in route or "export" in route, route
+    chat = await scene.messenger.chat_with(scene.ann, "bob")
+    assert len((await scene.messenger.page(scene.ann, chat)).messages) == 1
+    assert (await scene.messenger.state(scene.ann, chat.id)).peer_read_seq == 0
+    assert (await scene.messenger.sync(scene.ann)).cursor == before
+    assert [user.name for user in await scene.messenger.blocked_by(scene.ann)] == ["bob"]
+
+
+async def test_a_block_looks_like_a_chat_that_is_not_there(scene: Scene) -> None:
+    """Word by word, but for the ids."""
+    await scene.messenger.block(scene.ann, scene.bob)
+    bob, eve = await scene.log_in("bob"), await scene.log_in("eve")
+    for route in ("POST /v1/chats/{chat_id}/messages", "POST /chats/{user_name}/messages"):
+        blocked, outside = await scene.ask(route, bob), await scene.ask(route, eve)
+        assert blocked.status_code == outside.status_code
+        assert json.loads(blocked.text) == json.loads(outside.text)
+        assert blocked.headers == outside.headers
