@@ -1,6 +1,7 @@
 """Settings: what the environment and the flags say, and what is refused."""
 
 import dataclasses
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ DEFAULTS = {
     "access_log": False,
     "page": True,
     "cors_origins": (),
+    "trusted_proxies": (),
     "max_connections": 10_000,
     "keep_events": 10_000,
     "keep_events_days": 30,
@@ -45,6 +47,11 @@ def test_the_defaults() -> None:
             {"cors_origins": ("https://a.example", "http://[::1]:8080")},
         ),
         ({"CHATCORE_CORS_ORIGINS": "*"}, {}, {"cors_origins": ("*",)}),
+        (
+            {"CHATCORE_TRUSTED_PROXIES": "10.0.0.0/8, ::1"},
+            {},
+            {"trusted_proxies": (ip_network("10.0.0.0/8"), ip_network("::1"))},
+        ),
         ({"CHATCORE_MAX_CONNECTIONS": "1"}, {}, {"max_connections": 1}),
         ({"CHATCORE_KEEP_EVENTS": "1"}, {}, {"keep_events": 1}),
         ({"CHATCORE_KEEP_EVENTS_DAYS": "1"}, {}, {"keep_events_days": 1}),
@@ -62,6 +69,7 @@ def test_what_is_set(
 
 NO_PORT = "not a number from 0 to 65535"
 NO_ORIGIN = "not origins like https://chat.example.com, apart by commas"
+NO_NETWORK = "not addresses and networks like 10.0.0.0/8, apart by commas"
 
 
 @pytest.mark.parametrize(
@@ -74,6 +82,19 @@ NO_ORIGIN = "not origins like https://chat.example.com, apart by commas"
                 f"CHATCORE_CORS_ORIGINS is {raw!r}, {NO_ORIGIN}",
             )
             for raw in ("a.example", "https://a.example/", "https://A.example", "null")
+        ),
+        *(
+            (
+                {"CHATCORE_TRUSTED_PROXIES": raw},
+                {},
+                f"CHATCORE_TRUSTED_PROXIES is {raw!r}, {NO_NETWORK}",
+            )
+            for raw in ("", "proxy", "10.0.0.1/8", "10.0.0.1;10.0.0.2", "10.0.0.1,", "unix")
+        ),
+        (
+            {"CHATCORE_TRUSTED_PROXIES": "::/0"},
+            {},
+            "CHATCORE_TRUSTED_PROXIES is '::/0', everybody; name the proxies",
         ),
         ({"CHATCORE_PORT": "x"}, {}, f"CHATCORE_PORT is 'x', {NO_PORT}"),
         ({"CHATCORE_PORT": ""}, {}, f"CHATCORE_PORT is '', {NO_PORT}"),

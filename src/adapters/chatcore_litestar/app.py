@@ -1,6 +1,6 @@
 """Puts the routes together."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from litestar import Litestar, Router, get
@@ -10,6 +10,7 @@ from litestar.types import ASGIApp, Message, Scope
 from chatcore import Accounts, Clock, Messenger
 from chatcore.model import utc_now
 from chatcore_litestar.auth import Sessions, bearer_auth
+from chatcore_litestar.client import Network, address_behind
 from chatcore_litestar.errors import EXCEPTION_HANDLERS
 from chatcore_litestar.fixed import account_routes, chat_routes
 from chatcore_litestar.openapi import openapi_config, returns
@@ -33,6 +34,7 @@ def chat_router(
     body_seconds: float = 20,
     send_seconds: float = 30,
     streams: Streams | None = None,
+    trusted_proxies: Iterable[str | Network] = (),
 ) -> Router:
     """The six fixed routes and those under /v1, to be mounted in any Litestar application.
 
@@ -40,8 +42,11 @@ def chat_router(
     are problem details; the host's own handlers, its 404 and its 405 stay as they are. `clock`
     tells when a token has expired and is the one that `accounts` was given. A request has
     `body_seconds` to send its body; a client that takes nothing of a stream for `send_seconds`
-    is dropped. Through `streams` a server that stops ends the streams first.
+    is dropped. Through `streams` a server that stops ends the streams first. Guesses and
+    registrations are limited by the client's address, which behind `trusted_proxies`, addresses
+    and networks, is the one that X-Forwarded-For tells; ValueError for what is neither.
     """
+    address_of = address_behind(trusted_proxies)
     sessions = Sessions(accounts, clock)
     fixed = Router(
         path="/",
@@ -61,7 +66,7 @@ def chat_router(
     )
     return Router(
         path=path,
-        route_handlers=[*account_routes(accounts, body_seconds), fixed, v1],
+        route_handlers=[*account_routes(accounts, body_seconds, address_of), fixed, v1],
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=MAX_BODY,
     )
@@ -75,6 +80,7 @@ def create_app(
     body_seconds: float = 20,
     send_seconds: float = 30,
     streams: Streams | None = None,
+    trusted_proxies: Iterable[str | Network] = (),
     page: bool = True,
     cors_origins: Sequence[str] = (),
 ) -> Litestar:
@@ -91,6 +97,7 @@ def create_app(
         body_seconds=body_seconds,
         send_seconds=send_seconds,
         streams=streams,
+        trusted_proxies=trusted_proxies,
     )
     return Litestar(
         route_handlers=[router, healthz, *(page_routes() if page else ())],

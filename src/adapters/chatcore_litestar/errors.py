@@ -8,7 +8,7 @@ from typing import Any
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException
 
-from chatcore.errors import InvalidPage, Overloaded, Refused, Unavailable
+from chatcore.errors import InvalidPage, Overloaded, Refused, TooManyAttempts, Unavailable
 from chatcore_litestar.replies import SAFETY_BY_NAME
 
 logger = logging.getLogger("chatcore")
@@ -63,12 +63,14 @@ def on_refused(request: Request[Any, Any, Any], error: Refused) -> ErrorResponse
 
 
 def on_unavailable(request: Request[Any, Any, Any], error: Unavailable) -> ErrorResponse:
+    if isinstance(error, TooManyAttempts):
+        return error_response(429, "Too many attempts", unavailable_headers(request, error))
     return error_response(503, headers=unavailable_headers(request, error))
 
 
 def unavailable_headers(request: Request[Any, Any, Any], error: Unavailable) -> dict[str, str]:
     headers = {"retry-after": str(error.retry_after)}
-    if not isinstance(error, Overloaded):
+    if not isinstance(error, Overloaded | TooManyAttempts):
         headers |= log_failure(request, error)
     return headers
 

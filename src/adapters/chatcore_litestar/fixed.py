@@ -11,6 +11,7 @@ from litestar.types import ASGIApp
 
 from chatcore import Accounts, Chat, Message, Messenger, Page, User
 from chatcore.messenger import MAX_SEQ
+from chatcore_litestar.client import AddressOf
 from chatcore_litestar.openapi import (
     CREDENTIALS,
     IDEMPOTENCY_KEY,
@@ -53,18 +54,21 @@ class MessageItem(msgspec.Struct):
 REGISTERED = encode(Registered("User registered successfully"))
 
 
-def account_routes(accounts: Accounts, body_seconds: float) -> list[HTTPRouteHandler]:
+def account_routes(
+    accounts: Accounts, body_seconds: float, address_of: AddressOf
+) -> list[HTTPRouteHandler]:
     @post(
         "/register",
         opt={"refusal": (400, "Username already exists or invalid data")},
         summary="Create an account",
         description="Names that look the same to Unicode, by normal form or by case, are one.",
         operation_class=operation(body=NEW_ACCOUNT),
-        responses=returns(Registered, 201, 400, 408, 413),
+        responses=returns(Registered, 201, 400, 408, 413, 429),
     )
     async def register(request: Request[Any, Any, Any]) -> ASGIApp:
         body = await read_body(request, decode_login, body_seconds)
-        await accounts.register(body.username, body.password)
+        address = address_of(request.scope)
+        await accounts.register(body.username, body.password, address=address)
         return Reply(201, REGISTERED)
 
     @post(
@@ -73,11 +77,13 @@ def account_routes(accounts: Accounts, body_seconds: float) -> list[HTTPRouteHan
         opt={"refusal": (401, "Invalid username or password")},
         summary="Get a token, valid for 12 hours",
         operation_class=operation(body=CREDENTIALS),
-        responses=returns(Token, 200, 401, 408, 413),
+        responses=returns(Token, 200, 401, 408, 413, 429),
     )
     async def login(request: Request[Any, Any, Any]) -> ASGIApp:
         body = await read_body(request, decode_login, body_seconds)
-        return Reply(200, encode(Token(await accounts.log_in(body.username, body.password))))
+        address = address_of(request.scope)
+        token = await accounts.log_in(body.username, body.password, address=address)
+        return Reply(200, encode(Token(token)))
 
     return [register, login]
 

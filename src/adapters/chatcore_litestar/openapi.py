@@ -77,6 +77,7 @@ PAGING = (
 
 _HEADERS = {
     401: {"WWW-Authenticate": "`Bearer`, and what is wrong with the token if one was sent."},
+    429: {"Retry-After": "Seconds to wait before the next attempt is heard."},
     503: {"Retry-After": "Seconds to wait before the same request may succeed."},
 }
 

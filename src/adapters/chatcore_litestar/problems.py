@@ -6,7 +6,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from chatcore.errors import Refused, Unavailable
+from chatcore.errors import Refused, TooManyAttempts, Unavailable
 from chatcore_litestar.errors import (
     EXCEPTION_HANDLERS,
     BodyRefused,
@@ -82,7 +82,8 @@ def on_refused(request: AnyRequest, error: Refused) -> ProblemResponse:
 
 
 def on_unavailable(request: AnyRequest, error: Unavailable) -> ProblemResponse:
-    return _respond(503, error.code, headers=unavailable_headers(request, error))
+    status = 429 if isinstance(error, TooManyAttempts) else 503
+    return _respond(status, error.code, headers=unavailable_headers(request, error))
 
 
 def on_body_refused(_request: AnyRequest, error: BodyRefused) -> ProblemResponse:

@@ -48,6 +48,7 @@ async def open_app(
             accounts,
             messenger,
             streams=streams,
+            trusted_proxies=settings.trusted_proxies,
             page=settings.page,
             cors_origins=settings.cors_origins,
         )

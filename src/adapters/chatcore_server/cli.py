@@ -34,7 +34,9 @@ _NOTES = """\
 CHATCORE_SECRET, which has no flag because others can see a command line, is
 {secret}.
 
-X-Forwarded-For and the like are ignored: no answer depends on who asks.
+Guessing is slowed down by the address of who asks. Behind a proxy, name it in
+CHATCORE_TRUSTED_PROXIES: otherwise everybody has the proxy's, and where that
+is on this machine, nobody is slowed down. No other forwarded header is read.
 SIGTERM or Ctrl-C finishes what is under way and exits within 5 seconds; a second
 Ctrl-C does not wait.
 """

@@ -70,7 +70,7 @@ async def _serve(
             lifespan="off",
             log_config=None,
             access_log=False,
-            # Forwarded headers are ignored: no answer depends on who asks, or by which URL.
+            # Who asks, the application finds out itself; by which URL, no answer depends on.
             proxy_headers=False,
             server_header=False,
             limit_concurrency=allow_connections(settings.max_connections),

@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Self, TypeVar
 
 PREFIX = "CHATCORE_"
@@ -11,6 +12,7 @@ PREFIX = "CHATCORE_"
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 T = TypeVar("T")
+Network = IPv4Network | IPv6Network
 
 
 class CannotStart(Exception):
@@ -50,6 +52,16 @@ def _origins(raw: str) -> tuple[str, ...]:
         if origin != "*" and not _ORIGIN.fullmatch(origin):
             raise ValueError("not origins like https://chat.example.com, apart by commas")
     return origins
+
+
+def _networks(raw: str) -> tuple[Network, ...]:
+    try:
+        found = tuple(ip_network(each.strip()) for each in raw.split(","))
+    except ValueError:
+        raise ValueError("not addresses and networks like 10.0.0.0/8, apart by commas") from None
+    if any(each.prefixlen == 0 for each in found):
+        raise ValueError("everybody; name the proxies")
+    return found
 
 
 def _number(low: int, high: int) -> Callable[[str], int]:
@@ -98,6 +110,12 @@ class Settings:
         _origins,
         "the origins, apart by commas, whose pages may use the service from browsers;\n"
         "* for all; without it, only its own",
+    )
+    trusted_proxies: tuple[Network, ...] = _setting(
+        (),
+        _networks,
+        "the addresses and networks, apart by commas, of the proxies whose\n"
+        "X-Forwarded-For tells who asks; without it, whom the service hears is who asks",
     )
     workers: int = _setting(
         1,
