@@ -16,6 +16,7 @@ from chatcore.errors import (
 from chatcore.guessing import Guard
 from chatcore.model import Clock, User, from_microseconds, is_encodable, to_microseconds, utc_now
 from chatcore.names import UserName, canonical_name, lookup_name
+from chatcore.passwords import is_common
 from chatcore.ports import AccountStore, Claims, Credentials, PasswordHasher, TokenIssuer
 
 MIN_PASSWORD = 8
@@ -103,16 +104,16 @@ class Accounts:
     ) -> str:
         """Give the user another password, and void every token issued before. Returns a new
         token. Raises WrongCredentials when `current` is not the password, InvalidPassword for
-        the new one as `register` does, Unavailable."""
-        normal = new_password(new)
+        the new one as `register` does, and for one of the 10,000 most common, Unavailable."""
+        normal = uncommon_password(new)
         await self.check_password(user, current, address=address)
         return self._issue(user.id, await self._set_password(user, normal))
 
     async def reset_password(self, name: str, new: str) -> User:
         """Give the user of that name another password without asking for the old one, and void
-        every token issued before: for operators. Raises UserNotFound, InvalidPassword,
-        Unavailable."""
-        normal = new_password(new)
+        every token issued before: for operators. Raises UserNotFound, InvalidPassword as
+        `change_password` does, Unavailable."""
+        normal = uncommon_password(new)
         canonical = lookup_name(name)
         found = await self._store.credentials(canonical) if canonical else None
         if found is None:
@@ -181,6 +182,13 @@ def new_password(password: str) -> str:
     InvalidPassword."""
     if len(normal := normal_password(password)) < MIN_PASSWORD:
         raise InvalidPassword(f"a password has at least {MIN_PASSWORD} characters")
+    return normal
+
+
+def uncommon_password(password: str) -> str:
+    """As `new_password`, and InvalidPassword for one of the 10,000 most common ones, too."""
+    if is_common(normal := new_password(password)):
+        raise InvalidPassword("a password is not one of the 10,000 most common")
     return normal
 
 

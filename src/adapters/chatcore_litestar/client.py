@@ -68,6 +68,6 @@ def _is_port(text: str) -> bool:
 
 def _forwarded_for(scope: Scope) -> Iterator[str]:
     """The entries, the last one first."""
-    for name, value in reversed(scope["headers"]):
+    for name, value in reversed(list(scope["headers"])):
         if name == b"x-forwarded-for":
             yield from reversed(value.decode("latin-1").split(","))
