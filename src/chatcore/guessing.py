@@ -3,8 +3,8 @@
 What is counted, and what a count does:
 
 - Failures by name and address. The first 5 cost nothing; after each one more the next try waits
-  twice as long, up to 15 minutes. From one address that makes 19 guesses at a name in the first
-  hour and 4 in each that follows.
+  twice as long, up to 15 minutes. From one address that makes some 18 guesses at a name in the
+  first hour and 4 in each that follows.
 - Failures by address, whatever the name: 20, and then waits of up to 30 seconds.
 - Registrations by address, whatever becomes of them: 20, and then waits of up to 3 minutes.
 - Failures by name, wherever they come from. With 20 of them a name is under attack (one is
@@ -22,7 +22,7 @@ can use up, they can keep from its owner. With many addresses they would, at no 
 strangers do to a name only shortens what each address may do there *after its own first failure*:
 an owner who comes from anywhere and types the password right is let in at once, and one who
 mistypes it waits for what was mistyped there, a minute at first. What an attacker with n addresses
-gets is one guess from each, 14 more from each within the day, and 6 on each day that follows.
+gets is one guess from each, some 14 more from each within the day, and 6 on each day that follows.
 
 Who was logged in from an address before is *known* there: at that name, that address is then judged
 by its own failures at it alone, whatever happens to the name, and whatever others do who share
@@ -224,8 +224,8 @@ class _Counts:
         return max(0.0, count - (now - since) / limit.longest)
 
     def wait(self, key: bytes, limit: Limit, now: float) -> float:
-        _, since = self._find(key)
-        return since + limit.wait(self.count(key, limit, now)) - now
+        count, since = self._find(key)
+        return since + limit.wait(count) - now
 
     def add(self, key: bytes, limit: Limit, now: float, most: float = math.inf) -> float:
         """Returns what was added: less than 1 only where that would be over `most`."""
