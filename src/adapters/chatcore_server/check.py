@@ -25,11 +25,11 @@ def check(database_url: str, say: Say, say_progress: Say) -> bool:
             told = now
             say_progress(f"{number} of {of}: {what}")
 
-    faults = 0
+    sound = True
 
     def found(fault: str) -> None:
-        nonlocal faults
-        faults += 1
+        nonlocal sound
+        sound = False
         say(fault)
 
     try:
@@ -37,5 +37,5 @@ def check(database_url: str, say: Say, say_progress: Say) -> bool:
     except CannotOpen as error:
         raise CannotStart(str(error)) from error
     held = ", ".join(f"{number:,} {name}" for name, number in counts.items())
-    say(f"{f'{faults:,} faults' if faults else 'Nothing is wrong'} in {held}")
-    return not faults
+    say(f"{'Nothing is wrong' if sound else 'There are faults'} in {held}")
+    return sound
