@@ -29,11 +29,12 @@ def add_user(run: Run, name: UserName, password_hash: str, registered_us: int) -
 
 def erase_user(run: Run, user_id: int, tombstone: UserName, erased_us: int) -> None:
     """Raises Meanwhile."""
-    chats = run(sql.LOCK_CHATS_OF, user_id=user_id)
+    ((locked,),) = run(sql.LOCK_CHATS_OF, user_id=user_id)
     found = run(sql.LOCK_USER, user_id=user_id)
     if not found:
         raise UserNotFound
-    if run(sql.COUNT_CHATS_OF, user_id=user_id)[0][0] != len(chats):
+    ((chats,),) = run(sql.COUNT_CHATS_OF, user_id=user_id)
+    if chats != locked:
         raise Meanwhile
     # Takes the name from all who want it now. The row goes, and what keeps the name is the
     # user's own.

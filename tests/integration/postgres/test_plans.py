@@ -19,7 +19,7 @@ POPULAR = 2_000
 
 GROWN = """
 INSERT INTO users (name, canonical, password_hash, registered_us)
-SELECT 'u' || i, 'u' || i, 'hash', 0 FROM generate_series(1, 4001) AS i;
+SELECT 'u' || i, 'u' || i, 'hash', 0 FROM generate_series(1, 4002) AS i;
 INSERT INTO chats (lo_id, hi_id, last_seq, activity, opened_us, lo_sent)
 SELECT least(i, 2000), greatest(i, 2000), 3, i, 0, 3
 FROM generate_series(1, 4001) AS i WHERE i <> 2000;
@@ -27,6 +27,9 @@ INSERT INTO messages (chat_id, seq, sender_id, text, sent_us, idempotency_key, l
 SELECT id, seq, lo_id, 'hello', 0, 'k' || seq, seq FROM chats, generate_series(1, 3) AS seq;
 INSERT INTO events (user_id, n, kind, chat_id, seq, at_us)
 SELECT 2000, row_number() OVER (), 1, chat_id, seq, 0 FROM messages;
+INSERT INTO blocks (user_id, peer_id, blocked_us)
+SELECT lo_id, hi_id, 0 FROM chats UNION ALL SELECT hi_id, lo_id, 0 FROM chats;
+INSERT INTO retired_names (digest) SELECT canonical FROM users;
 """
 
 VALUES: dict[str, Any] = {
@@ -50,12 +53,28 @@ VALUES: dict[str, Any] = {
     "opened_us": 0,
     "kind": 0,
     "at_us": 0,
+    "digest": "digest",
+    "from_us": 0,
+    "erased_us": 0,
+    "peer_id": 5,
+    "blocked_us": 0,
+    "after": 0,
+    "reasons": 1,
 }
 OTHER_VALUES: dict[str, dict[str, Any]] = {
     "ADD_USER": {"canonical": "new"},
     "ADD_CHAT": {"lo": 7, "hi": 8},
     "TRIM": {"before": 50},
     "FIRST_SINCE": {"before": 50},
+    # These read and change all that a user has, so it is one who has little.
+    "LOCK_CHATS_OF": {"user_id": 7},
+    "COUNT_CHATS_OF": {"user_id": 7},
+    "CLOSE_CHATS_OF": {"user_id": 7},
+    "DROP_BLOCKS_OF": {"user_id": 7},
+    "DROP_LOG": {"user_id": 7},
+    # Someone in no chat, as who is dropped always is.
+    "DROP_USER": {"user_id": 4002},
+    "ERASE_USER": {"canonical": "new"},
 }
 
 ROWS = """
