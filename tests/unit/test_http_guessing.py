@@ -1,0 +1,196 @@
+"""Who guesses or registers too often is told so, by the address that a trusted proxy tells."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from chatcore import Accounts, Guard, Messenger
+from chatcore_jwt import JwtTokens
+from chatcore_litestar import create_app
+from chatcore_litestar.client import address_behind
+from chatcore_memory import MemoryStore
+from tests.integration.contract.api import PASSWORD, Api
+from tests.integration.contract.apps import SECRET
+from tests.unit.stdlib_adapters import ScryptHasher
+
+PROXY = "10.0.0.1"
+HERE, THERE = "203.0.113.1", "198.51.100.1"
+
+
+class Watch:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@asynccontextmanager
+async def api_from(
+    peer: str, watch: Watch | None = None, trusted: tuple[str, ...] = (PROXY,)
+) -> AsyncIterator[Api]:
+    store = MemoryStore()
+    guard = Guard(seconds=watch or Watch())
+    accounts = Accounts(store, ScryptHasher(2), JwtTokens(SECRET), guard=guard)
+    app: Any = create_app(accounts, Messenger(store), trusted_proxies=trusted)
+    transport = httpx.ASGITransport(app, client=(peer, 1234))
+    async with httpx.AsyncClient(transport=transport, base_url="http://chatcore") as client:
+        yield Api(client)
+
+
+async def guess(api: Api, forwarded: str, name: str = "ann") -> httpx.Response:
+    return await api.call(
+        "POST",
+        "/login",
+        json={"username": name, "password": "wrong password"},
+        headers={"X-Forwarded-For": forwarded},
+    )
+
+
+async def log_in(api: Api, forwarded: str) -> int:
+    account = {"username": "ann", "password": PASSWORD}
+    headers = {"X-Forwarded-For": forwarded}
+    return (await api.call("POST", "/login", json=account, headers=headers)).status_code
+
+
+async def test_who_guesses_is_told_when_the_next_one_is_heard(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watch = Watch()
+    async with api_from(PROXY, watch) as api:
+        await api.register("ann")
+        for _ in range(6):
+            assert (await guess(api, HERE)).status_code == 401
+            watch.now += 1
+        told = await guess(api, HERE)
+        assert (told.status_code, told.json()) == (429, {"error": "Too many attempts"})
+        assert told.headers["content-type"] == "application/json"
+        assert told.headers["retry-after"] == "1"
+        assert told.headers["cache-control"] == "no-store"
+        assert await log_in(api, HERE) == 429
+        assert await log_in(api, THERE) == 200
+        watch.now += 1
+        assert await log_in(api, HERE) == 200
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_who_registers_too_often_is_told_so() -> None:
+    async with api_from(HERE) as api:
+        answers = [await api.register(f"user {n}") for n in range(21)]
+    assert [answer.status_code for answer in answers] == [201] * 20 + [429]
+    assert answers[20].json() == {"error": "Too many attempts"}
+    assert answers[20].headers["retry-after"] == "1"
+
+
+async def test_a_body_that_is_no_guess_does_not_count() -> None:
+    async with api_from(HERE) as api:
+        await api.register("ann")
+        for _ in range(50):
+            assert (await api.call("POST", "/login", content=b"{}")).status_code == 401
+            assert (await api.call("POST", "/register", content=b"{}")).status_code == 400
+        assert (await api.log_in("ann")).status_code == 200
+
+
+@pytest.mark.parametrize("peer", ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"])
+async def test_this_machine_is_not_limited_unless_proxies_are_named(peer: str) -> None:
+    async with api_from(peer, trusted=()) as api:
+        for _ in range(30):
+            assert (await guess(api, HERE)).status_code == 401
+    async with api_from(peer) as api:
+        assert [(await guess(api, HERE)).status_code for _ in range(6)][4:] == [401, 429]
+
+
+@pytest.mark.parametrize("trusted", [(), ("10.0.0.2",)])
+async def test_whom_nobody_trusts_cannot_tell_another_address(trusted: tuple[str, ...]) -> None:
+    async with api_from(PROXY, trusted=trusted) as api:
+        told = [(await guess(api, f"203.0.113.{n}")).status_code for n in range(6)]
+    assert told == [401] * 5 + [429]
+
+
+async def test_a_client_cannot_write_itself_another_address() -> None:
+    async with api_from(PROXY) as api:
+        told = [(await guess(api, f"192.0.2.{n}, {HERE}")).status_code for n in range(6)]
+    assert told == [401] * 5 + [429]
+
+
+@pytest.mark.parametrize("wrong", ["proxy", "10.0.0.1/8", "", "10.0.0.1, 10.0.0.2"])
+def test_what_is_no_address_is_no_proxy(wrong: str) -> None:
+    with pytest.raises(ValueError, match=r"does not appear|has host bits"):
+        address_behind([wrong])
+
+
+TRUSTED = ("10.0.0.0/8", "2001:db8:aaaa::/48")
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "address"),
+    [
+        (HERE, [], HERE),
+        (HERE, [THERE], HERE),
+        (PROXY, [HERE], HERE),
+        (PROXY, [f"{THERE}, {HERE}"], HERE),
+        (PROXY, [THERE, HERE], HERE),
+        (PROXY, [f"{THERE} ,\t{HERE} , 10.2.3.4"], HERE),
+        (PROXY, [THERE, f"{HERE},10.2.3.4", "10.9.9.9"], HERE),
+        ("2001:db8:aaaa::1", ["2001:db8:bbbb::1,2001:db8:aaaa::2"], "2001:db8:bbbb::1"),
+        # Where it ends: at the last one that was trusted.
+        (PROXY, [], PROXY),
+        (PROXY, [""], PROXY),
+        (PROXY, ["10.2.3.4"], "10.2.3.4"),
+        (PROXY, [f"{HERE}, unknown"], PROXY),
+        (PROXY, [f"{HERE}, nonsense, 10.2.3.4"], "10.2.3.4"),
+        (PROXY, [f"{HERE},"], PROXY),
+        (PROXY, [f"{HERE}\0"], PROXY),
+        (PROXY, ["203.0.113.01"], PROXY),
+        (PROXY, ["\xff" * 9], PROXY),
+        # As they are written.
+        (PROXY, [f"{HERE}:4711"], HERE),
+        (PROXY, [f"{HERE}:"], PROXY),
+        (PROXY, [f"{HERE}:x"], PROXY),
+        (PROXY, ["[2001:db8::1]:4711"], "2001:db8::1"),
+        (PROXY, ["[2001:db8::1]"], "2001:db8::1"),
+        (PROXY, ["[2001:db8::1]x"], PROXY),
+        (PROXY, ["[2001:db8::1"], "2001:db8::1"),
+        (PROXY, ["2001:DB8:0::1"], "2001:db8::1"),
+        (PROXY, ["fe80::1%eth0"], "fe80::1"),
+        (PROXY, [f"::ffff:{HERE}"], HERE),
+        (f"::ffff:{PROXY}", [HERE], HERE),
+        (PROXY, ["127.0.0.1"], "127.0.0.1"),
+        # Not an address: a Unix socket, a test client.
+        (None, [HERE], None),
+        ("", [HERE], None),
+        ("testclient", [HERE], None),
+    ],
+)
+def test_who_asks(peer: str | None, headers: list[str], address: str | None) -> None:
+    scope: Any = {
+        "client": None if peer is None else (peer, 1234),
+        "headers": [
+            (b"forwarded", b"for=192.0.2.99"),
+            (b"x-real-ip", b"192.0.2.99"),
+            *((b"x-forwarded-for", value.encode("latin-1")) for value in headers),
+        ],
+    }
+    assert address_behind(TRUSTED)(scope) == address
+
+
+def test_without_proxies_it_is_the_peer() -> None:
+    def address(peer: str) -> str | None:
+        scope: Any = {"client": (peer, 1), "headers": [(b"x-forwarded-for", THERE.encode())]}
+        return address_behind([])(scope)
+
+    assert address(HERE) == address(f"::ffff:{HERE}") == HERE
+    assert address("2001:db8::1") == "2001:db8::1"
+    assert address("127.0.0.1") is address("::1") is None
+
+
+async def test_the_document_tells_of_429() -> None:
+    async with api_from(HERE) as api:
+        document = (await api.call("GET", "/schema/openapi.json")).json()
+    for path in ("/register", "/login"):
+        response = document["paths"][path]["post"]["responses"]["429"]
+        assert response["headers"].keys() == {"Retry-After"}
