@@ -20,7 +20,9 @@ from chatcore_litestar.replies import SAFETY, SAFETY_BY_NAME, Reply, encode
 from chatcore_litestar.requests import MAX_BODY
 from chatcore_litestar.streams import Streams
 from chatcore_litestar.v1 import v1_routes
+from chatcore_litestar.v1_blocks import block_routes
 from chatcore_litestar.v1_events import event_routes
+from chatcore_litestar.v1_me import me_routes
 
 _BEARER = [{"bearer": list[str]()}]
 
@@ -48,6 +50,7 @@ def chat_router(
     """
     address_of = address_behind(trusted_proxies)
     sessions = Sessions(accounts, clock)
+    streams = streams or Streams()
     fixed = Router(
         path="/",
         route_handlers=chat_routes(messenger, body_seconds, send_seconds),
@@ -58,7 +61,9 @@ def chat_router(
         path="/v1",
         route_handlers=[
             *v1_routes(messenger, body_seconds),
-            *event_routes(messenger, streams or Streams(), clock, send_seconds),
+            *block_routes(messenger),
+            *event_routes(messenger, sessions, streams, clock, send_seconds),
+            *me_routes(accounts, messenger, sessions, streams, body_seconds, send_seconds),
         ],
         middleware=[bearer_auth(sessions, unauthorized)],
         security=_BEARER,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
@@ -23,7 +24,7 @@ def unauthorized(headers: Headers) -> Reply:
 def bearer_auth(
     sessions: "Sessions", unauthorized: Unauthorized = unauthorized
 ) -> Callable[[ASGIApp], ASGIApp]:
-    """Middleware that puts the user into `scope["user"]` and the token's claims into
+    """Middleware that puts the user into `scope["user"]` and what proves it, Trusted, into
     `scope["auth"]`, or answers 401."""
     no_token = unauthorized([(b"www-authenticate", b"Bearer")])
     bad_token = unauthorized([(b"www-authenticate", b'Bearer error="invalid_token"')])
@@ -36,33 +37,53 @@ def bearer_auth(
     return middleware
 
 
+class Trusted(NamedTuple):
+    token: str
+    session: Session
+    until: datetime
+    """When it is to be asked for again; the expiry at the latest."""
+
+
 class Sessions:
     """The tokens that were valid a moment ago.
 
-    Verifying a token costs more than the rest of many a request. The expiry is checked
-    every time; that the user still exists, every 60 s.
+    Verifying a token costs more than the rest of many a request. The expiry is checked every
+    time; that the token is not void and the user still exists, every 60 s: so long it may take
+    until what another node did is known here. Who does it here says so with `forget`.
     """
 
     def __init__(self, accounts: Accounts, clock: Clock) -> None:
         self._accounts = accounts
         self._clock = clock
-        self._known: dict[str, tuple[Session, datetime]] = {}
+        self._known: dict[str, Trusted] = {}
+        self._forgotten = 0
 
-    async def find(self, token: str) -> Session:
+    async def find(self, token: str) -> Trusted:
         """Raises InvalidToken, Unavailable."""
         now = self._clock()
         known = self._known.get(token)
         if known is not None:
-            session, trusted_until = known
-            if now < trusted_until:
-                return session
+            if now < known.until:
+                return known
             del self._known[token]
-        session = await self._accounts.authenticate(token)
+        forgotten = None
+        while forgotten != self._forgotten:
+            # Once more when the answer may be of before the forgetting.
+            forgotten = self._forgotten
+            session = await self._accounts.authenticate(token)
         if len(self._known) >= MAX_SESSIONS:
             # The oldest entry, since dictionaries keep their order.
             self._known.pop(next(iter(self._known)), None)
-        self._known[token] = session, min(now + TRUSTED_FOR, session.claims.expires_at)
-        return session
+        found = Trusted(token, session, min(now + TRUSTED_FOR, session.claims.expires_at))
+        self._known[token] = found
+        return found
+
+    def forget(self, user_id: int) -> None:
+        """From now on ask for every token of the user anew."""
+        self._forgotten += 1
+        for token, known in [*self._known.items()]:
+            if known.session.user.id == user_id:
+                del self._known[token]
 
 
 class BearerAuth:
@@ -85,11 +106,11 @@ class BearerAuth:
         try:
             if len(sent) > 1 or len(tokens[0]) > MAX_TOKEN:
                 raise InvalidToken
-            session = await self._sessions.find(tokens[0].decode("latin-1"))
+            trusted = await self._sessions.find(tokens[0].decode("latin-1"))
         except InvalidToken:
             await self._bad_token(scope, receive, send)
             return
-        scope["user"], scope["auth"] = session
+        scope["user"], scope["auth"] = trusted.session.user, trusted
         await self._app(scope, receive, send)
 
 

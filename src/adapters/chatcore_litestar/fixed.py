@@ -21,7 +21,7 @@ from chatcore_litestar.openapi import (
     operation,
     returns,
 )
-from chatcore_litestar.replies import Headers, Reply, StreamedArray, encode
+from chatcore_litestar.replies import Headers, Reply, Streamed, encode, joined
 from chatcore_litestar.requests import (
     Paging,
     UserRequest,
@@ -198,7 +198,7 @@ async def _whole_history(
         async for piece in pieces:
             yield encode(_items(chat, piece))
 
-    return StreamedArray(encoded(), send_seconds)
+    return Streamed(joined(encoded()), send_seconds)
 
 
 def _items(chat: Chat, messages: Sequence[Message]) -> list[MessageItem]:

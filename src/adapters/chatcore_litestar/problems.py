@@ -6,7 +6,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from chatcore.errors import Refused, TooManyAttempts, Unavailable
+from chatcore.errors import InvalidToken, Refused, TooManyAttempts, Unavailable
 from chatcore_litestar.errors import (
     EXCEPTION_HANDLERS,
     BodyRefused,
@@ -22,9 +22,11 @@ _STATUSES = {
     "malformed_body": 400,
     "unsupported_media_type": 415,
     "invalid_page": 400,
+    "wrong_credentials": 403,
     "chat_not_found": 404,
     "user_not_found": 404,
     "message_not_found": 404,
+    "invalid_password": 422,
     "invalid_text": 422,
     "invalid_key": 422,
     "invalid_seq": 422,
@@ -74,6 +76,8 @@ def _respond(
 
 
 def on_refused(request: AnyRequest, error: Refused) -> ProblemResponse:
+    if isinstance(error, InvalidToken):
+        return _respond(401, headers={"www-authenticate": 'Bearer error="invalid_token"'})
     status = _STATUSES.get(error.code)
     if status is None:
         return on_exception(request, error)

@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 
 import msgspec
+from litestar import Response
 from litestar.types import Receive, Scope, Send
 
 CHUNK = 64 * 1024
 
 Headers = Iterable[tuple[bytes, bytes]]
 
-_JSON = (b"content-type", b"application/json")
+JSON = (b"content-type", b"application/json")
 
 SAFETY = [
     # Tokens and messages are nobody's to keep but the client's.
@@ -25,7 +26,10 @@ SAFETY = [
 
 SAFETY_BY_NAME = {name.decode(): value.decode() for name, value in SAFETY}
 
-encode = msgspec.json.Encoder().encode
+_encoder = msgspec.json.Encoder()
+encode = _encoder.encode
+encode_lines = _encoder.encode_lines
+"""JSON Lines."""
 
 
 class Reply:
@@ -38,7 +42,7 @@ class Reply:
         status: int,
         body: bytes,
         headers: Headers = (),
-        content_type: tuple[bytes, bytes] = _JSON,
+        content_type: tuple[bytes, bytes] = JSON,
     ) -> None:
         self._status = status
         self._body = body
@@ -52,23 +56,31 @@ class Reply:
         await send({"type": "http.response.body", "body": self._body, "more_body": False})
 
 
-class StreamedArray:
-    """A JSON array whose length nobody knows yet, from pieces that are arrays themselves.
+def done() -> Response[None]:
+    """An answer without content."""
+    return Response(None, status_code=204, headers=SAFETY_BY_NAME)
+
+
+class Streamed:
+    """A body whose length nobody knows yet, in pieces.
 
     When making a piece fails, the exception leaves the application and the server cuts the
-    connection: the client sees a broken transfer, never a closed array that lacks its end.
+    connection: the client sees a broken transfer, never a body that ends properly but too soon.
     So does a client that takes none of 64 KiB for `send_seconds`, but without an exception,
     for it would be logged as a fault of ours.
     """
 
-    __slots__ = ("_pieces", "_send_seconds")
+    __slots__ = ("_headers", "_pieces", "_send_seconds")
 
-    def __init__(self, pieces: AsyncIterator[bytes], send_seconds: float) -> None:
+    def __init__(
+        self, pieces: AsyncIterator[bytes], send_seconds: float, headers: Headers = (JSON,)
+    ) -> None:
         self._pieces = pieces
         self._send_seconds = send_seconds
+        self._headers = [*headers, *SAFETY]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": [_JSON, *SAFETY]})
+        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
         gone = asyncio.create_task(_wait_for_disconnect(receive))
         try:
             async for chunk in self._chunks():
@@ -78,7 +90,7 @@ class StreamedArray:
                     return
                 if not await self._taken(send, chunk, more=True):
                     return
-            await self._taken(send, b"]", more=False)
+            await self._taken(send, b"", more=False)
         finally:
             gone.cancel()
 
@@ -91,12 +103,18 @@ class StreamedArray:
         return True
 
     async def _chunks(self) -> AsyncIterator[bytes]:
-        joint = b"["
         async for piece in self._pieces:
-            body = joint + piece[1:-1]
-            for start in range(0, len(body), CHUNK):
-                yield body[start : start + CHUNK]
-            joint = b","
+            for start in range(0, len(piece), CHUNK):
+                yield piece[start : start + CHUNK]
+
+
+async def joined(arrays: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """One JSON array, from pieces that are arrays themselves."""
+    joint = b"["
+    async for array in arrays:
+        yield joint + array[1:-1]
+        joint = b","
+    yield b"]"
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:

@@ -59,10 +59,21 @@ class ReadBody(msgspec.Struct):
     seq: int
 
 
+class PasswordChangeBody(msgspec.Struct):
+    current_password: str
+    new_password: str
+
+
+class PasswordBody(msgspec.Struct):
+    password: str
+
+
 decode_login = msgspec.json.Decoder(LoginBody).decode
 decode_message = msgspec.json.Decoder(MessageBody).decode
 decode_v1_message = msgspec.json.Decoder(V1MessageBody).decode
 decode_read = msgspec.json.Decoder(ReadBody).decode
+decode_password_change = msgspec.json.Decoder(PasswordChangeBody).decode
+decode_password = msgspec.json.Decoder(PasswordBody).decode
 
 
 class Paging(msgspec.Struct, frozen=True):
@@ -148,6 +159,13 @@ def read_limit(found: dict[str, str]) -> int:
 def read_cursors(found: dict[str, str]) -> dict[str, int]:
     """All but the limit. Raises InvalidPage."""
     return {name: read_number(text) for name, text in found.items() if name != "limit"}
+
+
+def read_place(sign: str, text: str) -> int:
+    """The number in a place of a list, which clients pass on as it is. Raises InvalidPage."""
+    if not text.startswith(sign):
+        raise InvalidPage
+    return read_number(text[len(sign) :])
 
 
 def read_paging(request: Request[Any, Any, Any]) -> Paging | None:

@@ -13,6 +13,7 @@ from chatcore.following import Following
 GONE = "gone"
 REPLACED = "replaced"
 SHUTDOWN = "shutdown"
+VOID = "void"
 
 
 class Listener:
@@ -85,6 +86,11 @@ class Streams:
         for listeners in self._of_user.values():
             for listener in listeners:
                 listener.end(SHUTDOWN)
+
+    def end_of(self, user_id: int) -> None:
+        """End the user's streams and long polls now, for their tokens are void."""
+        for listener in self._of_user.get(user_id, ()):
+            listener.end(VOID)
 
     def lifetime(self) -> float:
         """How long a stream that begins now may last, in seconds."""

@@ -4,12 +4,12 @@ import re
 from urllib.parse import quote
 
 import msgspec
-from litestar import Response, get, post, put, route
+from litestar import get, post, put
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.types import ASGIApp
 
-from chatcore import InvalidKey, InvalidPage, Messenger
+from chatcore import InvalidKey, Messenger
 from chatcore.errors import ChatNotFound, MessageNotFound
 from chatcore.messenger import MAX_SEQ
 from chatcore.model import MAX_KEY, MAX_TEXT
@@ -24,6 +24,7 @@ from chatcore_litestar.openapi import (
     number,
     operation,
 )
+from chatcore_litestar.options import options
 from chatcore_litestar.replies import Headers, Reply, encode
 from chatcore_litestar.requests import (
     UserRequest,
@@ -33,7 +34,7 @@ from chatcore_litestar.requests import (
     read_cursors,
     read_key,
     read_limit,
-    read_number,
+    read_place,
     read_query,
 )
 from chatcore_litestar.v1_items import V1Chat, V1Message, chat_item, message_item
@@ -107,7 +108,7 @@ def _chat_routes(messenger: Messenger, body_seconds: float) -> list[HTTPRouteHan
         user = request.user
         found = read_query(request, ("limit", "before"))
         limit = read_limit(found)
-        before = _read_place(found["before"]) if "before" in found else None
+        before = read_place("a", found["before"]) if "before" in found else None
         # One more than asked for tells whether anything follows.
         states = await messenger.states(user, before=before, limit=limit + 1)
         more = len(states) > limit
@@ -167,8 +168,10 @@ def _chat_routes(messenger: Messenger, body_seconds: float) -> list[HTTPRouteHan
 
 
 def _message_routes(messenger: Messenger, body_seconds: float) -> list[HTTPRouteHandler]:
+    messages = "/chats/{chat_id:str}/messages"
+
     @get(
-        "/chats/{chat_id:str}/messages",
+        messages,
         summary="A page of a chat's messages, oldest first",
         description="With one of `before`, `after` and `around`, or, without, the newest. A chat "
         "numbers its messages from 1.",
@@ -207,7 +210,7 @@ def _message_routes(messenger: Messenger, body_seconds: float) -> list[HTTPRoute
         return Reply(200, encode(message_item(chat, message)))
 
     @post(
-        "/chats/{chat_id:str}/messages",
+        messages,
         summary="Send a message",
         description="The idempotency key may come in the body or in the header.",
         operation_class=operation(
@@ -234,12 +237,7 @@ def _message_routes(messenger: Messenger, body_seconds: float) -> list[HTTPRoute
             headers = [(b"idempotency-replayed", b"true")] if replayed else ()
         return Reply(201, encode(message_item(chat, message)), headers)
 
-    # Litestar's own would know of the first handler of this path alone; this has to come first.
-    @route("/chats/{chat_id:str}/messages", http_method="OPTIONS", include_in_schema=False)
-    async def allowed() -> Response[None]:
-        return Response(None, status_code=204, headers={"allow": "GET, OPTIONS, POST"})
-
-    return [allowed, list_messages, show_message, send]
+    return [options(messages, "GET", "POST"), list_messages, show_message, send]
 
 
 def _number(request: UserRequest, name: str) -> int | None:
@@ -254,10 +252,3 @@ def _chat_id(request: UserRequest) -> int:
     if (chat_id := _number(request, "chat_id")) is None:
         raise ChatNotFound
     return chat_id
-
-
-def _read_place(text: str) -> int:
-    """The activity in a place of the list of chats, which clients pass on as it is."""
-    if not text.startswith("a"):
-        raise InvalidPage
-    return read_number(text[1:])

@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 
 import msgspec
 from litestar import get
@@ -11,8 +10,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.spec import Parameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from chatcore import Clock, Event, InvalidPage, Messenger, Unavailable, User
+from chatcore import Clock, Event, InvalidPage, InvalidToken, Messenger, Unavailable, User
 from chatcore.following import Following
+from chatcore_litestar.auth import Sessions, Trusted
 from chatcore_litestar.openapi import TEXT, answers, in_query, number, operation
 from chatcore_litestar.problems import PROBLEM_JSON, problem
 from chatcore_litestar.replies import CHUNK, SAFETY, Reply, encode
@@ -20,6 +20,7 @@ from chatcore_litestar.requests import UserRequest, read_number, read_query
 from chatcore_litestar.streams import (
     GONE,
     REPLACED,
+    VOID,
     Listener,
     Streams,
     ending_when_gone,
@@ -64,10 +65,10 @@ class End(msgspec.Struct, tag="end"):
 
 
 def event_routes(
-    messenger: Messenger, streams: Streams, clock: Clock, send_seconds: float
+    messenger: Messenger, sessions: Sessions, streams: Streams, clock: Clock, send_seconds: float
 ) -> list[HTTPRouteHandler]:
-    """For a router under `/v1` that puts the user into `scope["user"]` and the token's claims into
-    `scope["auth"]`."""
+    """For a router under `/v1` that puts the user into `scope["user"]` and what proves it
+    into `scope["auth"]`."""
 
     @get(
         "/events",
@@ -96,13 +97,9 @@ def event_routes(
         if wait > MAX_WAIT:
             raise InvalidPage(f"wait for {MAX_WAIT} seconds at most")
         user = request.user
-        expires_at: datetime = request.auth.expires_at
+        trust = Trust(sessions, request.auth, clock)
         # What takes long on purpose is not slow.
         request.scope[WAITS] = True  # type: ignore[literal-required]
-
-        def valid_for() -> float:
-            return (expires_at - clock()).total_seconds()
-
         after = query.get("after")
         if _wants_stream(request):
             # Browsers leave an empty one away.
@@ -111,7 +108,7 @@ def event_routes(
             first = b"" if after is not None else _data(Start(str(await following.start())))
             # Before the head, so that a store that fails is a 503.
             first += _frames(await following.batch(0), user)
-            return EventStream(following, user, first, streams, valid_for, send_seconds)
+            return EventStream(following, user, first, streams, trust, send_seconds)
 
         following = messenger.follow(user, after=after)
         if wait == 0:
@@ -120,16 +117,44 @@ def event_routes(
             streams.listener(user.id) as listener,
             ending_when_gone(listener, request.receive),
         ):
-            found = await listener.batch(following, min(wait, max(valid_for(), 0)))
-        return TOO_MANY if listener.ended == REPLACED else await _reply(following, found, user)
+            found = await listener.batch(following, min(wait, trust.seconds()))
+        if listener.ended == REPLACED:
+            return TOO_MANY
+        if await trust.lost():
+            raise InvalidToken
+        return await _reply(following, found, user)
 
     return [events]
+
+
+class Trust:
+    """In the token of a request that takes long, and in which others may lose it meanwhile."""
+
+    __slots__ = ("_clock", "_sessions", "_trusted")
+
+    def __init__(self, sessions: Sessions, trusted: Trusted, clock: Clock) -> None:
+        self._sessions = sessions
+        self._trusted = trusted
+        self._clock = clock
+
+    async def lost(self) -> str | None:
+        """Why the token is not valid any more, if so. Raises Unavailable."""
+        token, session, _ = self._trusted
+        try:
+            self._trusted = await self._sessions.find(token)
+        except InvalidToken:
+            return "expired" if self._clock() >= session.claims.expires_at else VOID
+        return None
+
+    def seconds(self) -> float:
+        """How long that is good for."""
+        return max((self._trusted.until - self._clock()).total_seconds(), 0)
 
 
 class EventStream:
     """Server-sent events. A client that takes none of 64 KiB for `send_seconds` is dropped."""
 
-    __slots__ = ("_first", "_following", "_send_seconds", "_streams", "_user", "_valid_for")
+    __slots__ = ("_first", "_following", "_send_seconds", "_streams", "_trust", "_user")
 
     def __init__(
         self,
@@ -137,14 +162,14 @@ class EventStream:
         user: User,
         first: bytes,
         streams: Streams,
-        valid_for: Callable[[], float],
+        trust: Trust,
         send_seconds: float,
     ) -> None:
         self._following = following
         self._user = user
         self._first = first
         self._streams = streams
-        self._valid_for = valid_for
+        self._trust = trust
         self._send_seconds = send_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -160,24 +185,28 @@ class EventStream:
         now = asyncio.get_running_loop().time
         over_at = now() + self._streams.lifetime()
         chunk, self._first = self._first, b""
-        while await self._taken(send, chunk):
-            seconds = min(self._streams.heartbeat_seconds, self._valid_for(), over_at - now())
+        while True:
             try:
+                if why := await self._trust.lost():
+                    listener.end(why)
+                if now() >= over_at:
+                    listener.end("age")
+                if listener.ended is not None:
+                    break
+                if not await self._taken(send, chunk):
+                    return
+                seconds = min(
+                    self._streams.heartbeat_seconds, self._trust.seconds(), over_at - now()
+                )
                 events = await listener.batch(self._following, max(seconds, 0))
             except Unavailable as error:
                 # An end without a word: who comes back gets the 503.
                 logger.warning("a stream of events ended: %r", error)
                 await self._taken(send, b"", more=False)
                 return
-            if self._valid_for() <= 0:
-                listener.end("expired")
-            elif now() >= over_at:
-                listener.end("age")
-            if listener.ended is not None:
-                if listener.ended != GONE:
-                    await self._taken(send, _data(End(listener.ended)), more=False)
-                return
             chunk = _frames(events, self._user) or _HEARTBEAT
+        if listener.ended != GONE:
+            await self._taken(send, _data(End(listener.ended)), more=False)
 
     async def _taken(self, send: Send, data: bytes, *, more: bool = True) -> bool:
         for start in range(0, len(data) or 1, CHUNK):
