@@ -15,6 +15,7 @@ from chatcore_server.doorbells import open_doorbell
 from chatcore_server.key_file import forget_key_of_missing, key_of
 from chatcore_server.log_lines import configure_logging
 from chatcore_server.logs import ASGIApp, Receive, Scope, Send, log_requests
+from chatcore_server.outages import outages_told_once
 from chatcore_server.settings import CannotStart, Settings
 from chatcore_server.trimming import trimming
 from chatcore_sqlalchemy import CannotOpen, Migrated, SqlAlchemyStore
@@ -33,6 +34,7 @@ async def open_app(
     if file is not None:
         forget_key_of_missing(file)
     async with AsyncExitStack() as resources:
+        resources.enter_context(outages_told_once())
         with _told_to_operator():
             store = await SqlAlchemyStore.open(settings.database_url)
         resources.push_async_callback(store.close)

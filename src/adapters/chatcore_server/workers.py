@@ -105,11 +105,16 @@ class _Workers:
     def end(self) -> bool:
         """Tell all to stop, and wait until they have, for STOP_SECONDS. Whether they ended in
         order."""
+        serving = [worker for worker in self._running.values() if worker.serves]
+        for worker in self._running.values():
+            if worker in serving:
+                worker.process.terminate()
+            else:
+                # Nothing is under way, and its imports may take as long as it has.
+                worker.process.kill()
         in_order = True
-        for worker in self._running.values():
-            worker.process.terminate()
         give_up = time.monotonic() + STOP_SECONDS
-        for worker in self._running.values():
+        for worker in serving:
             try:
                 in_order &= worker.process.wait(max(0, give_up - time.monotonic())) == 0
             except subprocess.TimeoutExpired:

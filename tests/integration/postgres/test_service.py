@@ -29,9 +29,14 @@ async def test_it_goes_on_after_restarts_of_either(
         postgres.stop(signal.SIGQUIT)
         lost = await api.send(ann, bob.name, "lost")
         assert (lost.status_code, lost.headers["retry-after"]) == (503, "1")
+        for _ in range(9):
+            assert (await api.read(ann, bob.name)).status_code == 503
         postgres.start()
         assert (await api.send(bob, ann.name, "two")).status_code == 201
         service.restart()
+        log = service.log()
+        assert 1 <= log.count(" ERROR request ") <= 3
+        assert "WARNING the database failed 10 times in " in log
         # Tokens are good on every node that has the secret.
         shown = await api.read(ann, bob.name)
         assert [item["message"] for item in shown.json()] == ["one", "two"]

@@ -1,0 +1,163 @@
+"""One service with two processes that serve, which may end as they like."""
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from chatcore_sqlalchemy import SqlAlchemyStore
+from tests.integration.contract.api import api_at
+from tests.integration.nodes.traffic import Traffic
+from tests.integration.postgres.server import PostgresServer
+from tests.integration.service import COMMAND, Service, environment
+from tests.integration.test_command import run
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="needs /proc, which Linux has"
+)
+
+SECRET = "a secret of thirty-two bytes, or so"
+WORKERS = 2
+SECONDS = 60
+
+
+@pytest.fixture
+async def service(tmp_path: Path, postgres_url: str) -> AsyncIterator[Service]:
+    settings = {"database_url": postgres_url, "secret": SECRET, "workers": str(WORKERS)}
+    service = Service(tmp_path, **settings)
+    await asyncio.to_thread(service.start)
+    yield service
+    await asyncio.to_thread(service.__exit__, None, None, None)
+
+
+def workers_of(process: int) -> set[int]:
+    """The processes that it has started and not yet outlived."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            _, _, about = entry.read_text().rpartition(")")
+        except OSError:  # It has ended meanwhile.
+            continue
+        state, parent, *_ = about.split()
+        if int(parent) == process and state != "Z":
+            found.add(int(entry.parent.name))
+    return found
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not condition():  # noqa: ASYNC110 (a process tells nobody)
+            await asyncio.sleep(0.05)
+
+
+def is_gone(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+@contextmanager
+def frozen(process: int) -> Iterator[None]:
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
+
+
+async def each_answers(service: Service, workers: set[int]) -> None:
+    """Each of the two while the other one does not, on new connections."""
+    for worker in workers:
+        with frozen(worker):
+            for _ in range(5):
+                answer = await asyncio.to_thread(httpx.get, f"{service.url}/healthz", timeout=30)
+                assert answer.status_code == 200
+
+
+async def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(
+    service: Service, postgres_url: str
+) -> None:
+    workers = workers_of(service.process.pid)
+    assert len(workers) == WORKERS
+    await each_answers(service, workers)
+    async with (
+        api_at(service.url) as api,
+        await SqlAlchemyStore.open(postgres_url) as store,
+        asyncio.timeout(2 * SECONDS),
+    ):
+        # Listeners hear of what is sent through the other process over the bus.
+        traffic = await Traffic.gather(store, [api], SECRET)
+        async with traffic.under_way():
+            await traffic.all_have_sent()
+            for killed in sorted(workers):
+                os.kill(killed, signal.SIGKILL)
+                await traffic.all_have_sent()
+                await traffic.all_have_heard()
+            await until(lambda: len(workers_of(service.process.pid) - workers) == WORKERS)
+        assert await traffic.wrong() == []
+    log = service.log()
+    for killed in workers:
+        assert f"the worker of process {killed} was ended by signal 9; another takes" in log
+    assert "Traceback" not in log
+
+
+async def test_a_worker_that_cannot_be_replaced_is_tried_again(
+    service: Service, postgres: PostgresServer
+) -> None:
+    postgres.stop()
+    try:
+        killed, left = workers_of(service.process.pid)
+        os.kill(killed, signal.SIGKILL)
+        await until(lambda: "cannot open the database" in service.log())
+    finally:
+        postgres.start()
+    await until(lambda: len(workers_of(service.process.pid)) == WORKERS)
+    # Left alone, the new one serves.
+    os.kill(left, signal.SIGKILL)
+    answer = await asyncio.to_thread(httpx.get, f"{service.url}/healthz", timeout=30)
+    assert answer.status_code == 200
+
+
+async def test_no_worker_outlives_the_process_that_started_it(service: Service) -> None:
+    workers = workers_of(service.process.pid)
+    await asyncio.to_thread(service.kill)
+    await until(lambda: all(map(is_gone, workers)))
+    await asyncio.to_thread(service.start)
+    workers = workers_of(service.process.pid)
+    assert await asyncio.to_thread(service.stop) == 0
+    assert all(map(is_gone, workers))
+
+
+async def test_ctrl_c_on_a_terminal_reaches_all_and_does_no_harm(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    """At any time: while they start, too."""
+    settings = environment(database_url=postgres_url, secret=SECRET, workers="2", port="0")
+    process = subprocess.Popen(  # noqa: ASYNC220 (it returns at once)
+        [*COMMAND, "serve"],
+        cwd=tmp_path,
+        env=settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    await until(lambda: workers_of(process.pid))
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = await asyncio.to_thread(process.communicate, timeout=30)
+    assert process.returncode == 0, said
+    assert b"Traceback" not in said
+
+
+def test_what_cannot_start_is_told_once(tmp_path: Path, empty_database: str) -> None:
+    settings = {"database_url": empty_database, "secret": SECRET, "workers": "2", "port": "0"}
+    refused = run("serve", cwd=tmp_path, **settings)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    told = "chatcore: the database has no tables of chatcore: run `chatcore migrate` first\n"
+    assert refused.stderr == told
