@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 COMMAND = [sys.executable, "-m", "chatcore_server"]
-START_SECONDS = 30  # A machine under full load still starts it in time.
+START_SECONDS = 90  # A machine under full load still starts it in time.
 STOP_SECONDS = 5  # What the service promises.
 
 

@@ -20,7 +20,7 @@ def run(*arguments: str, cwd: Path, **settings: str) -> subprocess.CompletedProc
         env=environment(**settings),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=90,
         check=False,
     )
 
@@ -31,7 +31,7 @@ def test_help_tells_every_setting(tmp_path: Path) -> None:
     for told in [
         *("HOST; default: 127.0.0.1", "PORT; default: 8000", "ACCESS_LOG; default: 0"),
         *("DATABASE_URL; default: sqlite:///chatcore.db", "MAX_CONNECTIONS; default: 10000"),
-        *("SECRET", "X-Forwarded-For"),
+        *("SECRET", "X-Forwarded-For", "WORKERS; default: 1", "each has 6 connections"),
     ]:
         assert told in " ".join(shown.stdout.split())
 
@@ -95,6 +95,8 @@ POSTGRESQL = "postgresql://somewhere/chats"
         ({"access_log": "on"}, [], None, "CHATCORE_ACCESS_LOG is 'on', neither 0 nor 1"),
         ({"host": "192.0.2.1"}, [], None, "192.0.2.1: this machine has no such address"),
         ({"host": "x" * 64 + "\n"}, [], None, r"'x+\\n' is no address or host name known here"),
+        ({"workers": "0"}, [], None, "CHATCORE_WORKERS is '0', not a number from 1 to 64"),
+        ({}, ["--workers", "2"], None, "2 workers need PostgreSQL: one process at a time uses a"),
         ({"secret": "hush-hush"}, [], None, "CHATCORE_SECRET .* has 9 bytes; HS256 needs 32"),
         ({"secret": ""}, [], None, "CHATCORE_SECRET is empty"),
         ({"database_url": "chat.db"}, [], None, "the database URL is none"),
