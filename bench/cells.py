@@ -69,6 +69,7 @@ ALL = (SEND, KEYED, HISTORY, OLDER, LIST, WHOLE, REGISTER, LOGIN)
 
 ON_POSTGRES = {
     "PostgreSQL": (SEND, KEYED, HISTORY, OLDER, LIST),
+    "textbook on PostgreSQL": (SEND, KEYED),
     "one by one": (SEND, KEYED),
 }
 

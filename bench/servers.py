@@ -56,10 +56,10 @@ def ceiling() -> Iterator[Server]:
 
 
 @contextmanager
-def textbook(database: Path) -> Iterator[Server]:
+def textbook(name: str, url: str) -> Iterator[Server]:
+    """`url` is SQLAlchemy's."""
     command = ("uvicorn", "bench.textbook:app", "--log-level", "warning", "--no-access-log")
-    settings = _textbook_settings(database)
-    with running("textbook", (*command, "--port"), settings) as server:
+    with running(name, (*command, "--port"), textbook_settings(url)) as server:
         yield server
 
 
@@ -117,33 +117,37 @@ def make_chatcore_data(folder: Path, data: Data) -> Path:
     return database
 
 
-def make_textbook_data(folder: Path, source: Path) -> Path:
-    """The textbook's tables, with the rows of chatcore's."""
+def make_textbook_data(folder: Path, source: Path) -> str:
+    """The URL of the textbook's tables, with the rows of chatcore's."""
     database = folder / "textbook.db"
-    os.environ.update(_textbook_settings(database))
-    from sqlalchemy import create_engine
+    url = f"sqlite+aiosqlite:///{database}"
+    asyncio.run(make_textbook_tables(url))
+    with sqlite3.connect(database) as connection:
+        connection.execute("ATTACH ? AS source", (str(source),))
+        connection.executescript(TEXTBOOK_ROWS)
+    connection.close()
+    return url
+
+
+TEXTBOOK_ROWS = """
+INSERT INTO users (id, username, password_hash) SELECT id, name, password_hash FROM source.users;
+INSERT INTO chats (id, user1_id, user2_id) SELECT id, lo_id, hi_id FROM source.chats;
+INSERT INTO messages (chat_id, sender_id, text, sent_at)
+SELECT chat_id, sender_id, text, '2026-01-01 00:00:00' FROM source.messages ORDER BY chat_id, seq;
+"""
+
+
+async def make_textbook_tables(url: str) -> None:
+    os.environ.update(textbook_settings(url))
+    from sqlalchemy.ext.asyncio import create_async_engine
 
     from bench.textbook import Base
 
-    engine = create_engine(f"sqlite:///{database}")
-    Base.metadata.create_all(engine)
-    engine.dispose()
-    with sqlite3.connect(database) as connection:
-        connection.execute("ATTACH ? AS source", (str(source),))
-        connection.execute(
-            "INSERT INTO users (id, username, password_hash) "
-            "SELECT id, name, password_hash FROM source.users"
-        )
-        connection.execute(
-            "INSERT INTO chats (id, user1_id, user2_id) SELECT id, lo_id, hi_id FROM source.chats"
-        )
-        connection.execute(
-            "INSERT INTO messages (chat_id, sender_id, text, sent_at) SELECT chat_id, sender_id, "
-            "text, '2026-01-01 00:00:00' FROM source.messages ORDER BY chat_id, seq"
-        )
-    connection.close()
-    return database
+    engine = create_async_engine(url)
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    await engine.dispose()
 
 
-def _textbook_settings(database: Path) -> dict[str, str]:
-    return {"BENCH_SECRET": SECRET, "BENCH_DATABASE_URL": f"sqlite+aiosqlite:///{database}"}
+def textbook_settings(url: str) -> dict[str, str]:
+    return {"BENCH_SECRET": SECRET, "BENCH_DATABASE_URL": url}

@@ -1,8 +1,8 @@
 """The same service as the tutorials of its libraries would have it, to compare with.
 
-FastAPI, SQLAlchemy's asynchronous ORM, aiosqlite: a session per request by dependency, the
-token decoded and the user loaded on every request, response models. Only the durability is
-raised to chatcore's (WAL with synchronous=FULL, as measured here), and an index is where a
+FastAPI, SQLAlchemy's asynchronous ORM, aiosqlite or asyncpg: a session per request by
+dependency, the token decoded and the user loaded on every request, response models. Only the
+durability is raised to chatcore's (on SQLite, WAL with synchronous=FULL), and an index is where a
 query needs one.
 """
 
@@ -18,7 +18,7 @@ from argon2.exceptions import VerifyMismatchError
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.security import OAuth2PasswordBearer
 from pydantic import BaseModel
-from sqlalchemy import ForeignKey, event, or_, select
+from sqlalchemy import DateTime, ForeignKey, event, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, joinedload, mapped_column, relationship
@@ -32,6 +32,8 @@ bearer = OAuth2PasswordBearer(tokenUrl="login")
 
 @event.listens_for(engine.sync_engine, "connect")
 def configure(connection: Any, _: object) -> None:
+    if engine.dialect.name != "sqlite":
+        return
     cursor = connection.cursor()
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
         cursor.execute(f"PRAGMA {pragma}")
@@ -64,7 +66,9 @@ class Message(Base):
     chat_id: Mapped[int] = mapped_column(ForeignKey("chats.id"), index=True)
     sender_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     text: Mapped[str]
-    sent_at: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))
+    sent_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), default=lambda: datetime.now(UTC)
+    )
     sender: Mapped[User] = relationship()
 
 
