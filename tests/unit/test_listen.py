@@ -1,5 +1,6 @@
 """Sockets to listen on, and how many connections there is room for."""
 
+import socket
 import subprocess
 import sys
 from contextlib import ExitStack, closing
@@ -26,6 +27,16 @@ def test_the_url(host: str, url: str) -> None:
         pytest.skip(f"no {host} here")
     with bound:
         assert url_of(bound) == f"http://{url}:{bound.getsockname()[1]}"
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux has it")
+def test_peers_that_are_gone_are_given_up() -> None:
+    [bound] = bind("127.0.0.1", 0)
+    with bound:
+        bound.listen()
+        with socket.create_connection(bound.getsockname()), bound.accept()[0] as accepted:
+            waits = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+    assert waits == 60_000
 
 
 @pytest.mark.parametrize("host", ["a" * 64, "nul\0"])

@@ -10,6 +10,11 @@ from chatcore_server.settings import CannotStart
 SPARE_DESCRIPTORS = 64
 """For the database, the log, and for turning connections away."""
 
+UNANSWERED_SECONDS = 60
+"""After so long without a word from a peer that was sent something, its connection is over. Left
+to itself, TCP tries for a quarter of an hour; a stream of events, which sends something every 15
+seconds, would be held open for a machine that is gone."""
+
 _LACKING = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 _REASONS = {
     errno.EADDRINUSE: "another process uses it",
@@ -75,6 +80,9 @@ def _bound(family: int, kind: int, protocol: int, address: tuple[object, ...]) -
         if family == socket.AF_INET6:
             # So that "::" and "0.0.0.0" are two addresses, as they look.
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux has it, and accepted sockets inherit it.
+            timeout = UNANSWERED_SECONDS * 1000
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout)
         made.bind(address)
     except OSError:
         made.close()
