@@ -63,7 +63,9 @@ def chat_router(
             *v1_routes(messenger, body_seconds),
             *block_routes(messenger),
             *event_routes(messenger, sessions, streams, clock, send_seconds),
-            *me_routes(accounts, messenger, sessions, streams, body_seconds, send_seconds),
+            *me_routes(
+                accounts, messenger, sessions, streams, address_of, body_seconds, send_seconds
+            ),
         ],
         middleware=[bearer_auth(sessions, unauthorized)],
         security=_BEARER,

@@ -14,6 +14,7 @@ from chatcore import Accounts, InvalidToken, Messenger, Refused, UserNotFound
 from chatcore.accounts import MIN_PASSWORD
 from chatcore.exporting import export
 from chatcore_litestar.auth import Sessions
+from chatcore_litestar.client import AddressOf
 from chatcore_litestar.openapi import TEXT, answers, operation
 from chatcore_litestar.options import options
 from chatcore_litestar.replies import Reply, Streamed, done, encode, encode_lines
@@ -47,6 +48,7 @@ def me_routes(
     messenger: Messenger,
     sessions: Sessions,
     streams: Streams,
+    address_of: AddressOf,
     body_seconds: float,
     send_seconds: float,
 ) -> list[HTTPRouteHandler]:
@@ -89,13 +91,16 @@ def me_routes(
         summary="Change my password, and void every token issued before",
         description="The new token goes on; what streams and waits with others ends.",
         operation_class=operation(body={"current_password": TEXT, "new_password": _PASSWORD}),
-        responses=answers(NewToken, 200, 403, 408, 413, 415, 422),
+        responses=answers(NewToken, 200, 403, 408, 413, 415, 422, 429),
     )
     async def change_password(request: UserRequest) -> ASGIApp:
         body = await read_body(request, decode_password_change, body_seconds)
         with voiding(request):
             token = await accounts.change_password(
-                request.user, body.current_password, body.new_password
+                request.user,
+                body.current_password,
+                body.new_password,
+                address=address_of(request.scope),
             )
         return Reply(200, encode(NewToken(token)))
 
@@ -118,12 +123,12 @@ def me_routes(
         description="My messages stay for those I wrote to, under a name that says that I am "
         "gone. Nobody gets my name again, not even I.",
         operation_class=operation(body={"password": TEXT}),
-        responses=answers(None, 204, 403, 408, 413, 415),
+        responses=answers(None, 204, 403, 408, 413, 415, 429),
     )
     async def erase_me(request: UserRequest) -> Response[None]:
         body = await read_body(request, decode_password, body_seconds)
         with voiding(request):
-            await accounts.erase(request.user, body.password)
+            await accounts.erase(request.user, body.password, address=address_of(request.scope))
         messenger.forget_names()
         return done()
 
