@@ -1,0 +1,97 @@
+"""One client that guesses at full speed keeps nobody else from logging in."""
+
+import asyncio
+import statistics
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.figures import figures_of
+from tests.integration.contract.api import PASSWORD, SOAK, Api, api_at
+from tests.integration.service import Service
+
+ATTACKER = "203.0.113.66"
+CONNECTIONS = 16
+LOGINS = 200 if SOAK else 8
+
+
+async def post(api: Api, path: str, address: str, name: str, password: str) -> httpx.Response:
+    return await api.call(
+        "POST",
+        path,
+        json={"username": name, "password": password},
+        headers={"X-Forwarded-For": address},
+    )
+
+
+class Attack:
+    """Wrong passwords at many names from one address, as fast as they are answered."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.answers: dict[int, int] = {}
+
+    async def __aenter__(self) -> "Attack":
+        self._running = [asyncio.create_task(self._guess(n)) for n in range(CONNECTIONS)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _guess(self, number: int) -> None:
+        async with api_at(self._url) as api:
+            guesses = 0
+            while True:
+                name = f"user-{(number + guesses) % LOGINS}"
+                answer = await post(api, "/login", ATTACKER, name, "wrong password")
+                self.answers[answer.status_code] = self.answers.get(answer.status_code, 0) + 1
+                guesses += 1
+
+
+async def log_everybody_in(url: str) -> list[float]:
+    """Each from an address of its own, one after the other; how long each took, in ms."""
+    took = []
+    async with api_at(url) as api:
+        for n in range(LOGINS):
+            begin = time.perf_counter()
+            answer = await post(api, "/login", f"198.51.100.{n}", f"user-{n}", PASSWORD)
+            took.append((time.perf_counter() - begin) * 1000)
+            assert answer.status_code == 200
+    return took
+
+
+async def test_one_client_at_full_speed_keeps_nobody_else_from_logging_in(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    with Service(tmp_path, trusted_proxies="127.0.0.1") as service:
+        async with api_at(service.url) as api:
+            for n in range(LOGINS):
+                answer = await post(api, "/register", f"198.51.100.{n}", f"user-{n}", PASSWORD)
+                assert answer.status_code == 201
+        calm = await log_everybody_in(service.url)
+        async with Attack(service.url) as attack:
+            attacked = await log_everybody_in(service.url)
+        assert attack.answers.keys() == {401, 429}
+        assert attack.answers[401] < 30
+    figures_of(request.config).note(
+        f"{LOGINS} logins while one client asked {sum(attack.answers.values()):,} times, of which "
+        f"{attack.answers[401]} were heard: median {statistics.median(attacked):.0f} ms, "
+        f"longest {max(attacked):.0f} ms; in calm {statistics.median(calm):.0f} and "
+        f"{max(calm):.0f} ms"
+    )
+
+
+async def test_behind_no_proxy_that_it_knows_everybody_on_this_machine_is_heard(
+    tmp_path: Path,
+) -> None:
+    with Service(tmp_path) as service:
+        async with api_at(service.url) as api:
+            assert (await post(api, "/register", ATTACKER, "ann", PASSWORD)).status_code == 201
+            for _ in range(30):
+                answer = await post(api, "/login", ATTACKER, "ann", "wrong password")
+                assert answer.status_code == 401
+            assert (await post(api, "/login", ATTACKER, "ann", PASSWORD)).status_code == 200
