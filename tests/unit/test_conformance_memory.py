@@ -9,11 +9,13 @@ from chatcore.testing import (
     ACCOUNT_STORE_CHECKS,
     CHAT_STORE_CHECKS,
     DOORBELL_CHECKS,
+    ERASURE_CHECKS,
     PASSWORD_HASHER_CHECKS,
     TOKEN_ISSUER_CHECKS,
     AccountStoreCheck,
     ChatStoreCheck,
     DoorbellCheck,
+    ErasureCheck,
     PasswordHasherCheck,
     TokenIssuerCheck,
 )
@@ -28,6 +30,11 @@ async def test_account_store(check: AccountStoreCheck) -> None:
 
 @pytest.mark.parametrize("check", CHAT_STORE_CHECKS, ids=lambda check: check.__name__)
 async def test_chat_store(check: ChatStoreCheck) -> None:
+    await check(MemoryStore())
+
+
+@pytest.mark.parametrize("check", ERASURE_CHECKS, ids=lambda check: check.__name__)
+async def test_whole_store(check: ErasureCheck) -> None:
     await check(MemoryStore())
 
 

@@ -121,8 +121,7 @@ class MemoryStore:
         self._blocks.pop(user_id, None)
         for blocked in self._blocks.values():
             blocked.discard(user_id)
-        if log := self._logs.get(user_id):
-            log.entries.clear()
+        self._logs.pop(user_id, None)
         for entry in self._chats_by_user[user_id]:
             first, second = entry.chat.users
             users = (user, second) if first.id == user_id else (first, user)
@@ -284,6 +283,8 @@ class MemoryStore:
 
     def _log(self, users: Iterable[User], at_us: int, make: Callable[[Cursor], Entry]) -> None:
         for user in users:
+            if user.id not in self._accounts:
+                continue
             log = self._logs[user.id] = self._log_of(user.id)
             log.end = log.end._replace(n=log.end.n + 1)
             log.entries.append((at_us, make(log.end)))

@@ -11,7 +11,8 @@ pytest and an asyncio plugin, a store is held to all of them like this:
 
 A store must be empty, and of its own for each check. Give the runner a time limit: not every
 check can tell a store that locked itself up from a slow one. CHAT_STORE_CHECKS need, besides a
-ChatStore, an `add_user` as AccountStore has it, to fill the directory with. The checks of
+ChatStore, an `add_user` as AccountStore has it, to fill the directory with; ERASURE_CHECKS are
+for a store that is both an AccountStore and a ChatStore. The checks of
 token issuers take no issuer but a way to make them: a function that returns one with a
 secret of its own at every call. Those of doorbells take two of one store, as two of its
 processes have them, or the same one twice.
@@ -20,8 +21,10 @@ processes have them, or the same one twice.
 from collections.abc import Awaitable, Callable
 
 from chatcore.testing.accounts import ACCOUNT_STORE_CHECKS, AccountStoreCheck
+from chatcore.testing.blocking import BLOCK_CHECKS
 from chatcore.testing.chats import CHAT_CHECKS
 from chatcore.testing.doorbells import DOORBELL_CHECKS, DoorbellCheck
+from chatcore.testing.erasing import ERASURE_CHECKS, ErasureCheck, WholeStore
 from chatcore.testing.events import LOG_CHECKS
 from chatcore.testing.hashers import PASSWORD_HASHER_CHECKS, PasswordHasherCheck
 from chatcore.testing.keys import KEY_CHECKS
@@ -44,19 +47,23 @@ CHAT_STORE_CHECKS: tuple[ChatStoreCheck, ...] = (
     *STATE_CHECKS,
     *LOG_CHECKS,
     *TRIM_CHECKS,
+    *BLOCK_CHECKS,
 )
 
 __all__ = [
     "ACCOUNT_STORE_CHECKS",
     "CHAT_STORE_CHECKS",
     "DOORBELL_CHECKS",
+    "ERASURE_CHECKS",
     "PASSWORD_HASHER_CHECKS",
     "TOKEN_ISSUER_CHECKS",
     "AccountStoreCheck",
     "ChatStoreCheck",
     "ChatStoreWithUsers",
     "DoorbellCheck",
+    "ErasureCheck",
     "NewTokenIssuer",
     "PasswordHasherCheck",
     "TokenIssuerCheck",
+    "WholeStore",
 ]

@@ -17,7 +17,9 @@ from chatcore.testing.expect import (
     simultaneously,
     with_cancellations,
 )
+from chatcore.testing.retiring import RETIRING_CHECKS
 from chatcore.testing.scene import NOW_US, UNKNOWN_IDS
+from chatcore.testing.voiding import VOIDING_CHECKS
 
 SPELLINGS = tuple("".join(letters) for letters in product(*zip("alice", "ALICE", strict=True)))
 """32 of one name."""
@@ -204,4 +206,6 @@ ACCOUNT_STORE_CHECKS: tuple[AccountStoreCheck, ...] = (
     credentials_are_kept_exactly,
     a_password_hash_is_replaced_only_if_it_is_the_old_one,
     cancelled_registrations_are_whole,
+    *VOIDING_CHECKS,
+    *RETIRING_CHECKS,
 )

@@ -7,8 +7,10 @@ import pytest
 from chatcore.testing import (
     ACCOUNT_STORE_CHECKS,
     CHAT_STORE_CHECKS,
+    ERASURE_CHECKS,
     AccountStoreCheck,
     ChatStoreCheck,
+    ErasureCheck,
 )
 from chatcore_sqlalchemy import SqlAlchemyStore
 
@@ -26,4 +28,9 @@ async def test_account_store(check: AccountStoreCheck, store: SqlAlchemyStore) -
 
 @pytest.mark.parametrize("check", CHAT_STORE_CHECKS, ids=lambda check: check.__name__)
 async def test_chat_store(check: ChatStoreCheck, store: SqlAlchemyStore) -> None:
+    await check(store)
+
+
+@pytest.mark.parametrize("check", ERASURE_CHECKS, ids=lambda check: check.__name__)
+async def test_whole_store(check: ErasureCheck, store: SqlAlchemyStore) -> None:
     await check(store)

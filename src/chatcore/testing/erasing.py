@@ -1,0 +1,183 @@
+"""What a store of accounts and chats promises of the chats of users who are erased."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from chatcore.errors import ChatExists, ChatNotFound, KeyReused, UserNotFound
+from chatcore.events import MarkerMoved
+from chatcore.model import Chat, User
+from chatcore.names import UserName
+from chatcore.ports import MAX_PAGE, AccountStore, ChatStore
+from chatcore.testing.blocking import block, blocked, expect_closed, unblock
+from chatcore.testing.expect import expect_equal, refused, simultaneously
+from chatcore.testing.scene import (
+    NOW_US,
+    add_user,
+    ann_and_bob,
+    mark,
+    read_all,
+    read_log,
+    send,
+)
+
+TOMBSTONE = UserName("Deleted user 1")
+
+
+class WholeStore(AccountStore, ChatStore, Protocol):
+    """One that has both."""
+
+
+async def erase(store: WholeStore, user: User) -> User:
+    """Erase the user, and return what is left."""
+    await store.erase_user(user.id, TOMBSTONE, NOW_US)
+    return User(user.id, TOMBSTONE.typed)
+
+
+async def names_that_were_erased_are_shown_nowhere(store: WholeStore) -> None:
+    """Once erase_user has returned, chats, lists and events that were written and read before
+    have the tombstone for a name. Messages, markers and counts stay as they are."""
+    chat, ann, bob = await ann_and_bob(store)
+    eve = await add_user(store, "eve")
+    other = await store.open_chat(eve.id, ann.id, NOW_US)
+    for place, sender in ((chat, bob), (chat, ann), (chat, bob), (other, eve)):
+        await send(store, place, sender, "hello")
+    await mark(store, chat, bob, 2)
+    await mark(store, chat, ann, 1)
+
+    async def seen_by(peer: User, name: str, gone: str) -> list[object]:
+        seen: list[object] = [await store.chat_by_id(chat.id), await read_all(store, chat)]
+        seen += [await store.chat_with(peer.id, name), await read_log(store, peer)]
+        expect_equal(await store.chat_with(peer.id, gone), None, "no other name finds the chat")
+        for limit in (1, 2, MAX_PAGE):
+            seen += await store.chats_of(peer.id, before=None, limit=limit)
+            seen += await store.chat_states(peer.id, before=None, limit=limit)
+        return [*seen, await store.chat_state(peer.id, chat.id)]
+
+    before = {peer: await seen_by(peer, "bob", TOMBSTONE.canonical) for peer in (ann, eve)}
+    erased = await erase(store, bob)
+    for peer, seen in before.items():
+        after = await seen_by(peer, TOMBSTONE.canonical, "bob")
+        wanted = repr(seen).replace(repr(bob), repr(erased))
+        expect_equal(repr(after), wanted, "all but the name is as it was")
+    expect_equal(await store.user_by_id(ann.id), ann, "others keep their names")
+
+
+async def nothing_is_sent_to_who_was_erased(store: WholeStore) -> None:
+    """append_message raises ChatNotFound in the chats of a user who was erased, for both users,
+    but for replays; open_chat raises UserNotFound, and ChatExists when there is a chat."""
+    chat, ann, bob = await ann_and_bob(store)
+    eve = await add_user(store, "eve")
+    other = await store.open_chat(eve.id, ann.id, NOW_US)
+    first = {user: await send(store, chat, user, f"of {user.name}", "a-key") for user in (ann, bob)}
+    await block(store, ann, bob)
+    erased = await erase(store, bob)
+    closed = Chat(chat.id, (ann, erased) if ann.id < bob.id else (erased, ann))
+    # Whoever blocked whom before, and takes it back.
+    for user, peer in ((ann, bob), (bob, ann)):
+        await expect_closed(store, closed, "one is erased")
+        await unblock(store, user, peer)
+    await expect_closed(store, closed, "one is erased")
+    for user, sent in first.items():
+        again = await send(store, chat, user, f"of {user.name}", "a-key")
+        expect_equal(again, sent._replace(replayed=True), "a known key is a replay")
+        with refused(KeyReused, "a known key with another text"):
+            await send(store, chat, user, "another text", "a-key")
+    for user, peer, error in (
+        (ann, bob, ChatExists),
+        (bob, ann, ChatExists),
+        (eve, bob, UserNotFound),
+        (bob, eve, UserNotFound),
+    ):
+        with refused(error, "an opening with who was erased"):
+            await store.open_chat(user.id, peer.id, NOW_US)
+    for sender in other.users:
+        await send(store, other, sender, "other chats go on")
+
+
+async def who_was_erased_has_neither_log_nor_blocks(store: WholeStore) -> None:
+    """erase_user empties the user's log, whose cursors lead nowhere then, and ends the blocks
+    of the user and against the user. Nothing is logged for the user later, and the peer's
+    markers are told to nobody else."""
+    chat, ann, bob = await ann_and_bob(store)
+    eve = await add_user(store, "eve")
+    for n in range(3):
+        await send(store, chat, ann, f"{n}")
+    for user, peer in ((bob, ann), (bob, eve), (ann, bob), (eve, bob), (eve, ann)):
+        await block(store, user, peer)
+    await mark(store, chat, bob, 1)
+    end = await store.end_of_log(bob.id)
+    erased = await erase(store, bob)
+
+    async def expect_nothing_of(user: User) -> None:
+        expect_equal(await store.end_of_log(user.id), end._replace(n=0), "the log is empty")
+        for n in range(end.n + 2):
+            found = await store.events_after(end._replace(n=n), limit=MAX_PAGE)
+            told = "nothing is told" if found is None else list(found)
+            expect_equal(told, "nothing is told" if n else [], f"what follows {n}")
+
+    await expect_nothing_of(bob)
+    for user, others in ((bob, []), (ann, []), (eve, [ann])):
+        expect_equal(await blocked(store, user), others, "blocks with the user have ended")
+    for user, peer in ((ann, bob), (bob, ann)):
+        with refused(UserNotFound, "a block with who was erased"):
+            await block(store, user, peer)
+    before = await read_log(store, ann)
+    expect_equal(await mark(store, chat, ann, 2), 2, "the peer's own marker moves")
+    await mark(store, chat, bob, 3)
+    [moved] = (await read_log(store, ann))[len(before) :]
+    found = isinstance(moved, MarkerMoved) and (moved.reader, moved.seq)
+    expect_equal(found, (ann, 2), "it is told to that user alone")
+    state = await store.chat_state(ann.id, chat.id)
+    expect_equal(state and state.peer_read_seq, 0, "no marker is told that was not before")
+    await expect_nothing_of(erased)
+
+
+async def nothing_arrives_after_an_erasure(store: WholeStore) -> None:
+    """Once erase_user has returned, nothing arrives in the user's chats, also not in those that
+    were opened at the same time; each message was stored before, or is refused."""
+    for turn in range(5):
+        gone = await add_user(store, f"gone {turn}")
+        peers = [await add_user(store, f"peer {turn} {n}") for n in range(8)]
+        chats = [await store.open_chat(gone.id, peer.id, NOW_US) for peer in peers[:4]]
+        openings = [
+            asyncio.create_task(simultaneously([_opened(store, *sides)]))
+            for peer in peers[4:]
+            for sides in ((gone, peer), (peer, gone))
+        ]
+        sends = [
+            asyncio.create_task(simultaneously([send(store, chat, chat.users[n % 2], f"{n}")]))
+            for n in range(6)
+            for chat in chats
+        ]
+        for _ in range(turn):
+            await asyncio.sleep(0)
+        await store.erase_user(gone.id, UserName(f"deleted {turn}"), NOW_US)
+        listed = list(await store.chats_of(gone.id, before=None, limit=MAX_PAGE))
+        logs = [await read_log(store, peer) for peer in peers]
+        outcomes = [outcome for outcomes in await asyncio.gather(*sends) for outcome in outcomes]
+        opened = [outcome for outcomes in await asyncio.gather(*openings) for outcome in outcomes]
+        refusals = [outcome for outcome in outcomes if isinstance(outcome, ChatNotFound)]
+        stored = sum(summary.last_seq for summary in listed)
+        expect_equal(stored, 24 - len(refusals), "each was stored, or refused")
+        expect_equal(len(listed), 4 + opened.count(None), "each was opened, or refused")
+        after = list(await store.chats_of(gone.id, before=None, limit=MAX_PAGE))
+        expect_equal(after, listed, "nothing is stored after the erasure")
+        expect_equal([await read_log(store, peer) for peer in peers], logs, "nor is it heard")
+        for summary in listed:
+            await expect_closed(store, summary.chat, "one is erased")
+        expect_equal((await store.end_of_log(gone.id)).n, 0, "nothing is logged for who is gone")
+
+
+async def _opened(store: WholeStore, user: User, peer: User) -> None:
+    await store.open_chat(user.id, peer.id, NOW_US)
+
+
+ErasureCheck = Callable[[WholeStore], Awaitable[None]]
+
+ERASURE_CHECKS: tuple[ErasureCheck, ...] = (
+    names_that_were_erased_are_shown_nowhere,
+    nothing_is_sent_to_who_was_erased,
+    who_was_erased_has_neither_log_nor_blocks,
+    nothing_arrives_after_an_erasure,
+)

@@ -1,0 +1,86 @@
+"""What an AccountStore promises of tokens that are void."""
+
+from chatcore.errors import UserNotFound
+from chatcore.names import UserName
+from chatcore.ports import AccountStore, Credentials
+from chatcore.testing.expect import expect, expect_equal, refused, simultaneously
+from chatcore.testing.scene import NOW_US, UNKNOWN_IDS
+
+SECOND = 1_000_000
+
+
+async def credentials_are_found_by_id(store: AccountStore) -> None:
+    """credentials_by_id returns what credentials returns, and None for an unknown id."""
+    for name in ("ann", "bob"):
+        user = await store.add_user(UserName(name), f"hash of {name}", NOW_US)
+        wanted = Credentials(user, f"hash of {name}", 0)
+        expect_equal(await store.credentials(name), wanted, "credentials by name")
+        expect_equal(await store.credentials_by_id(user.id), wanted, "credentials by id")
+    for unknown in UNKNOWN_IDS:
+        expect_equal(await store.credentials_by_id(unknown), None, "nobody has an unknown id")
+
+
+async def the_time_of_void_tokens_grows(store: AccountStore) -> None:
+    """void_tokens raises the user's `tokens_from_us` to what was asked, or by a second if that
+    is more, returns it, and touches nothing else of anyone."""
+    ann = await store.add_user(UserName("ann"), "hash of ann", NOW_US)
+    bob = await store.add_user(UserName("bob"), "hash of bob", NOW_US)
+    for asked, wanted in (
+        (NOW_US, NOW_US),
+        (NOW_US, NOW_US + SECOND),
+        (0, NOW_US + 2 * SECOND),
+        (NOW_US + 3 * SECOND - 1, NOW_US + 3 * SECOND),
+        (NOW_US + 4 * SECOND + 1, NOW_US + 4 * SECOND + 1),
+        (NOW_US + 10**12, NOW_US + 10**12),
+    ):
+        expect_equal(await store.void_tokens(ann.id, asked), wanted, f"void from {asked}")
+        found = Credentials(ann, "hash of ann", wanted)
+        expect_equal(await store.credentials("ann"), found, "the new time is stored")
+        expect_equal(await store.credentials_by_id(ann.id), found, "the new time is stored")
+    wanted_of_bob = Credentials(bob, "hash of bob")
+    expect_equal(await store.credentials("bob"), wanted_of_bob, "nobody else's tokens are void")
+
+
+async def a_password_changes_in_the_step_that_voids(store: AccountStore) -> None:
+    """void_tokens with a password hash stores it in the same step; without, it stays."""
+    ann = await store.add_user(UserName("ann"), "first", NOW_US)
+    for password_hash, kept in ((None, "first"), ("second", "second"), (None, "second")):
+        raised = await store.void_tokens(ann.id, NOW_US, password_hash=password_hash)
+        wanted = Credentials(ann, kept, raised)
+        expect_equal(await store.credentials_by_id(ann.id), wanted, "the password hash")
+
+
+async def simultaneous_voidings_each_grow(store: AccountStore) -> None:
+    """Of any number of simultaneous calls of void_tokens each raises the time by a second or
+    more, and the last one's password hash is what stays."""
+    ann = await store.add_user(UserName("ann"), "first", NOW_US)
+    raised = await simultaneously(
+        store.void_tokens(ann.id, NOW_US, password_hash=f"hash {n}") for n in range(24)
+    )
+    times = [time for time in raised if isinstance(time, int)]
+    wanted = [NOW_US + n * SECOND for n in range(24)]
+    expect_equal(sorted(times), wanted, "every call raises the time")
+    last = max(range(24), key=lambda n: times[n])
+    found = Credentials(ann, f"hash {last}", wanted[-1])
+    expect_equal(await store.credentials_by_id(ann.id), found, "what the last one stored stays")
+
+
+async def nobody_has_no_tokens(store: AccountStore) -> None:
+    """void_tokens raises UserNotFound for an unknown id, and changes nothing."""
+    ann = await store.add_user(UserName("ann"), "first", NOW_US)
+    for unknown in UNKNOWN_IDS:
+        for password_hash in (None, "second"):
+            with refused(UserNotFound, "to void the tokens of nobody"):
+                await store.void_tokens(unknown, NOW_US, password_hash=password_hash)
+        expect_equal(await store.credentials_by_id(unknown), None, "nobody is made")
+    found = await store.credentials_by_id(ann.id)
+    expect(found == Credentials(ann, "first"), "a refusal changes nothing")
+
+
+VOIDING_CHECKS = (
+    credentials_are_found_by_id,
+    the_time_of_void_tokens_grows,
+    a_password_changes_in_the_step_that_voids,
+    simultaneous_voidings_each_grow,
+    nobody_has_no_tokens,
+)
