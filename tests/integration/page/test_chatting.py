@@ -27,10 +27,11 @@ def test_a_newcomer_registers_signs_out_and_in(people: People) -> None:
     page.get_by_role("button", name="Create account").click()
     name, password = (page.get_by_label(each, exact=True) for each in ("Name", "Password"))
     create = page.get_by_role("button", name="Create account")
+    refused = "This name is taken or cannot be used. Try another one."
     for typed, secret, words in [
         (ann.name, "short", "The password needs at least 8 characters."),
-        (taken.name, PASSWORD, "This name is taken or cannot be used. Try another one."),
-        ("a/b", PASSWORD, "This name is taken or cannot be used. Try another one."),
+        (taken.name, PASSWORD, refused),
+        ("a/b", PASSWORD, refused),
     ]:
         name.fill(typed)
         password.fill(secret)

@@ -76,6 +76,14 @@ def test_an_answer_that_is_lost_doubles_nothing(people: People) -> None:
     assert [text for _, text in ann.history(bob)] == ["once", "twice is not"]
 
 
+def test_a_marker_that_fails_is_told_again(people: People) -> None:
+    ann, bob = people.pair()
+    bob.expected = NETWORK
+    bob.context.route("**/read", lambda route: route.abort(), times=1)
+    ann.write(bob, "once")
+    ann.wait_for_marks("read", 1)
+
+
 def test_an_answer_that_comes_late_shows_nothing_twice(people: People) -> None:
     ann, bob = people.pair()
     held: list[tuple[Route, APIResponse]] = []

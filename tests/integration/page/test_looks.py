@@ -81,15 +81,15 @@ def test_a_keyboard_is_enough(people: People) -> None:
     keys.type(PASSWORD)
     keys.press("Enter")
     ann.online()
-    # Top to bottom: sign out, the name, its button, the chats.
+    # Top to bottom: the account, sign out, the name, its button, the chats.
     focused = "() => document.activeElement.ariaLabel || document.activeElement.innerText"
     order = []
     ann.page.locator("nav li").nth(1).wait_for()
-    for _ in range(5):
+    for _ in range(6):
         keys.press("Tab")
         order.append(ann.page.evaluate(focused))
-    assert order[:3] == ["Sign out", "Name of a person", "Start a chat"]
-    assert [cat.name in order[3], bob.name in order[4]] == [True, True]
+    assert order[:4] == ["Account", "Sign out", "Name of a person", "Start a chat"]
+    assert [cat.name in order[4], bob.name in order[5]] == [True, True]
     keys.press("ArrowUp")
     assert cat.name in ann.page.evaluate(focused)
     keys.press("ArrowDown")

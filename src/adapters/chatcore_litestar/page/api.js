@@ -22,7 +22,7 @@ export class Refused extends Error {
 /** No answer came. What was asked for has happened, or has not. */
 export class Unreachable extends Error {}
 
-/** The answer's JSON. Raises Refused, Unreachable. */
+/** The answer's JSON, if it has any. Raises Refused, Unreachable. */
 export async function call(method, path, { body, headers = {}, token, signal, keepalive } = {}) {
   const aborter = new AbortController();
   const abort = () => aborter.abort();
@@ -36,7 +36,7 @@ export async function call(method, path, { body, headers = {}, token, signal, ke
       token,
       keepalive,
     });
-    return await response.json();
+    return response.status === 204 ? undefined : await response.json();
   } catch (error) {
     throw error instanceof Refused ? error : new Unreachable(error.message);
   } finally {

@@ -101,7 +101,7 @@ export class Connection {
         if (event.type === "end") {
           // Who comes back at once replaces another, and so on for ever.
           const replaced = event.reason === "replaced";
-          if (event.reason === "expired") expire(token);
+          if (event.reason === "expired" || event.reason === "void") expire(token);
           else this._tell(replaced ? "offline" : "connecting");
           // All clients of a service that restarts hear this at once.
           await sleep((replaced ? REPLACED_PAUSE : 0) + Math.random() * FIRST_PAUSE, signal);

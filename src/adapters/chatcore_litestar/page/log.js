@@ -136,7 +136,7 @@ export class Log {
     row.actions.replaceChildren(
       ...(item.state === "failed"
         ? [
-            el("span", {}, say("failed")),
+            el("span", {}, say(item.item.failed.endsWith("_not_found") ? "undelivered" : "failed")),
             el("button", { type: "button", class: "plain", onclick: () => this._outbox.retry(item.item) }, say("retry")),
             el("button", { type: "button", class: "plain", onclick: () => this._outbox.drop(item.item) }, say("remove")),
           ]

@@ -1,5 +1,7 @@
 // Puts the page together.
 
+import { showAccount } from "./account.js";
+import { Blocks, blocking } from "./blocks.js";
 import { Connection } from "./connection.js";
 import { announce, avatar, bdi, el, icon } from "./dom.js";
 import { composer } from "./composer.js";
@@ -28,7 +30,12 @@ function start() {
   const connection = new Connection(store, showStatus);
   const outbox = new Outbox(connection, store);
   const reading = new Reading(store);
-  const side = sidebar(store, session().name, { onSignOut: leave, onOpen: ({ id }) => go(id) });
+  const blocks = new Blocks(() => blocker?.show());
+  const side = sidebar(store, session().name, {
+    onAccount: () => showAccount(mayLeave),
+    onSignOut: leave,
+    onOpen: ({ id }) => go(id),
+  });
   const notice = el("span");
   const pill = el(
     "div",
@@ -41,6 +48,7 @@ function start() {
   document.body.replaceChildren(el("main", { class: "app" }, title, side.element, pane, pill));
   let log;
   let box;
+  let blocker;
   let open = null; // the id of the chat that is open; undefined when none is
   let settled = false; // whether `open` is what the pane shows
   let dialog;
@@ -52,7 +60,7 @@ function start() {
   addEventListener("focus", () => log?.look());
   document.addEventListener("visibilitychange", () => log?.look());
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && open !== undefined && !dialog) {
+    if (event.key === "Escape" && open !== undefined && !document.querySelector("dialog")) {
       location.hash = "";
       side.focus();
     }
@@ -75,7 +83,7 @@ function start() {
     const id = Number(/^#(\d{1,15})$/.exec(location.hash)?.[1]) || undefined;
     if (id === open && (settled || !store.loaded)) return;
     log?.close();
-    log = box = undefined;
+    log = box = blocker = undefined;
     open = id;
     settled = store.loaded || id === undefined;
     document.body.classList.toggle("reading", open !== undefined);
@@ -96,8 +104,9 @@ function start() {
       log = new Log(store, outbox, reading, chat);
       box = composer(outbox, chat, () => log?.toBottom());
       const back = el("a", { class: "round back", href: "#", "aria-label": say("back"), title: say("back") }, icon("back"));
-      const bar = el("header", { class: "bar" }, back, avatar(chat.user), el("h2", {}, bdi(chat.user)));
-      pane.replaceChildren(bar, log.element, box.element);
+      blocker = blocking(blocks, chat, box);
+      const bar = el("header", { class: "bar" }, back, avatar(chat.user), el("h2", {}, bdi(chat.user)), blocker.button);
+      pane.replaceChildren(bar, blocker.question, log.element, blocker.alert, blocker.notice, box.element);
       log.show();
       if (!dialog && !matchMedia("(pointer: coarse)").matches) box.focus();
     }
@@ -116,6 +125,7 @@ function start() {
     if (status !== "online") return;
     outbox.flush();
     reading.flush();
+    blocks.refresh().catch(() => {}); // It is asked for again after the next interruption.
     log?.again();
     show();
   }
@@ -133,8 +143,12 @@ function start() {
     log?.again();
   }
 
-  function leave() {
+  function mayLeave() {
     const waiting = outbox.items().length;
-    if (!waiting || confirm(count("signOutUnsent", waiting))) signOut();
+    return !waiting || confirm(count("signOutUnsent", waiting));
+  }
+
+  function leave() {
+    if (mayLeave()) signOut();
   }
 }

@@ -31,7 +31,8 @@ export class Outbox {
   }
 
   of(chat) {
-    return this.items().filter((item) => item.chat === chat.id && item.to === chat.user);
+    // What was refused stays, though the peer is gone and has another name.
+    return this.items().filter((item) => item.chat === chat.id && (item.to === chat.user || item.failed));
   }
 
   add(chat, text) {

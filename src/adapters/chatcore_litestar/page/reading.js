@@ -5,6 +5,8 @@
 import { call, Refused } from "./api.js";
 import { session } from "./session.js";
 
+const PAUSE = 5000; // ms after a failure
+
 export class Reading {
   constructor(store) {
     this._store = store;
@@ -37,7 +39,8 @@ export class Reading {
         if (this._wanted.get(chatId) === seq) this._wanted.delete(chatId);
       }
     } catch (error) {
-      if (error instanceof Refused && !error.passing && error.status !== 401) this._wanted.delete(chatId);
+      if (!(error instanceof Refused) || error.passing) setTimeout(() => this._tell(chatId), PAUSE);
+      else if (error.status !== 401) this._wanted.delete(chatId);
     } finally {
       this._busy.delete(chatId);
     }

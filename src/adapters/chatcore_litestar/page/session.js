@@ -7,6 +7,7 @@ const KEY = "chatcore";
 const listeners = new Set();
 
 let current = load(KEY);
+let voiding = false;
 
 /** `{token, id, name, expired}`, or undefined. */
 export const session = () => current;
@@ -25,7 +26,23 @@ export function signIn(token, name) {
 }
 
 export function expire(token) {
+  if (voiding) return;
+  // Another tab may have a new one.
+  const stored = load(KEY);
+  if (stored?.token !== current?.token) change(stored);
   if (current?.token === token && !current.expired) set({ ...current, expired: true });
+}
+
+/** Runs `work`, on whose way the token becomes void: until it is over, nothing is to be asked of
+ * anybody for that. */
+export async function whileVoiding(work) {
+  voiding = true;
+  try {
+    return await work();
+  } finally {
+    voiding = false;
+    change(current);
+  }
 }
 
 /** Forgets the account and all that this browser keeps for it. */
@@ -38,7 +55,7 @@ export function signOut() {
 export function usable() {
   return new Promise((resolve) => {
     const look = () => {
-      if (!current || current.expired) return;
+      if (!current || current.expired || voiding) return;
       listeners.delete(look);
       resolve();
     };

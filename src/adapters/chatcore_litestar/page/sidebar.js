@@ -6,7 +6,7 @@ import { brief, count, say } from "./words.js";
 
 const NEAR = 400; // px from the end of the list, from where older chats are asked for
 
-export function sidebar(store, name, { onSignOut, onOpen }) {
+export function sidebar(store, name, { onAccount, onSignOut, onOpen }) {
   const status = el("span", { class: "status" });
   const list = el("ul", { class: "chats" });
   const nobody = el("div", { class: "hint" }, el("p", {}, say("noChats")), el("p", {}, say("noChatsText")));
@@ -14,11 +14,12 @@ export function sidebar(store, name, { onSignOut, onOpen }) {
   const skeleton = el("div", { class: "skeleton", "aria-hidden": "true" }, ...Array.from({ length: 6 }, () => el("span")));
   const nav = el("nav", { "aria-label": say("chats"), onkeydown: walk }, skeleton, nobody, list);
   nav.addEventListener("scroll", more, { passive: true });
+  const account = el("button", { type: "button", class: "round", "aria-label": say("account"), title: say("account"), onclick: onAccount }, icon("person"));
   const out = el("button", { type: "button", class: "round", "aria-label": say("signOut"), title: say("signOut"), onclick: onSignOut }, icon("leave"));
   const element = el(
     "div",
     { class: "sidebar" },
-    el("header", { class: "bar" }, avatar(name), el("div", { class: "who" }, el("h2", {}, bdi(name)), status), out),
+    el("header", { class: "bar" }, avatar(name), el("div", { class: "who" }, el("h2", {}, bdi(name)), status), account, out),
     starter(store, onOpen),
     nav,
   );

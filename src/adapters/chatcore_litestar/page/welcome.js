@@ -1,17 +1,16 @@
 // Registering, signing in, and the password once more when a session has ended.
 
-import { call, Refused } from "./api.js";
-import { el, icon } from "./dom.js";
+import { call } from "./api.js";
+import { el } from "./dom.js";
+import { checkNew, fail, handler, input, nameBeside, passwordInput, withEye } from "./forms.js";
 import { session, signIn, userId } from "./session.js";
 import { say } from "./words.js";
-
-const SHORTEST = 8; // characters of a new password
 
 /** The screen of someone who is not signed in. */
 export function welcome() {
   let registering = false;
   const name = input("name", "text", "username", { maxlength: 128, autocapitalize: "none", spellcheck: "false" });
-  const password = input("password", "password", "current-password", { maxlength: 1024 });
+  const password = passwordInput("password", "current-password");
   const alert = el("p", { class: "alert", role: "alert" });
   const submit = el("button", { class: "primary", type: "submit" });
   const question = el("span");
@@ -37,7 +36,7 @@ export function welcome() {
 
   async function enter() {
     if (registering) {
-      if ([...password.value.normalize("NFC")].length < SHORTEST) return fail("shortPassword", password);
+      checkNew(password);
       const body = { username: name.value, password: password.value };
       try {
         await call("POST", "register", { body });
@@ -75,7 +74,7 @@ export function welcome() {
  * again, be it through another tab. */
 export function askAgain(onSignOut) {
   const { name, id } = session();
-  const password = input("again", "password", "current-password", { maxlength: 1024 });
+  const password = passwordInput("again", "current-password");
   const alert = el("p", { class: "alert", role: "alert" });
   const submit = el("button", { class: "primary", type: "submit" }, say("goOn"));
 
@@ -100,8 +99,7 @@ export function askAgain(onSignOut) {
       { onsubmit: handler(alert, submit, enter) },
       el("h2", { id: "again-title" }, say("expired")),
       el("p", { id: "again-text" }, say("expiredText")),
-      // For password managers, which look for the name beside the password.
-      el("input", { class: "unseen", value: name, autocomplete: "username", readonly: true, tabindex: "-1", "aria-hidden": "true" }),
+      nameBeside(name),
       el("label", { for: "again" }, say("passwordOf", { name })),
       withEye(password),
       alert,
@@ -123,50 +121,4 @@ async function logIn(username, password) {
     if (error.status === 401) return undefined;
     throw error;
   }
-}
-
-class Mistake extends Error {}
-
-function fail(words, field) {
-  field.focus();
-  field.select();
-  throw new Mistake(say(words));
-}
-
-/** Runs `enter` on submit, once at a time, and shows what went wrong. */
-function handler(alert, submit, enter) {
-  return async (event) => {
-    event.preventDefault();
-    if (submit.getAttribute("aria-busy") === "true") return;
-    submit.setAttribute("aria-busy", "true");
-    alert.textContent = "";
-    try {
-      await enter();
-    } catch (error) {
-      if (error instanceof Mistake) alert.textContent = error.message;
-      else alert.textContent = say(error instanceof Refused ? "busy" : "unreachable");
-    } finally {
-      submit.removeAttribute("aria-busy");
-    }
-  };
-}
-
-function input(id, type, autocomplete, more) {
-  return el("input", { id, name: id, type, autocomplete, required: true, ...more });
-}
-
-function withEye(password) {
-  const eye = el("button", {
-    type: "button",
-    class: "eye",
-    "aria-label": say("showPassword"),
-    "aria-pressed": "false",
-    onclick: () => {
-      const show = password.type === "password";
-      password.type = show ? "text" : "password";
-      eye.setAttribute("aria-pressed", String(show));
-    },
-  });
-  eye.append(icon("eye"));
-  return el("span", { class: "field" }, password, eye);
 }

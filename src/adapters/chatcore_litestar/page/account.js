@@ -1,0 +1,113 @@
+// The account: its password, its data and its end.
+
+import { ask, call } from "./api.js";
+import { el } from "./dom.js";
+import { checkNew, fail, handler, nameBeside, passwordInput, withEye } from "./forms.js";
+import { session, signIn, signOut, whileVoiding } from "./session.js";
+import { say } from "./words.js";
+
+/** Shows it over what is on the screen. `mayLeave()` asks whoever has something to lose. */
+export function showAccount(mayLeave) {
+  const { name } = session();
+  const dialog = el(
+    "dialog",
+    { class: "account", "aria-labelledby": "account-title", onclose: () => dialog.remove() },
+    el("h2", { id: "account-title" }, say("account")),
+    passwordForm(name),
+    action("download", download),
+    action("signOutEverywhere", () => mayLeave() && voidAll()),
+    deleteForm(name),
+    el("button", { type: "button", class: "plain", onclick: () => dialog.close() }, say("close")),
+  );
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
+function passwordForm(name) {
+  const current = passwordInput("current", "current-password");
+  const next = passwordInput("next", "new-password");
+  const done = el("p", { class: "done", role: "status" });
+
+  async function change(form) {
+    done.textContent = "";
+    checkNew(next);
+    const body = { current_password: current.value, new_password: next.value };
+    await whileVoiding(async () => {
+      const { token } = await refusedAt(() => call("PUT", "v1/me/password", { body }), current, next);
+      signIn(token, name);
+    });
+    form.reset();
+    done.textContent = say("passwordChanged");
+  }
+
+  return folded("changePassword", "changePassword", change, [
+    nameBeside(name),
+    el("label", { for: "current" }, say("currentPassword")),
+    withEye(current),
+    el("label", { for: "next" }, say("newPassword")),
+    withEye(next),
+    el("p", { class: "rule" }, say("passwordRule")),
+    done,
+  ]);
+}
+
+function deleteForm(name) {
+  const password = passwordInput("farewell", "current-password");
+
+  async function erase() {
+    const body = { password: password.value };
+    await whileVoiding(async () => {
+      await refusedAt(() => call("DELETE", "v1/me", { body }), password);
+      signOut();
+    });
+  }
+
+  return folded("deleteAccount", "deleteForGood", erase, [
+    el("p", {}, say("deleteText")),
+    nameBeside(name),
+    el("label", { for: "farewell" }, say("passwordOf", { name })),
+    withEye(password),
+  ]);
+}
+
+/** A form below its title, there when it is asked for. */
+function folded(title, button, enter, parts) {
+  const alert = el("p", { class: "alert", role: "alert" });
+  const submit = el("button", { class: "primary", type: "submit" }, say(button));
+  const form = el("form", { onsubmit: handler(alert, submit, () => enter(form)) }, ...parts, alert, submit);
+  return el("details", { name: "account" }, el("summary", {}, say(title)), form);
+}
+
+/** A form that is nothing but its button. */
+function action(words, enter) {
+  const alert = el("p", { class: "alert", role: "alert" });
+  const submit = el("button", { class: "row", type: "submit" }, say(words));
+  return el("form", { onsubmit: handler(alert, submit, () => enter(submit)) }, submit, alert);
+}
+
+async function refusedAt(work, current, next) {
+  try {
+    return await work();
+  } catch (error) {
+    if (error.status === 403) fail("wrongCurrent", current);
+    if (error.status === 422 && next) fail("refusedPassword", next);
+    throw error;
+  }
+}
+
+async function voidAll() {
+  await whileVoiding(async () => {
+    await call("POST", "v1/logout-everywhere");
+    signOut();
+  });
+}
+
+async function download(button) {
+  const response = await ask("GET", "v1/me/export");
+  const data = await response.blob();
+  // Its last line tells that it is all.
+  if (!(await data.slice(-200).text()).includes('"type":"end"')) fail("downloadFailed", button);
+  const href = URL.createObjectURL(data);
+  el("a", { href, download: `chatcore ${session().name}.jsonl` }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 60_000);
+}
