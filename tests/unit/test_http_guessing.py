@@ -86,6 +86,27 @@ async def test_who_registers_too_often_is_told_so() -> None:
     assert answers[20].headers["retry-after"] == "1"
 
 
+async def test_under_v1_it_is_a_problem() -> None:
+    async with api_from(HERE) as api:
+        ann = await api.join("ann")
+        asks = [("PUT", "/v1/me/password", "current_password"), ("DELETE", "/v1/me", "password")]
+        body = {"new_password": "another password"}
+        for _ in range(5):
+            answer = await api.call(*asks[0][:2], ann, json=body | {"current_password": "wrong"})
+            assert (answer.status_code, answer.json()["code"]) == (403, "wrong_credentials")
+        for method, path, field in asks:
+            answer = await api.call(method, path, ann, json=body | {field: PASSWORD})
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.headers["retry-after"] == "1"
+            assert answer.json() == {
+                "type": "about:blank",
+                "title": "Too Many Requests",
+                "status": 429,
+                "code": "too_many_attempts",
+            }
+        assert (await api.call("GET", "/v1/me", ann)).status_code == 200
+
+
 async def test_a_body_that_is_no_guess_does_not_count() -> None:
     async with api_from(HERE) as api:
         await api.register("ann")

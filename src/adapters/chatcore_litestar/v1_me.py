@@ -10,7 +10,15 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.types import ASGIApp
 
-from chatcore import Accounts, InvalidToken, Messenger, Refused, UserNotFound
+from chatcore import (
+    Accounts,
+    InvalidToken,
+    Messenger,
+    Overloaded,
+    Refused,
+    TooManyAttempts,
+    UserNotFound,
+)
 from chatcore.accounts import MIN_PASSWORD
 from chatcore.exporting import export
 from chatcore_litestar.auth import Sessions
@@ -66,7 +74,7 @@ def me_routes(
         except UserNotFound:
             # Erased meanwhile.
             raise InvalidToken from None
-        except Refused:
+        except (Refused, Overloaded, TooManyAttempts):
             raise
         except BaseException:
             end_sessions(user_id)
