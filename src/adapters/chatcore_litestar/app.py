@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-import msgspec
-from litestar import Litestar, Router, get
+from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
-from litestar.types import ASGIApp, Message, Scope
+from litestar.types import Message, Scope
 
 from chatcore import Accounts, Clock, Messenger
 from chatcore.model import utc_now
@@ -13,10 +12,11 @@ from chatcore_litestar.auth import Sessions, bearer_auth
 from chatcore_litestar.client import Network, address_behind
 from chatcore_litestar.errors import EXCEPTION_HANDLERS
 from chatcore_litestar.fixed import account_routes, chat_routes
-from chatcore_litestar.openapi import openapi_config, returns
+from chatcore_litestar.health import Ready, always, health_routes
+from chatcore_litestar.openapi import openapi_config
 from chatcore_litestar.page import page_routes
 from chatcore_litestar.problems import HANDLERS_BY_PATH, PROBLEM_HANDLERS, unauthorized
-from chatcore_litestar.replies import SAFETY, SAFETY_BY_NAME, Reply, encode
+from chatcore_litestar.replies import SAFETY, SAFETY_BY_NAME
 from chatcore_litestar.requests import MAX_BODY
 from chatcore_litestar.streams import Streams
 from chatcore_litestar.v1 import v1_routes
@@ -90,10 +90,12 @@ def create_app(
     trusted_proxies: Iterable[str | Network] = (),
     page: bool = True,
     cors_origins: Sequence[str] = (),
+    ready: Ready = always,
 ) -> Litestar:
-    """An application of the routes that `chat_router` has, `GET /healthz`, the OpenAPI
-    document at `/schema/openapi.json` and, unless `page` is false, the page at `/`. Pages of
-    `cors_origins` may use the routes, too, from browsers; "*" stands for all.
+    """An application of the routes that `chat_router` has, `GET /healthz`, `GET /readyz`, which
+    says what `ready` says, the OpenAPI document at `/schema/openapi.json` and, unless `page` is
+    false, the page at `/`. Pages of `cors_origins` may use the routes, too, from browsers; "*"
+    stands for all.
 
     Every error has the shape `{"error": "<text>"}`, or, under /v1, that of problem details.
     """
@@ -107,7 +109,7 @@ def create_app(
         trusted_proxies=trusted_proxies,
     )
     return Litestar(
-        route_handlers=[router, healthz, *(page_routes() if page else ())],
+        route_handlers=[router, *health_routes(ready), *(page_routes() if page else ())],
         exception_handlers=HANDLERS_BY_PATH,
         # For what Litestar answers itself; all else has them already.
         response_headers=SAFETY_BY_NAME,
@@ -136,12 +138,3 @@ async def _keep_safe(message: Message, _scope: Scope) -> None:
         headers = message["headers"] = list(message["headers"])
         present = {name for name, _ in headers}
         headers.extend(header for header in SAFETY if header[0] not in present)
-
-
-class Health(msgspec.Struct):
-    status: str
-
-
-@get("/healthz", summary="Whether the service answers", responses=returns(Health, 200))
-async def healthz() -> ASGIApp:
-    return Reply(200, encode(Health("ok")))

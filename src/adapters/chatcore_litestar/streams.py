@@ -75,6 +75,11 @@ class Streams:
         """Each user's, the oldest first."""
 
     @property
+    def closed(self) -> bool:
+        """Whether `end_all` was called."""
+        return self._closed
+
+    @property
     def under_way(self) -> int:
         """How many there are."""
         return sum(map(len, self._of_user.values()))

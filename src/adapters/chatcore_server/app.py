@@ -12,6 +12,7 @@ from chatcore_argon2 import Argon2Hasher
 from chatcore_jwt import JwtTokens
 from chatcore_litestar import Streams, create_app
 from chatcore_server.doorbells import open_doorbell
+from chatcore_server.health import readiness
 from chatcore_server.key_file import forget_key_of_missing, key_of
 from chatcore_server.log_lines import configure_logging
 from chatcore_server.logs import ASGIApp, Receive, Scope, Send, log_requests
@@ -53,6 +54,7 @@ async def open_app(
             trusted_proxies=settings.trusted_proxies,
             page=settings.page,
             cors_origins=settings.cors_origins,
+            ready=readiness(store, streams),
         )
         await resources.enter_async_context(app.lifespan())
         # For servers that stop the application before they wait for its streams.
@@ -102,8 +104,9 @@ def create() -> ASGIApp:
     One process only: the database file admits no second one. Limits on request heads, slow
     peers and connections are that server's own. Raises CannotStart.
     """
-    configure_logging()
-    return _Lifespan(Settings.read(os.environ, {}))
+    settings = Settings.read(os.environ, {})
+    configure_logging(settings.log)
+    return _Lifespan(settings)
 
 
 class _Lifespan:

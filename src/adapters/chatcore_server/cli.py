@@ -86,7 +86,7 @@ def _serve(settings: Settings) -> bool:
 
     from chatcore_server.log_lines import configure_logging
 
-    configure_logging()
+    configure_logging(settings.log)
     # A log that nobody can write to is not worth a traceback for every line.
     logging.raiseExceptions = False
     if settings.workers > 1:

@@ -27,7 +27,8 @@ def log_requests(app: ASGIApp, *, every: bool) -> ASGIApp:
     does not wait for events; with `every`, for each request.
 
     A line has the method, the path without its query, the status, and the time until the
-    answer was handed over. Of the body and the headers it has nothing.
+    answer was handed over. Of the body and the headers it has nothing. Its record's `request`
+    has the route in place of the path, and who asked.
     """
     return _log_every(app) if every else _log_slow(app)
 
@@ -41,7 +42,12 @@ def _log_slow(app: ASGIApp) -> ASGIApp:
         finally:
             seconds = time.perf_counter() - started
             if seconds > SLOW_SECONDS and scope["type"] == "http" and WAITS not in scope:
-                logger.warning("slow: %s %s %.0f ms", *_request(scope), seconds * 1000)
+                logger.warning(
+                    "slow: %s %s %.0f ms",
+                    *_request(scope),
+                    seconds * 1000,
+                    extra=_fields(scope, seconds),
+                )
 
     return slow_logged
 
@@ -69,7 +75,15 @@ def _log_every(app: ASGIApp) -> ASGIApp:
                 if seconds > SLOW_SECONDS and WAITS not in scope
                 else (logging.INFO, "")
             )
-            access.log(level, "%s%s %s %s %.1f ms", label, *_request(scope), status, seconds * 1000)
+            access.log(
+                level,
+                "%s%s %s %s %.1f ms",
+                label,
+                *_request(scope),
+                status,
+                seconds * 1000,
+                extra=_fields(scope, seconds, status=status),
+            )
 
     return logged
 
@@ -79,6 +93,19 @@ def _request(scope: Scope) -> tuple[str, str]:
     # write to the terminal.
     path = quote(scope.get("raw_path") or scope["path"], safe="/%:@!$&'()*+,;=-._~")
     return scope["method"], path if len(path) <= _MAX_PATH else path[:_MAX_PATH] + "..."
+
+
+def _fields(scope: Scope, seconds: float, **more: object) -> dict[str, dict[str, object]]:
+    fields: dict[str, object] = {
+        "method": scope["method"],
+        # None where no route was found.
+        "route": scope.get("path_template"),
+        **more,
+        "ms": round(seconds * 1000, 1),
+    }
+    if (user := scope.get("user")) is not None:
+        fields["user_id"] = user.id
+    return {"request": fields}
 
 
 def silence_cancelled_requests() -> None:

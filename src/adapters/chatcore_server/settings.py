@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Self, TypeVar
 
@@ -64,6 +64,20 @@ def _networks(raw: str) -> tuple[Network, ...]:
     return found
 
 
+def _text_or_json(raw: str) -> str:
+    if raw not in {"text", "json"}:
+        raise ValueError("neither text nor json")
+    return raw
+
+
+def _address(raw: str) -> tuple[str, int]:
+    host, _, port = raw.rpartition(":")
+    try:
+        return _text(host.removeprefix("[").removesuffix("]")), _number(1, 65535)(port)
+    except ValueError:
+        raise ValueError("not address:port, as in 127.0.0.1:9464") from None
+
+
 def _number(low: int, high: int) -> Callable[[str], int]:
     def parse(raw: str) -> int:
         # int() alone would take "+1", "1_0" and the digits of every script.
@@ -103,6 +117,13 @@ class Settings:
     )
     access_log: bool = _setting(
         False, _switch, "1 logs every request, which costs about a third of the throughput"
+    )
+    log: str = _setting("text", _text_or_json, "text or json: how lines are logged")
+    metrics: tuple[str, int] | None = _setting(
+        None,
+        _address,
+        "address:port to serve Prometheus's metrics on, apart from the service; of\n"
+        "several workers, each has its own port, beginning there",
     )
     page: bool = _setting(True, _on_or_off, "off leaves out the page at /")
     cors_origins: tuple[str, ...] = _setting(
@@ -152,6 +173,13 @@ class Settings:
                     value = f"{raw!r:.99}, " if setting.repr else ""
                     raise CannotStart(f"{source} is {value}{error}") from None
         return cls(**values)
+
+    def of_worker(self, number: int) -> Self:
+        """What the worker of that number, from 0 on, serves by."""
+        if self.metrics is None:
+            return self
+        host, port = self.metrics
+        return replace(self, metrics=(host, port + number))
 
 
 def variable_of(setting: "Field[Any]") -> str:

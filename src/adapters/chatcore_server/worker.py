@@ -39,7 +39,7 @@ def main() -> int:
     from chatcore_server.log_lines import configure_logging
     from chatcore_server.serve import serve_on
 
-    configure_logging()
+    configure_logging(task.settings.log)
     logging.raiseExceptions = False
     listeners = [socket.socket(fileno=descriptor) for descriptor in task.listeners]
 

@@ -141,7 +141,8 @@ class _Workers:
             theirs.close()
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         with contextlib.suppress(OSError):  # It has ended already.
-            ours.sendall(pickle.dumps(Task(self._settings, listeners, trims=number == 0)))
+            task = Task(self._settings.of_worker(number), listeners, trims=number == 0)
+            ours.sendall(pickle.dumps(task))
         worker = _Worker(number, process, ours, time.monotonic())
         self._running[number] = worker
         self._selector.register(ours, selectors.EVENT_READ, worker)

@@ -1,0 +1,38 @@
+"""What those who run the service ask: does the process live, and can it serve?"""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp
+
+from chatcore_litestar.openapi import returns
+from chatcore_litestar.replies import Reply, encode
+
+Ready = Callable[[], Awaitable[bool]]
+"""Whether requests can be served. Answers within seconds, and raises nothing."""
+
+
+class Health(msgspec.Struct):
+    status: str
+
+
+async def always() -> bool:
+    return True
+
+
+def health_routes(ready: Ready) -> list[HTTPRouteHandler]:
+    lives = Reply(200, encode(Health("ok")))
+    can_serve = Reply(200, encode(Health("ready")))
+    cannot_serve = Reply(503, encode(Health("not ready")), [(b"retry-after", b"1")])
+
+    @get("/healthz", summary="Whether the service answers", responses=returns(Health, 200))
+    async def healthz() -> ASGIApp:
+        return lives
+
+    @get("/readyz", summary="Whether the service can serve", responses=returns(Health, 200))
+    async def readyz() -> ASGIApp:
+        return can_serve if await ready() else cannot_serve
+
+    return [healthz, readyz]
