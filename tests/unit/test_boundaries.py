@@ -38,6 +38,7 @@ MAY_IMPORT = {
         "uvicorn",
         "httptools",
         "uvloop",
+        "prometheus_client",
     },
 }
 COMPOSITION_ROOT = "chatcore_server"

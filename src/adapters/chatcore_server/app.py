@@ -8,14 +8,17 @@ from pathlib import Path
 
 import chatcore_sqlalchemy
 from chatcore import Accounts, Messenger
+from chatcore.ports import PasswordHasher
 from chatcore_argon2 import Argon2Hasher
 from chatcore_jwt import JwtTokens
 from chatcore_litestar import Streams, create_app
+from chatcore_server.counting import CountedDoorbell, CountedHasher, Requests
 from chatcore_server.doorbells import open_doorbell
 from chatcore_server.health import readiness
 from chatcore_server.key_file import forget_key_of_missing, key_of
 from chatcore_server.log_lines import configure_logging
 from chatcore_server.logs import ASGIApp, Receive, Scope, Send, log_requests
+from chatcore_server.metrics import Figures, metrics_served
 from chatcore_server.outages import outages_told_once
 from chatcore_server.settings import CannotStart, Settings
 from chatcore_server.trimming import trimming
@@ -40,8 +43,17 @@ async def open_app(
             store = await SqlAlchemyStore.open(settings.database_url)
         resources.push_async_callback(store.close)
         tokens = tokens_for(store)
-        hasher = await resources.enter_async_context(Argon2Hasher())
+        hasher: PasswordHasher = await resources.enter_async_context(Argon2Hasher())
         doorbell = await resources.enter_async_context(open_doorbell(settings, store))
+        requests = None
+        if settings.metrics is not None:
+            requests, hasher, doorbell = (
+                Requests(),
+                CountedHasher(hasher),
+                CountedDoorbell(doorbell),
+            )
+            figures = Figures(requests, streams, store, doorbell, hasher)
+            await resources.enter_async_context(metrics_served(settings.metrics, figures))
         messenger = Messenger(store, doorbell=doorbell)
         if trims:
             age = timedelta(days=settings.keep_events_days)
@@ -59,7 +71,8 @@ async def open_app(
         await resources.enter_async_context(app.lifespan())
         # For servers that stop the application before they wait for its streams.
         resources.callback(streams.end_all)
-        yield log_requests(app, every=settings.access_log)
+        logged = log_requests(app, every=settings.access_log)
+        yield logged if requests is None else requests.counted(logged)
 
 
 def _token_source(settings: Settings, file: Path | None) -> Callable[[SqlAlchemyStore], JwtTokens]:

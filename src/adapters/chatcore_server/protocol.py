@@ -43,6 +43,9 @@ class BoundedProtocol(HttpToolsProtocol):
       comes within `linger_seconds`, and is closed.
     """
 
+    turned_away: ClassVar[int] = 0
+    """Connections over the limit, so far."""
+
     head_seconds: ClassVar[float] = 20
     stall_seconds: ClassVar[float] = 30
     linger_seconds: ClassVar[float] = 2
@@ -71,6 +74,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._max_connections is None or len(self.connections) <= self._max_connections:
             self._close_after(self.head_seconds)
         else:
+            BoundedProtocol.turned_away += 1
             self.app = at_capacity
             self._close_after(self.linger_seconds)
 

@@ -54,6 +54,16 @@ class Writer(Protocol[W_contra]):
         ...
 
 
+class Writes(NamedTuple):
+    """What became of a queue so far."""
+
+    waiting: int
+    """For the next batch, now."""
+    items: int
+    sizes: Sequence[int]
+    """How many batches had 1 item, up to 2, up to 4, …, and more than all of these."""
+
+
 class _Item(NamedTuple):
     work: Any
     outcome: asyncio.Future[Outcome]
@@ -71,6 +81,8 @@ class GroupCommit(Generic[W]):
         self._waiting: deque[_Item] = deque()
         self._busy = False
         self._batches = 0
+        self._items = 0
+        self._sizes = [0] * ((MAX_BATCH - 1).bit_length() + 2)
         self._closed = False
         self._ended = asyncio.Event()
 
@@ -97,6 +109,10 @@ class GroupCommit(Generic[W]):
         """Changes with every batch; None while one is under way, and after the end."""
         return None if self._busy or self._closed else self._batches
 
+    @property
+    def writes(self) -> Writes:
+        return Writes(len(self._waiting), self._items, tuple(self._sizes))
+
     async def close(self) -> None:
         """Commit what is waiting, take nothing more, and close the writer, all of which happens
         even if the caller is cancelled. May be called again."""
@@ -116,6 +132,8 @@ class GroupCommit(Generic[W]):
         self._busy = bool(batch)
         if batch:
             self._batches += 1
+            self._items += len(batch)
+            self._sizes[(len(batch) - 1).bit_length()] += 1
             self._writer.write([item.work for item in batch], partial(self._written, batch))
         elif self._closed:
             self._end()

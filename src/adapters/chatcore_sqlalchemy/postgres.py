@@ -8,7 +8,7 @@ from sqlalchemy import Executable
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from chatcore.model import NewMessage, Sent
-from chatcore_sqlalchemy.group_commit import GroupCommit, Run
+from chatcore_sqlalchemy.group_commit import GroupCommit, Run, Writes
 from chatcore_sqlalchemy.postgres_connection import Connection, Row, connect
 from chatcore_sqlalchemy.postgres_pool import Pool
 from chatcore_sqlalchemy.postgres_schema import check
@@ -44,6 +44,11 @@ class PostgresDatabase:
     def version(self) -> None:
         """None: others write, too, so nothing tells that all is as it was."""
         return
+
+    @property
+    def writes(self) -> Writes:
+        """What became of the queue of messages so far."""
+        return self._group.writes
 
     async def read(self, statement: Executable, /, **values: Any) -> list[Row]:
         """All rows that a query returns for these bound values."""

@@ -14,7 +14,7 @@ from sqlalchemy import Executable
 from chatcore.errors import StoreUnavailable
 from chatcore.model import NewMessage, Sent
 from chatcore_sqlalchemy.commit_thread import CommitThread
-from chatcore_sqlalchemy.group_commit import GroupCommit, Run, Work
+from chatcore_sqlalchemy.group_commit import GroupCommit, Run, Work, Writes
 from chatcore_sqlalchemy.sqlite_file import SqliteFile
 from chatcore_sqlalchemy.sqlite_statement import Rows, run
 from chatcore_sqlalchemy.sqlite_writer import SqliteWriter
@@ -57,6 +57,11 @@ class SqliteDatabase:
         """While this number stays the same, so does all that `read` returns. None tells nothing:
         a write is under way."""
         return self._group.version
+
+    @property
+    def writes(self) -> Writes:
+        """What became of the queue of writes so far."""
+        return self._group.writes
 
     async def read(self, statement: Executable, /, **values: Any) -> Rows:
         """All rows that a query returns for these bound values."""

@@ -18,7 +18,7 @@ from chatcore.ports import Credentials
 from chatcore_sqlalchemy import accounts, blocks
 from chatcore_sqlalchemy import statements as sql
 from chatcore_sqlalchemy.errors import CannotOpen
-from chatcore_sqlalchemy.group_commit import Run
+from chatcore_sqlalchemy.group_commit import Run, Writes
 from chatcore_sqlalchemy.log import chat_of, entries, log, trim
 from chatcore_sqlalchemy.recent import Recent, size_of_list, size_of_messages
 from chatcore_sqlalchemy.schema import HI_READ, LO_READ, OPENED
@@ -44,6 +44,8 @@ class SqlAlchemyStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._log = ""
+        self.replayed = 0
+        """Sends so far that were answered with a message stored before."""
         self._tails: Recent[int, Sequence[Message]] = Recent()
         self._lists: Recent[tuple[int, int], Sequence[ChatSummary]] = Recent()
 
@@ -63,6 +65,11 @@ class SqlAlchemyStore:
     def created(self) -> bool:
         """Whether opening made a new, empty database."""
         return self._database.migrated.before is None
+
+    @property
+    def writes(self) -> Writes:
+        """What became of the writes that share commits: on PostgreSQL, of messages alone."""
+        return self._database.writes
 
     async def close(self) -> None:
         """Finish the writes under way and let go of the database. Later calls raise
@@ -228,7 +235,9 @@ class SqlAlchemyStore:
         return await self._database.write(change)
 
     async def append_message(self, new: NewMessage) -> Sent:
-        return await self._database.append(new)
+        sent = await self._database.append(new)
+        self.replayed += sent.replayed
+        return sent
 
     async def last_seq(self, chat_id: int) -> int:
         rows = await self._database.read(sql.LAST_SEQ, chat_id=chat_id)
