@@ -48,10 +48,10 @@ async def test_a_stream_begins_at_once_and_now() -> None:
     async with scene() as told, told.stream() as stream:
         await stream.head()
         assert stream.status == 200
-        assert stream.headers == {
-            b"content-type": b"text/event-stream",
-            b"cache-control": b"no-store",
-            b"x-accel-buffering": b"no",
+        assert stream.headers.items() >= {
+            (b"content-type", b"text/event-stream"),
+            (b"cache-control", b"no-store"),
+            (b"x-accel-buffering", b"no"),
         }
         cursor = str(await bobs_cursor(told))
         assert await stream.frame() == Frame({"type": "start", "cursor": cursor})

@@ -11,13 +11,14 @@ from tests.integration.contract.api import Api, api_of
 from tests.integration.contract.apps import app_on
 
 ROUTES = {
-    ("post", "/register"): {"201", "400", "408", "413", "503"},
-    ("post", "/login"): {"200", "401", "408", "413", "503"},
+    ("post", "/register"): {"201", "400", "408", "413", "429", "503"},
+    ("post", "/login"): {"200", "401", "408", "413", "429", "503"},
     ("get", "/chats"): {"200", "401", "503"},
     ("post", "/chat/{user_name}"): {"201", "400", "401", "503"},
     ("post", "/chats/{user_name}/messages"): {"201", "400", "401", "408", "413", "503"},
     ("get", "/chats/messages/{user_name}"): {"200", "400", "401", "404", "503"},
     ("get", "/healthz"): {"200", "503"},
+    ("get", "/readyz"): {"200", "503"},
     ("get", "/v1/sync"): {"200", "400", "401", "503"},
     ("get", "/v1/chats"): {"200", "400", "401", "503"},
     ("get", "/v1/chats/{chat_id}"): {"200", "400", "401", "404", "503"},
@@ -32,9 +33,21 @@ ROUTES = {
     ("post", "/v1/chats/{chat_id}/messages"): {
         *("201", "400", "401", "404", "408", "413", "422", "503"),
     },
+    ("get", "/v1/me"): {"200", "400", "401", "503"},
+    ("delete", "/v1/me"): {
+        *("204", "400", "401", "403", "408", "413", "415", "429", "503"),
+    },
+    ("put", "/v1/me/password"): {
+        *("200", "400", "401", "403", "408", "413", "415", "422", "429", "503"),
+    },
+    ("get", "/v1/me/export"): {"200", "400", "401", "503"},
+    ("post", "/v1/logout-everywhere"): {"204", "400", "401", "503"},
+    ("get", "/v1/blocks"): {"200", "400", "401", "503"},
+    ("put", "/v1/blocks/{user_name}"): {"204", "400", "401", "404", "422", "503"},
+    ("delete", "/v1/blocks/{user_name}"): {"204", "400", "401", "404", "503"},
 }
 EVENTS = ("get", "/v1/events")
-NEED_NO_TOKEN = {"/register", "/login", "/healthz"}
+NEED_NO_TOKEN = {"/register", "/login", "/healthz", "/readyz"}
 
 
 @pytest.fixture
