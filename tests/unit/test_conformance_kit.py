@@ -14,11 +14,13 @@ from chatcore.testing import (
     ACCOUNT_STORE_CHECKS,
     CHAT_STORE_CHECKS,
     DOORBELL_CHECKS,
+    ERASURE_CHECKS,
     PASSWORD_HASHER_CHECKS,
     TOKEN_ISSUER_CHECKS,
     AccountStoreCheck,
     ChatStoreCheck,
     DoorbellCheck,
+    ErasureCheck,
     PasswordHasherCheck,
     TokenIssuerCheck,
 )
@@ -26,17 +28,28 @@ from chatcore_memory import MemoryStore
 from tests.unit.planted import (
     accounts,
     adapters,
+    blocks,
     chats,
     doorbells,
     keys,
     logs,
     messages,
     states,
+    tombstones,
     trims,
+    voids,
 )
 
+ACCOUNT_FAULTS = accounts.FAULTS | voids.FAULTS | tombstones.ACCOUNT_FAULTS
+
 CHAT_FAULTS = (
-    chats.FAULTS | messages.FAULTS | keys.FAULTS | states.FAULTS | logs.FAULTS | trims.FAULTS
+    chats.FAULTS
+    | messages.FAULTS
+    | keys.FAULTS
+    | states.FAULTS
+    | logs.FAULTS
+    | trims.FAULTS
+    | blocks.FAULTS
 )
 
 
@@ -49,7 +62,7 @@ def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chatcore.testing.expect.PATIENCE", 0.2)
 
 
-@pytest.mark.parametrize(("wrong", "check"), accounts.FAULTS.items(), ids=named)
+@pytest.mark.parametrize(("wrong", "check"), ACCOUNT_FAULTS.items(), ids=named)
 async def test_a_wrong_account_store_is_caught(
     wrong: type[MemoryStore], check: AccountStoreCheck
 ) -> None:
@@ -61,6 +74,12 @@ async def test_a_wrong_account_store_is_caught(
 async def test_a_wrong_chat_store_is_caught(
     wrong: type[MemoryStore], check: ChatStoreCheck
 ) -> None:
+    with pytest.raises(AssertionError):
+        await check(wrong())
+
+
+@pytest.mark.parametrize(("wrong", "check"), tombstones.FAULTS.items(), ids=named)
+async def test_a_wrong_whole_store_is_caught(wrong: type[MemoryStore], check: ErasureCheck) -> None:
     with pytest.raises(AssertionError):
         await check(wrong())
 
@@ -91,13 +110,14 @@ async def test_a_wrong_token_issuer_is_caught(
 @pytest.mark.parametrize(
     ("checks", "caught_by"),
     [
-        (ACCOUNT_STORE_CHECKS, accounts.FAULTS.values()),
+        (ACCOUNT_STORE_CHECKS, ACCOUNT_FAULTS.values()),
         (CHAT_STORE_CHECKS, CHAT_FAULTS.values()),
+        (ERASURE_CHECKS, tombstones.FAULTS.values()),
         (DOORBELL_CHECKS, doorbells.FAULTS.values()),
         (PASSWORD_HASHER_CHECKS, adapters.HASHER_FAULTS.values()),
         (TOKEN_ISSUER_CHECKS, adapters.TOKEN_FAULTS.values()),
     ],
-    ids=["accounts", "chats", "doorbells", "hashers", "tokens"],
+    ids=["accounts", "chats", "erasures", "doorbells", "hashers", "tokens"],
 )
 def test_every_check_catches_a_fault(checks: Any, caught_by: Any) -> None:
     assert len(set(checks)) == len(checks)
@@ -105,7 +125,7 @@ def test_every_check_catches_a_fault(checks: Any, caught_by: Any) -> None:
 
 
 def test_every_check_says_what_it_promises() -> None:
-    checks = (*ACCOUNT_STORE_CHECKS, *CHAT_STORE_CHECKS, *DOORBELL_CHECKS)
+    checks = (*ACCOUNT_STORE_CHECKS, *CHAT_STORE_CHECKS, *ERASURE_CHECKS, *DOORBELL_CHECKS)
     assert [named(check) for check in checks if not check.__doc__] == []
 
 

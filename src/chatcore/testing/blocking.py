@@ -7,7 +7,7 @@ from chatcore.errors import ChatExists, ChatNotFound, KeyReused, SelfChat, UserN
 from chatcore.events import MarkerMoved
 from chatcore.model import Chat, User
 from chatcore.ports import MAX_PAGE
-from chatcore.testing.expect import expect_equal, refused, simultaneously
+from chatcore.testing.expect import accepted, expect_equal, refused, simultaneously
 from chatcore.testing.scene import (
     NOW_US,
     UNKNOWN_IDS,
@@ -70,9 +70,11 @@ async def nothing_is_sent_while_one_blocks(store: ChatStoreWithUsers) -> None:
         await expect_closed(store, chat, f"{blocker.name} blocks {peer.name}")
         for other in others:
             for sender in other.users:
-                await send(store, other, sender, "other chats go on")
+                with accepted("a message in another chat"):
+                    await send(store, other, sender, "other chats go on")
         await unblock(store, blocker, peer)
-        sent = await send(store, chat, (ann, bob)[seq % 2], "after")
+        with accepted("a message after unblock"):
+            sent = await send(store, chat, (ann, bob)[seq % 2], "after")
         expect_equal(sent.message.seq, 2 * seq, "numbers go on without gaps")
 
 
@@ -84,7 +86,8 @@ async def replays_are_answered_while_one_blocks(store: ChatStoreWithUsers) -> No
     for blocker, peer in ((ann, bob), (bob, ann)):
         await block(store, blocker, peer)
         for user, sent in first.items():
-            again = await send(store, chat, user, f"of {user.name}", "a-key")
+            with accepted("a replay"):
+                again = await send(store, chat, user, f"of {user.name}", "a-key")
             expect_equal(again, sent._replace(replayed=True), "a known key is a replay")
             with refused(KeyReused, "a known key with another text"):
                 await send(store, chat, user, "another text", "a-key")
@@ -131,7 +134,8 @@ async def every_block_has_to_end(store: ChatStoreWithUsers) -> None:
         await unblock(store, second, first)
         chat = chat or await store.open_chat(first.id, second.id, NOW_US)
         for sender in (first, second):
-            await send(store, chat, sender, "both have ended")
+            with accepted("a message when both have ended"):
+                await send(store, chat, sender, "hello")
 
 
 async def the_peer_is_not_told_of_markers_while_one_blocks(store: ChatStoreWithUsers) -> None:
@@ -201,13 +205,15 @@ async def nobody_blocks_nobody(store: ChatStoreWithUsers) -> None:
     for user_id in (ann.id, *UNKNOWN_IDS):
         with refused(SelfChat, "to block oneself"):
             await store.block(user_id, user_id, NOW_US)
-        await store.unblock(user_id, user_id)
+        with accepted("the end of no block"):
+            await store.unblock(user_id, user_id)
         for unknown in UNKNOWN_IDS:
             for pair in {(user_id, unknown), (unknown, user_id)}:
                 if pair[0] != pair[1]:
                     with refused(UserNotFound, "a block of nobody, or by nobody,"):
                         await store.block(*pair, NOW_US)
-                await store.unblock(*pair)
+                with accepted("the end of no block"):
+                    await store.unblock(*pair)
         found = list(await store.blocked_by(user_id, after=0, limit=MAX_PAGE))
         expect_equal(found, [], "a refusal changes nothing")
 

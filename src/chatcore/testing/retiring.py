@@ -108,29 +108,29 @@ async def of_simultaneous_erasures_one_succeeds(store: AccountStore) -> None:
 
 
 async def a_name_is_not_free_while_it_is_given_up(store: AccountStore) -> None:
-    """add_user raises NameTaken before an erasure of that name, while it happens, and after;
-    so it does for the tombstone, unless it comes before, and then the erasure gets it."""
-    for turn in range(4):
+    """add_user raises NameTaken before an erasure of that name, while it happens, and after.
+    Of an erasure and an add_user that want the tombstone's name at the same time, one gets it."""
+    for turn in range(6):
         user = await store.add_user(UserName(f"user {turn}"), "a hash", NOW_US)
         tombstone = UserName(f"deleted {turn}")
-        before = [store.add_user(UserName(f"USER {turn}"), "new", NOW_US) for _ in range(turn)]
-        after = [store.add_user(UserName(f"user {turn}"), "new", NOW_US) for _ in range(6)]
-        rival = store.add_user(tombstone, "new", NOW_US)
-        *refusals, erased, taken = await simultaneously(
-            [*before, *after, _erase(store, user, tombstone), rival]
-        )
-        for refusal in refusals:
-            expect(isinstance(refusal, NameTaken), "the name is never free")
-        expect((erased is None) == isinstance(taken, NameTaken), "one gets the tombstone's name")
-        expect(erased is None or isinstance(erased, NameTaken), "or else the erasure is refused")
-        holder = user if erased is None else taken
+        calls = [store.add_user(UserName(f"USER {turn}"), "new", NOW_US) for _ in range(12)]
+        pair = [_erased(store, user, tombstone), store.add_user(tombstone, "new", NOW_US)]
+        calls[6:6] = pair if turn % 2 else reversed(pair)
+        outcomes = await simultaneously(calls)
+        winner, rival = outcomes[6:8]
+        del outcomes[6:8]
+        taken = [isinstance(outcome, NameTaken) for outcome in outcomes]
+        expect(all(taken), "the name is never free")
+        if isinstance(winner, NameTaken):
+            winner, rival = rival, winner
+        expect(isinstance(rival, NameTaken), "one gets the tombstone's name")
         found = await store.user_by_name(tombstone.canonical)
-        expect_equal(found and found.id, getattr(holder, "id", None), "who got it has it")
+        expect_equal(winner, found, "who got it has it")
 
 
-async def _erase(store: AccountStore, user: User, tombstone: UserName) -> User | None:
+async def _erased(store: AccountStore, user: User, tombstone: UserName) -> User:
     await store.erase_user(user.id, tombstone, NOW_US)
-    return None
+    return User(user.id, tombstone.typed)
 
 
 RETIRING_CHECKS = (

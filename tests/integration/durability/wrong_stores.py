@@ -111,7 +111,7 @@ class LogsReplays(MemoryStore):
         sent = await super().append_message(new)
         if sent.replayed:
             chat = self._chats[new.chat_id].chat
-            self._log(chat, 0, lambda cursor: MessageSent(cursor, chat, sent.message))
+            self._log(chat.users, 0, lambda cursor: MessageSent(cursor, chat, sent.message))
         return sent
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from chatcore import Chat, ChatExists, Cursor, MarkerMoved, MessageSent, NewMessage, Sent, User
 from chatcore.events import Entry
@@ -24,14 +24,14 @@ class BeginsAt1(MemoryStore):
 
 
 class LogsForOneOfThem(MemoryStore):
-    def _log(self, chat: Chat, at_us: int, make: MakeEntry) -> None:
-        super()._log(Chat(chat.id, chat.users[:1] * 2), at_us, make)
+    def _log(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
+        super()._log([*users][:1] * 2, at_us, make)
 
 
 class LogsNoMarkers(MemoryStore):
-    def _log(self, chat: Chat, at_us: int, make: MakeEntry) -> None:
+    def _log(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
         if not isinstance(make(Cursor("", 1, 1)), MarkerMoved):
-            super()._log(chat, at_us, make)
+            super()._log(users, at_us, make)
 
 
 class TellsTheNumberAsked(MemoryStore):
@@ -41,13 +41,13 @@ class TellsTheNumberAsked(MemoryStore):
         self.asked = seq
         return await super().move_read_marker(chat_id, user_id, seq, moved_us)
 
-    def _log(self, chat: Chat, at_us: int, make: MakeEntry) -> None:
-        super()._log(chat, at_us, lambda cursor: _of_marker(make(cursor), seq=self.asked))
+    def _log(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
+        super()._log(users, at_us, lambda cursor: _of_marker(make(cursor), seq=self.asked))
 
 
 class TakesThePeerForTheReader(MemoryStore):
-    def _log(self, chat: Chat, at_us: int, make: MakeEntry) -> None:
-        super()._log(chat, at_us, lambda cursor: self._of_peer(make(cursor)))
+    def _log(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
+        super()._log(users, at_us, lambda cursor: self._of_peer(make(cursor)))
 
     def _of_peer(self, entry: Entry) -> Entry:
         if isinstance(entry, MarkerMoved):
@@ -64,12 +64,12 @@ def _of_marker(entry: Entry, seq: int | None = None, reader: User | None = None)
 
 
 class NumbersAllLogsTogether(MemoryStore):
-    def _log(self, chat: Chat, at_us: int, make: MakeEntry) -> None:
+    def _log(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
         top = max((log.end.n for log in self._logs.values()), default=0)
-        for user in chat.users:
+        for user in users:
             log = self._logs[user.id] = self._log_of(user.id)
             log.end = log.end._replace(n=top)
-        super()._log(chat, at_us, make)
+        super()._log(users, at_us, make)
 
 
 class LogsReplays(MemoryStore):
@@ -77,7 +77,9 @@ class LogsReplays(MemoryStore):
         sent = await super().append_message(new)
         if sent.replayed:
             chat = self._chats[new.chat_id].chat
-            self._log(chat, new.sent_us, lambda cursor: MessageSent(cursor, chat, sent.message))
+            self._log(
+                chat.users, new.sent_us, lambda cursor: MessageSent(cursor, chat, sent.message)
+            )
         return sent
 
 
@@ -145,10 +147,10 @@ class LogsEachTurnBackwards(MemoryStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self._waiting: list[tuple[Chat, int, MakeEntry]] = []
+        self._waiting: list[tuple[Iterable[User], int, MakeEntry]] = []
 
-    def _log(self, chat: Chat, at_us: int, make: MakeEntry) -> None:
-        self._waiting.append((chat, at_us, make))
+    def _log(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
+        self._waiting.append((users, at_us, make))
 
     async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
         chat = await super().open_chat(user_id, peer_id, opened_us)
@@ -167,18 +169,18 @@ class LogsEachTurnBackwards(MemoryStore):
 
 
 class LogsLater(MemoryStore):
-    def _log(self, chat: Chat, at_us: int, make: MakeEntry) -> None:
-        asyncio.get_running_loop().call_soon(super()._log, chat, at_us, make)
+    def _log(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
+        asyncio.get_running_loop().call_soon(super()._log, users, at_us, make)
 
 
 class LogsOneChatFirst(MemoryStore):
     """The entry of a chat with a smaller id is put before the newest one."""
 
-    def _log(self, chat: Chat, at_us: int, make: MakeEntry) -> None:
-        super()._log(chat, at_us, make)
-        for user in chat.users:
+    def _log(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
+        super()._log(users, at_us, make)
+        for user in users:
             entries = self._logs[user.id].entries
-            if len(entries) > 1 and entries[-2][1].chat.id > chat.id:
+            if len(entries) > 1 and entries[-2][1].chat.id > entries[-1][1].chat.id:
                 (_, late), (_, early) = entries[-2], entries[-1]
                 entries[-2] = at_us, early._replace(cursor=late.cursor)
                 entries[-1] = at_us, late._replace(cursor=early.cursor)
@@ -216,10 +218,10 @@ class LogsBeforeItStores(MemoryStore):
 class LogsInAStepOfItsOwn(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
-        self._unlogged: list[tuple[Chat, int, MakeEntry]] = []
+        self._unlogged: list[tuple[Iterable[User], int, MakeEntry]] = []
 
-    def _log(self, chat: Chat, at_us: int, make: MakeEntry) -> None:
-        self._unlogged.append((chat, at_us, make))
+    def _log(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
+        self._unlogged.append((users, at_us, make))
 
     async def append_message(self, new: NewMessage) -> Sent:
         sent = await super().append_message(new)

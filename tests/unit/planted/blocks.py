@@ -1,0 +1,251 @@
+"""Stores that break one promise of blocks each, and the check that says so."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from chatcore import Chat, ChatExists, ChatNotFound, NewMessage, SelfChat, Sent, User, UserNotFound
+from chatcore.errors import KeyReused
+from chatcore.events import MarkerMoved
+from chatcore.testing import ChatStoreCheck, blocking
+from chatcore_memory import MemoryStore
+
+
+@contextlib.contextmanager
+def nobody_apart(store: MemoryStore) -> Iterator[None]:
+    vars(store)["_apart"] = lambda *_: False
+    try:
+        yield
+    finally:
+        del vars(store)["_apart"]
+
+
+class LetsTheBlockerSend(MemoryStore):
+    async def append_message(self, new: NewMessage) -> Sent:
+        if self._blocks.get(new.sender_id):
+            with nobody_apart(self):
+                return await super().append_message(new)
+        return await super().append_message(new)
+
+
+class LetsTheBlockedSend(MemoryStore):
+    async def append_message(self, new: NewMessage) -> Sent:
+        if not self._blocks.get(new.sender_id):
+            with nobody_apart(self):
+                return await super().append_message(new)
+        return await super().append_message(new)
+
+
+class CutsThemOffFromEverybody(MemoryStore):
+    def _apart(self, lo: int, hi: int) -> bool:
+        return any(self._blocks.values())
+
+
+class LogsBeforeItRefuses(MemoryStore):
+    async def append_message(self, new: NewMessage) -> Sent:
+        entry = self._chats.get(new.chat_id)
+        if entry and self._apart(*(user.id for user in entry.chat.users)):
+            entry.activity = self._next_activity()
+        return await super().append_message(new)
+
+
+class HidesClosedChats(MemoryStore):
+    async def chat_with(self, user_id: int, peer: str) -> Chat | None:
+        chat = await super().chat_with(user_id, peer)
+        return None if chat and self._apart(*(user.id for user in chat.users)) else chat
+
+
+class RefusesReplays(MemoryStore):
+    async def append_message(self, new: NewMessage) -> Sent:
+        entry = self._chats.get(new.chat_id)
+        if entry and self._apart(*(user.id for user in entry.chat.users)):
+            raise ChatNotFound
+        return await super().append_message(new)
+
+
+class RefusesReplaysOfAnotherText(MemoryStore):
+    async def append_message(self, new: NewMessage) -> Sent:
+        try:
+            return await super().append_message(new)
+        except KeyReused:
+            if any(self._blocks.values()):
+                raise ChatNotFound from None
+            raise
+
+
+class OpensForTheBlocker(MemoryStore):
+    async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
+        if peer_id in self._blocks.get(user_id, ()) and user_id != peer_id:
+            with nobody_apart(self):
+                return await super().open_chat(user_id, peer_id, opened_us)
+        return await super().open_chat(user_id, peer_id, opened_us)
+
+
+class HidesThatThereIsAChat(MemoryStore):
+    async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
+        try:
+            return await super().open_chat(user_id, peer_id, opened_us)
+        except ChatExists:
+            if self._apart(user_id, peer_id):
+                raise UserNotFound from None
+            raise
+
+
+class CountsBlocks(MemoryStore):
+    """As many as there were have to be taken back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._times: dict[tuple[int, int], int] = {}
+
+    async def block(self, user_id: int, peer_id: int, blocked_us: int) -> None:
+        await super().block(user_id, peer_id, blocked_us)
+        self._times[user_id, peer_id] = self._times.get((user_id, peer_id), 0) + 1
+
+    async def unblock(self, user_id: int, peer_id: int) -> None:
+        self._times[user_id, peer_id] = self._times.get((user_id, peer_id), 1) - 1
+        if self._times[user_id, peer_id] == 0:
+            await super().unblock(user_id, peer_id)
+
+
+class UnblocksBothSides(MemoryStore):
+    async def unblock(self, user_id: int, peer_id: int) -> None:
+        await super().unblock(user_id, peer_id)
+        await super().unblock(peer_id, user_id)
+
+
+class TellsOfMarkers(MemoryStore):
+    async def move_read_marker(self, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
+        with nobody_apart(self):
+            return await super().move_read_marker(chat_id, user_id, seq, moved_us)
+
+
+class ShowsMarkersAsTheyAre(MemoryStore):
+    async def move_read_marker(self, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
+        marker = await super().move_read_marker(chat_id, user_id, seq, moved_us)
+        self._chats[chat_id].told[user_id] = marker
+        return marker
+
+
+class LogsMarkersForNobody(MemoryStore):
+    async def move_read_marker(self, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
+        marker = await super().move_read_marker(chat_id, user_id, seq, moved_us)
+        entries = self._logs[user_id].entries
+        if any(self._blocks.values()) and entries and isinstance(entries[-1][1], MarkerMoved):
+            entries.pop()
+            self._logs[user_id].end = self._logs[user_id].end._replace(
+                n=self._logs[user_id].end.n - 1
+            )
+        return marker
+
+
+class TellsOfMarkersAfterwards(MemoryStore):
+    async def unblock(self, user_id: int, peer_id: int) -> None:
+        await super().unblock(user_id, peer_id)
+        for entry in self._chats.values():
+            entry.told |= entry.read
+
+
+class ListsWhoBlocksThem(MemoryStore):
+    async def blocked_by(self, user_id: int, *, after: int, limit: int) -> Sequence[User]:
+        return [self._users[by] for by, peers in self._blocks.items() if user_id in peers]
+
+
+class ListsBlocksByTime(MemoryStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self._order: list[int] = []
+
+    async def block(self, user_id: int, peer_id: int, blocked_us: int) -> None:
+        await super().block(user_id, peer_id, blocked_us)
+        self._order.append(peer_id)
+
+    async def blocked_by(self, user_id: int, *, after: int, limit: int) -> Sequence[User]:
+        page = await super().blocked_by(user_id, after=after, limit=limit)
+        return sorted(page, key=lambda user: self._order.index(user.id))
+
+
+class ListsTheLastBlockAgain(MemoryStore):
+    async def blocked_by(self, user_id: int, *, after: int, limit: int) -> Sequence[User]:
+        return await super().blocked_by(user_id, after=after - 1, limit=limit)
+
+
+class BlocksAnybody(MemoryStore):
+    async def block(self, user_id: int, peer_id: int, blocked_us: int) -> None:
+        with contextlib.suppress(UserNotFound):
+            await super().block(user_id, peer_id, blocked_us)
+
+
+class BlocksOneself(MemoryStore):
+    async def block(self, user_id: int, peer_id: int, blocked_us: int) -> None:
+        with contextlib.suppress(SelfChat):
+            await super().block(user_id, peer_id, blocked_us)
+
+
+class RefusesToUnblockNobody(MemoryStore):
+    async def unblock(self, user_id: int, peer_id: int) -> None:
+        if user_id not in self._users or peer_id not in self._users:
+            raise UserNotFound
+        await super().unblock(user_id, peer_id)
+
+
+class SendsWhatWasOnItsWay(MemoryStore):
+    async def append_message(self, new: NewMessage) -> Sent:
+        entry = self._chats.get(new.chat_id)
+        apart = entry is None or self._apart(*(user.id for user in entry.chat.users))
+        for _ in range(4):
+            await asyncio.sleep(0)
+        with contextlib.nullcontext() if apart else nobody_apart(self):
+            return await super().append_message(new)
+
+
+class BlocksInAStepOfItsOwn(MemoryStore):
+    """The list is written first, and the chats that are there then are closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._closed: set[tuple[int, int]] = set()
+
+    async def block(self, user_id: int, peer_id: int, blocked_us: int) -> None:
+        there = self._pair(user_id, peer_id) in self._chats_by_pair
+        await asyncio.sleep(0)
+        await super().block(user_id, peer_id, blocked_us)
+        if there or self._pair(user_id, peer_id) not in self._chats_by_pair:
+            self._closed.add((user_id, peer_id))
+
+    async def unblock(self, user_id: int, peer_id: int) -> None:
+        await super().unblock(user_id, peer_id)
+        self._closed.discard((user_id, peer_id))
+
+    def _apart(self, lo: int, hi: int) -> bool:
+        return not self._closed.isdisjoint({(lo, hi), (hi, lo)})
+
+    def _pair(self, user_id: int, peer_id: int) -> tuple[int, int]:
+        return min(user_id, peer_id), max(user_id, peer_id)
+
+
+FAULTS: dict[type[MemoryStore], ChatStoreCheck] = {
+    LetsTheBlockerSend: blocking.nothing_is_sent_while_one_blocks,
+    LetsTheBlockedSend: blocking.nothing_is_sent_while_one_blocks,
+    CutsThemOffFromEverybody: blocking.nothing_is_sent_while_one_blocks,
+    LogsBeforeItRefuses: blocking.nothing_is_sent_while_one_blocks,
+    HidesClosedChats: blocking.nothing_is_sent_while_one_blocks,
+    RefusesReplays: blocking.replays_are_answered_while_one_blocks,
+    RefusesReplaysOfAnotherText: blocking.replays_are_answered_while_one_blocks,
+    OpensForTheBlocker: blocking.no_chat_is_opened_while_one_blocks,
+    HidesThatThereIsAChat: blocking.no_chat_is_opened_while_one_blocks,
+    CountsBlocks: blocking.every_block_has_to_end,
+    UnblocksBothSides: blocking.every_block_has_to_end,
+    TellsOfMarkers: blocking.the_peer_is_not_told_of_markers_while_one_blocks,
+    ShowsMarkersAsTheyAre: blocking.the_peer_is_not_told_of_markers_while_one_blocks,
+    LogsMarkersForNobody: blocking.the_peer_is_not_told_of_markers_while_one_blocks,
+    TellsOfMarkersAfterwards: blocking.the_peer_is_not_told_of_markers_while_one_blocks,
+    ListsWhoBlocksThem: blocking.users_see_whom_they_block,
+    ListsBlocksByTime: blocking.users_see_whom_they_block,
+    ListsTheLastBlockAgain: blocking.users_see_whom_they_block,
+    BlocksAnybody: blocking.nobody_blocks_nobody,
+    BlocksOneself: blocking.nobody_blocks_nobody,
+    RefusesToUnblockNobody: blocking.nobody_blocks_nobody,
+    SendsWhatWasOnItsWay: blocking.nothing_arrives_after_a_block,
+    BlocksInAStepOfItsOwn: blocking.blocks_hold_whatever_happens_at_once,
+}
