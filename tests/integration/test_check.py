@@ -1,5 +1,6 @@
 """`chatcore check` finds what does not fit together, names it, and changes nothing."""
 
+import asyncio
 import hashlib
 import shutil
 import sqlite3
@@ -25,9 +26,14 @@ Ida began when Ann's log had been trimmed."""
 
 
 @pytest.fixture(scope="module")
-async def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database that people have used in every way there is."""
     path = tmp_path_factory.mktemp("grown") / "chatcore.db"
+    asyncio.run(use(path))
+    return path
+
+
+async def use(path: Path) -> None:
     async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
         for name in ("ann", "bob", "eve", "dan", "ida"):
             await store.add_user(UserName(name), "hash", NOW)
@@ -51,7 +57,6 @@ async def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for n in range(3):
             await store.append_message(NewMessage(AI, IDA, f"text {n}", LATER + n, f"key-{n}"))
         await store.move_read_marker(AI, ANN, 2, LATER + 9)
-    return path
 
 
 async def faults(url: str) -> list[str]:
