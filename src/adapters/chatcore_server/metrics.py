@@ -114,7 +114,7 @@ async def metrics_served(address: tuple[str, int], figures: Figures) -> AsyncIte
 
 def _up_to(bounds: Sequence[float], buckets: Sequence[int]) -> list[tuple[str, float]]:
     """As Prometheus counts: each bucket with all that are below it."""
-    names = [*(f"{bound:g}" for bound in bounds), "+Inf"]
+    names = [*(str(bound) for bound in bounds), "+Inf"]
     sums, total = [], 0
     for name, number in zip(names, buckets, strict=True):
         total += number
