@@ -246,6 +246,32 @@ def test_a_bad_secret_is_refused_unshown(secret: str | bytes, reason: str) -> No
     assert not secret or str(secret) not in str(refusal.value)
 
 
+def test_tokens_of_the_old_secret_live_out_their_time() -> None:
+    old, new = "an old secret of 32 bytes or more", "a new secret of 32 bytes or more"
+    before, rotated, after = JwtTokens(old), JwtTokens(new, old=old), JwtTokens(new)
+    token = before.issue(7, NOW)
+    assert rotated.verify(token, NOW).user_id == 7
+    with pytest.raises(InvalidToken):
+        rotated.verify(token, NOW + timedelta(hours=12))
+    with pytest.raises(InvalidToken):
+        after.verify(token, NOW)
+    for issuer in (rotated, after):
+        for judge in (rotated, after):
+            assert judge.verify(issuer.issue(7, NOW), NOW).user_id == 7
+    with pytest.raises(InvalidToken):
+        before.verify(rotated.issue(7, NOW), NOW)
+    with pytest.raises(InvalidToken):
+        rotated.verify(JwtTokens(SECRET).issue(7, NOW), NOW)
+
+
+@pytest.mark.parametrize(
+    ("old", "reason"), [("short", "has 5 bytes"), (SECRET, "is the new one"), ("", "has 0 bytes")]
+)
+def test_a_bad_old_secret_is_refused_too(old: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        JwtTokens(SECRET, old=old)
+
+
 @pytest.mark.parametrize("seconds", [0, 0.999, -1])
 def test_a_token_lives_for_a_second_at_least(seconds: float) -> None:
     with pytest.raises(ValueError, match="at least one second"):

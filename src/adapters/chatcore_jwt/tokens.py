@@ -1,10 +1,12 @@
 """Issue tokens, and believe none that was not issued here."""
 
+import contextlib
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from jwt import InvalidKeyError, PyJWS, PyJWTError
+from jwt import InvalidKeyError, InvalidSignatureError, PyJWS, PyJWTError
 
 from chatcore.errors import InvalidToken
 from chatcore.ports import Claims
@@ -37,12 +39,22 @@ class JwtTokens:
 
     The secret is at least 32 bytes (RFC 7518, section 3.2), those of its UTF-8 if it is a
     string, and no key in PEM, SSH or JWK form; otherwise ValueError. Whoever has the same
-    secret issues the same tokens. Of a lifetime, whole seconds count; a change of it leaves
-    tokens as they were issued.
+    secret issues the same tokens. Those of an `old` secret, another one under the same rules, are
+    valid until they expire; none are issued any more. Of a lifetime, whole seconds count; a change
+    of it leaves tokens as they were issued.
     """
 
-    def __init__(self, secret: str | bytes, *, lifetime: timedelta = timedelta(hours=12)) -> None:
+    def __init__(
+        self,
+        secret: str | bytes,
+        *,
+        old: str | bytes | None = None,
+        lifetime: timedelta = timedelta(hours=12),
+    ) -> None:
         self._key = _checked_key(secret)
+        self._keys = [self._key] if old is None else [self._key, _checked_key(old)]
+        if len(self._keys) > len({*self._keys}):
+            raise ValueError("the old secret is the new one")
         self._lifetime = lifetime // _SECOND
         if self._lifetime < 1:
             raise ValueError("a token lives for at least one second")
@@ -59,7 +71,7 @@ class JwtTokens:
         # The algorithm is never the header's to choose (RFC 8725, section 3.1), and what went
         # wrong goes no further, since it might quote the token.
         try:
-            jws = _jws.decode_complete(token, self._key, [_ALGORITHM])
+            jws = self._decode(token)
             said = json.loads(jws["payload"], object_pairs_hook=_without_duplicates)
         except (PyJWTError, ValueError, RecursionError):
             raise InvalidToken from None
@@ -69,6 +81,12 @@ class JwtTokens:
         if now >= claims.expires_at or claims.issued_at - now > CLOCK_SKEW:
             raise InvalidToken
         return claims
+
+    def _decode(self, token: str) -> dict[str, Any]:
+        for key in self._keys[:-1]:
+            with contextlib.suppress(InvalidSignatureError):
+                return _jws.decode_complete(token, key, [_ALGORITHM])
+        return _jws.decode_complete(token, self._keys[-1], [_ALGORITHM])
 
 
 def _checked_key(secret: str | bytes) -> bytes:

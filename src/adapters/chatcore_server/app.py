@@ -20,6 +20,7 @@ from chatcore_server.log_lines import configure_logging
 from chatcore_server.logs import ASGIApp, Receive, Scope, Send, log_requests
 from chatcore_server.metrics import Figures, metrics_served
 from chatcore_server.outages import outages_told_once
+from chatcore_server.secret import tokens_of
 from chatcore_server.settings import CannotStart, Settings
 from chatcore_server.trimming import trimming
 from chatcore_sqlalchemy import CannotOpen, Migrated, SqlAlchemyStore
@@ -78,10 +79,7 @@ async def open_app(
 def _token_source(settings: Settings, file: Path | None) -> Callable[[SqlAlchemyStore], JwtTokens]:
     """Judges the secret now, before any data is touched; a key is for an open store."""
     if settings.secret is not None:
-        try:
-            tokens = JwtTokens(settings.secret)
-        except ValueError as error:
-            raise CannotStart(f"CHATCORE_SECRET cannot be used: {error}") from error
+        tokens = tokens_of(settings.secret)
         return lambda _: tokens
     if file is None:
         raise CannotStart("CHATCORE_SECRET is missing; only beside a SQLite file a key is made")

@@ -67,6 +67,8 @@ def _run(parsed: argparse.Namespace) -> int:
             _copy(parsed.source, settings)
         elif parsed.command == "backup":
             _back_up(parsed.target, settings)
+        elif parsed.command == "passwd":
+            _set_password(parsed.name, settings)
         elif parsed.command == "check":
             return _check(settings)
         else:
@@ -148,6 +150,12 @@ def _check(settings: Settings) -> int:
     return 0 if sound else FAULTS_FOUND
 
 
+def _set_password(name: str, settings: Settings) -> None:
+    from chatcore_server.passwd import set_password
+
+    set_password(name, settings.database_url, _say)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         _complain(f"{message} (see {self.prog} --help)")
@@ -211,11 +219,20 @@ def _parser() -> argparse.ArgumentParser:
         "faults, 1 with some, and 2 when it cannot be told.",
         allow_abbrev=False,
     )
+    passwd = commands.add_parser(
+        "passwd",
+        help="give a user another password",
+        description="Give a user another password, and end all their logins. It is asked for on "
+        "the terminal, or read from standard input. Where the database is a SQLite file, stop the "
+        "service first.",
+        allow_abbrev=False,
+    )
+    passwd.add_argument("name", metavar="NAME", help="the user's")
     for setting in fields(Settings):
         if setting is not secret:
             _add_flag(serve, setting)
         if setting.name == "database_url":
-            for command in (migrate, backup, check):
+            for command in (migrate, backup, check, passwd):
                 _add_flag(command, setting)
     return parser
 

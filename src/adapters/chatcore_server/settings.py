@@ -111,7 +111,8 @@ class Settings:
     secret: str | None = _setting(
         None,
         _text,
-        "what tokens are signed with, 32 bytes or more; without it, a key is made\n"
+        "what tokens are signed with, 32 bytes or more; new:KEY,old:KEY signs with the\n"
+        "first, and tokens of the second live out their time; without it, a key is made\n"
         "and kept in a file beside the SQLite file",
         secret=True,
     )

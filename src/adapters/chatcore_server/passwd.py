@@ -1,0 +1,65 @@
+"""`chatcore passwd`: another password for a user who has forgotten it."""
+
+import asyncio
+import contextlib
+import getpass
+import secrets
+import signal
+import sys
+from collections.abc import Callable
+
+from chatcore import Accounts, InvalidPassword, Unavailable, User, UserNotFound
+from chatcore_argon2 import Argon2Hasher
+from chatcore_jwt import JwtTokens
+from chatcore_server.settings import CannotStart
+from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore, sqlite_path
+
+
+def set_password(name: str, database_url: str, say: Callable[[str], None]) -> None:
+    """Ask for a password and make it the user's, voiding every token issued before.
+
+    The terminal is asked twice, without showing what is typed; otherwise it is the first line of
+    standard input. Raises CannotStart.
+    """
+    try:
+        file = sqlite_path(database_url)
+        if file is not None and not file.exists():
+            raise CannotOpen(f"there is no database {file}")
+        user = asyncio.run(_reset(name, _read_password(name), database_url))
+    except CannotOpen as error:
+        raise CannotStart(str(error)) from error
+    except UserNotFound:
+        raise CannotStart(f"nobody has the name {name!r}") from None
+    except InvalidPassword as error:
+        raise CannotStart(str(error)) from None
+    except Unavailable as error:
+        raise CannotStart(f"the database failed: {error}") from None
+    say(f"{user.name} has another password; where they were logged in, they are out in a minute")
+
+
+def _read_password(name: str) -> str:
+    if not sys.stdin.isatty():
+        # Bytes: what is no UTF-8 is to be refused, not to fail in the locale's own way.
+        line = sys.stdin.buffer.readline().removesuffix(b"\n").removesuffix(b"\r")
+        with contextlib.suppress(UnicodeDecodeError):
+            return line.decode()
+        raise CannotStart("the password is not UTF-8")
+    # Ctrl-C must not leave behind a terminal that shows nothing.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        first = getpass.getpass(f"New password for {name}: ")
+        second = getpass.getpass("Once more: ")
+    except EOFError:
+        raise CannotStart("no password was given") from None
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if first != second:
+        raise CannotStart("these are two different passwords")
+    return first
+
+
+async def _reset(name: str, password: str, database_url: str) -> User:
+    async with await SqlAlchemyStore.open(database_url) as store, Argon2Hasher() as hasher:
+        # It issues no token.
+        tokens = JwtTokens(secrets.token_bytes(32))
+        return await Accounts(store, hasher, tokens).reset_password(name, password)

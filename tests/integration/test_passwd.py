@@ -1,0 +1,107 @@
+"""`chatcore passwd`: for the operator, when somebody has forgotten theirs."""
+
+import os
+import pty
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.integration.contract.api import PASSWORD, Someone, api_at
+from tests.integration.service import COMMAND, Service, environment
+
+ANOTHER = "ein anderes Paßwort"
+
+
+def passwd(folder: Path, name: str, typed: bytes) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [*COMMAND, "passwd", name],
+        cwd=folder,
+        env=environment(),
+        input=typed,
+        capture_output=True,
+        timeout=90,
+        check=False,
+    )
+
+
+async def test_a_user_gets_another_password_and_is_logged_out(tmp_path: Path) -> None:
+    with Service(tmp_path) as service:
+        async with api_at(service.url) as api:
+            await api.register("Ann")
+            old = Someone("Ann", (await api.log_in("ann")).json()["token"])
+        running = passwd(tmp_path, "ann", ANOTHER.encode())
+        assert (running.returncode, running.stdout) == (2, b"")
+        assert b"in use by another chatcore service" in running.stderr
+        assert service.stop() == 0
+
+        done = passwd(tmp_path, "ann", ANOTHER.encode() + b"\nand more\n")
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout.startswith(b"Ann has another password")
+
+        service.start()
+        async with api_at(service.url) as api:
+            assert (await api.call("GET", "/v1/me", old)).status_code == 401
+            assert (await api.log_in("ann", PASSWORD)).status_code == 401
+            assert (await api.log_in("ann", ANOTHER)).status_code == 200
+
+    for name, typed, reason in [
+        ("nobody", ANOTHER.encode(), b"nobody has the name 'nobody'"),
+        ("ann", b"short\n", b"at least 8 characters"),
+        ("ann", b"", b"at least 8 characters"),
+        ("ann", b"\xff" * 9, b"not UTF-8"),
+    ]:
+        refused = passwd(tmp_path, name, typed)
+        assert (refused.returncode, refused.stdout) == (2, b""), refused
+        assert reason in refused.stderr
+        assert refused.stderr.count(b"\n") == 1
+
+
+def test_no_database_is_made(tmp_path: Path) -> None:
+    refused = passwd(tmp_path, "ann", ANOTHER.encode())
+    assert refused.returncode == 2
+    assert b"there is no database chatcore.db" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (b"one password\nanother one\n", b"two different passwords"),
+        (b"one password\none password\n", b"nobody has the name 'ann'"),
+        (b"one password\n\x03", b""),
+    ],
+)
+def test_a_terminal_is_asked_twice_and_shows_nothing(
+    tmp_path: Path, typed: bytes, said: bytes
+) -> None:
+    migrated = [*COMMAND, "migrate"]
+    subprocess.run(migrated, cwd=tmp_path, env=environment(), check=True, capture_output=True)
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(tmp_path)
+        os.execve(COMMAND[0], [*COMMAND, "passwd", "ann"], environment())  # noqa: S606
+    shown = read_until(terminal, b"password for ann: ")
+    for line in typed.splitlines(keepends=True):
+        os.write(terminal, line)
+        shown += read_until(terminal, b"\n")
+    rest = read_until(terminal, b"never")
+    assert said in shown + rest
+    assert b"one password" not in shown + rest
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert status == (130 if b"\x03" in typed else 2)
+    os.close(terminal)
+
+
+def read_until(terminal: int, mark: bytes) -> bytes:
+    """What it shows until then, or until its end."""
+    shown = b""
+    while mark not in shown:
+        try:
+            piece = os.read(terminal, 1024)
+        except OSError:
+            break
+        if not piece:
+            break
+        shown += piece
+    return shown
