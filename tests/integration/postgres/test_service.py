@@ -1,7 +1,9 @@
 """The service on PostgreSQL: the same command, with another URL."""
 
+import asyncio
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -67,6 +69,27 @@ def test_a_database_without_tables_and_then_with(tmp_path: Path, empty_database:
     assert "Nothing to do" in run("migrate", cwd=tmp_path, **settings).stdout
     with Service(tmp_path, **settings) as service:
         assert httpx.get(f"{service.url}/healthz").status_code == 200
+
+
+async def test_nodes_that_start_at_once_make_the_tables_once(
+    tmp_path: Path, empty_database: str
+) -> None:
+    settings = {"database_url": empty_database, "secret": SECRET}
+    nodes = [Service(tmp_path / f"node-{number}", **settings) for number in range(3)]
+
+    def begin(node: Service) -> str:
+        node.folder.mkdir()
+        migrated = run("migrate", cwd=node.folder, **settings)
+        assert (migrated.returncode, migrated.stderr) == (0, "")
+        node.start()
+        return migrated.stdout
+
+    with ExitStack() as stack:
+        for node in nodes:
+            stack.push(lambda *raised, node=node: node.__exit__(*raised))
+        said = await asyncio.gather(*(asyncio.to_thread(begin, node) for node in nodes))
+        assert sum("it was empty" in line for line in said) == 1
+        assert sum("Nothing to do" in line for line in said) == len(nodes) - 1
 
 
 def test_without_a_secret_it_does_not_start(tmp_path: Path, postgres_url: str) -> None:
