@@ -3,6 +3,7 @@
 import contextlib
 import secrets
 import unicodedata
+from datetime import timedelta
 from typing import NamedTuple
 
 from chatcore.errors import (
@@ -18,6 +19,10 @@ from chatcore.model import Clock, User, from_microseconds, is_encodable, to_micr
 from chatcore.names import UserName, canonical_name, lookup_name
 from chatcore.passwords import is_common
 from chatcore.ports import AccountStore, Claims, Credentials, PasswordHasher, TokenIssuer
+
+AHEAD = timedelta(seconds=10)
+"""Tokens of up to so long after a change are void with those before it: the clocks of two nodes
+differ, and a change takes a moment. Less than issuers let clocks differ by."""
 
 MIN_PASSWORD = 8
 MAX_PASSWORD_BYTES = 1024
@@ -83,13 +88,15 @@ class Accounts:
         with self._guard.attempt(canonical or "", address):
             found = await self._store.credentials(canonical) if canonical else None
             found = await self._verify(normal, found)
+        # Before anything else takes time: a password that is changed from here on voids it.
+        token = self._issue(found.user.id, found.tokens_from_us)
         if self._hasher.needs_rehash(found.password_hash):
             # Upkeep is no reason to fail a login that has succeeded; the next one retries.
             with contextlib.suppress(Unavailable):
                 await self._store.replace_password_hash(
                     found.user.id, found.password_hash, await self._hasher.hash(normal)
                 )
-        return self._issue(found.user.id, found.tokens_from_us)
+        return token
 
     async def authenticate(self, token: str) -> Session:
         """Whose token this is. Raises InvalidToken, Unavailable."""
@@ -106,8 +113,13 @@ class Accounts:
         token. Raises WrongCredentials when `current` is not the password, InvalidPassword for
         the new one as `register` does, and for one of the 10,000 most common, Unavailable."""
         normal = uncommon_password(new)
-        await self.check_password(user, current, address=address)
-        return self._issue(user.id, await self._set_password(user, normal))
+        verified = await self._check(user, current, address)
+        password_hash = await self._hasher.hash(normal)
+        # Hashing takes long, too: of two who change it at once, one knows the password no more.
+        now = await self._store.credentials_by_id(user.id)
+        if now is None or now.password_hash != verified.password_hash:
+            raise WrongCredentials
+        return self._issue(user.id, await self._set_password(user, password_hash))
 
     async def reset_password(self, name: str, new: str) -> User:
         """Give the user of that name another password without asking for the old one, and void
@@ -118,7 +130,7 @@ class Accounts:
         found = await self._store.credentials(canonical) if canonical else None
         if found is None:
             raise UserNotFound
-        await self._set_password(found.user, normal)
+        await self._set_password(found.user, await self._hasher.hash(normal))
         return found.user
 
     async def log_out_everywhere(self, user: User) -> None:
@@ -146,34 +158,38 @@ class Accounts:
         self, user: User, password: str, *, address: str | None = None
     ) -> None:
         """Raises WrongCredentials when that is not the user's password, Unavailable."""
+        await self._check(user, password, address)
+
+    async def _check(self, user: User, password: str, address: str | None) -> Credentials:
         try:
             normal = normal_password(password)
         except InvalidPassword:
             raise WrongCredentials from None
         with self._guard.attempt(canonical_name(user.name), address):
-            await self._verify(normal, await self._store.credentials_by_id(user.id))
+            return await self._verify(normal, await self._store.credentials_by_id(user.id))
 
     async def _verify(self, normal: str, found: Credentials | None) -> Credentials:
         """The credentials as they are after the verification. Raises WrongCredentials."""
-        stored = found.password_hash if found else None
-        if not await self._hasher.verify(normal, stored) or found is None:
-            raise WrongCredentials
-        # Verifying takes long: a password that was changed meanwhile lets nobody in any more.
-        now = await self._store.credentials_by_id(found.user.id)
-        if now is None or now.password_hash != stored:
-            raise WrongCredentials
-        return now
+        while True:
+            stored = found.password_hash if found else None
+            if not await self._hasher.verify(normal, stored) or found is None:
+                raise WrongCredentials
+            # Verifying takes long: it counts for what is stored by then, which is another
+            # password, or the same one hashed anew by somebody else's login.
+            found = await self._store.credentials_by_id(found.user.id)
+            if found is not None and found.password_hash == stored:
+                return found
 
-    async def _set_password(self, user: User, normal: str) -> int:
-        password_hash = await self._hasher.hash(normal)
+    async def _set_password(self, user: User, password_hash: str) -> int:
         return await self._store.void_tokens(user.id, self._from_now(), password_hash=password_hash)
 
     def _from_now(self) -> int:
-        """The next whole second, for the time of issue in a token is one, rounded down."""
-        return (to_microseconds(self._clock()) // 1_000_000 + 1) * 1_000_000
+        """From when on tokens count again. Not from this very moment: until the store has it,
+        others log in with what is being changed, by clocks that may be ahead."""
+        return to_microseconds(self._clock() + AHEAD) // 1_000_000 * 1_000_000
 
     def _issue(self, user_id: int, tokens_from_us: int) -> str:
-        # In the second of a change, tokens of after it are dated to the next one.
+        # Soon after a change, tokens are dated to when they count.
         return self._tokens.issue(user_id, max(self._clock(), from_microseconds(tokens_from_us)))
 
 

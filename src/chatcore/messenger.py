@@ -124,44 +124,41 @@ class Messenger:
     async def chat(self, user: User, chat_id: int) -> Chat:
         """The chat with this id. Raises ChatNotFound."""
         asked = user.id, chat_id
-        chat = self._recall(asked)
+        found = self._names()
+        chat = found.get(asked)
         if chat is None:
             chat = await self._store.chat_by_id(chat_id) if 0 < chat_id <= MAX_ID else None
             if chat is None:
                 raise ChatNotFound
             chat.peer_of(user)
-            self._remember(asked, chat)
+            _remember(found, asked, chat)
         return chat
 
     async def chat_with(self, user: User, peer_name: str) -> Chat:
         """The chat of `user` with the user of that name. Raises ChatNotFound, also when
         nobody has that name."""
         asked = user.id, peer_name
-        chat = self._recall(asked)
+        found = self._names()
+        chat = found.get(asked)
         if chat is None:
             canonical = lookup_name(peer_name)
             chat = await self._store.chat_with(user.id, canonical) if canonical else None
             if chat is None:
                 raise ChatNotFound
-            self._remember(asked, chat)
+            _remember(found, asked, chat)
         return chat
 
-    def _recall(self, asked: tuple[int, str | int]) -> Chat | None:
+    def _names(self) -> dict[tuple[int, str | int], Chat]:
         if (now := monotonic()) >= self._forget_at:
-            self._found.clear()
+            self._found = {}
             self._forget_at = now + SECONDS_FOUND
-        return self._found.get(asked)
-
-    def _remember(self, asked: tuple[int, str | int], chat: Chat) -> None:
-        if len(self._found) >= MAX_FOUND:
-            # The oldest entry, since dictionaries keep their order.
-            self._found.pop(next(iter(self._found)), None)
-        self._found[asked] = chat
+        return self._found
 
     def forget_names(self) -> None:
         """Have all names read anew; to be called when a user was erased. Those erased
         elsewhere are met under their former name for up to a minute."""
-        self._found.clear()
+        # Another one: what is being read meanwhile, perhaps with the name, goes into the old one.
+        self._found = {}
 
     async def block(self, user: User, peer: User) -> None:
         """Let `user` hear nothing more of `peer`, nor the other way round: no chat is opened, no
@@ -362,3 +359,12 @@ class Messenger:
             after_user = await self._store.trim_logs(
                 keep=keep, since_us=since_us, after_user=after_user
             )
+
+
+def _remember(
+    found: dict[tuple[int, str | int], Chat], asked: tuple[int, str | int], chat: Chat
+) -> None:
+    if len(found) >= MAX_FOUND:
+        # The oldest entry, since dictionaries keep their order.
+        found.pop(next(iter(found)), None)
+    found[asked] = chat
