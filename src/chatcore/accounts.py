@@ -62,9 +62,9 @@ class Accounts:
         """Create an account.
 
         The name follows `UserName`. The password has at least 8 characters (code points
-        after NFC) and at most 1,024 bytes of UTF-8, no NUL and no lone surrogate; nothing is
-        asked of its composition (NIST SP 800-63B, section 5.1.1.2), and its forms of Unicode
-        are one (NFC).
+        after NFC) and at most 1,024 bytes of UTF-8, no NUL and no lone surrogate, and is none
+        of the 10,000 most common; nothing is asked of its composition (NIST SP 800-63B,
+        section 5.1.1.2), and its forms of Unicode are one (NFC).
         Raises InvalidName, InvalidPassword, NameTaken, Unavailable.
         """
         user_name = UserName(name)
@@ -111,8 +111,8 @@ class Accounts:
     ) -> str:
         """Give the user another password, and void every token issued before. Returns a new
         token. Raises WrongCredentials when `current` is not the password, InvalidPassword for
-        the new one as `register` does, and for one of the 10,000 most common, Unavailable."""
-        normal = uncommon_password(new)
+        the new one as `register` does, Unavailable."""
+        normal = new_password(new)
         verified = await self._check(user, current, address)
         password_hash = await self._hasher.hash(normal)
         # Hashing takes long, too: of two who change it at once, one knows the password no more.
@@ -125,7 +125,7 @@ class Accounts:
         """Give the user of that name another password without asking for the old one, and void
         every token issued before: for operators. Raises UserNotFound, InvalidPassword as
         `change_password` does, Unavailable."""
-        normal = uncommon_password(new)
+        normal = new_password(new)
         canonical = lookup_name(name)
         found = await self._store.credentials(canonical) if canonical else None
         if found is None:
@@ -198,12 +198,7 @@ def new_password(password: str) -> str:
     InvalidPassword."""
     if len(normal := normal_password(password)) < MIN_PASSWORD:
         raise InvalidPassword(f"a password has at least {MIN_PASSWORD} characters")
-    return normal
-
-
-def uncommon_password(password: str) -> str:
-    """As `new_password`, and InvalidPassword for one of the 10,000 most common ones, too."""
-    if is_common(normal := new_password(password)):
+    if is_common(normal):
         raise InvalidPassword("a password is not one of the 10,000 most common")
     return normal
 

@@ -110,7 +110,7 @@ async def test_an_invalid_name_is_refused_before_its_password_is_hashed(
 @pytest.mark.parametrize(
     "password",
     [
-        *("12345678", "        ", "пароль12", "😀" * 8, "e\u0301" * 8),
+        *("1234567x", "        ", "пароль12", "😀" * 8, "e\u0301" * 8),
         *("x" * 1024, "😀" * 256, "e\u0301" * 341),
         *("\n\t\x01\x7f\x85\u2028\ufeff\ufffd", "correct horse battery "),
     ],

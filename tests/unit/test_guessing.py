@@ -455,6 +455,15 @@ async def test_nobody_changes_to_a_password_that_everybody_guesses(
     assert await scene.log_in(HERE, "Ann B") == 0
 
 
+@pytest.mark.parametrize("common", COMMON)
+async def test_nobody_registers_with_a_password_that_everybody_guesses(
+    scene: Scene, common: str
+) -> None:
+    with pytest.raises(InvalidPassword):
+        await scene.accounts.register("bob", common)
+    assert await scene.store.user_by_name("bob") is None
+
+
 @pytest.mark.parametrize("uncommon", [PASSWORD, "Password1, and more", "passw0rd-", "пароль12"])
 async def test_what_only_looks_like_one_is_a_password(scene: Scene, uncommon: str) -> None:
     ann = await scene.accounts.register("Ann B", PASSWORD)
