@@ -16,7 +16,7 @@ METRICS = Path(metrics.__file__).read_text("utf-8")
 
 def test_its_settings_are_settings() -> None:
     named = set(re.findall(r"CHATCORE_[A-Z_]+[A-Z]", PAGE))
-    assert len(named) > 8
+    assert len(named) >= 8
     assert named <= {variable_of(setting) for setting in fields(Settings)}
 
 
@@ -31,7 +31,7 @@ def test_the_values_of_its_unit_are_good() -> None:
 def test_its_commands_are_commands() -> None:
     lines = re.findall(r"^chatcore (.*)$", PAGE, re.MULTILINE)
     lines += re.findall(r"`chatcore ([a-z]+ [^`]*)`", PAGE)
-    assert len(lines) > 4
+    assert len(lines) > 3
     for line in lines:
         words = re.sub(r"\$\(.*?\)", "today", line).split()
         if "--help" not in words:
