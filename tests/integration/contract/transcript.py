@@ -44,6 +44,7 @@ KINDS = {
     "id": re.compile(r"[1-9][0-9]*"),
     "time": re.compile(r'"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z"'),
     "cursor": re.compile(r'"[0-9A-Za-z-]{1,72}"'),
+    "tombstone": re.compile(r'"deleted user [0-9a-f]{8}"'),
     "place": re.compile(r'"[0-9A-Za-z-]{1,72}"'),
 }
 """The last word of a placeholder for a value tells what it looks like, in JSON."""
@@ -104,7 +105,9 @@ class Replay:
         self._values: dict[str, Any] = {}
 
     async def run(self, exchange: Exchange) -> None:
-        method, target = self._filled(exchange.request.line).split(" ")
+        method, target = exchange.request.line.split(" ", 1)
+        # A tombstone has white space.
+        target = self._filled(target).replace(" ", "%20")
         headers = [(name, self._filled(value)) for name, value in exchange.request.headers]
         body = self._filled(exchange.request.body).encode()
         response = await self._api.call(method, target, headers=headers, content=body)
