@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from bench.data import Data, fill
-from bench.report import Row
+from bench.report import Row, told
 from bench.servers import TEXTBOOK_ROWS, Server, make_textbook_tables, running, textbook
 from bench.strain import Finding
 from chatcore_sqlalchemy import SqlAlchemyStore, migrate
@@ -63,34 +63,29 @@ def findings(rows: list[Row]) -> list[Finding]:
     for row in rows:
         if row.clients != 64 or "PostgreSQL" not in row.rounds:
             continue
+        what = f"PostgreSQL, {row.cell}, 64 clients:"
         if row.cell.startswith("send"):
-            of_sqlite = row.ratio("PostgreSQL", "chatcore")
+            share = row.ratio("PostgreSQL", "chatcore")
             times = row.ratio("PostgreSQL", "textbook on PostgreSQL")
-            found.append(
-                Finding(
-                    f"PostgreSQL, {row.cell}, 64 clients: {of_sqlite:.2f} of SQLite's (promised: "
-                    f"at least {OF_SQLITE}), {times:.1f} times the textbook's one commit for each "
-                    f"request (promised: at least {TIMES_THE_TEXTBOOK}).",
-                    of_sqlite >= OF_SQLITE and times >= TIMES_THE_TEXTBOOK,
-                )
+            text = (
+                f"{what} {told(share, 2)} of SQLite's (promised: at least {OF_SQLITE}), "
+                f"{told(times, 1)} times the textbook's one commit for each request (promised: "
+                f"at least {TIMES_THE_TEXTBOOK})."
             )
+            kept = share >= OF_SQLITE and times >= TIMES_THE_TEXTBOOK
+            found.append(Finding(text, kept))
         elif row.cell in {"history of 50", "list of 20 chats"}:
-            of_ceiling = row.ratio("PostgreSQL", "ceiling")
-            found.append(
-                Finding(
-                    f"PostgreSQL, {row.cell}, 64 clients: {of_ceiling:.2f} of the ceiling "
-                    f"(promised: at least {OF_THE_CEILING}).",
-                    of_ceiling >= OF_THE_CEILING,
-                )
-            )
+            share = row.ratio("PostgreSQL", "ceiling")
+            text = f"{what} {told(share, 2)} of the ceiling (promised: at least {OF_THE_CEILING})."
+            found.append(Finding(text, share >= OF_THE_CEILING))
     return found
 
 
 def version() -> str:
     """What the server says of itself, without its compiler."""
     command = [str(programs() / "postgres"), "--version"]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return told.strip().replace("postgres (PostgreSQL)", "PostgreSQL")
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return output.strip().replace("postgres (PostgreSQL)", "PostgreSQL")
 
 
 @contextmanager

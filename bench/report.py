@@ -59,10 +59,10 @@ def table(rows: Iterable[Row]) -> str:
     for row in rows:
         p50, p99, tail = row.latency("chatcore")
         lines.append(
-            f"| {row.cell} | {row.clients} | {_rate(row.rate('chatcore'))} | {_told(p50, 2)} "
-            f"| {_told(p99, 2)} | {_told(tail, 1)} | {_rate(row.rate('ceiling'))} "
-            f"| **{_told(row.ratio('chatcore', 'ceiling'), 2)}** | {_rate(row.rate('textbook'))} "
-            f"| **{_told(row.ratio('chatcore', 'textbook'), 1)}** |"
+            f"| {row.cell} | {row.clients} | {_rate(row.rate('chatcore'))} | {told(p50, 2)} "
+            f"| {told(p99, 2)} | {told(tail, 1)} | {_rate(row.rate('ceiling'))} "
+            f"| **{told(row.ratio('chatcore', 'ceiling'), 2)}** | {_rate(row.rate('textbook'))} "
+            f"| **{told(row.ratio('chatcore', 'textbook'), 1)}** |"
         )
     return "\n".join(lines)
 
@@ -77,9 +77,9 @@ def postgres_table(rows: Iterable[Row]) -> str:
     for row in rows:
         p50, p99, _ = row.latency("PostgreSQL")
         lines.append(
-            f"| {row.cell} | {row.clients} | {_rate(row.rate('PostgreSQL'))} | {_told(p50, 2)} "
-            f"| {_told(p99, 2)} | **{_told(row.ratio('PostgreSQL', 'chatcore'), 2)}** "
-            f"| **{_told(row.ratio('PostgreSQL', 'ceiling'), 2)}** "
+            f"| {row.cell} | {row.clients} | {_rate(row.rate('PostgreSQL'))} | {told(p50, 2)} "
+            f"| {told(p99, 2)} | **{told(row.ratio('PostgreSQL', 'chatcore'), 2)}** "
+            f"| **{told(row.ratio('PostgreSQL', 'ceiling'), 2)}** "
             f"| {_compared(row, 'textbook on PostgreSQL')} | {_compared(row, 'one by one')} |"
         )
     return "\n".join(lines)
@@ -88,14 +88,15 @@ def postgres_table(rows: Iterable[Row]) -> str:
 def _compared(row: Row, other: str) -> str:
     if other not in row.rounds:
         return "|"
-    return f"{_rate(row.rate(other))} | **{_told(row.ratio('PostgreSQL', other), 1)}**"
+    return f"{_rate(row.rate(other))} | **{told(row.ratio('PostgreSQL', other), 1)}**"
 
 
 def _rate(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 100 else _told(rate, 1)
+    return f"{rate:,.0f}" if rate >= 100 else told(rate, 1)
 
 
-def _told(value: float, digits: int) -> str:
+def told(value: float, digits: int) -> str:
+    """The value, or a dash where there is none."""
     return f"{value:.{digits}f}" if math.isfinite(value) else "–"
 
 
