@@ -1,6 +1,7 @@
 """What is measured: one request, asked over and over."""
 
 import os
+import subprocess
 from dataclasses import dataclass, field
 
 from bench import load, wrk
@@ -93,7 +94,11 @@ def measure(
     job = cell.job(server.port, clients, seconds, data.tokens())
     rows = server.rows if cell.writes else None
     before = rows() if rows else 0
-    outcome = wrk.run(job) if wrk.usable(job) else load.run(job)
+    try:
+        outcome = wrk.run(job) if wrk.usable(job) else load.run(job)
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        # The other cells are worth their report.
+        outcome = Outcome(1, 0, {type(error).__name__: 1}, seconds, 0, 0)
     if outcome.ok != outcome.requests and cell not in (REGISTER, LOGIN):
         ledger.refused.append(f"{server.name}, {cell.name}, {clients} clients: {outcome.statuses}")
     if rows:

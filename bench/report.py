@@ -92,7 +92,7 @@ def _compared(row: Row, other: str) -> str:
 
 
 def _rate(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 100 else told(rate, 1)
+    return f"{rate:,.0f}" if rate >= 100 else told(rate or NOTHING, 1)
 
 
 def told(value: float, digits: int) -> str:
