@@ -29,7 +29,8 @@ def test_the_values_of_its_unit_are_good() -> None:
 
 
 def test_its_commands_are_commands() -> None:
-    lines = re.findall(r"^chatcore (.*)$", PAGE, re.MULTILINE)
+    fenced = "".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL))
+    lines = re.findall(r"^chatcore (.*)$", fenced, re.MULTILINE)
     lines += re.findall(r"`chatcore ([a-z]+ [^`]*)`", PAGE)
     assert len(lines) > 3
     for line in lines:
