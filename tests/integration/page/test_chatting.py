@@ -16,7 +16,7 @@ from tests.integration.page.people import PASSWORD, SECONDS, People, until
 from tests.integration.service import Service
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 
 def test_a_newcomer_registers_signs_out_and_in(people: People) -> None:
@@ -27,17 +27,18 @@ def test_a_newcomer_registers_signs_out_and_in(people: People) -> None:
     page.get_by_role("button", name="Create account").click()
     name, password = (page.get_by_label(each, exact=True) for each in ("Name", "Password"))
     create = page.get_by_role("button", name="Create account")
-    refused = "This name is taken or cannot be used. Try another one."
+    refused = "This name is taken, or the name or the password cannot be used. Try others."
     for typed, secret, words in [
         (ann.name, "short", "The password needs at least 8 characters."),
         (taken.name, PASSWORD, refused),
         ("a/b", PASSWORD, refused),
+        (ann.name, "password1", refused),
     ]:
         name.fill(typed)
         password.fill(secret)
         create.click()
         page.get_by_role("alert").get_by_text(words, exact=True).wait_for()
-    name.fill(ann.name)
+    password.fill(PASSWORD)
     create.click()
     ann.online()
     page.get_by_role("button", name="Sign out").click()
@@ -285,13 +286,16 @@ def test_what_comes_while_another_chat_is_open_stays_unread(people: People) -> N
 
 def test_what_has_been_on_the_screen_is_read_though_the_page_is_left(people: People) -> None:
     ann, bob = people.pair()
-    last = [f"quick {n}" for n in range(3)]
-    for text in last:  # Its marker waits a second for the one before.
-        bob.send(ann, text)
-        ann.bubbles(text).wait_for()
     chat = f"/v1/chats/{ann.chat_id(bob)}"
+    held: list[Route] = []
+    ann.context.route("**/read", lambda route: held.append(route), times=1)
+    bob.send(ann, "first")
+    until(ann.page, held.copy, bool)
+    # Its marker waits for the one before.
+    bob.send(ann, "second")
+    ann.bubbles("second").wait_for()
     ann.page.goto("about:blank")
-    until(ann.page, lambda: ann.api("GET", chat)["read_seq"], len(last).__eq__)
+    until(ann.page, lambda: ann.api("GET", chat)["read_seq"], (2).__eq__)
 
 
 async def befriend(database: Path, name: str, friends: list[str]) -> None:

@@ -51,8 +51,7 @@ export function blocking(blocks, { user: name }, composer) {
     "div",
     { class: "strip", role: "group", "aria-label": say("blockAsk", { name }), onkeydown: pressed },
     el("p", {}, say("blockAsk", { name })),
-    yes,
-    no,
+    el("span", {}, yes, no),
   );
   const undo = el("button", { type: "button", class: "plain", onclick: () => set(false) }, say("unblock"));
   const notice = el("div", { class: "strip" }, el("p", {}, say("blocked", { name })), undo);
@@ -60,6 +59,7 @@ export function blocking(blocks, { user: name }, composer) {
 
   function turn(asking) {
     question.hidden = !asking;
+    button.hidden = asking;
     alert.textContent = "";
     (asking ? yes : button).focus();
   }
@@ -84,8 +84,8 @@ export function blocking(blocks, { user: name }, composer) {
 
   function show() {
     const now = blocks.has(name);
-    button.hidden = now;
     question.hidden ||= now;
+    button.hidden = now || !question.hidden;
     notice.hidden = !now;
     composer.element.hidden = now;
   }

@@ -11,7 +11,7 @@ const EN = {
   nameRule: "1 to 64 characters. Others find you by it.",
   passwordRule: "At least 8 characters.",
   wrongPassword: "The name or the password is wrong.",
-  nameRefused: "This name is taken or cannot be used. Try another one.",
+  nameRefused: "This name is taken, or the name or the password cannot be used. Try others.",
   shortPassword: "The password needs at least 8 characters.",
   busy: "The service is busy. Try again in a moment.",
   tooMany: {
@@ -98,7 +98,7 @@ const RU = {
   nameRule: "От 1 до 64 символов. По нему вас найдут.",
   passwordRule: "Не меньше 8 символов.",
   wrongPassword: "Неверное имя или пароль.",
-  nameRefused: "Имя занято или не подходит. Попробуйте другое.",
+  nameRefused: "Имя занято, либо имя или пароль не подходят. Попробуйте другие.",
   shortPassword: "В пароле должно быть не меньше 8 символов.",
   busy: "Сервис занят. Попробуйте чуть позже.",
   tooMany: {
