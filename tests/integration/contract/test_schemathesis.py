@@ -37,7 +37,15 @@ ROUTES = [
     "GET /v1/chats/{chat_id}/messages",
     "GET /v1/chats/{chat_id}/messages/{seq}",
     "POST /v1/chats/{chat_id}/messages",
+    "GET /v1/me",
+    "DELETE /v1/me",
+    "PUT /v1/me/password",
+    "GET /v1/me/export",
+    "GET /v1/blocks",
+    "PUT /v1/blocks/{user_name}",
+    "DELETE /v1/blocks/{user_name}",
 ]
+# Not POST /v1/logout-everywhere, for which no second request has a token.
 # Without those that take a schema for all that a route can ask for: who exists, it cannot say.
 CHECKS = [
     allow_header_conformance,
