@@ -8,7 +8,7 @@ from sys import getsizeof
 
 import pytest
 
-from chatcore import Chat, User
+from chatcore import Chat, User, UserName
 from chatcore.errors import StoreUnavailable
 from chatcore.testing.scene import add_user, send
 from chatcore_sqlalchemy import SqlAlchemyStore
@@ -96,6 +96,51 @@ async def test_reads_beside_writes_never_go_back(
                 assert message.seq >= seen
                 seen = message.seq
     assert (await store.messages_before(chat.id, None, limit=1))[0].seq == 800
+
+
+async def test_a_name_that_was_erased_is_forgotten(
+    store: SqlAlchemyStore, ann: User, chats: list[Chat]
+) -> None:
+    peer = chats[3].peer_of(ann)
+
+    async def names(limit: int) -> set[str]:
+        listed = await store.chats_of(ann.id, before=None, limit=limit)
+        return {summary.chat.peer_of(ann).name for summary in listed}
+
+    for limit in LIMITS:
+        await names(limit)
+    erasing = asyncio.create_task(
+        store.erase_user(peer.id, UserName("Deleted user 1"), erased_us=0)
+    )
+    while not erasing.done():
+        for limit in LIMITS:
+            await names(limit)
+        await asyncio.sleep(0)
+    for _ in range(2):
+        for limit in LIMITS[2:]:
+            assert peer.name not in await names(limit)
+            assert "Deleted user 1" in await names(limit)
+
+
+async def test_a_list_is_read_anew_after_a_minute(
+    store: SqlAlchemyStore, ann: User, chats: list[Chat], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a name that another process erased, of which nobody tells this one."""
+    now = 1000.0
+    monkeypatch.setattr("chatcore_sqlalchemy.recent.monotonic", lambda: now)
+    recent: Recent[int, str] = Recent()
+    recent.put(1, "a list", 9, None)
+    for seconds, old in ((59, False), (1, True)):
+        now += seconds
+        kept = recent.get(1)
+        assert kept
+        assert kept.is_old() is old
+    before = await store.chats_of(ann.id, before=None, limit=50)
+    assert await store.chats_of(ann.id, before=None, limit=50) is before
+    now += 60
+    after = await store.chats_of(ann.id, before=None, limit=50)
+    assert after == before
+    assert after is not before
 
 
 async def test_a_closed_store_remembers_nothing(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from alembic.config import Config
 
 import chatcore_sqlalchemy
 from chatcore import Chat
+from chatcore.ports import Credentials
 from chatcore.testing.scene import NOW_US, add_user, send
 from chatcore_sqlalchemy import SqlAlchemyStore
 from chatcore_sqlalchemy.sqlite_file import APPLICATION_ID
@@ -83,3 +84,33 @@ async def test_from_0001(tmp_path: Path) -> None:
                     await send(store, chat, user, "one more")
                     await store.move_read_marker(chat.id, user.id, seq, NOW_US)
             assert await states(upgraded, chats) == await states(new, chats)
+
+
+async def test_from_0002(tmp_path: Path) -> None:
+    """What users were told of markers is all that was read until then."""
+    random = Random(2)
+    async with await SqlAlchemyStore.open(f"sqlite:///{tmp_path}/new.db") as new:
+        users = [await add_user(new, f"user {n}") for n in range(5)]
+        chats = [
+            await new.open_chat(user.id, peer.id, NOW_US)
+            for user in users
+            for peer in users[: user.id - 1]
+        ]
+        for n in range(200):
+            chat = random.choice(chats)
+            await send(new, chat, random.choice(chat.users), f"message {n}")
+            await new.move_read_marker(chat.id, random.choice(chat.users).id, n // 12, NOW_US)
+        old = tmp_path / "old.db"
+        make(old, "0002")
+        copy(tmp_path / "new.db", old)
+        async with await SqlAlchemyStore.open(f"sqlite:///{old}") as upgraded:
+            assert schema_of(old) == schema_of(tmp_path / "new.db")
+            found = await states(upgraded, chats)
+            assert found == await states(new, chats)
+            assert any(state.peer_read_seq for page in found for state in page)
+            # Nobody is blocked, erased or logged out.
+            for user in users:
+                assert await upgraded.credentials_by_id(user.id) == Credentials(user, "a hash")
+                assert await upgraded.blocked_by(user.id, after=0, limit=500) == []
+            for chat in chats:
+                await send(upgraded, chat, chat.users[0], "one more")

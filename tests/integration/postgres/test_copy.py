@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chatcore import NewMessage, User, UserName
+from chatcore import ChatNotFound, NameTaken, NewMessage, User, UserName
 from chatcore.events import Cursor
 from chatcore.testing.scene import read_all
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore, migrate
@@ -21,7 +21,7 @@ from tests.integration.test_command import run
 @pytest.fixture
 async def grown(tmp_path: Path) -> Path:
     """A database that people have used, also in ways that leave traces: markers, keys, trimmed
-    logs, a user and a chat that are gone."""
+    logs, blocks, markers that were not told, void tokens, an erased user, and one who is gone."""
     path = tmp_path / "chatcore.db"
     async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
         load = Load()
@@ -31,6 +31,14 @@ async def grown(tmp_path: Path) -> Path:
             await store.move_read_marker(chat.id, chat.users[number % 2].id, 3 * number, 5)
         await store.append_message(NewMessage(1, chats[0].users[0].id, "with a key", 7, "a-key"))
         await store.trim_logs(keep=30, since_us=0, after_user=0)
+        (one, other), (three, four), (_, five) = [chat.users for chat in chats[2:5]]
+        await store.block(one.id, other.id, 8)
+        await store.block(four.id, three.id, 9)
+        for chat, reader in ((chats[2], one), (chats[3], four)):
+            await store.move_read_marker(chat.id, reader.id, 15, 10)
+        await store.unblock(four.id, three.id)
+        await store.void_tokens(three.id, 11)
+        await store.erase_user(five.id, UserName("Deleted user 1"), 12)
         gone = await store.add_user(UserName("gone"), "hash", 0)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DELETE FROM users WHERE id = ?", (gone.id,))
@@ -57,12 +65,23 @@ async def everything(store: SqlAlchemyStore) -> list[object]:
         end = await store.end_of_log(user.id)
         since = Cursor(end.log, user.id, max(end.n - 20, 0))
         found += [user, await store.credentials(UserName(user.name).canonical), states, end]
+        found += [await store.blocked_by(user.id, after=0, limit=500)]
         found += [
             await store.events_after(since, limit=500),
             await store.events_after(end, limit=1),
         ]
         found += [await read_all(store, state.chat) for state in states]
     return found
+
+
+async def is_closed(store: SqlAlchemyStore, chat_id: int) -> bool:
+    chat = await store.chat_by_id(chat_id)
+    assert chat
+    try:
+        await store.append_message(NewMessage(chat_id, chat.users[0].id, "on", 9))
+    except ChatNotFound:
+        return True
+    return False
 
 
 async def test_everything_moves(grown: Path, empty_database: str) -> None:
@@ -78,12 +97,18 @@ async def test_everything_moves(grown: Path, empty_database: str) -> None:
         for store in (old, new):
             eve = await store.add_user(UserName("eve"), "hash", 0)
             chat = await store.open_chat(1, eve.id, 0)
-            assert (eve.id, chat.id) == (18, 9)
+            assert (eve.id, chat.id) == (19, 9)
             again = NewMessage(1, 1, "with a key", 8, "a-key")
             replay = await store.append_message(again)
             assert replay.replayed
             assert replay.message.sent_us == 7
             assert not (await store.append_message(NewMessage(1, 1, "on", 9))).replayed
+            closed = [await is_closed(store, chat_id) for chat_id in range(1, 9)]
+            assert sum(closed) == 2
+            # Also the one that is nobody's any more.
+            for n in range(16):
+                with pytest.raises(NameTaken):
+                    await store.add_user(UserName(f"user {n}"), "hash", 0)
         assert await everything(new) == await everything(old)
 
 
