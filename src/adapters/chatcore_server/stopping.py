@@ -12,9 +12,13 @@ def stop_on_signals(give_up: Callable[[], None]) -> threading.Event:
     """Set when SIGTERM or SIGINT comes, from now on. After STOP_SECONDS `give_up` is called,
     which ends the process; a second SIGINT ends it at once."""
     stopping = threading.Event()
+    told = False
 
     def stop(_number: int, _frame: object) -> None:
-        if not stopping.is_set():
+        nonlocal told
+        if not told:
+            # First: another signal may come within `set`, which would then wait for itself.
+            told = True
             stopping.set()
             timer = threading.Timer(STOP_SECONDS, give_up)
             timer.daemon = True

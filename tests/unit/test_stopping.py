@@ -1,0 +1,34 @@
+"""How the service is told to stop, whatever comes at once."""
+
+import subprocess
+import sys
+
+# A signal that comes while the one before is being told, at the worst moment: whoever has
+# `threading.Event.set` by its lock is interrupted.
+TWICE = """
+import signal, sys, threading
+from chatcore_server.stopping import stop_on_signals
+
+stopping = stop_on_signals(lambda: None)
+
+def trace(frame, event, _argument):
+    if frame.f_code is threading.Event.set.__code__:
+        def line(frame, event, _argument):
+            if event == "line" and stopping._cond._lock.locked():
+                sys.settrace(None)
+                frame.f_trace = None
+                signal.raise_signal(signal.SIGTERM)
+            return line
+        return line
+
+sys.settrace(trace)
+signal.raise_signal(signal.SIGTERM)
+print(stopping.is_set(), sys.gettrace())
+"""
+
+
+def test_two_signals_at_once_stop_it_as_one_does() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TWICE], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr) == ("True None\n", "")
