@@ -188,6 +188,19 @@ def test_what_is_there_stays(source: Path, tmp_path: Path) -> None:
     assert (tmp_path / "there.db").read_text() == "mine"
 
 
+def test_what_comes_meanwhile_stays(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copies"
+    folder.mkdir()
+
+    def meanwhile(_done: int, _total: int) -> None:
+        (folder / "copy.db").write_text("mine")
+
+    with pytest.raises(CannotOpen, match=r"copy\.db is there already"):
+        backup(source, folder / "copy.db", meanwhile)
+    assert (folder / "copy.db").read_text() == "mine"
+    assert os.listdir(folder) == ["copy.db"]
+
+
 def test_what_fails_leaves_nothing(source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copies"
     folder.mkdir()

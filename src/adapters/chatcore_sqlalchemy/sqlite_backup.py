@@ -42,8 +42,14 @@ def backup(source: Path, target: Path, tell: Tell) -> int:
             try:
                 _copy(connection, draft, descriptor, tell)
                 size = draft.stat().st_size
-                # Not a link, which would never replace anything, but which network shares lack.
-                draft.rename(target)
+                try:
+                    # It replaces nothing, not even what came meanwhile.
+                    target.hardlink_to(draft)
+                except FileExistsError:
+                    raise CannotOpen(f"{SqliteFile(target)} is there already") from None
+                except OSError:
+                    # Some network shares have no links.
+                    draft.rename(target)
             finally:
                 os.close(descriptor)
                 for left in (draft, Path(f"{draft}-journal")):
