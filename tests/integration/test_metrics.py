@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from chatcore import Overloaded
+from chatcore_server.app import open_app
 from chatcore_server.counting import CountedHasher, Requests
 from chatcore_server.settings import CannotStart, Settings
 from tests.integration.service import Service
@@ -112,6 +113,15 @@ def test_the_address() -> None:
         ("127.0.0.1", 9464),
         ("127.0.0.1", 9465),
     ]
+
+
+async def test_workers_may_count_beyond_the_last_port(tmp_path: Path) -> None:
+    settings = Settings(
+        database_url=f"sqlite:///{tmp_path}/chatcore.db", metrics=("127.0.0.1", 65535)
+    )
+    with pytest.raises(CannotStart, match="there is no port 65536 for metrics"):
+        async with open_app(settings.of_worker(1)):
+            pass
 
 
 async def test_requests_that_fail_are_counted() -> None:

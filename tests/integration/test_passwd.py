@@ -57,6 +57,19 @@ async def test_a_user_gets_another_password_and_is_logged_out(tmp_path: Path) ->
         assert refused.stderr.count(b"\n") == 1
 
 
+def test_where_nobody_can_answer(tmp_path: Path) -> None:
+    (tmp_path / "chatcore.db").touch()
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *COMMAND, "passwd", "ann"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        timeout=90,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (2, b"chatcore: no password was given\n")
+
+
 def test_no_database_is_made(tmp_path: Path) -> None:
     refused = passwd(tmp_path, "ann", ANOTHER.encode())
     assert refused.returncode == 2

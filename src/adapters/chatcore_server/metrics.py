@@ -20,6 +20,7 @@ from chatcore_litestar import Streams
 from chatcore_server.counting import BOUNDS, CountedDoorbell, CountedHasher, Requests
 from chatcore_server.listen import cannot_listen
 from chatcore_server.protocol import BoundedProtocol
+from chatcore_server.settings import CannotStart
 from chatcore_sqlalchemy import SqlAlchemyStore
 
 
@@ -102,6 +103,9 @@ async def metrics_served(address: tuple[str, int], figures: Figures) -> AsyncIte
     host, port = address
     try:
         server, thread = start_http_server(port, host, registry)
+    except OverflowError:
+        # Beyond the last one, for workers count up.
+        raise CannotStart(f"there is no port {port} for metrics") from None
     except OSError as error:
         raise cannot_listen(host, port, error) from error
     try:

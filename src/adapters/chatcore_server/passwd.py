@@ -38,6 +38,8 @@ def set_password(name: str, database_url: str, say: Callable[[str], None]) -> No
 
 
 def _read_password(name: str) -> str:
+    if sys.stdin is None:  # It was closed.
+        raise CannotStart("no password was given")
     if not sys.stdin.isatty():
         # Bytes: what is no UTF-8 is to be refused, not to fail in the locale's own way.
         line = sys.stdin.buffer.readline().removesuffix(b"\n").removesuffix(b"\r")
