@@ -1,10 +1,12 @@
 """Accounts: who may chat, and how they prove it."""
 
+import asyncio
 import contextlib
 import secrets
 import unicodedata
 from datetime import timedelta
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from chatcore.errors import (
     InvalidPassword,
@@ -57,6 +59,7 @@ class Accounts:
         self._tokens = tokens
         self._clock = clock
         self._guard = guard or Guard()
+        self._turns = WeakValueDictionary[int, asyncio.Lock]()
 
     async def register(self, name: str, password: str, *, address: str | None = None) -> User:
         """Create an account.
@@ -100,7 +103,9 @@ class Accounts:
 
     async def authenticate(self, token: str) -> Session:
         """Whose token this is. Raises InvalidToken, Unavailable."""
-        claims = self._tokens.verify(token, self._clock())
+        return await self._session(self._tokens.verify(token, self._clock()))
+
+    async def _session(self, claims: Claims) -> Session:
         found = await self._store.credentials_by_id(claims.user_id)
         if found is None or to_microseconds(claims.issued_at) < found.tokens_from_us:
             raise InvalidToken
@@ -116,10 +121,11 @@ class Accounts:
         verified = await self._check(user, current, address)
         password_hash = await self._hasher.hash(normal)
         # Hashing takes long, too: of two who change it at once, one knows the password no more.
-        now = await self._store.credentials_by_id(user.id)
-        if now is None or now.password_hash != verified.password_hash:
-            raise WrongCredentials
-        return self._issue(user.id, await self._set_password(user, password_hash))
+        async with self._turn(user):
+            now = await self._store.credentials_by_id(user.id)
+            if now is None or now.password_hash != verified.password_hash:
+                raise WrongCredentials
+            return self._issue(user.id, await self._set_password(user, password_hash))
 
     async def reset_password(self, name: str, new: str) -> User:
         """Give the user of that name another password without asking for the old one, and void
@@ -133,9 +139,15 @@ class Accounts:
         await self._set_password(found.user, await self._hasher.hash(normal))
         return found.user
 
-    async def log_out_everywhere(self, user: User) -> None:
-        """Void every token issued before. Raises UserNotFound, Unavailable."""
-        await self._store.void_tokens(user.id, self._from_now())
+    async def log_out_everywhere(self, user: User, *, proven_by: Claims | None = None) -> None:
+        """Void every token issued before. Raises UserNotFound, Unavailable, and InvalidToken when
+        the token that it is asked with, if one is named, has become void meanwhile."""
+        async with self._turn(user):
+            if proven_by is not None:
+                # Each call moves the time on by a second. Many at once, with a token that is
+                # stolen, would move it so far ahead that nobody could log in for hours.
+                await self._session(proven_by)
+            await self._store.void_tokens(user.id, self._from_now())
 
     async def erase(self, user: User, password: str, *, address: str | None = None) -> User:
         """Take the account away, for good: `AccountStore.erase_user` says what stays. Returns
@@ -179,6 +191,12 @@ class Accounts:
             found = await self._store.credentials_by_id(found.user.id)
             if found is not None and found.password_hash == stored:
                 return found
+
+    def _turn(self, user: User) -> asyncio.Lock:
+        """To be held from a look at what voids the user's tokens until that is changed."""
+        if (lock := self._turns.get(user.id)) is None:
+            lock = self._turns[user.id] = asyncio.Lock()
+        return lock
 
     async def _set_password(self, user: User, password_hash: str) -> int:
         return await self._store.void_tokens(user.id, self._from_now(), password_hash=password_hash)

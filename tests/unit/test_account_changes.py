@@ -17,6 +17,7 @@ from chatcore import (
     WrongCredentials,
 )
 from chatcore.names import UserName
+from chatcore.ports import Credentials
 from chatcore_jwt import JwtTokens
 from chatcore_memory import MemoryStore
 from tests.unit.stdlib_adapters import ScryptHasher
@@ -213,6 +214,41 @@ async def test_a_login_beside_one_that_hashes_anew_succeeds(
     async with hasher.during("verify", slow):
         await accounts.log_in("ann", OLD)
     assert not await is_void(accounts, slow.result())
+
+
+class SlowStore(MemoryStore):
+    """Whoever reads credentials lets others go on before they have them."""
+
+    async def credentials_by_id(self, user_id: int) -> Credentials | None:
+        found = await super().credentials_by_id(user_id)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return found
+
+
+async def test_a_stolen_token_ends_sessions_once_and_keeps_nobody_from_logging_in() -> None:
+    accounts = Accounts(SlowStore(), ScryptHasher(2**8), JwtTokens(SECRET), clock=Clock())
+    ann = await accounts.register("ann", OLD)
+    _, claims = await accounts.authenticate(await accounts.log_in("ann", OLD))
+    calls = [accounts.log_out_everywhere(ann, proven_by=claims) for _ in range(100)]
+    refused = [each for each in await asyncio.gather(*calls, return_exceptions=True) if each]
+    assert [type(each) for each in refused] == [InvalidToken] * 99
+    assert not await is_void(accounts, await accounts.log_in("ann", OLD))
+
+
+async def test_of_many_who_change_a_password_at_once_one_is_told_so() -> None:
+    accounts = Accounts(SlowStore(), ScryptHasher(2**8), JwtTokens(SECRET), clock=Clock())
+    ann = await accounts.register("ann", OLD)
+    chosen = [f"{NEW} {n}" for n in range(4)]
+    calls = [accounts.change_password(ann, OLD, each) for each in chosen]
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    [(token, password)] = [
+        (each, password)
+        for each, password in zip(outcomes, chosen, strict=True)
+        if isinstance(each, str)
+    ]
+    assert not await is_void(accounts, token)
+    await accounts.log_in("ann", password)
 
 
 async def test_of_two_who_change_a_password_the_later_one_knows_it_no_more(

@@ -121,7 +121,8 @@ def me_routes(
     )
     async def log_out_everywhere(request: UserRequest) -> Response[None]:
         with voiding(request):
-            await accounts.log_out_everywhere(request.user)
+            claims = request.auth.session.claims
+            await accounts.log_out_everywhere(request.user, proven_by=claims)
         return done()
 
     @delete(
