@@ -13,6 +13,35 @@ from tests.integration.contract.apps import app_on
 CHUNK = 64 * 1024
 
 
+async def test_a_history_that_loses_its_token_is_cut() -> None:
+    store = MemoryStore()
+    async with app_on(store) as app, api_of(app) as api:
+        ann, bob = await api.chat()
+        for n in range(4 * MAX_PAGE):
+            await store.append_message(NewMessage(1, 1, f"{n}" + "x" * 1000, 0))
+        bodies: list[dict[str, Any]] = []
+
+        async def receive() -> Any:
+            await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.body":
+                bodies.append(message)
+                if len(bodies) == 2:
+                    await api.call("POST", "/v1/logout-everywhere", ann)
+
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": f"/chats/messages/{bob.name}",
+            "query_string": b"",
+            "headers": [(b"authorization", f"Bearer {ann.token}".encode())],
+        }
+        await app(scope, receive, send)  # type: ignore[arg-type]
+    # Nothing more, and no end: the server closes the connection.
+    assert [body["more_body"] for body in bodies] == [True, True]
+
+
 async def test_a_long_history_takes_turns_with_other_work() -> None:
     store = MemoryStore()
     async with app_on(store) as app, api_of(app) as api:

@@ -53,7 +53,7 @@ def chat_router(
     streams = streams or Streams()
     fixed = Router(
         path="/",
-        route_handlers=chat_routes(messenger, body_seconds, send_seconds),
+        route_handlers=chat_routes(messenger, sessions, body_seconds, send_seconds),
         middleware=[bearer_auth(sessions)],
         security=_BEARER,
     )

@@ -1,6 +1,7 @@
 """The six fixed routes. Their paths, statuses, keys and words never change."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from litestar.types import ASGIApp
 
 from chatcore import Accounts, Chat, Message, Messenger, Page, User
 from chatcore.messenger import MAX_SEQ
+from chatcore_litestar.auth import Sessions
 from chatcore_litestar.client import AddressOf
 from chatcore_litestar.openapi import (
     CREDENTIALS,
@@ -89,8 +91,11 @@ def account_routes(
 
 
 def chat_routes(
-    messenger: Messenger, body_seconds: float, send_seconds: float
+    messenger: Messenger, sessions: Sessions, body_seconds: float, send_seconds: float
 ) -> list[HTTPRouteHandler]:
+    """For a router that puts the user into `scope["user"]` and what proves it into
+    `scope["auth"]`."""
+
     @get(
         "/chats",
         summary="List my chats, the most recently active first",
@@ -138,7 +143,8 @@ def chat_routes(
                 request.user, chat, before=paging.before, after=paging.after, limit=paging.limit
             )
             return Reply(200, encode(_items(chat, page.messages)), _links(page, paging))
-        return await _whole_history(messenger, request.user, chat, send_seconds)
+        authenticate = partial(sessions.find, request.auth.token)
+        return await _whole_history(messenger, request.user, chat, send_seconds, authenticate)
 
     sending: dict[str, Any] = {
         "opt": {"refusal": (400, "Invalid message or chat not found")},
@@ -184,7 +190,11 @@ def chat_routes(
 
 
 async def _whole_history(
-    messenger: Messenger, user: User, chat: Chat, send_seconds: float
+    messenger: Messenger,
+    user: User,
+    chat: Chat,
+    send_seconds: float,
+    authenticate: Callable[[], Awaitable[object]],
 ) -> ASGIApp:
     pieces = messenger.history(user, chat)
     first = await anext(pieces, None)
@@ -198,7 +208,7 @@ async def _whole_history(
         async for piece in pieces:
             yield encode(_items(chat, piece))
 
-    return Streamed(joined(encoded()), send_seconds)
+    return Streamed(joined(encoded()), send_seconds, authenticate=authenticate)
 
 
 def _items(chat: Chat, messages: Sequence[Message]) -> list[MessageItem]:

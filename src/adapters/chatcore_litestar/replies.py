@@ -1,11 +1,13 @@
 """Answers, as the ASGI messages that they are."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 import msgspec
 from litestar import Response
 from litestar.types import Receive, Scope, Send
+
+from chatcore import InvalidToken
 
 CHUNK = 64 * 1024
 
@@ -67,15 +69,21 @@ class Streamed:
     When making a piece fails, the exception leaves the application and the server cuts the
     connection: the client sees a broken transfer, never a body that ends properly but too soon.
     So does a client that takes none of 64 KiB for `send_seconds`, but without an exception,
-    for it would be logged as a fault of ours.
+    for it would be logged as a fault of ours; and one whose token becomes void, which
+    `authenticate` tells by InvalidToken.
     """
 
-    __slots__ = ("_headers", "_pieces", "_send_seconds")
+    __slots__ = ("_authenticate", "_headers", "_pieces", "_send_seconds")
 
     def __init__(
-        self, pieces: AsyncIterator[bytes], send_seconds: float, headers: Headers = (JSON,)
+        self,
+        pieces: AsyncIterator[bytes],
+        send_seconds: float,
+        headers: Headers = (JSON,),
+        authenticate: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._pieces = pieces
+        self._authenticate = authenticate
         self._send_seconds = send_seconds
         self._headers = [*headers, *SAFETY]
 
@@ -88,9 +96,13 @@ class Streamed:
                 await asyncio.sleep(0)
                 if gone.done() and not gone.exception():
                     return
+                if self._authenticate is not None:
+                    await self._authenticate()
                 if not await self._taken(send, chunk, more=True):
                     return
             await self._taken(send, b"", more=False)
+        except InvalidToken:
+            return
         finally:
             gone.cancel()
 
