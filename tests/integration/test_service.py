@@ -252,7 +252,7 @@ import chatcore_server.serve
 from chatcore_server.cli import main
 
 @contextlib.asynccontextmanager
-async def open_app(settings, streams):
+async def open_app(settings, streams, trims):
     yield None
     await asyncio.sleep(60)
 

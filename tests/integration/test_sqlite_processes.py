@@ -144,7 +144,10 @@ def locked(path: Path, *statements: str) -> Iterator[None]:
     [
         ["BEGIN IMMEDIATE"],
         ["BEGIN EXCLUSIVE"],
-        ["BEGIN IMMEDIATE", "INSERT INTO users VALUES (99, 'eve', 'eve', '', 0)"],
+        [
+            "BEGIN IMMEDIATE",
+            "UPDATE users SET password_hash = ''",
+        ],
     ],
     ids=" then ".join,
 )

@@ -159,7 +159,8 @@ class Service:
             "query_string": query,
             "root_path": "",
             "headers": [(name.encode(), value) for name, value in (known | headers).items()],
-            "client": ("192.0.2.1", 5000),
+            # Not limited, as long as no proxy is named.
+            "client": ("127.0.0.1", 5000),
             "server": ("chatcore.test", 80),
         }
         statuses: list[int] = []
@@ -200,10 +201,14 @@ async def test_bodies(seed: int, service: Service) -> None:
 
 
 async def test_credentials(seed: int, service: Service) -> None:
-    """Every refusal of a login is the same. (No hash is computed for these: too short.)"""
-    for body in mutations(seed, b'{"username":"ann","password":"short"}', b"[]"):
+    """Whatever is wrong with a login, it is told in one way."""
+    good = (b'{"username":"ann","password":"short"}', b"[]")
+    for body in mutations(seed, *good):
         assert await service.status("POST", b"/login", body) == 401
-        assert await service.status("POST", b"/register", body) == 400
+    # Some make a password long enough, and with it an account.
+    found = {await service.status("POST", b"/register", body) for body in mutations(seed, *good)}
+    assert 400 in found
+    assert found <= {201, 400}
 
 
 async def test_paths(seed: int, service: Service) -> None:

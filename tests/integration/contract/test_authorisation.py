@@ -21,7 +21,7 @@ from tests.integration.contract.apps import SECRET, core
 
 SECRET_TEXT = "only for the two"
 
-OPEN = {"GET /healthz", "POST /login", "POST /register"}
+OPEN = {"GET /healthz", "GET /readyz", "POST /login", "POST /register"}
 
 
 @dataclass
