@@ -161,7 +161,8 @@ async def test_an_export_that_loses_its_token_lacks_its_end() -> None:
         told.store.meanwhile = lambda: void(told.api, told.here.bob, "everywhere")
         cut = Request(told.here.app, told.here.bob, "/v1/me/export")
         await cut.task
-        assert types(cut) == ["user", "chat"]
+        # The store was asked for what comes after the account.
+        assert not {"message", "end"} & set(types(cut))
 
 
 def types(request: Request) -> list[str]:
