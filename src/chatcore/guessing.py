@@ -161,7 +161,7 @@ class Guard:
         limits: "Sequence[tuple[_Counts, bytes, Limit]]",
         networks: Sequence[bytes],
         room: int = 1,
-    ) -> "Iterator[list[tuple[_Counts, bytes, float]]]":
+    ) -> "Iterator[list[tuple[_Counts, bytes, _Added]]]":
         now = self._seconds()
         wait = max(counts.wait(key, limit, now) for counts, key, limit in limits)
         places = list(zip(networks, UNDER_WAY, strict=False))
@@ -182,7 +182,7 @@ class Guard:
                 if not self._under_way[network]:
                     del self._under_way[network]
 
-    def _count_at_name(self, name_key: bytes) -> float:
+    def _count_at_name(self, name_key: bytes) -> "_Added":
         return self._names.add(name_key, NAME, self._seconds(), most=MOST_AT_A_NAME)
 
     def _remember(self, name_key: bytes, network: bytes) -> None:
@@ -209,6 +209,13 @@ class Guard:
         return hashlib.blake2b(encoded, digest_size=12, key=self._key).digest()
 
 
+class _Added(NamedTuple):
+    amount: float
+    at: float
+    former: tuple[float, float]
+    """The count before, and when that was last added to."""
+
+
 class _Counts:
     """Counts by key, which fade, and when each was last added to.
 
@@ -227,8 +234,9 @@ class _Counts:
         count, since = self._find(key)
         return since + limit.wait(count) - now
 
-    def add(self, key: bytes, limit: Limit, now: float, most: float = math.inf) -> float:
-        """Returns what was added: less than 1 only where that would be over `most`."""
+    def add(self, key: bytes, limit: Limit, now: float, most: float = math.inf) -> "_Added":
+        """Adds 1, or less where that would be over `most`."""
+        former = self._find(key)
         before = self.count(key, limit, now)
         count = min(before + 1, max(before, most))
         self.forget(key)
@@ -236,14 +244,16 @@ class _Counts:
         counts[key] = count, now
         if len(counts) > REMEMBERED:
             counts.popitem(last=False)
-        return count - before
+        return _Added(count - before, now, former)
 
-    def take_back(self, key: bytes, added: float) -> None:
+    def take_back(self, key: bytes, added: "_Added") -> None:
         for counts in (self._free, self._waiting):
             if key in counts:
                 count, since = counts[key]
-                counts[key] = count - added, since
-                if count <= added:
+                # As it was, if nothing came since: a success restarts nobody's wait.
+                undone = count - added.amount, since
+                counts[key] = added.former if since == added.at else undone
+                if count <= added.amount:
                     del counts[key]
 
     def forget(self, key: bytes) -> None:
@@ -254,6 +264,6 @@ class _Counts:
         return self._free.get(key) or self._waiting.get(key) or (0.0, -math.inf)
 
 
-def _take_back(counted: Sequence[tuple[_Counts, bytes, float]]) -> None:
+def _take_back(counted: Sequence[tuple[_Counts, bytes, _Added]]) -> None:
     for counts, key, added in counted:
         counts.take_back(key, added)

@@ -255,6 +255,15 @@ async def test_an_address_has_20_failures_at_all_names_and_others_have_their_own
     assert [await scene.guess(HERE, f"user {n}") for n in range(20)] == [0] * 20
 
 
+async def test_a_success_restarts_nobodys_wait(scene: Scene) -> None:
+    for n in range(40):
+        while wait := await scene.guess(HERE, f"user {n}"):
+            scene.watch.now += wait
+    scene.watch.now += 40
+    assert await scene.log_in(HERE) == 0
+    assert await scene.guess(HERE, "another") == 0
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
