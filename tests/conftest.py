@@ -10,7 +10,7 @@ from hypothesis import settings
 from tests.figures import Figures, figures_of
 
 # No deadline: on a busy machine one slow example would fail a test that proves nothing about speed.
-settings.register_profile("short", deadline=None, print_blob=True)
+settings.register_profile("short", deadline=None, print_blob=True, max_examples=40)
 settings.register_profile("soak", deadline=None, print_blob=True, max_examples=10_000)
 settings.load_profile("soak" if os.environ.get("CHATCORE_SOAK") == "1" else "short")
 

@@ -170,7 +170,7 @@ names = st.one_of(
 )
 
 
-@settings(max_examples=500 if SOAK else 40)
+@settings(max_examples=500 if SOAK else 15)
 @given(name=names)
 async def test_any_name_that_is_accepted_works_on_every_route(url: str, name: str) -> None:
     async with api_at(url) as api:
