@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
 # Most tests wait for processes more than they compute.
-PARALLEL := -n 4 --dist worksteal
+PARALLEL := -n 3 --dist worksteal
 
 .PHONY: help install run test check soak bench lock clean
 

@@ -62,7 +62,7 @@ def test_a_reader_that_leaves_early_is_no_failure(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_no_failure(closed: str, tmp_path: Path) -> None:
     done = subprocess.run(
         ["sh", "-c", f'"$@" {closed}', "sh", *COMMAND, "migrate"],
@@ -91,14 +91,10 @@ POSTGRESQL = "postgresql://somewhere/chats"
     ("settings", "arguments", "prepare", "line"),
     [
         ({"port": "web"}, [], None, "CHATCORE_PORT is 'web', not a number from 0 to 65535"),
-        ({}, ["--port", "1e3"], None, "--port is '1e3', not a number from 0 to 65535"),
-        ({"access_log": "on"}, [], None, "CHATCORE_ACCESS_LOG is 'on', neither 0 nor 1"),
         ({"host": "192.0.2.1"}, [], None, "192.0.2.1: this machine has no such address"),
         ({"host": "x" * 64 + "\n"}, [], None, r"'x+\\n' is no address or host name known here"),
-        ({"workers": "0"}, [], None, "CHATCORE_WORKERS is '0', not a number from 1 to 64"),
         ({}, ["--workers", "2"], None, "2 workers need PostgreSQL: one process at a time uses a"),
         ({"secret": "hush-hush"}, [], None, "CHATCORE_SECRET .* has 9 bytes; HS256 needs 32"),
-        ({"secret": ""}, [], None, "CHATCORE_SECRET is empty"),
         ({"database_url": "chat.db"}, [], None, "the database URL is none"),
         ({"database_url": POSTGRESQL}, [], None, "CHATCORE_SECRET is missing"),
         (

@@ -86,7 +86,7 @@ async def test_a_bus_that_is_not_there_is_told_of(tmp_path: Path, empty_database
     assert "pass-word" not in service.log()
 
 
-@pytest.mark.parametrize("url", ["amqp://:pass-word@host", "redis://:pass-word/@host", "pass-word"])
+@pytest.mark.parametrize("url", ["amqp://:pass-word@host", "redis://:pass-word/@host"])
 async def test_what_is_no_bus(tmp_path: Path, empty_database: str, url: str) -> None:
     await migrate(empty_database)
     settings = environment(database_url=empty_database, secret=SECRET, bus_url=url, port="0")

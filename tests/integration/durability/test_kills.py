@@ -12,7 +12,7 @@ from tests.integration.service import Service
 
 
 async def test_kill_9_under_16_senders(tmp_path: Path, soak: bool, figures: Figures) -> None:
-    kills = 20 if soak else 3
+    kills = 20 if soak else 2
     random = Random(kills)
     with Service(tmp_path) as service:
         async with api_at(service.url) as api:

@@ -51,14 +51,14 @@ def report(machine: type[StoreMachine], name: str, figures: Figures) -> None:
 
 @pytest.mark.parametrize("backend", [Memory, Remote])
 def test_the_store_in_memory(backend: type[Memory | Remote], soak: bool, figures: Figures) -> None:
-    report(drive(backend, 400 if soak else 15), f"{backend.__name__}", figures)
+    report(drive(backend, 400 if soak else 8), f"{backend.__name__}", figures)
 
 
 @pytest.mark.usefixtures("reachable_sqlite")
 def test_the_store_in_sqlite(tmp_path: Path, soak: bool, figures: Figures) -> None:
     faults = Faults(lambda _: False)
     with layered(faults.layer):
-        machine = drive(lambda: Sqlite(tmp_path, faults), 400 if soak else 15)
+        machine = drive(lambda: Sqlite(tmp_path, faults), 400 if soak else 8)
     assert faults.injected
     report(machine, f"SQLite with {len(faults.injected)} I/O errors", figures)
 

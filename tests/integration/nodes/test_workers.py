@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from chatcore_sqlalchemy import SqlAlchemyStore
-from tests.integration.contract.api import api_at
+from tests.integration.contract.api import SOAK, api_at
 from tests.integration.nodes.traffic import Traffic
 from tests.integration.postgres.server import PostgresServer
 from tests.integration.service import COMMAND, Service, environment
@@ -108,6 +108,7 @@ async def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(
     assert "Traceback" not in log
 
 
+@pytest.mark.skipif(not SOAK, reason="takes long, mostly waiting: make soak")
 async def test_a_worker_that_cannot_be_replaced_is_tried_again(
     service: Service, postgres: PostgresServer
 ) -> None:

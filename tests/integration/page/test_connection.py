@@ -4,6 +4,9 @@ import re
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
+
+from tests.integration.contract.api import SOAK
 from tests.integration.page.people import HOST, PASSWORD, People, Person, until
 from tests.integration.service import Service
 
@@ -76,6 +79,7 @@ def test_an_answer_that_is_lost_doubles_nothing(people: People) -> None:
     assert [text for _, text in ann.history(bob)] == ["once", "twice is not"]
 
 
+@pytest.mark.skipif(not SOAK, reason="takes long, mostly waiting: make soak")
 def test_a_marker_that_fails_is_told_again(people: People) -> None:
     ann, bob = people.pair()
     bob.expected = NETWORK
