@@ -77,7 +77,8 @@ async def _make(path: Path, *, chats: int, messages: int, huge: int) -> SqlAlche
     await (await SqlAlchemyStore.open(f"sqlite:///{path}")).close()
     with sqlite3.connect(path) as connection:
         connection.executemany(
-            "INSERT INTO users VALUES (?, ?, ?, '', 0)",
+            "INSERT INTO users (id, name, canonical, password_hash, registered_us) "
+            "VALUES (?, ?, ?, '', 0)",
             ((n, f"user{n}", f"user{n}") for n in range(1, USERS + 1)),
         )
         pairs = [(1, n) for n in range(2, 22)]

@@ -1,6 +1,6 @@
 """How statements run on PostgreSQL: awaited, on a few connections, appends in groups."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -10,6 +10,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 from chatcore.model import NewMessage, Sent
 from chatcore_sqlalchemy.group_commit import GroupCommit, Run, Writes
 from chatcore_sqlalchemy.postgres_connection import Connection, Row, connect
+from chatcore_sqlalchemy.postgres_gather import GATHERED, Gathered
 from chatcore_sqlalchemy.postgres_pool import Pool
 from chatcore_sqlalchemy.postgres_schema import check
 from chatcore_sqlalchemy.postgres_statement import run
@@ -29,6 +30,10 @@ class PostgresDatabase:
         self._url = url
         self._pool = Pool(partial(connect, url), CONNECTIONS)
         self._group = GroupCommit[NewMessage](PostgresWriter(Pool(partial(connect, url), 1)))
+        self._gathered = {
+            statement: Gathered(partial(self._fetch, query))
+            for statement, query in GATHERED.items()
+        }
         self.migrated: Migrated
 
     async def open(self) -> None:
@@ -50,9 +55,15 @@ class PostgresDatabase:
         """What became of the queue of messages so far."""
         return self._group.writes
 
-    async def read(self, statement: Executable, /, **values: Any) -> list[Row]:
+    async def read(self, statement: Executable, /, **values: Any) -> Sequence[Row]:
         """All rows that a query returns for these bound values."""
+        if (gathered := self._gathered.get(statement)) is not None:
+            (wanted,) = values.values()
+            return await gathered.rows(wanted)
         return await self._pool.use(lambda connection: run(connection, statement, values))
+
+    async def _fetch(self, query: str, *values: Any) -> list[Row]:
+        return await self._pool.use(lambda connection: connection.fetch(query, *values))
 
     async def write(self, change: Callable[[Run], T]) -> T:
         """What the change returns, once it is durable, or what it raises, which undoes it."""

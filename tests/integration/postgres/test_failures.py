@@ -83,7 +83,7 @@ async def test_ended_connections_are_replaced_and_nobody_hears_of_it(
     chat, ann, bob = scene
     for turn in range(1, 6):
         assert await send(store, chat, ann, f"{turn}")
-        await asyncio.gather(*(store.last_seq(chat.id) for _ in range(20)))
+        await asyncio.gather(*(store.user_by_id(ann.id) for _ in range(20)))
         assert postgres.kill_backends(name_of(postgres_url)) > CONNECTIONS
         calls = (send(store, chat, bob, "hello"), store.last_seq(chat.id), store.user_by_id(bob.id))
         await asyncio.gather(*calls)

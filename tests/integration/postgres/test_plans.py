@@ -1,6 +1,7 @@
 """What PostgreSQL reads for every statement: a few rows, whatever the tables hold."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from sqlalchemy import Executable
 from chatcore import NewMessage
 from chatcore_sqlalchemy import postgres_batch, statements
 from chatcore_sqlalchemy.postgres_connection import Connection, connect
+from chatcore_sqlalchemy.postgres_gather import GATHERED
 from chatcore_sqlalchemy.postgres_statement import run
 
 # A base that others narrow down; alone it is never run.
@@ -117,6 +119,9 @@ async def test_every_statement_reads_a_few_rows(analyzed: bool, connection: Conn
     costs["append"] = await rows_read(
         connection, lambda: postgres_batch.append_batch(connection, batch)
     )
+    ids = [POPULAR, *range(1, 11)]
+    for query in GATHERED.values():
+        costs[query] = await rows_read(connection, partial(connection.fetch, query, ids))
     assert len(costs) > 20
     # A page of 20 has a chat, two users, an event and a message in each row; the popular one's
     # own rows and those of 100 peers are locked, read and changed.
