@@ -11,6 +11,7 @@ import pytest
 from tests.figures import figures_of
 from tests.integration.contract.api import PASSWORD, SOAK, Api, api_at
 from tests.integration.service import Service
+from tests.soak import soak_only
 
 ATTACKER = "203.0.113.66"
 CONNECTIONS = 16
@@ -85,6 +86,7 @@ async def test_one_client_at_full_speed_keeps_nobody_else_from_logging_in(
     )
 
 
+@soak_only
 async def test_behind_no_proxy_that_it_knows_everybody_on_this_machine_is_heard(
     tmp_path: Path,
 ) -> None:

@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from tests.integration.service import COMMAND, Service, environment
+from tests.soak import soak_only
 
 PASSWORD = "correct horse battery"
 TEXT = "for your eyes only"
@@ -77,7 +78,7 @@ def test_tokens_survive_a_restart(service: Service) -> None:
         assert http.get("/chats", headers=ann).status_code == 200
 
 
-@pytest.mark.parametrize("left", ["nothing", "an empty database"])
+@pytest.mark.parametrize("left", ["nothing", pytest.param("an empty database", marks=soak_only)])
 def test_tokens_do_not_survive_the_database(left: str, service: Service) -> None:
     with client(service) as http:
         ann = register(http, "ann")
@@ -124,7 +125,7 @@ def test_a_key_file_can_become_the_secret(service: Service) -> None:
 # Stopping
 
 
-@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("by", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=soak_only)])
 def test_it_stops_under_load_and_keeps_what_it_acknowledged(
     by: signal.Signals, service: Service
 ) -> None:

@@ -127,7 +127,7 @@ async def works_everywhere(api: Api, peer: Someone, name: str) -> None:
 
 async def test_good_names_work_on_every_route(api: Api) -> None:
     peer = await api.join("peer")
-    for name in GOOD:
+    for name in GOOD if SOAK else GOOD[::2]:
         status = (await api.register(name)).status_code
         if status == 400 and GIVEN_URL:
             continue  # Taken, on a service that is not new.

@@ -12,11 +12,12 @@ import httpx
 import pytest
 
 from chatcore_sqlalchemy import SqlAlchemyStore
-from tests.integration.contract.api import SOAK, api_at
+from tests.integration.contract.api import api_at
 from tests.integration.nodes.traffic import Traffic
 from tests.integration.postgres.server import PostgresServer
 from tests.integration.service import COMMAND, Service, environment
 from tests.integration.test_command import run
+from tests.soak import soak_only
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/stat").exists(), reason="needs /proc, which Linux has"
@@ -108,7 +109,7 @@ async def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(
     assert "Traceback" not in log
 
 
-@pytest.mark.skipif(not SOAK, reason="takes long, mostly waiting: make soak")
+@soak_only
 async def test_a_worker_that_cannot_be_replaced_is_tried_again(
     service: Service, postgres: PostgresServer
 ) -> None:
@@ -126,6 +127,7 @@ async def test_a_worker_that_cannot_be_replaced_is_tried_again(
     assert answer.status_code == 200
 
 
+@soak_only
 async def test_no_worker_outlives_the_process_that_started_it(service: Service) -> None:
     workers = workers_of(service.process.pid)
     await asyncio.to_thread(service.kill)

@@ -14,6 +14,7 @@ from chatcore.names import UserName
 from chatcore_sqlalchemy import SqlAlchemyStore
 from tests.integration.page.people import PASSWORD, SECONDS, People, until
 from tests.integration.service import Service
+from tests.soak import soak_only
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
@@ -145,6 +146,7 @@ def test_what_is_refused_can_be_tried_again_or_deleted(people: People) -> None:
     assert ann.history(bob) == [(ann.name, "meanwhile")]
 
 
+@soak_only
 def test_a_text_that_is_too_long_stays_in_the_box(people: People) -> None:
     ann, bob = people.pair()
     ann.box(bob).fill("🙂" * 4098)
@@ -248,6 +250,7 @@ def test_five_hundred_messages_scroll_without_a_jump(people: People) -> None:
     bob.wait_for_marks("read", 1)
 
 
+@soak_only
 def test_a_long_absence_begins_where_reading_ended(people: People) -> None:
     ann, bob = people.pair()
     ann.write(bob, "seen")
@@ -308,6 +311,7 @@ async def befriend(database: Path, name: str, friends: list[str]) -> None:
             await store.open_chat(user.id, peer.id, number)
 
 
+@soak_only
 def test_the_list_of_chats_goes_on_and_the_newest_come_first(
     own_people: People, own_service: Service
 ) -> None:

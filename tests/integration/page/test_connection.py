@@ -4,11 +4,9 @@ import re
 import signal
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.integration.contract.api import SOAK
 from tests.integration.page.people import HOST, PASSWORD, People, Person, until
 from tests.integration.service import Service
+from tests.soak import soak_only
 
 if TYPE_CHECKING:
     from playwright.sync_api import APIResponse, Dialog, Page, Request, Response, Route
@@ -79,7 +77,7 @@ def test_an_answer_that_is_lost_doubles_nothing(people: People) -> None:
     assert [text for _, text in ann.history(bob)] == ["once", "twice is not"]
 
 
-@pytest.mark.skipif(not SOAK, reason="takes long, mostly waiting: make soak")
+@soak_only
 def test_a_marker_that_fails_is_told_again(people: People) -> None:
     ann, bob = people.pair()
     bob.expected = NETWORK
@@ -88,6 +86,7 @@ def test_a_marker_that_fails_is_told_again(people: People) -> None:
     ann.wait_for_marks("read", 1)
 
 
+@soak_only
 def test_an_answer_that_comes_late_shows_nothing_twice(people: People) -> None:
     ann, bob = people.pair()
     held: list[tuple[Route, APIResponse]] = []
@@ -256,6 +255,7 @@ def test_tabs_share_one_stream(people: People) -> None:
     assert keep_tabs_in_step(ann, bob, people.url).most == 1
 
 
+@soak_only
 def test_tabs_share_one_stream_over_plain_http_to_another_machine(people: People) -> None:
     ann, bob = people.person(), people.person()
     ann.expected = re.compile("Cross-Origin-Opener-Policy")
@@ -267,6 +267,7 @@ def test_tabs_share_one_stream_over_plain_http_to_another_machine(people: People
     keep_tabs_in_step(ann, bob, people.url)
 
 
+@soak_only
 def test_a_cursor_that_leads_nowhere_starts_anew(people: People) -> None:
     ann, bob = people.pair()
     ann.expected = NETWORK
@@ -318,6 +319,7 @@ def test_a_stream_that_has_gone_silent_is_given_up(
     ann.page.locator("nav").get_by_text("still there").wait_for()
 
 
+@soak_only
 def test_who_is_replaced_by_another_stream_does_not_come_back_at_once(people: People) -> None:
     ann, bob = people.person(), people.person()
     ann.page.clock.install()
