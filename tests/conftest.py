@@ -1,6 +1,5 @@
 """What every test shares."""
 
-import os
 from dataclasses import asdict
 from typing import Any
 
@@ -8,11 +7,12 @@ import pytest
 from hypothesis import settings
 
 from tests.figures import Figures, figures_of
+from tests.soak import SOAK
 
 # No deadline: on a busy machine one slow example would fail a test that proves nothing about speed.
 settings.register_profile("short", deadline=None, print_blob=True, max_examples=40)
 settings.register_profile("soak", deadline=None, print_blob=True, max_examples=10_000)
-settings.load_profile("soak" if os.environ.get("CHATCORE_SOAK") == "1" else "short")
+settings.load_profile("soak" if SOAK else "short")
 
 
 @pytest.fixture(scope="session")

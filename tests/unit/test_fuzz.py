@@ -1,6 +1,5 @@
 """Bytes that nobody should send, at every place that reads what strangers write."""
 
-import os
 import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -15,8 +14,9 @@ from chatcore_jwt import JwtTokens
 from chatcore_litestar import create_app
 from chatcore_memory import MemoryStore
 from tests.integration.contract.apps import core
+from tests.soak import SOAK
 
-COUNT = 100_000 if os.environ.get("CHATCORE_SOAK") == "1" else 2_000
+COUNT = 100_000 if SOAK else 2_000
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PASSWORD = "correct horse battery"

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import secrets
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,6 +14,7 @@ from chatcore.bus import BusDoorbell
 from chatcore.testing import DOORBELL_CHECKS, DoorbellCheck
 from chatcore_memory import MemoryStore
 from tests.integration.bus.servers import BUSES, Bus
+from tests.soak import SOAK
 
 FOR_EVER = 3600.0
 SECONDS = 30
@@ -189,7 +189,7 @@ async def test_an_outage_is_told_once(bus: Bus, caplog: pytest.LogCaptureFixture
     assert told(caplog) == ["lost", "back"] * (len(told(caplog)) // 2)
 
 
-FREEZES = [2, 17] if os.environ.get("CHATCORE_SOAK") == "1" else [2]
+FREEZES = [2, 17] if SOAK else [2]
 
 
 @pytest.mark.parametrize("seconds", FREEZES)

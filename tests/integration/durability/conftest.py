@@ -13,6 +13,7 @@ pytest.register_assert_rewrite(
 
 from tests.integration.durability.vfs import Unsupported, layered  # noqa: E402
 from tests.integration.service import Service  # noqa: E402
+from tests.soak import SOAK  # noqa: E402
 
 ROOT = Path(__file__).parents[3]
 
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture(scope="session")
 def soak() -> bool:
     """Whether the long form was asked for: CHATCORE_SOAK=1."""
-    return os.environ.get("CHATCORE_SOAK") == "1"
+    return SOAK
 
 
 @pytest.fixture(scope="session")

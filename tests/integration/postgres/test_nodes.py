@@ -1,7 +1,6 @@
 """Several services on one database: each store here has connections of its own, as theirs have."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from random import Random
@@ -13,8 +12,9 @@ from chatcore import Chat, ChatExists, NewMessage, User
 from chatcore.testing.scene import add_user, ann_and_bob, read_all
 from chatcore_sqlalchemy import SqlAlchemyStore
 from tests.integration.postgres.server import PostgresServer
+from tests.soak import SOAK
 
-SECONDS = 60 if os.environ.get("CHATCORE_SOAK") == "1" else 3
+SECONDS = 60 if SOAK else 3
 
 HOLES = (
     "SELECT count(*) FROM (SELECT 1 FROM events GROUP BY user_id HAVING max(n) <> count(*)) AS h"
