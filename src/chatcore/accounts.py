@@ -41,8 +41,11 @@ class Accounts:
     """Registration, login and the check of tokens.
 
     Where a method takes an `address`, it is the client's, or any text that tells clients apart:
-    the guard slows down whoever guesses or registers too often from there, with TooManyAttempts.
-    Without one, nothing is limited.
+    the guard limits guesses and registrations by it, with TooManyAttempts. A loopback address
+    gets the allowance of the machine's owner (`Guard`). Without an address, nothing is limited.
+
+    `refuse_common_passwords` refuses the 10,000 most common passwords wherever a password is
+    chosen. Accounts that have one already keep it.
     """
 
     def __init__(
@@ -53,26 +56,28 @@ class Accounts:
         *,
         clock: Clock = utc_now,
         guard: Guard | None = None,
+        refuse_common_passwords: bool = False,
     ) -> None:
         self._store = store
         self._hasher = hasher
         self._tokens = tokens
         self._clock = clock
         self._guard = guard or Guard()
+        self._refuse_common_passwords = refuse_common_passwords
         self._turns = WeakValueDictionary[int, asyncio.Lock]()
 
     async def register(self, name: str, password: str, *, address: str | None = None) -> User:
         """Create an account.
 
         The name follows `UserName`. The password has at least 8 characters (code points
-        after NFC) and at most 1,024 bytes of UTF-8, no NUL and no lone surrogate, and is none
-        of the 10,000 most common; nothing is asked of its composition (NIST SP 800-63B,
-        section 5.1.1.2), and its forms of Unicode are one (NFC).
+        after NFC) and at most 1,024 bytes of UTF-8, no NUL and no lone surrogate; its forms of
+        Unicode are one (NFC). Nothing is asked of its composition (NIST SP 800-63B, section
+        5.1.1.2), unless `refuse_common_passwords` is set.
         Raises InvalidName, InvalidPassword, NameTaken, Unavailable.
         """
         user_name = UserName(name)
-        normal = new_password(password)
-        with self._guard.registration(address):
+        normal = self._new_password(password)
+        with self._guard.registration(address, user_name.canonical):
             # The store decides; this only spares the hash, the most expensive step by far.
             if await self._store.user_by_name(user_name.canonical) is not None:
                 raise NameTaken
@@ -117,7 +122,7 @@ class Accounts:
         """Give the user another password, and void every token issued before. Returns a new
         token. Raises WrongCredentials when `current` is not the password, InvalidPassword for
         the new one as `register` does, Unavailable."""
-        normal = new_password(new)
+        normal = self._new_password(new)
         verified = await self._check(user, current, address)
         password_hash = await self._hasher.hash(normal)
         # Hashing takes long, too: of two who change it at once, one knows the password no more.
@@ -131,7 +136,7 @@ class Accounts:
         """Give the user of that name another password without asking for the old one, and void
         every token issued before: for operators. Raises UserNotFound, InvalidPassword as
         `change_password` does, Unavailable."""
-        normal = new_password(new)
+        normal = self._new_password(new)
         canonical = lookup_name(name)
         found = await self._store.credentials(canonical) if canonical else None
         if found is None:
@@ -192,6 +197,15 @@ class Accounts:
             if found is not None and found.password_hash == stored:
                 return found
 
+    def _new_password(self, password: str) -> str:
+        """The password in NFC, if a user may choose it: `register` says which. Raises
+        InvalidPassword."""
+        if len(normal := normal_password(password)) < MIN_PASSWORD:
+            raise InvalidPassword(f"a password has at least {MIN_PASSWORD} characters")
+        if self._refuse_common_passwords and is_common(normal):
+            raise InvalidPassword("a password is not one of the 10,000 most common")
+        return normal
+
     def _turn(self, user: User) -> asyncio.Lock:
         """To be held from a look at what voids the user's tokens until that is changed."""
         if (lock := self._turns.get(user.id)) is None:
@@ -209,16 +223,6 @@ class Accounts:
     def _issue(self, user_id: int, tokens_from_us: int) -> str:
         # Soon after a change, tokens are dated to when they count.
         return self._tokens.issue(user_id, max(self._clock(), from_microseconds(tokens_from_us)))
-
-
-def new_password(password: str) -> str:
-    """The password in NFC, if a user may choose it: `Accounts.register` says which. Otherwise
-    InvalidPassword."""
-    if len(normal := normal_password(password)) < MIN_PASSWORD:
-        raise InvalidPassword(f"a password has at least {MIN_PASSWORD} characters")
-    if is_common(normal):
-        raise InvalidPassword("a password is not one of the 10,000 most common")
-    return normal
 
 
 def normal_password(password: str) -> str:

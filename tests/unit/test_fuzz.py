@@ -160,7 +160,7 @@ class Service:
             "root_path": "",
             "headers": [(name.encode(), value) for name, value in (known | headers).items()],
             # Not limited, as long as no proxy is named.
-            "client": ("127.0.0.1", 5000),
+            "client": None,  # Of no address, so that no guess is limited.
             "server": ("chatcore.test", 80),
         }
         statuses: list[int] = []

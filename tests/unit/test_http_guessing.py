@@ -1,5 +1,6 @@
 """Who guesses or registers too often is told so, by the address that a trusted proxy tells."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ import pytest
 from chatcore import Accounts, Guard, Messenger
 from chatcore_jwt import JwtTokens
 from chatcore_litestar import create_app
-from chatcore_litestar.client import address_behind
+from chatcore_litestar.client import NOT_THE_OWNER, address_behind
 from chatcore_memory import MemoryStore
 from tests.integration.contract.api import PASSWORD, Api
 from tests.integration.contract.apps import SECRET
@@ -117,12 +118,69 @@ async def test_a_body_that_is_no_guess_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"])
-async def test_this_machine_is_not_limited_unless_proxies_are_named(peer: str) -> None:
-    async with api_from(peer, trusted=()) as api:
-        for _ in range(30):
-            assert (await guess(api, HERE)).status_code == 401
-    async with api_from(peer) as api:
-        assert [(await guess(api, HERE)).status_code for _ in range(6)][4:] == [401, 429]
+@pytest.mark.parametrize("trusted", [(), (PROXY,)])
+async def test_the_owner_of_the_machine_has_an_allowance(
+    peer: str, trusted: tuple[str, ...]
+) -> None:
+    async with api_from(peer, trusted=trusted) as api:
+        for n in range(100):
+            assert (await api.register(f"user {n}")).status_code == 201
+        logins = await asyncio.gather(*(api.log_in(f"user {n}") for n in range(64)))
+        assert {answer.status_code for answer in logins} == {200}
+        # Guessing stays limited.
+        told = [(await api.log_in("user 99", "wrong password")).status_code for _ in range(6)]
+        assert told == [401] * 5 + [429]
+
+
+FOREIGN = [
+    {"x-forwarded-for": HERE},
+    {"x-forwarded-proto": "https"},
+    {"forwarded": f"for={HERE}"},
+    {"via": "1.1 proxy"},
+    {"x-real-ip": HERE},
+    {"sec-fetch-site": "cross-site"},
+    {"origin": "https://evil.example"},
+    {"origin": "null"},
+    {"origin": "http://127.0.0.1:3000"},
+    {"origin": "http://[broken"},
+    # A name of a stranger that resolves to this machine.
+    {"origin": "http://evil.example:8000", "host": "evil.example:8000"},
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+async def test_there_is_no_allowance_for_requests_of_others(headers: dict[str, str]) -> None:
+    async with api_from("127.0.0.1", trusted=()) as api:
+        told = []
+        for n in range(21):
+            body = {"username": f"user {n}", "password": PASSWORD}
+            answer = await api.call("POST", "/register", json=body, headers=headers)
+            told.append(answer.status_code)
+        assert told == [201] * 20 + [429]
+        # The owner is not limited by what they did.
+        assert (await api.register("ann")).status_code == 201
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost:8000", "[::1]:8000"])
+async def test_the_page_of_this_machine_has_the_allowance(host: str) -> None:
+    headers = {"origin": f"http://{host}", "host": host, "sec-fetch-site": "same-origin"}
+    async with api_from("127.0.0.1", trusted=()) as api:
+        for n in range(30):
+            body = {"username": f"user {n}", "password": PASSWORD}
+            answer = await api.call("POST", "/register", json=body, headers=headers)
+            assert answer.status_code == 201
+
+
+async def test_one_log_line_says_which_proxy_to_trust(caplog: pytest.LogCaptureFixture) -> None:
+    async with api_from("127.0.0.1", trusted=()) as api:
+        for n in range(3):
+            await guess(api, HERE, f"user {n}")
+    [line] = [record.getMessage() for record in caplog.records]
+    assert "set CHATCORE_TRUSTED_PROXIES=127.0.0.1" in line
+    caplog.clear()
+    async with api_from("127.0.0.1", trusted=("127.0.0.1",)) as api:
+        await guess(api, HERE)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("trusted", [(), ("10.0.0.2",)])
@@ -180,7 +238,8 @@ TRUSTED = ("10.0.0.0/8", "2001:db8:aaaa::/48")
         (PROXY, ["fe80::1%eth0"], "fe80::1"),
         (PROXY, [f"::ffff:{HERE}"], HERE),
         (f"::ffff:{PROXY}", [HERE], HERE),
-        (PROXY, ["127.0.0.1"], "127.0.0.1"),
+        # The proxy's own machine is not this one.
+        (PROXY, ["127.0.0.1"], NOT_THE_OWNER),
         # Not an address: a Unix socket, a test client.
         (None, [HERE], None),
         ("", [HERE], None),
@@ -206,7 +265,7 @@ def test_without_proxies_it_is_the_peer() -> None:
 
     assert address(HERE) == address(f"::ffff:{HERE}") == HERE
     assert address("2001:db8::1") == "2001:db8::1"
-    assert address("127.0.0.1") is address("::1") is None
+    assert address("127.0.0.1") == address("::1") == NOT_THE_OWNER
 
 
 async def test_the_document_tells_of_429() -> None:

@@ -33,6 +33,44 @@ def check_safety(answer: httpx.Response) -> None:
     assert answer.headers["cross-origin-opener-policy"] == "same-origin"
 
 
+@pytest.mark.parametrize(
+    ("accepts", "packed"),
+    [
+        ("gzip", True),
+        ("GZIP;q=0.5, br", True),
+        ("deflate, gzip ; q=1.0", True),
+        ("*", True),
+        ("*;q=0, gzip", True),
+        ("x-gzip", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000, br", False),
+        ("*;q=0", False),
+        ("gzip;q=0, *", False),
+        ("gzip;q=nonsense", False),
+        ("identity", False),
+        ("notgzip", False),
+        ("", False),
+    ],
+)
+async def test_files_are_compressed_for_clients_that_accept_gzip(
+    accepts: str, packed: bool
+) -> None:
+    async with app_on(MemoryStore()) as app, api_of(app) as api:
+        answer = await api.client.get("/", headers={"accept-encoding": accepts})
+    assert ("content-encoding" in answer.headers) is packed
+    assert answer.text.startswith("<!doctype html>")
+
+
+async def test_head_answers_as_get_without_the_body() -> None:
+    async with app_on(MemoryStore()) as app, api_of(app) as api:
+        home = await api.client.get("/")
+        parts = re.findall('(?:src|href)="([^"]+)"', home.text)
+        for path in ("/", *parts, "/healthz", "/readyz", "/schema", "/schema/openapi.json"):
+            got, head = await api.client.get(path), await api.client.head(path)
+            assert (head.status_code, head.content) == (200, b"")
+            assert head.headers == got.headers
+
+
 async def test_the_document_is_asked_for_each_time_and_its_files_are_kept() -> None:
     async with app_on(MemoryStore()) as app, api_of(app) as api:
         home = await api.call("GET", "/")
@@ -74,7 +112,7 @@ async def test_nothing_else_is_served() -> None:
             answer = await api.call("GET", path)
             assert (answer.status_code, answer.json()) == (404, {"error": "Not Found"})
         answer = await api.call("POST", "/")
-        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, OPTIONS")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
         document = (await api.call("GET", "/schema/openapi.json")).json()
         assert not {"/", "/page/{version}/{name}"} & set(document["paths"])
 

@@ -16,6 +16,7 @@ DEFAULTS = {
     "secret": None,
     "access_log": False,
     "page": True,
+    "refuse_common_passwords": False,
     "cors_origins": (),
     "trusted_proxies": (),
     "workers": 1,
@@ -49,6 +50,7 @@ def test_the_defaults() -> None:
             {},
             {"cors_origins": ("https://a.example", "http://[::1]:8080")},
         ),
+        ({"CHATCORE_REFUSE_COMMON_PASSWORDS": "1"}, {}, {"refuse_common_passwords": True}),
         ({"CHATCORE_CORS_ORIGINS": "*"}, {}, {"cors_origins": ("*",)}),
         (
             {"CHATCORE_TRUSTED_PROXIES": "10.0.0.0/8, ::1"},

@@ -68,7 +68,7 @@ def account_routes(
         responses=returns(Registered, 201, 400, 408, 413, 429),
     )
     async def register(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = await read_body(request, decode_login, body_seconds)
+        body = await read_body(request, decode_login, body_seconds, of_any_type=True)
         address = address_of(request.scope)
         await accounts.register(body.username, body.password, address=address)
         return Reply(201, REGISTERED)
@@ -82,7 +82,7 @@ def account_routes(
         responses=returns(Token, 200, 401, 408, 413, 429),
     )
     async def login(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = await read_body(request, decode_login, body_seconds)
+        body = await read_body(request, decode_login, body_seconds, of_any_type=True)
         address = address_of(request.scope)
         token = await accounts.log_in(body.username, body.password, address=address)
         return Reply(200, encode(Token(token)))
@@ -124,14 +124,14 @@ def chat_routes(
         return Reply(201, encode(ChatItem(chat.id, peer.name)))
 
     async def send_to(request: UserRequest, user_name: str) -> ASGIApp:
-        text = (await read_body(request, decode_message, body_seconds)).message
+        body = await read_body(request, decode_message, body_seconds, of_any_type=True)
         key = read_key(request)
         chat = await messenger.chat_with(request.user, _name(user_name))
         headers: Headers = ()
         if key is None:
-            message = await messenger.send(request.user, chat, text)
+            message = await messenger.send(request.user, chat, body.message)
         else:
-            message, replayed = await messenger.send_once(request.user, chat, text, key)
+            message, replayed = await messenger.send_once(request.user, chat, body.message, key)
             headers = [(b"idempotency-replayed", b"true")] if replayed else ()
         return Reply(201, encode(_items(chat, [message])[0]), headers)
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 import msgspec
-from litestar import get
+from litestar import HttpMethod, get, route
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
@@ -35,4 +35,13 @@ def health_routes(ready: Ready) -> list[HTTPRouteHandler]:
     async def readyz() -> ASGIApp:
         return can_serve if await ready() else cannot_serve
 
-    return [healthz, readyz]
+    # Routes of their own, so that the OpenAPI document has each operation once.
+    @route("/healthz", http_method=[HttpMethod.HEAD], include_in_schema=False)
+    async def head_healthz() -> ASGIApp:
+        return lives
+
+    @route("/readyz", http_method=[HttpMethod.HEAD], include_in_schema=False)
+    async def head_readyz() -> ASGIApp:
+        return can_serve if await ready() else cannot_serve
+
+    return [healthz, readyz, head_healthz, head_readyz]

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 import msgspec
-from litestar import MediaType, Response, Router
+from litestar import HttpMethod, MediaType, Request, Response, Router, route
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -136,13 +136,21 @@ def answers(result: Any, *statuses: int) -> dict[int, ResponseSpec]:
 
 def openapi_config() -> OpenAPIConfig:
     """The document, as JSON alone: Litestar's pages for it load scripts from elsewhere."""
+    renderer = JsonRenderPlugin()
+
+    # Litestar answers GET alone.
+    @route(["/", *renderer.paths], http_method=[HttpMethod.HEAD], sync_to_thread=False)
+    def head(request: Request[Any, Any, Any]) -> Response[bytes]:
+        content = renderer.render(request, request.app.openapi_schema.to_schema())
+        return Response(content, media_type=renderer.media_type)
+
     return OpenAPIConfig(
         title="chatcore",
         version=version("chatcore"),
         description="One-to-one chat.",
-        render_plugins=[JsonRenderPlugin()],
+        render_plugins=[renderer],
         openapi_router=Router(
-            "/schema", route_handlers=[], include_in_schema=False, after_request=_no_page
+            "/schema", route_handlers=[head], include_in_schema=False, after_request=_no_page
         ),
         components=Components(
             security_schemes={

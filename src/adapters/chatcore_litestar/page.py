@@ -8,7 +8,7 @@ import gzip
 import hashlib
 from importlib.resources import files
 
-from litestar import get
+from litestar import HttpMethod, route
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
@@ -58,12 +58,14 @@ class PageFile:
         status, body = 200, self._content
         if self._tag in asked.get(b"if-none-match", b""):
             status, body = 304, b""
-        elif b"gzip" in asked.get(b"accept-encoding", b""):
+        elif _accepts_gzip(asked.get(b"accept-encoding", b"")):
             body = self._compressed
             headers.append((b"content-encoding", b"gzip"))
         if status == 200:
             headers.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": status, "headers": headers})
+        if scope.get("method") == "HEAD":
+            body = b""
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
@@ -86,11 +88,13 @@ def page_routes() -> list[HTTPRouteHandler]:
         f"{version}/{name}": PageFile(name, content, kept) for name, content in contents.items()
     }
 
-    @get("/", include_in_schema=False)
+    both = [HttpMethod.GET, HttpMethod.HEAD]
+
+    @route("/", http_method=both, include_in_schema=False)
     async def page() -> ASGIApp:
         return home
 
-    @get("/page/{version:str}/{name:str}", include_in_schema=False)
+    @route("/page/{version:str}/{name:str}", http_method=both, include_in_schema=False)
     async def part(version: FromPath[str], name: FromPath[str]) -> ASGIApp:
         found = parts.get(f"{version}/{name}")
         if found is None:
@@ -98,6 +102,19 @@ def page_routes() -> list[HTTPRouteHandler]:
         return found
 
     return [page, part]
+
+
+def _accepts_gzip(accept: bytes) -> bool:
+    """RFC 9110, section 12.5.3: a coding with `q=0` is not acceptable, and `*` stands for every
+    coding that is not named."""
+    qualities = dict[str, float]()
+    for item in accept.decode("latin-1").lower().replace(" ", "").replace("\t", "").split(","):
+        coding, _, quality = item.partition(";q=")
+        try:
+            qualities[coding] = float(quality or 1)
+        except ValueError:
+            qualities[coding] = 0
+    return qualities.get("gzip", qualities.get("x-gzip", qualities.get("*", 0))) > 0
 
 
 def _digest(*parts: bytes) -> str:

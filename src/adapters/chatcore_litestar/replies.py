@@ -55,7 +55,8 @@ class Reply:
         # are given again and again.
         headers = self._headers.copy()
         await send({"type": "http.response.start", "status": self._status, "headers": headers})
-        await send({"type": "http.response.body", "body": self._body, "more_body": False})
+        body = b"" if scope.get("method") == "HEAD" else self._body
+        await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def done() -> Response[None]:

@@ -83,15 +83,20 @@ class Paging(msgspec.Struct, frozen=True):
 
 
 async def read_body(
-    request: Request[Any, Any, Any], decode: Callable[[str], T], seconds: float
+    request: Request[Any, Any, Any],
+    decode: Callable[[str], T],
+    seconds: float,
+    *,
+    of_any_type: bool = False,
 ) -> T:
-    """The body, which the client has so many seconds to send. Raises MalformedBody,
-    UnsupportedType and BodyRefused."""
+    """The body, which the client has this many seconds to send. Unless it may be `of_any_type`,
+    its Content-Type must be JSON or absent. Raises MalformedBody, UnsupportedType and BodyRefused.
+    """
     for name, value in request.scope["headers"]:
-        # One without a type is taken for what the route asks for. Pages of other origins can
-        # send that without being asked, but not with anybody's token.
+        # A page of another origin can send a body without a type unasked, but not with anybody's
+        # token.
         if name == b"content-type" and value != b"application/json":
-            _check_type(value)
+            _check_type(value, of_any_type)
     try:
         async with asyncio.timeout(seconds):
             body = await request.body()
@@ -108,10 +113,15 @@ async def read_body(
         raise MalformedBody from None
 
 
-def _check_type(value: bytes) -> None:
-    """RFC 9110, section 8.3.1; the one parameter that is known must say what is so anyway."""
-    kind, _, parameters = value.decode("latin-1").lower().replace(" ", "").partition(";")
-    if kind != "application/json" or parameters.strip(";") not in _CHARSETS:
+def _check_type(value: bytes, of_any_type: bool) -> None:
+    """RFC 9110, section 8.3.1. JSON is UTF-8 (RFC 8259, section 8.1), so a charset that says so
+    is accepted and any other is not."""
+    kind, *parameters = value.decode("latin-1").lower().replace(" ", "").split(";")
+    if of_any_type:
+        refused = any(each not in _CHARSETS for each in parameters if each.startswith("charset="))
+    else:
+        refused = kind != "application/json" or any(each not in _CHARSETS for each in parameters)
+    if refused:
         raise UnsupportedType("the body's type is application/json")
 
 

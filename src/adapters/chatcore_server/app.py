@@ -59,7 +59,9 @@ async def open_app(
         if trims:
             age = timedelta(days=settings.keep_events_days)
             await resources.enter_async_context(trimming(messenger, settings.keep_events, age))
-        accounts = Accounts(store, hasher, tokens)
+        accounts = Accounts(
+            store, hasher, tokens, refuse_common_passwords=settings.refuse_common_passwords
+        )
         app = create_app(
             accounts,
             messenger,

@@ -34,9 +34,9 @@ _NOTES = """\
 CHATCORE_SECRET, which has no flag because others can see a command line, is
 {secret}.
 
-Guessing is slowed down by the address of who asks. Behind a proxy, name it in
-CHATCORE_TRUSTED_PROXIES: otherwise everybody has the proxy's, and where that
-is on this machine, nobody is slowed down. No other forwarded header is read.
+Login attempts are limited per client address. Behind a proxy, list the proxy in
+CHATCORE_TRUSTED_PROXIES: otherwise all clients share its address. A proxy on this
+machine that adds no forwarding header is taken for the machine's owner.
 SIGTERM or Ctrl-C finishes what is under way and exits within 5 seconds; a second
 Ctrl-C does not wait.
 """
@@ -153,7 +153,7 @@ def _check(settings: Settings) -> int:
 def _set_password(name: str, settings: Settings) -> None:
     from chatcore_server.passwd import set_password
 
-    set_password(name, settings.database_url, _say)
+    set_password(name, settings, _say)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -231,6 +231,8 @@ def _parser() -> argparse.ArgumentParser:
     for setting in fields(Settings):
         if setting is not secret:
             _add_flag(serve, setting)
+        if setting.name == "refuse_common_passwords":
+            _add_flag(passwd, setting)
         if setting.name == "database_url":
             for command in (migrate, backup, check, passwd):
                 _add_flag(command, setting)

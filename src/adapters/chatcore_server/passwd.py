@@ -11,21 +11,21 @@ from collections.abc import Callable
 from chatcore import Accounts, InvalidPassword, Unavailable, User, UserNotFound
 from chatcore_argon2 import Argon2Hasher
 from chatcore_jwt import JwtTokens
-from chatcore_server.settings import CannotStart
+from chatcore_server.settings import CannotStart, Settings
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore, sqlite_path
 
 
-def set_password(name: str, database_url: str, say: Callable[[str], None]) -> None:
+def set_password(name: str, settings: Settings, say: Callable[[str], None]) -> None:
     """Ask for a password and make it the user's, voiding every token issued before.
 
     The terminal is asked twice, without showing what is typed; otherwise it is the first line of
     standard input. Raises CannotStart.
     """
     try:
-        file = sqlite_path(database_url)
+        file = sqlite_path(settings.database_url)
         if file is not None and not file.exists():
             raise CannotOpen(f"there is no database {file}")
-        user = asyncio.run(_reset(name, _read_password(name), database_url))
+        user = asyncio.run(_reset(name, _read_password(name), settings))
     except CannotOpen as error:
         raise CannotStart(str(error)) from error
     except UserNotFound:
@@ -60,8 +60,14 @@ def _read_password(name: str) -> str:
     return first
 
 
-async def _reset(name: str, password: str, database_url: str) -> User:
-    async with await SqlAlchemyStore.open(database_url) as store, Argon2Hasher() as hasher:
+async def _reset(name: str, password: str, settings: Settings) -> User:
+    async with (
+        await SqlAlchemyStore.open(settings.database_url) as store,
+        Argon2Hasher() as hasher,
+    ):
         # It issues no token.
         tokens = JwtTokens(secrets.token_bytes(32))
-        return await Accounts(store, hasher, tokens).reset_password(name, password)
+        accounts = Accounts(
+            store, hasher, tokens, refuse_common_passwords=settings.refuse_common_passwords
+        )
+        return await accounts.reset_password(name, password)

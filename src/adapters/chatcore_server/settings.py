@@ -127,6 +127,12 @@ class Settings:
         "several workers, each has its own port, beginning there",
     )
     page: bool = _setting(True, _on_or_off, "off leaves out the page at /")
+    refuse_common_passwords: bool = _setting(
+        False,
+        _switch,
+        "1 refuses the 10,000 most common passwords where one is chosen; recommended\n"
+        "on the internet",
+    )
     cors_origins: tuple[str, ...] = _setting(
         (),
         _origins,

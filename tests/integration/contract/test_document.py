@@ -1,0 +1,19 @@
+"""The customer's document, literally: on a service with default settings, and on each store."""
+
+from pathlib import Path
+
+from tests.integration.contract.api import Api, api_at
+from tests.integration.contract.test_transcripts import replay
+from tests.integration.service import Service
+
+DOCUMENT = Path(__file__).with_name("document.txt")
+
+
+async def test_the_document_works_on_a_fresh_service_with_default_settings(tmp_path: Path) -> None:
+    with Service(tmp_path) as service:
+        async with api_at(service.url) as api:
+            await replay(DOCUMENT, api)
+
+
+async def test_the_document_works_on_each_store(in_process: Api) -> None:
+    await replay(DOCUMENT, in_process)
