@@ -102,7 +102,7 @@ async def test_a_proxy_that_is_not_trusted_shares_one_limit_and_the_log_says_wha
 ) -> None:
     with Service(tmp_path) as service:
         async with api_at(service.url) as api:
-            statuses = []
+            statuses: list[int] = []
             # The first waits are short, so a slow machine gets a few more through.
             while 429 not in statuses and len(statuses) < 40:
                 n = len(statuses)

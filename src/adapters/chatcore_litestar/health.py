@@ -8,6 +8,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from chatcore_litestar.openapi import returns
+from chatcore_litestar.options import options
 from chatcore_litestar.replies import Reply, encode
 
 Ready = Callable[[], Awaitable[bool]]
@@ -44,4 +45,5 @@ def health_routes(ready: Ready) -> list[HTTPRouteHandler]:
     async def head_readyz() -> ASGIApp:
         return can_serve if await ready() else cannot_serve
 
-    return [healthz, readyz, head_healthz, head_readyz]
+    both = [options(path, "GET", "HEAD") for path in ("/healthz", "/readyz")]
+    return [*both, healthz, readyz, head_healthz, head_readyz]
