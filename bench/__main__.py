@@ -13,8 +13,8 @@ from bench.cells import ALL, Ledger, is_measured, measure
 from bench.data import Data
 from bench.growth import growth
 from bench.listeners import comings_and_goings, delivery, idle_streams
-from bench.report import Row, postgres_table, table, versions
-from bench.servers import ceiling, chatcore, make_chatcore_data, make_textbook_data, textbook
+from bench.report import Row, cpu_table, postgres_table, table, versions
+from bench.servers import chatcore, make_chatcore_data, make_textbook_data, ready_made, textbook
 from bench.strain import Finding, huge_history, login_storm, slow_disk
 
 REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -24,13 +24,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
-    parser.add_argument("--only", help="the cells whose name contains this, and nothing else")
+    parser.add_argument("--only", default="", help="what contains this in its name, and no report")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="chatcore-bench-") as name:
         folder = Path(name)
-        rows, ledger = rounds(folder, options.rounds, options.seconds, options.only or "")
-        findings = postgres.findings(rows)
-        findings += [] if options.only else strain(folder, options.seconds)
+        rows, ledger = rounds(folder, options.rounds, options.seconds, options.only)
+        findings = postgres.findings(rows) + strain(folder, options.seconds, options.only)
     report = write(rows, ledger, findings, options.rounds, options.seconds)
     sys.stdout.write(report)
     if not options.only:
@@ -47,12 +46,15 @@ def rounds(folder: Path, count: int, seconds: float, only: str) -> tuple[list[Ro
     ledger = Ledger()
     cells = {cell.name: cell for cell in ALL if only in cell.name}
     rows = [Row(cell.name, n) for cell in cells.values() for n in cell.clients]
+    if not rows:
+        return rows, ledger
     with ExitStack() as stack:
         database = make_chatcore_data(folder, data)
         servers = [
             stack.enter_context(chatcore(database)),
             *stack.enter_context(postgres.on_postgres(data)),
-            stack.enter_context(ceiling()),
+            stack.enter_context(ready_made("ceiling")),
+            stack.enter_context(ready_made("bare")),
             stack.enter_context(textbook("textbook", make_textbook_data(folder, database))),
         ]
         for number in range(count):
@@ -62,11 +64,11 @@ def rounds(folder: Path, count: int, seconds: float, only: str) -> tuple[list[Ro
                 for server in servers:
                     if is_measured(cell, server):
                         outcome = measure(cell, server, row.clients, seconds, data, ledger)
-                        row.rounds[server.name].append(outcome)
+                        row.rounds.setdefault(server.name, []).append(outcome)
     return rows, ledger
 
 
-def strain(folder: Path, seconds: float) -> list[Finding]:
+def strain(folder: Path, seconds: float, only: str) -> list[Finding]:
     strains: dict[str, Callable[[], Finding]] = {
         "Slow disk": lambda: slow_disk(folder, Data(), seconds),
         "Login storm": lambda: login_storm(folder, Data(), seconds),
@@ -78,6 +80,8 @@ def strain(folder: Path, seconds: float) -> list[Finding]:
     }
     findings = []
     for name, find in strains.items():
+        if only not in name:
+            continue
         _tell(name)
         try:
             findings.append(find())
@@ -106,10 +110,21 @@ code; the ratios, taken round by round, are what to read.
   on the disk.
 - *ceiling*: the same server, framework, middleware and log settings, with handlers that
   answer the same JSON, ready-made, from no database.
+- *bare*: the same server with an ASGI function as its application, which reads the body and
+  answers with as many bytes, ready-made.
 - *textbook*: FastAPI and SQLAlchemy's asynchronous ORM as their tutorials have it, with the
   same durability (`bench/textbook.py`).
 
 {table(rows)}
+
+## CPU time per request
+
+User and system time of the server's process, all its threads, over each measurement above,
+divided by the requests that it granted. Steadier than the rates, for the clients have no part in
+it. *PostgreSQL* is chatcore's process on PostgreSQL, without the processes of the database.
+A dash stands for what was not measured (CPU time is, on Linux alone).
+
+{cpu_table(rows)}
 
 {_on_postgres(rows)}
 

@@ -5,7 +5,6 @@ import itertools
 import os
 import resource
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -137,15 +136,3 @@ def _service(folder: Path, name: str, data: Data) -> Iterator[Server]:
     (folder / name).mkdir()
     with chatcore(make_chatcore_data(folder / name, data)) as server:
         yield server
-
-
-if __name__ == "__main__":
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as name:
-        for finding in (
-            idle_streams(Path(name), Data()),
-            delivery(Path(name), Data(), 3),
-            comings_and_goings(Path(name), Data()),
-        ):
-            sys.stdout.write(f"{finding.text}\n")

@@ -8,6 +8,7 @@ acknowledged can be held against what was stored, row by row.
 import asyncio
 import itertools
 import json
+import math
 import subprocess
 import sys
 import time
@@ -45,10 +46,17 @@ class Outcome:
     seconds: float
     p50_ms: float
     p99_ms: float
+    cpu_seconds: float = math.nan
+    """Of the server's process."""
 
     @property
     def rate(self) -> float:
         return self.ok / self.seconds
+
+    @property
+    def cpu_us(self) -> float:
+        """Microseconds of the server's CPU time for each request that it granted."""
+        return self.cpu_seconds / self.ok * 1e6 if self.ok else math.nan
 
 
 def run(job: Job) -> Outcome:

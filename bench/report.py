@@ -5,7 +5,6 @@ import math
 import platform
 import sqlite3
 import statistics
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,14 +24,19 @@ class Row:
 
     cell: str
     clients: int
-    rounds: dict[str, list[Outcome]] = field(default_factory=lambda: defaultdict(list))
+    rounds: dict[str, list[Outcome]] = field(default_factory=dict)
 
     def rate(self, server: str) -> float:
-        return _median(outcome.rate for outcome in self.rounds[server])
+        return _median(outcome.rate for outcome in self.rounds.get(server, ()))
+
+    def cpu_us(self, server: str) -> float:
+        return _median(outcome.cpu_us for outcome in self.rounds.get(server, ()))
 
     def latency(self, server: str) -> tuple[float, float, float]:
         """p50 and p99 in milliseconds, and how many times the one the other is."""
-        answered = [outcome for outcome in self.rounds[server] if outcome.ok and outcome.p50_ms]
+        answered = [
+            outcome for outcome in self.rounds.get(server, ()) if outcome.ok and outcome.p50_ms
+        ]
         return (
             _median(outcome.p50_ms for outcome in answered),
             _median(outcome.p99_ms for outcome in answered),
@@ -41,12 +45,20 @@ class Row:
 
     def ratio(self, server: str, other: str) -> float:
         """The median of the ratios round by round, which a machine's moods disturb least."""
-        pairs = zip(self.rounds[server], self.rounds[other], strict=True)
+        pairs = self._pairs(server, other)
         return _median(ours.rate / theirs.rate for ours, theirs in pairs if theirs.rate)
+
+    def cpu_ratio(self, server: str, other: str) -> float:
+        pairs = self._pairs(server, other)
+        return _median(ours.cpu_us / theirs.cpu_us for ours, theirs in pairs if theirs.cpu_us)
+
+    def _pairs(self, server: str, other: str) -> Iterable[tuple[Outcome, Outcome]]:
+        """The rounds of both; none if one of them was not measured."""
+        return zip(self.rounds.get(server, ()), self.rounds.get(other, ()), strict=False)
 
 
 def _median(values: Iterable[float]) -> float:
-    found = list(values)
+    found = [value for value in values if math.isfinite(value)]
     return statistics.median(found) if found else NOTHING
 
 
@@ -63,6 +75,25 @@ def table(rows: Iterable[Row]) -> str:
             f"| {told(p99, 2)} | {told(tail, 1)} | {_rate(row.rate('ceiling'))} "
             f"| **{told(row.ratio('chatcore', 'ceiling'), 2)}** | {_rate(row.rate('textbook'))} "
             f"| **{told(row.ratio('chatcore', 'textbook'), 1)}** |"
+        )
+    return "\n".join(lines)
+
+
+def cpu_table(rows: Iterable[Row]) -> str:
+    lines = [
+        "| request | clients | bare, µs | ceiling, µs | chatcore, µs | **times bare** "
+        "| PostgreSQL, µs | **times bare** | textbook, µs |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        bare, ceiling, chatcore, postgres, textbook = (
+            _microseconds(row.cpu_us(server))
+            for server in ("bare", "ceiling", "chatcore", "PostgreSQL", "textbook")
+        )
+        lines.append(
+            f"| {row.cell} | {row.clients} | {bare} | {ceiling} | {chatcore} "
+            f"| **{told(row.cpu_ratio('chatcore', 'bare'), 1)}** | {postgres} "
+            f"| **{told(row.cpu_ratio('PostgreSQL', 'bare'), 1)}** | {textbook} |"
         )
     return "\n".join(lines)
 
@@ -89,6 +120,10 @@ def _compared(row: Row, other: str) -> str:
     if other not in row.rounds:
         return "|"
     return f"{_rate(row.rate(other))} | **{told(row.ratio('PostgreSQL', other), 1)}**"
+
+
+def _microseconds(value: float) -> str:
+    return f"{value:,.0f}" if math.isfinite(value) else told(value, 0)
 
 
 def _rate(rate: float) -> str:

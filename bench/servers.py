@@ -1,6 +1,7 @@
 """The services that are measured, as processes of their own."""
 
 import asyncio
+import math
 import os
 import signal
 import socket
@@ -11,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,17 @@ class Server:
         line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
         return int(line.split()[1]) * 1024
 
+    def cpu_seconds(self) -> float:
+        """User and system time of all threads since the start, in steps of 10 ms; NaN where there
+        is no /proc, which only Linux has."""
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text()
+        except FileNotFoundError:
+            return math.nan
+        # The program's name, in parentheses, may contain spaces and parentheses.
+        user, system = stat.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
 
 @contextmanager
 def chatcore(database: Path, **environment: str) -> Iterator[Server]:
@@ -49,10 +61,9 @@ def chatcore(database: Path, **environment: str) -> Iterator[Server]:
         yield server
 
 
-@contextmanager
-def ceiling() -> Iterator[Server]:
-    with running("ceiling", ("bench.ceiling",), {}) as server:
-        yield server
+def ready_made(name: str) -> AbstractContextManager[Server]:
+    """The server named `ceiling` or `bare`."""
+    return running(name, ("bench.ready_made", name), {})
 
 
 @contextmanager

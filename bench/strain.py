@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -126,15 +125,3 @@ def _highest_memory(server: Server) -> Iterator[list[int]]:
     finally:
         done.set()
         watcher.join()
-
-
-if __name__ == "__main__":
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as name:
-        for finding in (
-            slow_disk(Path(name), Data(), 3),
-            login_storm(Path(name), Data(), 3),
-            huge_history(Path(name), 3),
-        ):
-            sys.stdout.write(f"{finding.text}\n")
