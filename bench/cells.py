@@ -70,8 +70,16 @@ REGISTER = Cell(
     "POST",
     "/register",
     body=f'{{"username":"r{{run}}-{{client}}-{{n}}","password":"{PASSWORD}"}}',
+    # Hashing sets the rate, for any number of clients.
+    clients=(16,),
 )
-LOGIN = Cell("login", "POST", "/login", body=f'{{"username":"reader","password":"{PASSWORD}"}}')
+LOGIN = Cell(
+    "login",
+    "POST",
+    "/login",
+    body=f'{{"username":"reader","password":"{PASSWORD}"}}',
+    clients=(16,),
+)
 
 ALL = (SEND, KEYED, HISTORY, OLDER, LIST, WHOLE, REGISTER, LOGIN)
 

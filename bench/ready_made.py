@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 from litestar import Litestar, Request, Router, get, post
+from litestar.params import FromPath
 from litestar.types import ASGIApp
 
 from bench.data import SECRET, SENDERS, TEXT, Data
@@ -55,12 +56,12 @@ async def ceiling(data: Data) -> Any:
         return Reply(200, listed)
 
     @post("/chats/{user_name:str}/messages")
-    async def send(request: AnyRequest, user_name: str) -> ASGIApp:
+    async def send(request: AnyRequest, user_name: FromPath[str]) -> ASGIApp:
         await request.body()
         return Reply(201, SENT)
 
     @get("/chats/messages/{user_name:str}")
-    async def read(request: AnyRequest, user_name: str) -> ASGIApp:
+    async def read(request: AnyRequest, user_name: FromPath[str]) -> ASGIApp:
         if request.scope["query_string"]:
             return Reply(200, PAGE)
 
