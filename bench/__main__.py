@@ -110,8 +110,8 @@ code; the ratios, taken round by round, are what to read.
   on the disk.
 - *ceiling*: the same server, framework, middleware and log settings, with handlers that
   answer the same JSON, ready-made, from no database.
-- *bare*: the same server with an ASGI function as its application, which reads the body and
-  answers with as many bytes, ready-made.
+- *bare*: the same server and settings with an ASGI function in place of the application; it reads
+  the request's body and answers with a ready-made one as long as chatcore's.
 - *textbook*: FastAPI and SQLAlchemy's asynchronous ORM as their tutorials have it, with the
   same durability (`bench/textbook.py`).
 
@@ -119,10 +119,10 @@ code; the ratios, taken round by round, are what to read.
 
 ## CPU time per request
 
-User and system time of the server's process, all its threads, over each measurement above,
-divided by the requests that it granted. Steadier than the rates, for the clients have no part in
-it. *PostgreSQL* is chatcore's process on PostgreSQL, without the processes of the database.
-A dash stands for what was not measured (CPU time is, on Linux alone).
+User and system time of the server process, all threads, during each measurement above, divided
+by the successful requests. It is steadier than the rates, because the clients are not in it.
+*PostgreSQL* is the chatcore process on PostgreSQL; the database's own processes are not counted.
+A dash means not measured; on systems other than Linux, CPU time is not.
 
 {cpu_table(rows)}
 

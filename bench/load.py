@@ -55,7 +55,7 @@ class Outcome:
 
     @property
     def cpu_us(self) -> float:
-        """Microseconds of the server's CPU time for each request that it granted."""
+        """Microseconds of the server's CPU time for each successful request."""
         return self.cpu_seconds / self.ok * 1e6 if self.ok else math.nan
 
 

@@ -67,15 +67,16 @@ def login_storm(folder: Path, data: Data, seconds: float) -> Finding:
             stormy = load.run(history)
             outcome = load.wait(logins)
     grown = (highest[0] - before) / 2**20
-    refused = outcome.statuses.get("503", 0)
+    # 429 where the guard against guessing is the first to be full.
+    refused = outcome.statuses.get("503", 0) + outcome.statuses.get("429", 0)
     served = outcome.statuses.get("200", 0)
     return Finding(
-        f"Login storm: of 200 simultaneous logins {served} got a token and {refused} a 503 with "
-        f"Retry-After; meanwhile history of 50 at 8 clients took p50 {stormy.p50_ms:.1f} ms and "
-        f"p99 {stormy.p99_ms:.1f} ms, against {calm.p50_ms:.1f} ms and {calm.p99_ms:.1f} ms in "
-        f"calm ({stormy.p99_ms / calm.p99_ms:.2f} times; promised: at most 3), at "
-        f"{stormy.rate:,.0f} requests a second against {calm.rate:,.0f}; memory rose by "
-        f"{grown:.0f} MiB (promised: at most 100).",
+        f"Login storm: of 200 simultaneous logins {served} got a token and {refused} a 503 or a "
+        f"429 with Retry-After; meanwhile history of 50 at 8 clients took p50 "
+        f"{stormy.p50_ms:.1f} ms and p99 {stormy.p99_ms:.1f} ms, against {calm.p50_ms:.1f} ms and "
+        f"{calm.p99_ms:.1f} ms in calm ({stormy.p99_ms / calm.p99_ms:.2f} times; promised: "
+        f"at most 3), at {stormy.rate:,.0f} requests a second against {calm.rate:,.0f}; "
+        f"memory rose by {grown:.0f} MiB (promised: at most 100).",
         stormy.p99_ms <= 3 * calm.p99_ms and grown <= 100 and served + refused == 200,
     )
 
