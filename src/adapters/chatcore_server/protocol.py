@@ -6,6 +6,7 @@ from http import HTTPStatus
 from itertools import chain
 from typing import Any, ClassVar
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -91,12 +92,48 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._refused:
             return
         self._unparsed += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self._refuse(400)
         if self._unparsed > MAX_HEAD:
             self._refuse(431)
         # uvicorn's own timer ends with the first byte. This one runs until the head is whole.
         elif self._end is None and (self.cycle is None or self.cycle.response_complete):
             self._close_after(self.head_seconds)
+
+    def _parse(self, data: bytes) -> None:
+        """Feed the parser, which stops at each head that offers to upgrade and skips its body.
+
+        No upgrade is accepted, so the request counts as it stands (RFC 9110, section 7.8). A new
+        parser reads the head again, without the offer, and then what follows it.
+        """
+        rest: bytes | memoryview = data
+        while rest:
+            try:
+                self.parser.feed_data(rest)
+            except HttpParserUpgrade as upgrade:
+                rest = memoryview(rest)[upgrade.args[0] :]
+                head = self._head_without_upgrade()
+                self.parser = HttpRequestParser(self)
+                # As uvicorn sets it.
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self.parser.feed_data(head)
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        # The parser accepts no line ends inside a target or a value, so none can be smuggled.
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
+        return b"".join([*lines, b"\r\n"])
+
+    def _should_upgrade(self) -> bool:
+        """Keep uvicorn from starting a request whose parser skips the body."""
+        return True
 
     def on_headers_complete(self) -> None:
         # Counted again and exactly: a head can begin anywhere in what was received.
@@ -108,6 +145,12 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.url) > MAX_TARGET:
             self._refuse(414)
             raise _Refused
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                # The parser would stop at this head again and again.
+                self._refuse(400)
+                raise _Refused
+            return
         self._unparsed = 0
         self._cancel_end()
         super().on_headers_complete()
@@ -117,9 +160,6 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._unparsed = 0
         super().on_body(body)
-
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(400)
 
     def _refuse(self, status: int) -> None:
         """Read no further, and say why where an answer can be told from those to come."""
