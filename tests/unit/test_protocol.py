@@ -1,7 +1,10 @@
-"""The bounds of one connection, held against peers that send anything, slowly or at once."""
+"""The bounds of one connection, held against peers that send anything, slowly or at once, and
+requests that offer to upgrade."""
 
 import asyncio
 import itertools
+import json
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,6 +16,8 @@ from chatcore_server.protocol import MAX_HEAD, MAX_PIPELINED, MAX_TARGET, Bounde
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+GET_WITH_OFFER = GET.replace(b"Host", OFFER + b"Host")
 MEGABYTES_5 = b"a" * 5_000_000
 # More than the sockets of both sides hold, so that much of it stays in the server.
 MORE_THAN_SOCKETS_HOLD = b"x" * 16_000_000
@@ -62,6 +67,22 @@ class App:
         while (await receive())["type"] != "http.disconnect":
             pass
         self.disconnected.set()
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """Answers with the request, as JSON."""
+    body = b""
+    while True:
+        message = await receive()
+        body += message["body"]
+        if not message["more_body"]:
+            break
+    headers = [[name.decode(), value.decode("latin-1")] for name, value in scope["headers"]]
+    line = [scope["method"], scope["path"], scope["query_string"].decode(), scope["http_version"]]
+    answer = json.dumps([line, headers, body.decode()]).encode()
+    length = (b"content-length", b"%d" % len(answer))
+    await send({"type": "http.response.start", "status": 200, "headers": [length]})
+    await send({"type": "http.response.body", "body": answer})
 
 
 class Peer:
@@ -141,6 +162,8 @@ TOO_LARGE = {
     "query": b"GET /?" + MEGABYTES_5,
     "nothing but line ends": b"\r\n" * 500_000 + GET,
     "just over, and complete": b"GET / HTTP/1.1\r\nA: " + b"a" * MAX_HEAD + b"\r\n\r\n",
+    "just over, with an offer": GET_WITH_OFFER[:-2] + b"A: " + b"a" * MAX_HEAD + b"\r\n\r\n",
+    "the offer itself": GET_WITH_OFFER.replace(b"h2c", b"a" * MAX_HEAD),
 }
 
 
@@ -162,10 +185,11 @@ async def test_a_head_too_large_is_refused(head: bytes, kept_alive: bool) -> Non
 
 
 @pytest.mark.parametrize(("size", "expected"), [(MAX_TARGET, 200), (MAX_TARGET + 1, 414)])
-async def test_a_target_has_a_limit_of_its_own(size: int, expected: int) -> None:
+@pytest.mark.parametrize("get", [GET, GET_WITH_OFFER])
+async def test_a_target_has_a_limit_of_its_own(get: bytes, size: int, expected: int) -> None:
     async with serving(App()) as server:
         peer = await server.connect()
-        peer.write(b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"a" * (size - 1)))
+        peer.write(get.replace(b"/", b"/" + b"a" * (size - 1), 1))
         assert (await peer.answer())[0] == expected
 
 
@@ -264,9 +288,24 @@ async def test_a_bad_request_does_not_answer_for_the_one_before(bad: bytes) -> N
         b"\x16\x03\x01\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
         b"CONNECT x:1 HTTP/1.1\r\n\r\n",
+        b"CONNECT x:1 HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi" + GET,
+        b"CONNECT x:1 HTTP/1.1\r\n" + OFFER + b"\r\n" + GET,
+        b"CONNECT / HTTP/1.1\r\n" + OFFER + b"\r\n" + GET,
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"GET /\xff HTTP/1.1\r\n\r\n",
-        POST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        POST + b"Transfer-Encoding: chunked\r\n\r\nnot a size\r\n",
+        *(
+            POST + offer + framing
+            for offer in (b"", OFFER)
+            for framing in (
+                b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                b"Transfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n0\r\n\r\n",
+                b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nhi",
+                b"Content-Length: 1, 2\r\n\r\nhi",
+                b"Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+                b"Transfer-Encoding: chunked\r\n\r\nnot a size\r\n",
+                b"A: b\r\n Content-Length: 1\r\n\r\n",
+            )
+        ),
     ],
 )
 async def test_what_is_no_http_is_refused(bad: bytes) -> None:
@@ -280,30 +319,133 @@ async def test_what_is_no_http_is_refused(bad: bytes) -> None:
         assert await peer.closed() == b""
 
 
-async def test_an_offer_to_upgrade_is_ignored() -> None:
-    async with serving(App()) as server:
-        peer = await server.connect()
-        for _ in range(2):
-            peer.write(b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
-            assert (await peer.answer())[0] == 200
+HELLO = {
+    "Content-Length": b"Content-Length: 5\r\n\r\nhello",
+    "chunked": b"Transfer-Encoding: Chunked\r\n\r\n3;a=b\r\nhel\r\n2\r\nlo\r\n0\r\nA: b\r\n\r\n",
+}
+OFFERS = {
+    "h2c": OFFER,
+    "websocket": b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+    "several": b"upgrade:TLS/1.0, h2c \t\r\nUPGRADE: websocket\r\nConnection:close,upgrade\r\n",
+}
 
 
-async def test_few_pipelined_requests_are_all_answered() -> None:
+def without_offer(answer: bytes) -> Any:
+    line, headers, body = json.loads(answer)
+    hop_by_hop = {"connection", "upgrade", "http2-settings", "sec-websocket-version"}
+    return line, [header for header in headers if header[0] not in hop_by_hop], body
+
+
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+@pytest.mark.parametrize("framing", HELLO.values(), ids=HELLO)
+@pytest.mark.parametrize("offer", OFFERS.values(), ids=OFFERS)
+async def test_a_request_that_offers_to_upgrade_is_read_as_it_stands(
+    offer: bytes, framing: bytes, version: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    post = POST.replace(b"/", b"http://x/a%20b?c=%ff", 1).replace(b"1.1", version)
+    post += b"A: 1\r\nEmpty:\r\na: \xff  2\t\r\n"
+    async with serving(echo) as server:
+        plain, offering = await server.connect(), await server.connect()
+        plain.write(post + framing)
+        offering.write(post + offer + framing)
+        status, _, expected = await plain.answer()
+        assert (status, json.loads(expected)[2]) == (200, "hello")
+        status, _, answer = await offering.answer()
+        assert (status, without_offer(answer)) == (200, without_offer(expected))
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize("framing", HELLO.values(), ids=HELLO)
+async def test_an_offer_to_upgrade_may_come_in_any_pieces(framing: bytes) -> None:
+    data = POST + OFFER + framing + GET_WITH_OFFER + GET
+    async with serving(echo) as server:
+        peer = await server.connect()
+        await until(lambda: bool(server.state.connections))
+        [connection] = server.state.connections
+
+        async def bodies(*pieces: bytes) -> list[str]:
+            for piece in pieces:
+                # Past the socket, which could put the pieces together.
+                connection.data_received(piece)
+                await asyncio.sleep(0)
+            return [json.loads((await peer.answer())[2])[2] for _ in range(3)]
+
+        for split in range(1, len(data)):
+            assert await bodies(data[:split], data[split:]) == ["hello", "", ""], split
+        assert await bodies(*(data[at : at + 1] for at in range(len(data)))) == ["hello", "", ""]
+
+
+async def test_a_connection_with_offers_to_upgrade_stays_open() -> None:
+    async with serving(echo) as server:
+        peer = await server.connect()
+        for framing in [*HELLO.values(), *HELLO.values()]:
+            peer.write(POST + OFFER + framing)
+            assert json.loads((await peer.answer())[2])[2] == "hello"
+            peer.write(GET_WITH_OFFER)
+            assert json.loads((await peer.answer())[2])[2] == ""
+
+
+async def test_an_offer_to_upgrade_may_wait_for_100_continue() -> None:
+    head, body = (POST + OFFER + b"Expect: 100-Continue \r\n" + HELLO["chunked"]).split(b"3;", 1)
+    async with serving(echo) as server:
+        peer = await server.connect()
+        peer.write(head)
+        assert await peer.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        peer.write(b"3;" + body)
+        assert json.loads((await peer.answer())[2])[2] == "hello"
+
+
+async def test_http_1_0_does_not_get_100_continue() -> None:
+    async with serving(echo) as server:
+        peer = await server.connect()
+        post = POST.replace(b"1.1", b"1.0") + b"Expect: 100-continue\r\n"
+        peer.write(post + HELLO["Content-Length"])
+        assert (await peer.answer())[0] == 200
+
+
+async def test_white_space_around_a_value_is_not_part_of_it() -> None:
+    async with serving(echo) as server:
+        peer = await server.connect()
+        peer.write(b"GET / HTTP/1.1\r\nHost:x\t \r\nA: \t b c \t\r\nB:  \r\n\r\n")
+        assert json.loads((await peer.answer())[2])[1] == [["host", "x"], ["a", "b c"], ["b", ""]]
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        (b"http://x/a?b", "/a", "b"),
+        (b"HTTP://user@[::1]:80/a", "/a", ""),
+        (b"http://x", "/", ""),
+        (b"https://x?b/c", "/", "b/c"),
+        (b"//x", "//x", ""),
+        (b"*", "*", ""),
+    ],
+)
+async def test_an_absolute_target_means_its_path(target: bytes, path: str, query: str) -> None:
+    async with serving(echo) as server:
+        peer = await server.connect()
+        peer.write(b"OPTIONS %b HTTP/1.1\r\nHost: x\r\n\r\n" % target)
+        assert json.loads((await peer.answer())[2])[0] == ["OPTIONS", path, query, "1.1"]
+
+
+@pytest.mark.parametrize("get", [GET, GET_WITH_OFFER])
+async def test_few_pipelined_requests_are_all_answered(get: bytes) -> None:
     async with serving(App()) as server:
         peer = await server.connect()
-        peer.write(GET * MAX_PIPELINED)
+        peer.write(get * MAX_PIPELINED)
         for _ in range(MAX_PIPELINED):
             assert (await peer.answer())[0] == 200
         peer.write(GET)
         assert (await peer.answer())[0] == 200
 
 
-async def test_many_pipelined_requests_are_not_read() -> None:
+@pytest.mark.parametrize("get", [GET, GET_WITH_OFFER])
+async def test_many_pipelined_requests_are_not_read(get: bytes) -> None:
     app = App()
     app.answer.clear()
     async with serving(app) as server:
         peer = await server.connect()
-        peer.write(GET * 100_000)
+        peer.write(get * 100_000)
         await app.asked.wait()
         app.answer.set()
         answers = (await peer.closed()).count(b"HTTP/1.1 200")
@@ -316,6 +458,8 @@ SLOW = {
     "nothing": (b"", b"", b""),
     "half a head": (b"", GET[:-2], b"a"),
     "half a head, kept alive": (GET, GET[:-2], b"a"),
+    "half a head with an offer": (b"", GET_WITH_OFFER[:-2], b"a"),
+    "half a head after an offer": (GET_WITH_OFFER, GET_WITH_OFFER[:-2], b"a"),
     "line ends": (GET, b"\r\n", b"\r\n"),
     "a body that nobody asked for": (POST + b"Content-Length: 9999\r\n\r\n", b"a", b"a"),
 }

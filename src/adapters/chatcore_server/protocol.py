@@ -1,6 +1,7 @@
 """HTTP/1.1 within bounds: uvicorn's protocol on httptools, and the limits it leaves open."""
 
 import asyncio
+import re
 import sys
 from http import HTTPStatus
 from itertools import chain
@@ -24,6 +25,8 @@ MAX_TARGET = 4096
 
 MAX_PIPELINED = 64
 """Requests of one connection that may wait for the answer to an earlier one."""
+
+_WITHOUT_PATH = re.compile(rb"\A([a-z]+://[^/?#]+)(?=[?#]|\Z)", re.IGNORECASE)
 
 
 class _Refused(Exception):
@@ -135,6 +138,10 @@ class BoundedProtocol(HttpToolsProtocol):
         """Keep uvicorn from starting a request whose parser skips the body."""
         return True
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # The parser leaves the white space behind a value, which is not part of it (RFC 9112, 5.1).
+        super().on_header(name, value.rstrip(b" \t"))
+
     def on_headers_complete(self) -> None:
         # Counted again and exactly: a head can begin anywhere in what was received.
         separators = 4 * len(self.headers)
@@ -151,6 +158,12 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refuse(400)
                 raise _Refused
             return
+        if not self.url.startswith(b"/"):
+            # `http://host` is `http://host/` (RFC 9110, 4.2.3).
+            self.url = _WITHOUT_PATH.sub(rb"\1/", self.url)
+        if self.expect_100_continue and self.parser.get_http_version() == "1.0":
+            # Such a client would take "100 Continue" for the answer (RFC 9110, 10.1.1).
+            self.expect_100_continue = False
         self._unparsed = 0
         self._cancel_end()
         super().on_headers_complete()
