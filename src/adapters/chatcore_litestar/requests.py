@@ -23,6 +23,8 @@ _PAGING = ("limit", "before", "after")
 # int() also takes signs, underscores and every script's digits.
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
 T = TypeVar("T")
 
 
@@ -97,6 +99,8 @@ async def read_body(
         # token.
         if name == b"content-type" and value != b"application/json":
             _check_type(value, of_any_type)
+        elif name == b"content-encoding" and value.lower() not in {b"", b"identity"}:
+            raise UnsupportedType("send the body without a Content-Encoding")
     try:
         async with asyncio.timeout(seconds):
             body = await request.body()
@@ -107,8 +111,9 @@ async def read_body(
         raise BodyRefused(413 if error.status_code == 413 else 400) from None
     try:
         # Text, not bytes: msgspec does not look at the bytes of keys it has no use for, and a
-        # body that is not UTF-8 is not JSON (RFC 8259, section 8.1).
-        return decode(body.decode())
+        # body that is not UTF-8 is not JSON (RFC 8259, section 8.1). The same section allows to
+        # ignore the byte order mark that some libraries write.
+        return decode(body.removeprefix(_BYTE_ORDER_MARK).decode())
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise MalformedBody from None
 
