@@ -96,10 +96,11 @@ class Peer:
         self.writer.write(data)
 
     async def answer(self) -> tuple[int, dict[bytes, bytes], bytes]:
-        head = await self.reader.readuntil(b"\r\n\r\n")
-        first, *lines = head[:-4].split(b"\r\n")
-        headers = dict(line.split(b": ", 1) for line in lines)
-        body = await self.reader.readexactly(int(headers[b"content-length"]))
+        async with asyncio.timeout(60):
+            head = await self.reader.readuntil(b"\r\n\r\n")
+            first, *lines = head[:-4].split(b"\r\n")
+            headers = dict(line.split(b": ", 1) for line in lines)
+            body = await self.reader.readexactly(int(headers[b"content-length"]))
         return int(first.split()[1]), headers, body
 
     async def closed(self, seconds: float = 5) -> bytes:
