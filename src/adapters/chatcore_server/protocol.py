@@ -4,7 +4,6 @@ import asyncio
 import re
 import sys
 from http import HTTPStatus
-from itertools import chain
 from typing import Any, ClassVar
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -138,14 +137,21 @@ class BoundedProtocol(HttpToolsProtocol):
         """Keep uvicorn from starting a request whose parser skips the body."""
         return True
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        # The parser leaves the white space behind a value, which is not part of it (RFC 9112, 5.1).
-        super().on_header(name, value.rstrip(b" \t"))
+    def _strip_values(self) -> None:
+        """Take off the white space that the parser leaves behind values (RFC 9112, 5.1)."""
+        headers = self.headers.copy()
+        self.headers.clear()
+        for name, value in headers:
+            self.on_header(name, value.rstrip(b" \t"))
 
     def on_headers_complete(self) -> None:
         # Counted again and exactly: a head can begin anywhere in what was received.
-        separators = 4 * len(self.headers)
-        size = len(self.url) + separators + sum(map(len, chain.from_iterable(self.headers)))
+        size = len(self.url)
+        padded = False
+        for name, value in self.headers:
+            size += len(name) + len(value) + 4
+            if value and value[-1] <= 32:  # A space or a tab.
+                padded = True
         if size > MAX_HEAD or len(self.pipeline) >= MAX_PIPELINED:
             self._refuse(431)
             raise _Refused
@@ -158,6 +164,8 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refuse(400)
                 raise _Refused
             return
+        if padded:
+            self._strip_values()
         if not self.url.startswith(b"/"):
             # `http://host` is `http://host/` (RFC 9110, 4.2.3).
             self.url = _WITHOUT_PATH.sub(rb"\1/", self.url)
