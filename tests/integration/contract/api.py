@@ -20,6 +20,12 @@ def fresh(word: str) -> str:
     return f"{word}-{secrets.token_hex(5)}"
 
 
+def some_address() -> dict[str, str]:
+    """A header that makes a request count as an address's that no other test uses."""
+    address = ".".join(str(secrets.randbelow(256)) for _ in range(3))
+    return {"X-Forwarded-For": f"10.{address}"}
+
+
 def segment(name: str) -> str:
     """The name as a segment of a path."""
     return quote(name, safe="")

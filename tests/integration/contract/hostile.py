@@ -4,7 +4,7 @@ import json
 import random
 from collections.abc import Callable
 
-from tests.integration.contract.api import Someone
+from tests.integration.contract.api import Someone, some_address
 from tests.integration.contract.raw import request
 
 NASTY = [
@@ -110,7 +110,9 @@ class Hostile:
             ],
             [8, 1, 1, 8, 4, 1],
         )[0]
-        return request(line, self._token, body=self._mutated(json.dumps(fields).encode()))
+        headers = [f"{name}: {value}" for name, value in some_address().items()]
+        body = self._mutated(json.dumps(fields).encode())
+        return request(line, self._token, *headers, body=body)
 
     def path(self) -> bytes:
         some = [self._peer.name, "messages", "chats", "chat", "register", ":", "", "schema"]

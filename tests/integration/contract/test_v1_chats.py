@@ -17,7 +17,7 @@ CALLERS = 32
 
 async def crowd(api: Api, count: int) -> tuple[Someone, dict[int, Someone]]:
     """Somebody, and the peers of all their chats, by chat id."""
-    ann, *peers = await asyncio.gather(*(api.join(f"user{n}") for n in range(count + 1)))
+    ann, *peers = [await api.join(f"user{n}") for n in range(count + 1)]
     answers = [await api.ensure_chat(ann, peer.name) for peer in peers]
     assert {answer.status_code for answer in answers} == {201}
     return ann, {
