@@ -53,7 +53,9 @@ def migrate_here(connection: Connection) -> Migrated:
     found = _look(connection)
     if found.before is None and (others := _tables(connection)):
         raise CannotOpen(f"the database has a table of something else: {others[0]}")
-    return upgrade(connection)
+    if found.before != found.after:
+        upgrade(connection)
+    return found
 
 
 def _look(connection: Connection) -> Migrated:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from chatcore_sqlalchemy.errors import CannotOpen
-from chatcore_sqlalchemy.upgrade import Migrated, NewerSchema, upgrade
+from chatcore_sqlalchemy.upgrade import Migrated, NewerSchema, create, look, upgrade
 
 APPLICATION_ID = 0x63686174
 """Marks a SQLite file as chatcore's: "chat" in ASCII, in the header field that SQLite has
@@ -138,9 +138,13 @@ class SqliteFile:
             transaction.exec_driver_sql("BEGIN IMMEDIATE")
             transaction.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
             try:
-                migrated = upgrade(transaction)
+                migrated = look(transaction)
             except NewerSchema:
                 raise CannotOpen(f"{self} is of a newer chatcore; upgrade to open it") from None
+            if migrated.before is None:
+                create(transaction)
+            elif migrated.before != migrated.after:
+                upgrade(transaction)
             transaction.exec_driver_sql("COMMIT")
         return migrated
 
