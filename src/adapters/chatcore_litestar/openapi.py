@@ -1,7 +1,6 @@
 """What the OpenAPI document says of handlers that read and write bytes themselves."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -94,9 +93,10 @@ def operation(
     response headers by status."""
     required = None if body is None else [name for name in body if name not in optional]
 
-    @dataclass
+    # A dataclass of its own for each operation would take a fortieth of a start.
     class Described(Operation):
-        def __post_init__(self) -> None:
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
             shown = [item for item in self.parameters or () if isinstance(item, Parameter)]
             by_name = {item.name: item for item in (*shown, *parameters)}
             self.parameters = [*by_name.values()] or None

@@ -12,13 +12,11 @@ from chatcore.ports import PasswordHasher
 from chatcore_argon2 import Argon2Hasher
 from chatcore_jwt import JwtTokens
 from chatcore_litestar import Streams, create_app
-from chatcore_server.counting import CountedDoorbell, CountedHasher, Requests
 from chatcore_server.doorbells import open_doorbell
 from chatcore_server.health import readiness
 from chatcore_server.key_file import forget_key_of_missing, key_of
 from chatcore_server.log_lines import configure_logging
 from chatcore_server.logs import ASGIApp, Receive, Scope, Send, log_requests
-from chatcore_server.metrics import Figures, metrics_served
 from chatcore_server.outages import outages_told_once
 from chatcore_server.secret import tokens_of
 from chatcore_server.settings import CannotStart, Settings
@@ -48,6 +46,10 @@ async def open_app(
         doorbell = await resources.enter_async_context(open_doorbell(settings, store))
         requests = None
         if settings.metrics is not None:
+            # Imported here: its library takes a thirtieth of a start.
+            from chatcore_server.counting import CountedDoorbell, CountedHasher, Requests
+            from chatcore_server.metrics import Figures, metrics_served
+
             requests, hasher, doorbell = (
                 Requests(),
                 CountedHasher(hasher),

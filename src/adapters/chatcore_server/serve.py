@@ -108,9 +108,9 @@ class _Server(uvicorn.Server):
         # What was made so far lives as long as the process. Going through it again at every
         # full collection took 40 ms under load, during which nobody is answered; and the
         # default of 700 objects takes the requests of a busy moment for a growing heap.
-        gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
+        gc.enable()
         self._tell_started([url_of(listener) for listener in sockets or ()])
 
     async def on_tick(self, counter: int) -> bool:

@@ -2,6 +2,7 @@
 its standard input, a socket: nothing of its settings shows on a command line."""
 
 import contextlib
+import gc
 import logging
 import os
 import pickle
@@ -36,6 +37,7 @@ def main() -> int:
         task: Task = pickle.load(told)  # noqa: S301 (from the process that started this one)
     threading.Thread(target=_end_with, args=(control, stopping), daemon=True).start()
 
+    gc.disable()  # Until it serves, as without workers.
     from chatcore_server.log_lines import configure_logging
     from chatcore_server.serve import serve_on
 
