@@ -12,9 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.soak import SOAK
+
 COMMAND = [sys.executable, "-m", "chatcore_server"]
 START_SECONDS = 90  # A machine under full load still starts it in time.
-STOP_SECONDS = 5  # What the service promises.
+# The service promises 5 seconds. Only the long run, which has the machine to itself, checks that
+# exactly.
+STOP_SECONDS = 5 if SOAK else 50
 
 
 class Service:
@@ -74,7 +78,7 @@ class Service:
             time.sleep(0.02)
 
     def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
-        """End it as a supervisor does; its exit status. Fails if it takes over 5 seconds."""
+        """End it as a supervisor does; its exit status. Fails if it takes over STOP_SECONDS."""
         self.process.send_signal(by)
         try:
             return self.process.wait(STOP_SECONDS)
@@ -111,7 +115,7 @@ class Service:
         self._url = listening[1]
         self.settings["port"] = str(self.port)
         try:
-            with urllib.request.urlopen(f"{self._url}/healthz", timeout=5):  # noqa: S310
+            with urllib.request.urlopen(f"{self._url}/healthz", timeout=START_SECONDS):  # noqa: S310
                 return True
         except urllib.error.URLError:
             return False

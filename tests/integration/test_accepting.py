@@ -16,7 +16,7 @@ def test_newcomers_do_not_wait_for_many_rounds_of_a_busy_event_loop(tmp_path: Pa
 
         def connect() -> socket.socket:
             address = ("127.0.0.1", service.port)
-            return connections.enter_context(socket.create_connection(address, timeout=10))
+            return connections.enter_context(socket.create_connection(address, timeout=60))
 
         busy = connect()
         busy.sendall(b"GET /there HTTP/1.1\r\nHost: x\r\n\r\n")

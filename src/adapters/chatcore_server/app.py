@@ -1,17 +1,17 @@
 """The composition root: which adapter stands behind which port."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
-import chatcore_sqlalchemy
 from chatcore import Accounts, Messenger
 from chatcore.ports import PasswordHasher
 from chatcore_argon2 import Argon2Hasher
 from chatcore_jwt import JwtTokens
 from chatcore_litestar import Streams, create_app
+from chatcore_server.database import database_file, told_to_operator
 from chatcore_server.doorbells import open_doorbell
 from chatcore_server.health import readiness
 from chatcore_server.key_file import forget_key_of_missing, key_of
@@ -21,7 +21,7 @@ from chatcore_server.outages import outages_told_once
 from chatcore_server.secret import tokens_of
 from chatcore_server.settings import CannotStart, Settings
 from chatcore_server.trimming import trimming
-from chatcore_sqlalchemy import CannotOpen, Migrated, SqlAlchemyStore
+from chatcore_sqlalchemy import SqlAlchemyStore
 
 
 @asynccontextmanager
@@ -38,7 +38,7 @@ async def open_app(
         forget_key_of_missing(file)
     async with AsyncExitStack() as resources:
         resources.enter_context(outages_told_once())
-        with _told_to_operator():
+        with told_to_operator():
             store = await SqlAlchemyStore.open(settings.database_url)
         resources.push_async_callback(store.close)
         tokens = tokens_for(store)
@@ -88,28 +88,6 @@ def _token_source(settings: Settings, file: Path | None) -> Callable[[SqlAlchemy
     if file is None:
         raise CannotStart("CHATCORE_SECRET is missing; only beside a SQLite file a key is made")
     return lambda store: JwtTokens(key_of(file, new=store.created))
-
-
-async def migrate(settings: Settings) -> Migrated:
-    """Bring the database to the schema of this version. Raises CannotStart."""
-    if (file := database_file(settings)) is not None:
-        forget_key_of_missing(file)
-    with _told_to_operator():
-        return await chatcore_sqlalchemy.migrate(settings.database_url)
-
-
-def database_file(settings: Settings) -> Path | None:
-    """The SQLite file; None for another database. Raises CannotStart."""
-    with _told_to_operator():
-        return chatcore_sqlalchemy.sqlite_path(settings.database_url)
-
-
-@contextmanager
-def _told_to_operator() -> Iterator[None]:
-    try:
-        yield
-    except CannotOpen as error:
-        raise CannotStart(str(error)) from error
 
 
 def create() -> ASGIApp:

@@ -20,7 +20,7 @@ from chatcore_server.settings import (
     unknown_variables,
     variable_of,
 )
-from chatcore_server.stopping import STOP_SECONDS, stop_on_signals
+from chatcore_server.stopping import STOP_SECONDS, exit_on_signals, stop_on_signals
 
 # What brings up the service is imported where it is used: it takes half a second, which
 # neither --help nor a wrong setting has to wait for.
@@ -83,8 +83,8 @@ def _run(parsed: argparse.Namespace) -> int:
 
 def _serve(settings: Settings) -> bool:
     """Whether it ended in order."""
-    # Before the imports: whoever starts the service may stop it at any time.
-    stopping = stop_on_signals(_give_up)
+    # On a busy machine the imports take longer than a stop may.
+    exit_on_signals()
 
     from chatcore_server.log_lines import configure_logging
 
@@ -94,12 +94,12 @@ def _serve(settings: Settings) -> bool:
     if settings.workers > 1:
         from chatcore_server.workers import serve_with_workers
 
-        return serve_with_workers(settings, stopping, _say_where)
+        return serve_with_workers(settings, stop_on_signals(_give_up), _say_where)
 
     # Until it serves: a start leaves next to no garbage, and looking for it takes a tenth of one.
     gc.disable()
 
-    from chatcore_server.app import database_file
+    from chatcore_server.database import database_file
     from chatcore_server.key_file import key_path
     from chatcore_server.serve import serve
 
@@ -109,7 +109,7 @@ def _serve(settings: Settings) -> bool:
             key = "CHATCORE_SECRET" if settings.secret else f"the key in {key_path(file)}"
             _say(f"It keeps its data in {file.resolve()} and signs tokens with {key}")
 
-    serve(settings, stopping, started)
+    serve(settings, stop_on_signals(_give_up), started)
     return True
 
 
@@ -125,7 +125,7 @@ def _give_up() -> None:
 def _migrate(settings: Settings) -> None:
     import asyncio
 
-    from chatcore_server.app import migrate
+    from chatcore_server.database import migrate
 
     before, after = asyncio.run(migrate(settings))
     if before == after:
@@ -172,7 +172,8 @@ class _Version(argparse.Action):
         super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        parser.exit(message=f"chatcore {_version()}\n")
+        _say(f"chatcore {_version()}")
+        parser.exit()
 
 
 def _parser() -> argparse.ArgumentParser:
