@@ -117,7 +117,7 @@ async def test_a_kill_lets_go_of_the_file(tmp_path: Path) -> None:
 
 async def test_an_interrupted_creation_starts_over(tmp_path: Path) -> None:
     count = 0
-    for number in range(1, 100, 8):
+    for number in (1, 8, 16, 99):
         path = tmp_path / f"{number}.db"
         command = [sys.executable, "-c", CREATION, f"sqlite:///{path}", str(number)]
         finished = await asyncio.to_thread(subprocess.run, command)
@@ -127,7 +127,7 @@ async def test_an_interrupted_creation_starts_over(tmp_path: Path) -> None:
             assert store.created
         await use(path)
         count += 1
-    assert count > 2
+    assert count == 3
 
 
 @contextmanager

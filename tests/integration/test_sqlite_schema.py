@@ -7,13 +7,19 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+import chatcore_sqlalchemy
 from chatcore import StoreUnavailable, UserName
 from chatcore.testing.scene import ann_and_bob, send
 from chatcore_sqlalchemy import SqlAlchemyStore, statements
 from chatcore_sqlalchemy.schema import metadata
+from chatcore_sqlalchemy.sqlite_file import APPLICATION_ID
+from chatcore_sqlalchemy.upgrade import REVISIONS
 
 TABLES = {"users", "retired_names", "blocks", "chats", "messages", "events", "store"}
 
@@ -30,18 +36,48 @@ async def made_by_opening(folder: Path) -> Path:
 def schema_of(path: Path) -> dict[str, str]:
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
-        ours = {name: " ".join(sql.split()) for name, sql in rows}
-    return {name: sql for name, sql in ours.items() if name != "alembic_version"}
+        return {name: " ".join(sql.split()) for name, sql in rows}
 
 
-async def test_migrations_lead_to_the_schema_of_the_code(tmp_path: Path) -> None:
-    created = tmp_path / "created.db"
-    engine = sqlalchemy.create_engine(f"sqlite:///{created}")
-    metadata.create_all(engine)
+def config() -> Config:
+    found = Config()
+    migrations = Path(chatcore_sqlalchemy.__file__).with_name("migrations")
+    found.set_main_option("script_location", str(migrations).replace("%", "%%"))
+    return found
+
+
+def make(path: Path, revision: str) -> None:
+    """An empty database, by migrations up to that revision."""
+    engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        alembic = config()
+        alembic.attributes["connection"] = connection
+        command.upgrade(alembic, revision)
+        connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
     engine.dispose()
-    migrated = schema_of(await made_by_opening(tmp_path))
-    assert migrated == schema_of(created)
-    assert set(migrated) >= TABLES
+
+
+def rows_of(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Of every table, without the random name of the logs."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE store SET log = length(log)")
+        tables = connection.execute("SELECT name FROM pragma_table_list WHERE schema = 'main'")
+        names = [name for (name,) in tables if name != "sqlite_schema"]
+        return {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in names}  # noqa: S608
+
+
+async def test_a_new_database_is_what_the_migrations_lead_to(tmp_path: Path) -> None:
+    created, migrated = tmp_path / "created.db", tmp_path / "migrated.db"
+    await (await SqlAlchemyStore.open(f"sqlite:///{created}")).close()
+    make(migrated, "head")
+    assert schema_of(created) == schema_of(migrated)
+    assert rows_of(created) == rows_of(migrated)
+    assert set(schema_of(created)) >= TABLES
+
+
+def test_the_revisions_are_those_of_the_migrations() -> None:
+    scripts = ScriptDirectory.from_config(config()).walk_revisions()
+    assert [*REVISIONS] == [script.revision for script in scripts][::-1]
 
 
 async def test_every_table_is_strict(tmp_path: Path) -> None:

@@ -7,30 +7,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import sqlalchemy
-from alembic import command
-from alembic.config import Config
-
-import chatcore_sqlalchemy
 from chatcore import Chat
 from chatcore.ports import Credentials
 from chatcore.testing.scene import NOW_US, add_user, send
 from chatcore_sqlalchemy import SqlAlchemyStore
-from chatcore_sqlalchemy.sqlite_file import APPLICATION_ID
-from tests.integration.test_sqlite_schema import schema_of
-
-
-def make(path: Path, revision: str) -> None:
-    """An empty database, as of then."""
-    engine = sqlalchemy.create_engine(f"sqlite:///{path}")
-    with engine.begin() as connection:
-        config = Config()
-        migrations = Path(chatcore_sqlalchemy.__file__).with_name("migrations")
-        config.set_main_option("script_location", str(migrations).replace("%", "%%"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-        connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
-    engine.dispose()
+from tests.integration.test_sqlite_schema import make, schema_of
 
 
 def copy(source: Path, target: Path) -> None:
