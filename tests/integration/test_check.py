@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -227,18 +228,23 @@ def test_the_command_tells_what_it_found(grown: Path, tmp_path: Path) -> None:
     assert "There are faults in" in told.stdout
 
 
-def test_what_cannot_be_checked(grown: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_checked_is_one_line(grown: Path, tmp_path: Path) -> None:
     spoilt(grown, tmp_path, "UPDATE alembic_version SET version_num = '0002'")
-    for url, reason in [
-        ("sqlite:///spoilt.db", "the database is at revision 0002"),
-        ("sqlite:///none.db", "there is no file none.db"),
-        ("sqlite:///note.txt", "cannot read note.txt: file is not a database"),
+    told = run("check", "--database-url", "sqlite:///spoilt.db", cwd=tmp_path)
+    assert (told.returncode, told.stdout) == (2, "")
+    assert told.stderr.startswith("chatcore: the database is at revision 0002")
+
+
+async def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
+    note, none = tmp_path / "note.txt", tmp_path / "none.db"
+    note.write_text("no database " * 1000)
+    for path, reason in [
+        (none, f"there is no file {none}"),
+        (note, f"cannot read {note}: file is not a database"),
     ]:
-        (tmp_path / "note.txt").write_text("no database " * 1000)
-        told = run("check", "--database-url", url, cwd=tmp_path)
-        assert (told.returncode, told.stdout) == (2, "")
-        assert told.stderr.startswith(f"chatcore: {reason}")
-    assert not (tmp_path / "none.db").exists()
+        with pytest.raises(CannotOpen, match=f"^{re.escape(reason)}"):
+            await faults(f"sqlite:///{path}")
+    assert not none.exists()
 
 
 async def test_another_database(tmp_path: Path) -> None:

@@ -1,14 +1,19 @@
 """The `chatcore` command: what it tells, and what it refuses in one line."""
 
+import asyncio
 import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from chatcore_server.app import open_app
+from chatcore_server.database import migrate
+from chatcore_server.listen import bind
+from chatcore_server.settings import CannotStart, Settings
 from tests.integration.service import COMMAND, Service, environment
 
 
@@ -58,7 +63,7 @@ def test_a_reader_that_leaves_early_is_no_failure(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     process.stdout.close()
-    assert process.communicate(timeout=30)[1] == b""
+    assert process.communicate(timeout=90)[1] == b""
     assert process.returncode == 0
 
 
@@ -79,7 +84,7 @@ def foreign_file(folder: Path) -> None:
 
 
 def open_key(folder: Path) -> None:
-    assert run("migrate", cwd=folder).returncode == 0
+    asyncio.run(migrate(Settings(database_url=f"sqlite:///{folder}/chatcore.db")))
     (folder / "chatcore.db.key").write_text("a" * 64 + "\n")
     (folder / "chatcore.db.key").chmod(0o644)
 
@@ -88,40 +93,66 @@ POSTGRESQL = "postgresql://somewhere/chats"
 
 
 @pytest.mark.parametrize(
-    ("settings", "arguments", "prepare", "line"),
+    ("settings", "arguments", "line"),
     [
-        ({"port": "web"}, [], None, "CHATCORE_PORT is 'web', not a number from 0 to 65535"),
-        ({"host": "192.0.2.1"}, [], None, "192.0.2.1: this machine has no such address"),
-        ({"host": "x" * 64 + "\n"}, [], None, r"'x+\\n' is no address or host name known here"),
-        ({}, ["--workers", "2"], None, "2 workers need PostgreSQL: one process at a time uses a"),
-        ({"secret": "hush-hush"}, [], None, "CHATCORE_SECRET .* has 9 bytes; HS256 needs 32"),
-        ({"database_url": "chat.db"}, [], None, "the database URL is none"),
-        ({"database_url": POSTGRESQL}, [], None, "CHATCORE_SECRET is missing"),
-        (
-            {"database_url": "postgresql://ann:hush-hush@127.0.0.1:1/x", "secret": "x" * 32},
-            [],
-            None,
-            "cannot open the database: .*refused",
-        ),
-        ({"database_url": "sqlite:///no/c.db"}, [], None, "cannot open .*/no is not a folder"),
-        ({}, [], foreign_file, "cannot open .*: file is not a database"),
-        ({}, [], open_key, r"chatcore.db.key can be reached by others \(mode 0644\): chmod 600 it"),
-        ({}, ["--nonsense"], None, r"unrecognized arguments: --nonsense \(see chatcore --help\)"),
+        ({"port": "web"}, [], "CHATCORE_PORT is 'web', not a number from 0 to 65535"),
+        ({}, ["--workers", "2"], "2 workers need PostgreSQL: one process at a time uses a"),
+        ({"secret": "hush-hush"}, [], "CHATCORE_SECRET .* has 9 bytes; HS256 needs 32"),
+        ({}, ["--nonsense"], r"unrecognized arguments: --nonsense \(see chatcore --help\)"),
     ],
 )
 def test_a_wrong_setting_is_one_line(
-    settings: dict[str, str],
-    arguments: list[str],
-    prepare: Callable[[Path], None] | None,
-    line: str,
-    tmp_path: Path,
+    settings: dict[str, str], arguments: list[str], line: str, tmp_path: Path
 ) -> None:
-    if prepare is not None:
-        prepare(tmp_path)
     refused = run("serve", *arguments, cwd=tmp_path, **({"port": "0"} | settings))
     assert (refused.returncode, refused.stdout) == (2, "")
     assert re.fullmatch(f"chatcore: .*{line}.*\n", refused.stderr)
     assert "hush-hush" not in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+async def start(settings: Settings) -> None:
+    """What `serve` does before it answers."""
+    for listener in bind(settings.host, 0):
+        listener.close()
+    async with open_app(settings):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("settings", "prepare", "line"),
+    [
+        ({"host": "192.0.2.1"}, None, "192.0.2.1: this machine has no such address"),
+        ({"host": "x" * 64 + "\n"}, None, r"'x+\\n' is no address or host name known here"),
+        ({"secret": "new:" + "x" * 32}, None, "CHATCORE_SECRET is one key, or new:KEY,old:KEY"),
+        ({"database_url": "chat.db"}, None, "the database URL is none"),
+        ({"database_url": POSTGRESQL}, None, "CHATCORE_SECRET is missing"),
+        (
+            {"database_url": "postgresql://ann:hush-hush@127.0.0.1:1/x", "secret": "x" * 32},
+            None,
+            "cannot open the database: .*refused",
+        ),
+        ({"database_url": "sqlite:///no/c.db"}, None, "cannot open .*/no is not a folder"),
+        ({}, foreign_file, "cannot open .*: file is not a database"),
+        ({}, open_key, r"chatcore.db.key can be reached by others \(mode 0644\): chmod 600 it"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_in_one_line(
+    settings: dict[str, str],
+    prepare: Callable[[Path], None] | None,
+    line: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if prepare is not None:
+        prepare(tmp_path)
+    with pytest.raises(CannotStart) as refused:
+        asyncio.run(start(Settings(**settings)))  # type: ignore[arg-type]
+    assert re.fullmatch(f".*{line}.*", str(refused.value))
+    assert "hush-hush" not in str(refused.value)
+    if prepare is None:
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_port_in_use_is_one_line_and_touches_nothing(tmp_path: Path) -> None:
@@ -135,22 +166,26 @@ def test_a_port_in_use_is_one_line_and_touches_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_second_service_on_the_same_file_is_refused(tmp_path: Path) -> None:
-    with Service(tmp_path) as service:
-        second = run("serve", "--port", "0", cwd=tmp_path)
-        assert (second.returncode, second.stdout) == (2, "")
-        assert second.stderr == (
-            f"chatcore: {service.database_path} is in use by another chatcore service\n"
-        )
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with Service(tmp_path_factory.mktemp("started")) as service:
+        yield service
 
 
-def test_it_says_where_it_is_and_where_the_data_is(tmp_path: Path) -> None:
-    with Service(tmp_path) as service:
-        assert service.log().splitlines() == [
-            f"chatcore 0.1.0 listens on {service.url}",
-            f"It keeps its data in {tmp_path}/chatcore.db and signs tokens with the key in "
-            f"{tmp_path}/chatcore.db.key",
-        ]
+def test_a_second_service_on_the_same_file_is_refused(started: Service) -> None:
+    second = run("serve", "--port", "0", cwd=started.folder)
+    assert (second.returncode, second.stdout) == (2, "")
+    assert second.stderr == (
+        f"chatcore: {started.database_path} is in use by another chatcore service\n"
+    )
+
+
+def test_it_says_where_it_is_and_where_the_data_is(started: Service) -> None:
+    assert started.log().splitlines() == [
+        f"chatcore 0.1.0 listens on {started.url}",
+        f"It keeps its data in {started.database_path} and signs tokens with the key in "
+        f"{started.database_path}.key",
+    ]
 
 
 def test_it_names_the_secret_and_doubts_what_is_no_setting(tmp_path: Path) -> None:

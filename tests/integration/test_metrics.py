@@ -12,7 +12,6 @@ from chatcore_server.app import open_app
 from chatcore_server.counting import CountedHasher, Requests
 from chatcore_server.settings import CannotStart, Settings
 from tests.integration.service import Service
-from tests.integration.test_command import run
 from tests.unit.stdlib_adapters import ScryptHasher
 
 PASSWORD = "correct horse battery"
@@ -26,7 +25,7 @@ def free_port() -> int:
 
 
 def scraped(port: int) -> Samples:
-    answer = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30)
+    answer = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60)
     assert answer.headers["content-type"].startswith("text/plain; version=")
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
@@ -48,7 +47,7 @@ def test_a_service_tells_what_it_did(tmp_path: Path) -> None:
     port = free_port()
     with (
         Service(tmp_path, metrics=f"127.0.0.1:{port}") as service,
-        httpx.Client(base_url=service.url, timeout=30) as http,
+        httpx.Client(base_url=service.url, timeout=60) as http,
     ):
         for name in ("ann", "bob"):
             http.post("/register", json={"username": name, "password": PASSWORD})
@@ -93,13 +92,14 @@ def test_a_service_tells_what_it_did(tmp_path: Path) -> None:
     assert told["process_resident_memory_bytes", ()] > 1e6
 
 
-def test_an_address_in_use_is_told_in_one_line(tmp_path: Path) -> None:
+async def test_an_address_in_use_is_refused_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        done = run("serve", "--port", "0", "--metrics", address, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.startswith("chatcore: cannot listen on port")
-    assert done.stderr.count("\n") == 1
+        settings = Settings(
+            database_url=f"sqlite:///{tmp_path}/chatcore.db", metrics=taken.getsockname()
+        )
+        with pytest.raises(CannotStart, match=r"^cannot listen on port [^\n]*$"):
+            async with open_app(settings):
+                pass
 
 
 def test_the_address() -> None:

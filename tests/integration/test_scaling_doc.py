@@ -84,7 +84,7 @@ def test_numbers_of_the_code(said: str, is_so: Callable[[], bool]) -> None:
 @pytest.mark.parametrize(("key", "said"), [(False, 115), (True, 201)])
 async def test_storage_of_a_message(tmp_path: Path, key: bool, said: int) -> None:
     assert re.search(rf"\*\*with(out)? a key\*\* \| \*\*\d+\*\* \| \*\*{said}\*\*", SCALING)
-    path, count = tmp_path / "chatcore.db", 3_000
+    path, count = tmp_path / "chatcore.db", 1_500
 
     def compacted() -> int:
         with closing(sqlite3.connect(path)) as connection:

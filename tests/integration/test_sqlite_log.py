@@ -15,6 +15,7 @@ from chatcore.testing.scene import NOW_US, add_user, ann_and_bob, send
 from chatcore_memory import MemoryStore
 from chatcore_sqlalchemy import SqlAlchemyStore
 from chatcore_sqlalchemy.log import TRIMMED_ENTRIES, TRIMMED_USERS
+from tests.soak import SOAK
 
 Store = MemoryStore | SqlAlchemyStore
 
@@ -149,7 +150,7 @@ def without_log(entries: Sequence[Entry] | None) -> list[Entry] | None:
     return [entry._replace(cursor=entry.cursor._replace(log="")) for entry in entries]
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(8 if SOAK else 3))
 async def test_whatever_happens_both_stores_tell_the_same(
     store: SqlAlchemyStore, seed: int
 ) -> None:

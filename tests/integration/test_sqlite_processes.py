@@ -5,7 +5,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from chatcore import NewMessage, StoreUnavailable
 from chatcore.testing.scene import ann_and_bob, read_all, send
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
+from tests.soak import soak_only
 
 # Waits for a line, opens, says what came of it, and waits for another line or a kill.
 SERVICE = """
@@ -97,11 +97,11 @@ async def use(path: Path) -> None:
 
 async def test_of_services_that_start_at_once_one_gets_the_file(tmp_path: Path) -> None:
     path = tmp_path / "chatcore.db"
-    with services(path, 4) as processes:
+    with services(path, 3) as processes:
         for process in processes:
             say(process)
         told = sorted(hear(process) for process in processes)
-        assert told == ["open"] + [f"refused: {path} is in use by another chatcore service"] * 3
+        assert told == ["open"] + [f"refused: {path} is in use by another chatcore service"] * 2
     await use(path)
 
 
@@ -117,7 +117,7 @@ async def test_a_kill_lets_go_of_the_file(tmp_path: Path) -> None:
 
 async def test_an_interrupted_creation_starts_over(tmp_path: Path) -> None:
     count = 0
-    for number in (1, 8, 16, 99):
+    for number in (1, 12, 99):
         path = tmp_path / f"{number}.db"
         command = [sys.executable, "-c", CREATION, f"sqlite:///{path}", str(number)]
         finished = await asyncio.to_thread(subprocess.run, command)
@@ -127,7 +127,7 @@ async def test_an_interrupted_creation_starts_over(tmp_path: Path) -> None:
             assert store.created
         await use(path)
         count += 1
-    assert count == 3
+    assert count == 2
 
 
 @contextmanager
@@ -142,12 +142,9 @@ def locked(path: Path, *statements: str) -> Iterator[None]:
 @pytest.mark.parametrize(
     "statements",
     [
-        ["BEGIN IMMEDIATE"],
-        ["BEGIN EXCLUSIVE"],
-        [
-            "BEGIN IMMEDIATE",
-            "UPDATE users SET password_hash = ''",
-        ],
+        pytest.param(["BEGIN IMMEDIATE"], marks=soak_only),
+        pytest.param(["BEGIN EXCLUSIVE"], marks=soak_only),
+        ["BEGIN IMMEDIATE", "UPDATE users SET password_hash = ''"],
     ],
     ids=" then ".join,
 )
@@ -160,18 +157,15 @@ async def test_writes_fail_and_reads_go_on_while_another_program_writes(
         await send(store, chat, ann, "before")
         with locked(path, *statements):
             sending = asyncio.create_task(send(store, chat, ann, "meanwhile"))
-            turns, slowest, moment = 0, 0.0, time.monotonic()
+            turns = 0
             while not sending.done():
                 assert [message.text for message in await read_all(store, chat)] == ["before"]
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.01)
                 turns += 1
-                before, moment = moment, time.monotonic()
-                slowest = max(slowest, moment - before)
             with pytest.raises(StoreUnavailable):
                 await sending
-            # The event loop has not waited for the lock.
-            assert turns > 100
-            assert slowest < 1
+            # The event loop has not waited for the lock: otherwise the first turn takes it all.
+            assert turns > 3
         assert (await send(store, chat, ann, "after")).message.seq == 2
 
 

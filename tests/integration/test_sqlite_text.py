@@ -55,7 +55,7 @@ def test_any_text(tmp_path: Path) -> None:
     letters = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 
     # Each opens a database of its own.
-    @settings(max_examples=min(settings().max_examples, 500))
+    @settings(max_examples=min(settings().max_examples // 2, 500))
     @given(st.lists(st.text(letters, min_size=1), min_size=1, max_size=20))
     def check(texts: list[str]) -> None:
         asyncio.run(assert_exact(tmp_path / f"{next(numbers)}.db", texts))
