@@ -130,7 +130,7 @@ async def start(settings: Settings) -> None:
         (
             {"database_url": "postgresql://ann:hush-hush@127.0.0.1:1/x", "secret": "x" * 32},
             None,
-            "cannot open the database: .*refused",
+            "cannot open the database: .*([Cc]onnect)",
         ),
         ({"database_url": "sqlite:///no/c.db"}, None, "cannot open .*/no is not a folder"),
         ({}, foreign_file, "cannot open .*: file is not a database"),
