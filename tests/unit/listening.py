@@ -17,6 +17,8 @@ from chatcore_memory import MemoryStore
 from tests.integration.contract.api import Someone, api_of
 from tests.integration.contract.apps import Store, core
 
+SECONDS = 60  # Far more than anything takes; a test that waits so long has failed.
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -73,7 +75,7 @@ class Request:
     async def __aexit__(self, *_: object) -> None:
         self.leave()
         self.reading.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             await asyncio.wait([self.task])
         self.task.result()
 
@@ -110,7 +112,7 @@ class Request:
         assert not self._text
 
     async def _until(self, condition: Any) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             while not condition():
                 assert not self.task.done(), (self.status, self.chunks)
                 self._moved.clear()

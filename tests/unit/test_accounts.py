@@ -30,7 +30,7 @@ SECRET = b"a secret of thirty-two bytes, ok"
 class LoggedHasher(ScryptHasher):
     """Works, and remembers what it was asked; with `full`, as if others kept it busy."""
 
-    def __init__(self, n: int = 2**11) -> None:
+    def __init__(self, n: int = 2) -> None:
         super().__init__(n)
         self.asked: list[str] = []
         self.full = False
@@ -169,7 +169,7 @@ async def test_an_unknown_name_costs_a_verification_too(
 
 
 async def test_a_login_rehashes_what_was_hashed_with_other_parameters(store: MemoryStore) -> None:
-    old, new = LoggedHasher(2**10), LoggedHasher(2**11)
+    old, new = LoggedHasher(4), LoggedHasher(8)
     await Accounts(store, old, HmacTokens(SECRET)).register("ann", PASSWORD)
     accounts = Accounts(store, new, HmacTokens(SECRET))
     with pytest.raises(WrongCredentials):
@@ -187,7 +187,7 @@ async def test_a_rehash_that_fails_does_not_fail_the_login(
     store_type: type[MemoryStore], full: bool
 ) -> None:
     store, hasher = store_type(), LoggedHasher()
-    await Accounts(store, LoggedHasher(2**10), HmacTokens(SECRET)).register("ann", PASSWORD)
+    await Accounts(store, LoggedHasher(4), HmacTokens(SECRET)).register("ann", PASSWORD)
     accounts = Accounts(store, hasher, HmacTokens(SECRET))
     before = await store.credentials("ann")
     hasher.full = full

@@ -10,8 +10,14 @@ from typing import Self
 import pytest
 
 from chatcore.bus import MESSAGE_BYTES, BusDoorbell, Link
+from tests.unit.virtual_time import BACKEND
 
-SECONDS = 30
+SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> object:
+    return BACKEND
 
 
 class MemoryBus:
@@ -102,7 +108,8 @@ def users_of(message: bytes) -> set[int]:
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(SECONDS):
         while not condition():  # noqa: ASYNC110 (what is waited for tells nobody)
-            await asyncio.sleep(0)
+            # Not 0: the virtual clock would never reach the timeout.
+            await asyncio.sleep(0.001)
 
 
 async def test_rings_of_one_round_are_one_message() -> None:

@@ -11,14 +11,19 @@ from hypothesis import strategies as st
 
 from chatcore import Cursor, StoreUnavailable
 from chatcore.following import PAGE
-from chatcore.model import utc_now
 from chatcore_litestar.replies import CHUNK
 from chatcore_litestar.v1_events import MAX_WAIT
 from chatcore_memory import MemoryStore
-from tests.unit.listening import Frame, Request, Scene, scene
+from tests.unit.listening import SECONDS, Frame, Request, Scene, scene
+from tests.unit.virtual_time import BACKEND, VirtualTimeLoop
 
 HEARTBEAT = Frame({"type": "heartbeat"})
 SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> object:
+    return BACKEND
 
 
 class Clock:
@@ -199,7 +204,8 @@ def test_no_cursor_fails(texts: list[str]) -> None:
                 async with told.stream(query, last_event_id=text) as stream:
                     assert (await stream.frame()).data["type"] == "reset"
 
-    asyncio.run(ask())
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(ask())
 
 
 async def test_a_reset_that_happens_on_the_way_is_told() -> None:
@@ -242,14 +248,19 @@ async def test_a_stream_ends_when_its_token_expires() -> None:
 
 
 async def test_a_silent_stream_ends_when_its_token_expires() -> None:
+    loop = asyncio.get_running_loop()
+    start = datetime(2030, 1, 1, tzinfo=UTC)
     shift = timedelta()
-    async with scene(clock=lambda: utc_now() + shift) as told, told.stream() as stream:
+    clock = lambda: start + shift + loop.time() * SECOND  # noqa: E731
+    async with scene(clock=clock) as told, told.stream() as stream:
         await stream.frame()
         stream.leave()
         shift = timedelta(hours=12, seconds=-2)
         async with told.stream() as another:
             await another.frame()
+            before = loop.time()
             assert await another.frame() == end("expired")
+            assert loop.time() - before == pytest.approx(2, abs=0.01)
             await another.ended()
 
 
@@ -396,7 +407,7 @@ async def test_a_stalled_reader_is_dropped_and_nobody_waits_for_it() -> None:
         for n in range(3 * PAGE):
             await told.send(str(n))
             assert texts([(await other.frame()).data]) == [str(n - 1) if n else "first"]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             await stalled.task
         assert not stalled.whole
         assert told.streams.under_way == told.doorbell.listeners == 1
@@ -478,6 +489,7 @@ async def test_a_store_that_fails_is_a_503_at_first_and_then_an_end_without_a_wo
 
 async def waiting(told: Scene, count: int) -> None:
     """Return when so many listen."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         while told.doorbell.listeners != count:  # noqa: ASYNC110  nobody is told
-            await asyncio.sleep(0)
+            # Not 0: the virtual clock would never reach the timeout.
+            await asyncio.sleep(0.001)

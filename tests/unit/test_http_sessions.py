@@ -10,12 +10,12 @@ import pytest
 
 from chatcore import Accounts, Messenger, StoreUnavailable
 from chatcore.ports import Claims, Credentials
-from chatcore_argon2 import Argon2Hasher
 from chatcore_jwt import JwtTokens
 from chatcore_litestar import auth, create_app
 from chatcore_memory import MemoryStore
 from tests.integration.contract.api import PASSWORD, Api, Someone, api_of
 from tests.integration.contract.apps import SECRET, app_on
+from tests.unit.stdlib_adapters import QuickHasher
 
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
@@ -232,7 +232,7 @@ async def test_a_token_over_4_kib_is_not_even_looked_at() -> None:
             return super().verify(token, now)
 
     store = MemoryStore()
-    accounts = Accounts(store, Argon2Hasher(), Listening(SECRET))
+    accounts = Accounts(store, QuickHasher(), Listening(SECRET))
     async with api_of(create_app(accounts, Messenger(store))) as api:
         for length in (4096, 4097, 1_000_000):
             assert await status(api, Someone("ann", "x" * length)) == 401

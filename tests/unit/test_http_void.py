@@ -17,6 +17,13 @@ from tests.integration.contract.api import Api, api_of
 from tests.unit.listening import Frame, Request, Scene, scene
 from tests.unit.test_http_events import waiting
 from tests.unit.test_http_sessions import void
+from tests.unit.virtual_time import BACKEND
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> object:
+    return BACKEND
+
 
 VOID = Frame({"type": "end", "reason": "void"})
 MINUTE = timedelta(seconds=60)

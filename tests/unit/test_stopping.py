@@ -29,6 +29,6 @@ print(stopping.is_set(), sys.gettrace())
 
 def test_two_signals_at_once_stop_it_as_one_does() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", TWICE], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", TWICE], capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.stdout, done.stderr) == ("True None\n", "")

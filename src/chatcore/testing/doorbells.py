@@ -64,8 +64,8 @@ async def a_ring_wakes_everyone_it_is_for(here: Doorbell, there: Doorbell) -> No
 async def a_ring_wakes_nobody_else(here: Doorbell, there: Doorbell) -> None:
     """Who listens for another user is not woken."""
     ear, other = Ear(here, 1), Ear(here, 11)
-    # A doorbell may wake everyone when it has found its connection.
-    await ring_for([ear, other], there, 1, 11)
+    # A doorbell may wake everyone when it has found its connection. The other is not rung for:
+    # a slow ring is repeated, and its late copy would count.
     await ring_for([ear], there, 1)
     before = other.heard
     for _ in range(10):

@@ -9,7 +9,7 @@ from chatcore.errors import Refused
 
 T = TypeVar("T")
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds after which a call that does not return counts as one that never will."""
 
 

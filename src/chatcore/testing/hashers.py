@@ -13,7 +13,8 @@ from chatcore.ports import PasswordHasher
 from chatcore.testing.expect import accepted, expect, expect_equal
 
 PASSWORD = "correct horse battery"  # noqa: S105
-ATTEMPTS = 5
+FEW_ATTEMPTS, ATTEMPTS = 5, 30
+"""Times are taken until the promise is seen to hold: more often on a busy machine."""
 
 
 async def a_hash_verifies_its_password_alone(hasher: PasswordHasher) -> None:
@@ -70,11 +71,13 @@ async def what_is_no_hash_verifies_nothing(hasher: PasswordHasher) -> None:
 async def an_unknown_user_costs_as_much_as_a_wrong_password(hasher: PasswordHasher) -> None:
     """With None, verify does the work that a hash made today costs."""
     made = await hasher.hash(PASSWORD)
-    wrong, unknown = [], []
-    for _ in range(ATTEMPTS):
-        wrong.append(await _duration(hasher.verify("wrong password", made)))
-        unknown.append(await _duration(hasher.verify("wrong password", None)))
-    ratio = min(unknown) / min(wrong)
+    wrong = unknown = float("inf")
+    for attempt in range(ATTEMPTS):
+        wrong = min(wrong, await _duration(hasher.verify("wrong password", made)))
+        unknown = min(unknown, await _duration(hasher.verify("wrong password", None)))
+        ratio = unknown / wrong
+        if attempt >= FEW_ATTEMPTS and 1 / 4 < ratio < 4:
+            break
     expect(1 / 4 < ratio < 4, f"an unknown user takes {ratio:.2g} times what a wrong password does")
 
 

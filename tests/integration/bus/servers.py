@@ -21,7 +21,7 @@ from chatcore_notify import NotifyDoorbell
 from chatcore_valkey import ValkeyDoorbell
 from tests.integration.postgres.server import PostgresServer, postgres_server
 
-SECONDS = 30
+SECONDS = 60
 
 
 class Server(Protocol):

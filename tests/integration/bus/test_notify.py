@@ -9,7 +9,7 @@ import pytest
 from chatcore_notify import NotifyDoorbell
 from tests.integration.postgres.server import PostgresServer
 
-SECONDS = 30
+SECONDS = 60
 
 
 def a_wake() -> tuple[asyncio.Event, Callable[[], None]]:

@@ -19,7 +19,7 @@ from tests.integration.contract.api import Someone, api_at
 from tests.integration.events.sse import stream
 from tests.integration.service import COMMAND, Service, environment
 
-SECONDS = 30
+SECONDS = 180
 SECRET = "a secret of thirty-two bytes, or so"
 
 

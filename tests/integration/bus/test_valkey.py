@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from chatcore_valkey import ValkeyDoorbell
 from tests.integration.bus.servers import Bus, valkey
 
-SECONDS = 30
+SECONDS = 60
 
 
 @pytest.fixture(scope="module")

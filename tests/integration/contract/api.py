@@ -100,7 +100,7 @@ class Api:
 @asynccontextmanager
 async def api_at(url: str) -> AsyncIterator[Api]:
     # No certificate store is loaded: that takes longer than most tests here.
-    async with httpx.AsyncClient(base_url=url, verify=False, timeout=30) as client:  # noqa: S501
+    async with httpx.AsyncClient(base_url=url, verify=False, timeout=60) as client:  # noqa: S501
         yield Api(client)
 
 

@@ -10,11 +10,11 @@ from litestar import Litestar
 from chatcore import Accounts, Clock, Messenger
 from chatcore.model import utc_now
 from chatcore.ports import AccountStore, ChatStore
-from chatcore_argon2 import Argon2Hasher
 from chatcore_jwt import JwtTokens
 from chatcore_litestar import create_app
 from chatcore_memory import MemoryStore
 from chatcore_sqlalchemy import SqlAlchemyStore
+from tests.unit.stdlib_adapters import QuickHasher
 
 SECRET = "a secret of thirty-two bytes or more"
 
@@ -25,10 +25,9 @@ class Store(AccountStore, ChatStore, Protocol):
 
 @asynccontextmanager
 async def core(store: Store, clock: Clock = utc_now) -> AsyncIterator[tuple[Accounts, Messenger]]:
-    """chatcore with the real hasher, as cheap as its parameters allow."""
-    async with Argon2Hasher(time_cost=1, memory_cost=8, threads=1) as hasher:
-        accounts = Accounts(store, hasher, JwtTokens(SECRET), clock=clock)
-        yield accounts, Messenger(store, clock=clock)
+    """chatcore with a cheap hasher: what is tested here is not hashing."""
+    accounts = Accounts(store, QuickHasher(), JwtTokens(SECRET), clock=clock)
+    yield accounts, Messenger(store, clock=clock)
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.contract.api import GIVEN_URL, Api, api_at, api_of
 from tests.integration.contract.apps import KINDS, SECRET, app_on, store_of_kind
+from tests.integration.quick_service import QuickService
 from tests.integration.service import Service
 
 # So that what it asserts is explained when it fails.
@@ -21,7 +22,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         pytest.skip("needs a service of its own")
     folder = tmp_path_factory.mktemp("service")
     # So that a test that guesses can do so from addresses of its own (`api.some_address`).
-    with Service(folder, secret=SECRET, trusted_proxies="127.0.0.1") as service:
+    with QuickService(folder, secret=SECRET, trusted_proxies="127.0.0.1") as service:
         yield service
 
 

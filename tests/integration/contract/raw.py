@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 class Answer(NamedTuple):
@@ -16,7 +16,7 @@ class Answer(NamedTuple):
 
 
 class Raw:
-    """Whatever it waits for, it waits for 10 s at most (TimeoutError)."""
+    """Whatever it waits for, it waits for 60 s at most (TimeoutError)."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader

@@ -44,6 +44,6 @@ async def serving(app: Any, protocol: type[Any] = BoundedProtocol) -> AsyncItera
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 (uvicorn's state has no event to wait for)
             await asyncio.sleep(0.01)

@@ -149,7 +149,7 @@ async def test_forged_tokens(service: Service, api: Api) -> None:
 
 async def test_the_token_of_a_user_who_was_deleted(service: Service, api: Api) -> None:
     ann = await api.join("ann")
-    with closing(sqlite3.connect(service.database_path, timeout=10)) as database, database:
+    with closing(sqlite3.connect(service.database_path, timeout=60)) as database, database:
         database.execute("DELETE FROM users WHERE name = ?", (ann.name,))
     await refused(api, "deleted", bearer(ann.token), INVALID)
 

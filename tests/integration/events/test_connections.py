@@ -23,6 +23,7 @@ needs_proc = pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="needs /proc, which Linux has"
 )
 
+SECONDS = 60  # Far more than anything takes; a test that waits so long has failed.
 START = b'data: {"type":"start"'
 END = b'2a\r\ndata: {"type":"end","reason":"shutdown"}\n\n\r\n0\r\n\r\n'
 
@@ -41,12 +42,12 @@ class Peer:
         self.writer = writer
 
     async def until(self, mark: bytes) -> bytes:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS):
             return await self.reader.readuntil(mark)
 
     async def rest(self) -> bytes:
         """What arrives until the server closes."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS):
             return await self.reader.read()
 
     def leave(self, *, rudely: bool = False) -> None:
@@ -74,7 +75,7 @@ class Served:
 
     async def under_way(self, count: int) -> None:
         """Return when there are so many streams and polls."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS):
             while self.told.streams.under_way != count:  # noqa: ASYNC110  nobody is told
                 await asyncio.sleep(0.001)
 
@@ -87,7 +88,7 @@ async def served(**options: Any) -> AsyncIterator[Served]:
 
 
 async def test_a_connection_outlives_its_stream() -> None:
-    async with served(max_age_seconds=0.2) as at:
+    async with served(max_age_seconds=1) as at:
         peer = await at.stream()
         ended = await peer.until(b"0\r\n\r\n")
         assert b'data: {"type":"end","reason":"age"}\n\n' in ended
@@ -128,7 +129,7 @@ async def test_a_peer_that_stops_reading_is_dropped_and_others_go_on() -> None:
         # Nothing is read from it: what the sockets of both sides do not hold stays unsent.
         stalled.writer.transport.pause_reading()  # type: ignore[attr-defined]
         text = "я" * 4000
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS):
             sent = 0
             while at.told.streams.under_way == 2:
                 await at.told.send(text)
@@ -155,7 +156,7 @@ async def test_nothing_is_left_of_many_connections() -> None:
         await come_and_go(at, polls, 5_000 if SOAK else 500)
         await at.under_way(0)
         assert at.told.doorbell.listeners == 0
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS):
             while await left_over() > before:  # noqa: ASYNC110  nobody is told
                 await asyncio.sleep(0.01)
 
@@ -211,7 +212,7 @@ async def test_connections_that_came_and_went_cost_no_memory(tmp_path: Path) -> 
         memory, descriptors = resident(pid), open_files(pid)
         for _ in range(10_000 if SOAK else 1_000):
             stream(service, ann).close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS):
             while open_files(pid) > descriptors:  # noqa: ASYNC110  nobody is told
                 await asyncio.sleep(0.05)
         assert resident(pid) - memory < 2**20
@@ -219,7 +220,7 @@ async def test_connections_that_came_and_went_cost_no_memory(tmp_path: Path) -> 
 
 def stream(service: Service, by: Someone) -> Any:
     """A socket whose stream has begun."""
-    opened = socket.create_connection(("127.0.0.1", service.port), timeout=10)
+    opened = socket.create_connection(("127.0.0.1", service.port), timeout=SECONDS)
     opened.sendall(head(by))
     received = b""
     while START not in received:
