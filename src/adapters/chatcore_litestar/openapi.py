@@ -115,11 +115,18 @@ def operation(
     return Described
 
 
+class _Response(ResponseSpec):
+    """One that routers share: Litestar copies a router, and all in it, into the next one."""
+
+    def __deepcopy__(self, _memo: object) -> "_Response":
+        return self
+
+
 def returns(result: Any, success: int, *errors: int) -> dict[int, ResponseSpec]:
     """`result` on success, `{"error": …}` otherwise."""
     types = {success: result} | dict.fromkeys((*errors, 503), Error)
     return {
-        status: ResponseSpec(type_, generate_examples=False, description=phrase(status))
+        status: _Response(type_, generate_examples=False, description=phrase(status))
         for status, type_ in types.items()
     }
 
@@ -128,7 +135,7 @@ def answers(result: Any, *statuses: int) -> dict[int, ResponseSpec]:
     """Under /v1: `result` on success, problem details otherwise."""
     good, bad = (result, MediaType.JSON), (Problem, PROBLEM_JSON)
     return {
-        status: ResponseSpec(type_, False, phrase(status), media_type)
+        status: _Response(type_, False, phrase(status), media_type)
         for status in (*statuses, 400, 401, 503)
         for type_, media_type in [good if status < 400 else bad]
     }

@@ -52,7 +52,7 @@ class Watched(MemoryStore):
 
 @asynccontextmanager
 async def served(
-    store: Watched, protocol: type[Any] = Impatient, **limits: Any
+    store: Watched, protocol: type[Any] = BoundedProtocol, **limits: Any
 ) -> AsyncIterator[tuple[Serving, Api]]:
     async with (
         app_on(store, **limits) as app,
@@ -137,7 +137,7 @@ async def test_a_store_that_fails_midway_never_closes_the_array(
 
 async def test_a_client_that_takes_nothing_is_dropped() -> None:
     store = Watched()
-    async with served(store, send_seconds=0.2) as (server, api):
+    async with served(store, Impatient, send_seconds=0.2) as (server, api):
         ann, bob = await api.chat()
         await store.fill(LONG)
         await api.client.aclose()

@@ -12,6 +12,7 @@ import pytest
 
 from tests.integration.contract.api import SOAK, Api, Someone, api_at
 from tests.integration.events.sse import Follower, stream
+from tests.integration.quick_service import QuickService
 from tests.integration.service import Service
 from tests.unit.listening import Frame
 
@@ -21,7 +22,7 @@ RESTARTS = (signal.SIGTERM, signal.SIGKILL) * 2 + (signal.SIGTERM,)
 @asynccontextmanager
 async def chatting(folder: Path) -> AsyncIterator[tuple[Service, Api, Someone, Someone, str]]:
     """Two people with a chat, and its path."""
-    with Service(folder) as service:
+    with QuickService(folder) as service:
         async with api_at(service.url) as api:
             yield service, api, *await api.chat_by_id()
 
@@ -71,7 +72,7 @@ async def test_a_kill_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
 
 async def test_five_restarts_under_load(tmp_path: Path) -> None:
     """What each device saw is its chats' history, whole, once and in order."""
-    with Service(tmp_path) as service:
+    with QuickService(tmp_path) as service:
         async with AsyncExitStack() as stack:
             api = await stack.enter_async_context(api_at(service.url))
             pairs = [await api.chat_by_id() for _ in range(4)]
