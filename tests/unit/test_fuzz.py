@@ -17,6 +17,8 @@ from tests.integration.contract.apps import core
 from tests.soak import SOAK
 
 COUNT = 100_000 if SOAK else 2_000
+REQUESTS = 100_000 if SOAK else 500
+"""Each of them goes through the whole application."""
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PASSWORD = "correct horse battery"
@@ -58,10 +60,10 @@ def seed(record_property: Callable[[str, object], None]) -> int:
     return drawn
 
 
-def mutations(seed: int, *good: bytes) -> Iterator[bytes]:
+def mutations(seed: int, *good: bytes, count: int = COUNT) -> Iterator[bytes]:
     """So many broken forms of what is good: cut, joined, doubled, with scraps in between."""
     rng = random.Random(seed)
-    for _ in range(COUNT):
+    for _ in range(count):
         text = bytearray(rng.choice(good))
         for _ in range(rng.randint(1, 4)):
             at = rng.randint(0, len(text))
@@ -192,10 +194,10 @@ async def test_bodies(seed: int, service: Service) -> None:
     sends = (b'{"message":"hello"}', '{"message":"\u00e9\U0001f600"}'.encode())
     posts = (b'{"text":"hello","idempotency_key":"k-1"}', b'{"text":"x","idempotency_key":null}')
     found = set()
-    for body in mutations(seed, *sends):
+    for body in mutations(seed, *sends, count=REQUESTS):
         found.add(await service.status("POST", b"/chats/bob/messages", body))
     assert found == {201, 400}
-    for body in mutations(seed, *posts):
+    for body in mutations(seed, *posts, count=REQUESTS):
         found.add(await service.status("POST", b"/v1/chats/1/messages", body))
     assert found == {201, 400, 422}
 
@@ -203,10 +205,11 @@ async def test_bodies(seed: int, service: Service) -> None:
 async def test_credentials(seed: int, service: Service) -> None:
     """Whatever is wrong with a login, it is told in one way."""
     good = (b'{"username":"ann","password":"short"}', b"[]")
-    for body in mutations(seed, *good):
+    for body in mutations(seed, *good, count=REQUESTS):
         assert await service.status("POST", b"/login", body) == 401
     # Some make a password long enough, and with it an account.
-    found = {await service.status("POST", b"/register", body) for body in mutations(seed, *good)}
+    bodies = mutations(seed, *good, count=REQUESTS)
+    found = {await service.status("POST", b"/register", body) for body in bodies}
     assert 400 in found
     assert found <= {201, 400}
 
@@ -222,7 +225,7 @@ async def test_paths(seed: int, service: Service) -> None:
         b"/page/0/main.js",
     )
     found = set()
-    for path in mutations(seed, *good):
+    for path in mutations(seed, *good, count=REQUESTS):
         if len(path) < 4096:
             found.add(await service.status("GET", b"/" + path.lstrip(b"/")))
     assert {200, 404} <= found <= {200, 400, 404, 405}
@@ -231,18 +234,18 @@ async def test_paths(seed: int, service: Service) -> None:
 async def test_queries_and_headers(seed: int, service: Service) -> None:
     good = (b"limit=2&before=3", b"after=1", b"limit=200", b"around=1&limit=1")
     found = set()
-    for query in mutations(seed, *good):
+    for query in mutations(seed, *good, count=REQUESTS):
         found.add(await service.status("GET", b"/chats/messages/bob", query=query))
         found.add(await service.status("GET", b"/v1/chats/1/messages", query=query))
     assert found == {200, 400}
     cursors = (b"after=0123456789abcdef-1-4", b"after=a-1-0&wait=0", b"wait=0")
     found = {
         await service.status("GET", b"/v1/events", query=query.replace(b"wait=", b"wait=0&x="))
-        for query in mutations(seed, *cursors)
+        for query in mutations(seed, *cursors, count=REQUESTS)
     }
     assert found <= {200, 400}
     found = {
         await service.status("GET", b"/chats", authorization=b"Bearer " + raw)
-        for raw in mutations(seed, service._token)
+        for raw in mutations(seed, service._token, count=REQUESTS)
     }
     assert found <= {200, 401}

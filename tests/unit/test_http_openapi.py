@@ -50,13 +50,13 @@ EVENTS = ("get", "/v1/events")
 NEED_NO_TOKEN = {"/register", "/login", "/healthz", "/readyz"}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def api() -> AsyncIterator[Api]:
     async with app_on(MemoryStore()) as app, api_of(app) as api:
         yield api
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def document(api: Api) -> Any:
     return (await api.call("GET", "/schema/openapi.json")).json()
 

@@ -10,10 +10,21 @@ from hypothesis import strategies as st
 
 from chatcore import InvalidName, UserName, canonical_name
 from chatcore.names import lookup_name
+from tests.soak import SOAK
 
 NormalForm = Literal["NFC", "NFD", "NFKC", "NFKD"]
 NORMAL_FORMS: tuple[NormalForm, ...] = ("NFC", "NFD", "NFKC", "NFKD")
 EVERY_CODE_POINT = tuple(map(chr, range(sys.maxunicode + 1)))
+# Of the planes above the second, Unicode gives forms to those of the second block and ignores
+# those of the third; the rest are ideographs, private or unassigned.
+CODE_POINTS = (
+    EVERY_CODE_POINT
+    if SOAK
+    else EVERY_CODE_POINT[:0x20000]
+    + EVERY_CODE_POINT[0x2F800:0x2FA20]
+    + EVERY_CODE_POINT[0xE0000:0xE1000]
+    + EVERY_CODE_POINT[0x20000::997]
+)
 # What case and normal forms act upon, where st.text() alone would rarely look.
 CASED_OR_COMBINING = [
     character
@@ -28,14 +39,14 @@ def cases(text: str) -> list[str]:
 
 
 def test_the_canonical_form_of_every_code_point_is_final() -> None:
-    for character in EVERY_CODE_POINT:
+    for character in CODE_POINTS:
         canonical = canonical_name(character)
         assert canonical_name(canonical) == canonical, ascii(character)
 
 
 def test_every_code_point_is_one_name_in_all_its_forms() -> None:
     apart = set()
-    for character in EVERY_CODE_POINT:
+    for character in CODE_POINTS:
         forms = {unicodedata.normalize(form, character) for form in NORMAL_FORMS}
         forms.update(cases(character))
         if len({canonical_name(form) for form in forms}) > 1:

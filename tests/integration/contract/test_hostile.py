@@ -11,7 +11,7 @@ from tests.integration.contract.hostile import Hostile
 from tests.integration.contract.raw import Answer, connected
 from tests.integration.service import Service
 
-COUNT = 30_000 if SOAK else 3_000
+COUNT = 30_000 if SOAK else 1_000
 CONNECTIONS = 16
 PATIENCE = 0.1
 """Seconds to wait for an answer: many of these requests have no end, and get none."""

@@ -82,7 +82,7 @@ class Follower:
                             self._note(frame)
             except httpx.TransportError:
                 pass
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.2)
 
     def _note(self, frame: Frame) -> None:
         if frame.id is None:
