@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -41,12 +41,19 @@ def page(_request: Asked, error: Exception) -> Response[str]:
     return Response(f"<h1>{type(error).__name__}</h1>", media_type="text/html", status_code=418)
 
 
+PATHS = ("/one", "/two/b")
+
+
 @asynccontextmanager
-async def mounted(**options: Any) -> AsyncIterator[Api]:
-    """Two chatcores in one application, under /one and /two."""
-    async with core(MemoryStore()) as one, core(MemoryStore()) as two:
+async def mounted(*paths: str, **options: Any) -> AsyncIterator[Api]:
+    """A chatcore in another application, or one under each of several paths."""
+    async with AsyncExitStack() as stack:
+        routers = [
+            chat_router(*await stack.enter_async_context(core(MemoryStore())), path=path)
+            for path in paths or PATHS[:1]
+        ]
         app = Litestar(
-            [home, order, broken, chat_router(*one, path="/one"), chat_router(*two, path="/two/b")],
+            [home, order, broken, *routers],
             logging_config=None,  # It would be that of all the tests that follow.
             **options,
         )
@@ -66,8 +73,8 @@ class Under(Api):
 
 
 async def test_the_routes_work_under_any_path() -> None:
-    async with mounted() as api:
-        for prefix in ("/one", "/two/b"):
+    async with mounted(*PATHS) as api:
+        for prefix in PATHS:
             under = Under(api, prefix)
             ann, bob = await under.chat()
             for text in ("one", "two"):
@@ -82,8 +89,8 @@ async def test_the_routes_work_under_any_path() -> None:
 
 
 async def test_v1_works_under_any_path() -> None:
-    async with mounted() as api:
-        for prefix in ("/one", "/two/b"):
+    async with mounted(*PATHS) as api:
+        for prefix in PATHS:
             under = Under(api, prefix)
             ann, bob = await under.chat()
             # Whatever the name is, that of a part of the path, too.
@@ -118,7 +125,7 @@ async def test_a_location_leads_back_through_a_proxy(root: str) -> None:
 
 
 async def test_two_chatcores_keep_to_themselves() -> None:
-    async with mounted() as api:
+    async with mounted(*PATHS) as api:
         one, two = Under(api, "/one"), Under(api, "/two/b")
         ann, bob = await one.chat()
         assert (await two.log_in(ann.name)).status_code == 401
@@ -150,47 +157,49 @@ HOSTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("host", HOSTS)
-async def test_errors_inside_our_routes_keep_our_shape(host: str) -> None:
-    async with mounted(**HOSTS[host]) as api:
-        one = Under(api, "/one")
-        ann, bob = await one.chat()
-        send = f"/chats/{segment(bob.name)}/messages"
-        read = f"/chats/messages/{segment(bob.name)}"
-        for status, text, answer in [
-            (400, "Username already exists or invalid data", await one.register(ann.name)),
-            (400, "Username already exists or invalid data", await one.call("POST", "/register")),
-            (401, "Invalid username or password", await one.log_in(ann.name, "wrong password")),
-            (401, "Unauthorized", await one.call("GET", "/chats")),
-            (400, "Chat already exists or invalid user", await one.open_chat(ann, bob.name)),
-            (400, "Invalid message or chat not found", await one.call("POST", send, ann)),
-            (400, "Invalid query", await one.call("GET", f"{read}?limit=x", ann)),
-            (404, "Chat not found", await one.read(ann, "nobody")),
-            (413, "Content Too Large", await one.call("POST", send, ann, content=b" " * 65_537)),
-        ]:
-            assert (answer.status_code, answer.json()) == (status, {"error": text})
+@pytest.fixture(scope="module", params=HOSTS)
+async def host(request: pytest.FixtureRequest) -> AsyncIterator[Api]:
+    async with mounted(**HOSTS[request.param]) as api:
+        yield api
 
 
-@pytest.mark.parametrize("host", HOSTS)
-async def test_errors_inside_v1_are_problems(host: str) -> None:
-    async with mounted(**HOSTS[host]) as api:
-        one = Under(api, "/one")
-        ann, _, chat = await one.chat_by_id()
-        for status, code, answer in [
-            (401, "unauthorized", await one.call("GET", "/v1/sync")),
-            (400, "invalid_page", await one.call("GET", "/v1/chats?limit=x", ann)),
-            (404, "chat_not_found", await one.call("GET", "/v1/chats/99", ann)),
-            (404, "user_not_found", await one.ensure_chat(ann, "nobody")),
-            (422, "self_chat", await one.ensure_chat(ann, ann.name)),
-            (400, "malformed_body", await one.call("POST", f"{chat}/messages", ann)),
-            (
-                413,
-                "content_too_large",
-                await one.call("POST", f"{chat}/messages", ann, content=b" " * 65_537),
-            ),
-        ]:
-            assert (answer.status_code, answer.json()["code"]) == (status, code)
-            assert answer.headers["content-type"] == "application/problem+json"
+async def test_errors_inside_our_routes_keep_our_shape(host: Api) -> None:
+    one = Under(host, "/one")
+    ann, bob = await one.chat()
+    send = f"/chats/{segment(bob.name)}/messages"
+    read = f"/chats/messages/{segment(bob.name)}"
+    for status, text, answer in [
+        (400, "Username already exists or invalid data", await one.register(ann.name)),
+        (400, "Username already exists or invalid data", await one.call("POST", "/register")),
+        (401, "Invalid username or password", await one.log_in(ann.name, "wrong password")),
+        (401, "Unauthorized", await one.call("GET", "/chats")),
+        (400, "Chat already exists or invalid user", await one.open_chat(ann, bob.name)),
+        (400, "Invalid message or chat not found", await one.call("POST", send, ann)),
+        (400, "Invalid query", await one.call("GET", f"{read}?limit=x", ann)),
+        (404, "Chat not found", await one.read(ann, "nobody")),
+        (413, "Content Too Large", await one.call("POST", send, ann, content=b" " * 65_537)),
+    ]:
+        assert (answer.status_code, answer.json()) == (status, {"error": text})
+
+
+async def test_errors_inside_v1_are_problems(host: Api) -> None:
+    one = Under(host, "/one")
+    ann, _, chat = await one.chat_by_id()
+    for status, code, answer in [
+        (401, "unauthorized", await one.call("GET", "/v1/sync")),
+        (400, "invalid_page", await one.call("GET", "/v1/chats?limit=x", ann)),
+        (404, "chat_not_found", await one.call("GET", "/v1/chats/99", ann)),
+        (404, "user_not_found", await one.ensure_chat(ann, "nobody")),
+        (422, "self_chat", await one.ensure_chat(ann, ann.name)),
+        (400, "malformed_body", await one.call("POST", f"{chat}/messages", ann)),
+        (
+            413,
+            "content_too_large",
+            await one.call("POST", f"{chat}/messages", ann, content=b" " * 65_537),
+        ),
+    ]:
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+        assert answer.headers["content-type"] == "application/problem+json"
 
 
 async def test_the_host_keeps_its_404_its_405_and_its_handlers() -> None:
@@ -243,7 +252,7 @@ async def test_what_a_host_adds_to_our_answers_does_not_pile_up() -> None:
 
 async def test_the_host_keeps_its_openapi_document() -> None:
     config = OpenAPIConfig("Shop", "7", render_plugins=[JsonRenderPlugin()], path="/docs")
-    async with mounted(openapi_config=config) as api:
+    async with mounted(*PATHS, openapi_config=config) as api:
         document = (await api.call("GET", "/docs/openapi.json")).json()
         assert (await api.call("GET", "/schema/openapi.json")).status_code == 404
     assert document["info"] == {"title": "Shop", "version": "7"}

@@ -1,5 +1,7 @@
 """What browsers are told, and what they may send."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -7,6 +9,7 @@ import pytest
 
 from chatcore_litestar import create_app
 from chatcore_memory import MemoryStore
+from tests.integration.contract.api import fresh
 from tests.integration.contract.apps import core
 
 OURS = "https://chat.example"
@@ -33,20 +36,42 @@ def transport_of(app: Any) -> httpx.ASGITransport:
     return httpx.ASGITransport(app)
 
 
-async def asked(method: str, path: str, origins: list[str], **options: Any) -> httpx.Response:
+@asynccontextmanager
+async def opened(*origins: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an application that pages of these origins may use."""
     async with core(MemoryStore()) as (accounts, messenger):
         app = create_app(accounts, messenger, cors_origins=origins)
         transport = transport_of(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://chatcore") as client:
-            return await client.request(method, path, **options)
+            yield client
 
 
-@pytest.mark.parametrize("origins", [[], [OURS]], ids=["alone", "shared"])
+# Applications that every test may ask, for none of them changes what another sees.
+
+
+@pytest.fixture(scope="module")
+async def alone() -> AsyncIterator[httpx.AsyncClient]:
+    async with opened() as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+async def shared() -> AsyncIterator[httpx.AsyncClient]:
+    async with opened(OURS) as client:
+        yield client
+
+
+@pytest.mark.parametrize("origins", ["alone", "shared"])
 @pytest.mark.parametrize(("method", "path", "status"), ANSWERS)
 async def test_every_answer_tells_browsers_to_be_careful(
-    method: str, path: str, status: int, origins: list[str]
+    method: str,
+    path: str,
+    status: int,
+    origins: str,
+    alone: httpx.AsyncClient,
+    shared: httpx.AsyncClient,
 ) -> None:
-    answer = await asked(method, path, origins)
+    answer = await {"alone": alone, "shared": shared}[origins].request(method, path)
     assert answer.status_code == status
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["referrer-policy"] == "no-referrer"
@@ -83,8 +108,8 @@ async def test_tokens_and_messages_are_not_kept_by_caches() -> None:
     assert {answer.headers["cache-control"] for answer in answers} == {"no-store"}
 
 
-async def test_no_other_origin_is_let_in_by_itself() -> None:
-    answer = await asked("GET", "/healthz", [], headers={"origin": OURS})
+async def test_no_other_origin_is_let_in_by_itself(alone: httpx.AsyncClient) -> None:
+    answer = await alone.get("/healthz", headers={"origin": OURS})
     assert not [name for name in answer.headers if name.startswith("access-control-")]
 
 
@@ -95,34 +120,35 @@ PREFLIGHT = {
 
 
 @pytest.mark.parametrize("path", ["/chats", "/v1/sync", "/v1/chats/1/read", "/login"])
-async def test_pages_of_named_origins_may_ask(path: str) -> None:
-    ours = await asked("OPTIONS", path, [OURS], headers=PREFLIGHT | {"origin": OURS})
+async def test_pages_of_named_origins_may_ask(path: str, shared: httpx.AsyncClient) -> None:
+    ours = await shared.options(path, headers=PREFLIGHT | {"origin": OURS})
     assert ours.status_code == 204
     assert ours.headers["access-control-allow-origin"] == OURS
     assert "PUT" in ours.headers["access-control-allow-methods"]
     allowed = ours.headers["access-control-allow-headers"]
     assert {"authorization", "idempotency-key"} <= set(allowed.split(", "))
-    theirs = await asked("OPTIONS", path, [OURS], headers=PREFLIGHT | {"origin": THEIRS})
+    theirs = await shared.options(path, headers=PREFLIGHT | {"origin": THEIRS})
     assert theirs.status_code == 400
     assert "access-control-allow-origin" not in theirs.headers
 
 
 @pytest.mark.parametrize("path", ["/chats", "/v1/sync", "/healthz", "/nowhere"])
-async def test_answers_say_who_may_read_them(path: str) -> None:
-    ours = await asked("GET", path, [OURS], headers={"origin": OURS})
+async def test_answers_say_who_may_read_them(path: str, shared: httpx.AsyncClient) -> None:
+    ours = await shared.get(path, headers={"origin": OURS})
     assert ours.headers["access-control-allow-origin"] == OURS
     assert "Origin" in ours.headers["vary"]
     assert "retry-after" in ours.headers["access-control-expose-headers"]
-    theirs = await asked("GET", path, [OURS], headers={"origin": THEIRS})
+    theirs = await shared.get(path, headers={"origin": THEIRS})
     assert "access-control-allow-origin" not in theirs.headers
 
 
 async def test_not_even_all_origins_get_credentials() -> None:
-    for method in ("GET", "OPTIONS"):
-        headers = PREFLIGHT | {"origin": THEIRS, "cookie": "a=b"}
-        answer = await asked(method, "/chats", ["*"], headers=headers)
-        assert answer.headers["access-control-allow-origin"] in {"*", THEIRS}
-        assert "access-control-allow-credentials" not in answer.headers
+    headers = PREFLIGHT | {"origin": THEIRS, "cookie": "a=b"}
+    async with opened("*") as client:
+        for method in ("GET", "OPTIONS"):
+            answer = await client.request(method, "/chats", headers=headers)
+            assert answer.headers["access-control-allow-origin"] in {"*", THEIRS}
+            assert "access-control-allow-credentials" not in answer.headers
 
 
 @pytest.mark.parametrize(
@@ -136,9 +162,10 @@ async def test_not_even_all_origins_get_credentials() -> None:
         None,
     ],
 )
-async def test_json_is_taken(kind: str | None) -> None:
+async def test_json_is_taken(kind: str | None, alone: httpx.AsyncClient) -> None:
     headers = {} if kind is None else {"content-type": kind}
-    answer = await asked("POST", "/register", [], content=JSON, headers=headers)
+    account = JSON.replace(b"ann", fresh("ann").encode())
+    answer = await alone.post("/register", content=account, headers=headers)
     assert answer.status_code == 201
 
 
@@ -155,23 +182,26 @@ async def test_json_is_taken(kind: str | None) -> None:
         "\xff",
     ],
 )
-async def test_fixed_routes_take_json_whatever_its_type_says(kind: str) -> None:
+async def test_fixed_routes_take_json_whatever_its_type_says(
+    kind: str, alone: httpx.AsyncClient
+) -> None:
+    account = JSON.replace(b"ann", fresh("ann").encode())
     headers = {"content-type": kind.encode("latin-1")}
-    answer = await asked("POST", "/register", [], content=JSON, headers=headers)
+    answer = await alone.post("/register", content=account, headers=headers)
     assert answer.status_code == 201
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "x/y; boundary=utf-8"])
 @pytest.mark.parametrize("charset", ["utf-16", "iso-8859-1", '"latin1"', ""])
 async def test_fixed_routes_refuse_another_charset_in_their_own_words(
-    kind: str, charset: str
+    kind: str, charset: str, alone: httpx.AsyncClient
 ) -> None:
     headers = {"content-type": f"{kind}; charset={charset}"}
     for path, refusal in {
         "/register": (400, "Username already exists or invalid data"),
         "/login": (401, "Invalid username or password"),
     }.items():
-        answer = await asked("POST", path, [], content=JSON, headers=headers)
+        answer = await alone.post(path, content=JSON, headers=headers)
         assert (answer.status_code, answer.json()) == (refusal[0], {"error": refusal[1]})
 
 
