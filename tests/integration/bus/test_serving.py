@@ -12,12 +12,16 @@ import pytest
 
 from chatcore import Cursor, UserName
 from chatcore_jwt import JwtTokens
+from chatcore_memory import MemoryStore
 from chatcore_notify import NotifyDoorbell
-from chatcore_sqlalchemy import SqlAlchemyStore, migrate
+from chatcore_server.doorbells import open_doorbell
+from chatcore_server.settings import CannotStart, Settings
+from chatcore_sqlalchemy import SqlAlchemyStore
 from tests.integration.bus.servers import BUSES, Bus
 from tests.integration.contract.api import Someone, api_at
 from tests.integration.events.sse import stream
 from tests.integration.service import COMMAND, Service, environment
+from tests.soak import soak_only
 
 SECONDS = 180
 SECRET = "a secret of thirty-two bytes, or so"
@@ -39,15 +43,14 @@ async def serving(folder: Path, **settings: str) -> AsyncIterator[Service]:
         await asyncio.to_thread(service.stop)
 
 
-async def test_a_message_rings_on_the_bus(bus: Bus, tmp_path: Path, empty_database: str) -> None:
-    settings = {"database_url": empty_database}
+async def test_a_message_rings_on_the_bus(bus: Bus, tmp_path: Path, postgres_url: str) -> None:
+    settings = {"database_url": postgres_url}
     if bus.url.startswith("postgresql"):
         # Nobody has to name it: the doorbell is in the database.
-        bus = Bus(bus.server, empty_database, NotifyDoorbell.open)
+        bus = Bus(bus.server, postgres_url, NotifyDoorbell.open)
     else:
         settings["bus_url"] = bus.url
-    await migrate(empty_database)
-    async with await SqlAlchemyStore.open(empty_database) as store:
+    async with await SqlAlchemyStore.open(postgres_url) as store:
         ann = await store.add_user(UserName("ann"), "no password", 0)
         bob = await store.add_user(UserName("bob"), "no password", 0)
         chat = await store.open_chat(ann.id, bob.id, 0)
@@ -77,19 +80,27 @@ async def test_a_message_rings_on_the_bus(bus: Bus, tmp_path: Path, empty_databa
     assert "no connection" not in service.log()
 
 
-async def test_a_bus_that_is_not_there_is_told_of(tmp_path: Path, empty_database: str) -> None:
-    await migrate(empty_database)
+async def test_a_bus_that_is_not_there_is_told_of(tmp_path: Path, postgres_url: str) -> None:
     url = "valkey://:pass-word@127.0.0.1:9"
-    async with serving(tmp_path, database_url=empty_database, bus_url=url) as service:
+    async with serving(tmp_path, database_url=postgres_url, bus_url=url) as service:
         pass
     assert service.log().count("no connection to Valkey at 127.0.0.1:9 (") == 1
     assert "pass-word" not in service.log()
 
 
 @pytest.mark.parametrize("url", ["amqp://:pass-word@host", "redis://:pass-word/@host"])
-async def test_what_is_no_bus(tmp_path: Path, empty_database: str, url: str) -> None:
-    await migrate(empty_database)
-    settings = environment(database_url=empty_database, secret=SECRET, bus_url=url, port="0")
+async def test_what_is_no_bus(url: str) -> None:
+    settings = Settings.read({"CHATCORE_BUS_URL": url, "CHATCORE_SECRET": SECRET}, {})
+    with pytest.raises(CannotStart, match="CHATCORE_BUS_URL is none") as refusal:
+        async with open_doorbell(settings, MemoryStore()):
+            pass
+    assert "pass-word" not in str(refusal.value)
+
+
+@soak_only
+async def test_a_service_with_no_bus_does_not_start(tmp_path: Path, postgres_url: str) -> None:
+    url = "redis://:pass-word/@host"
+    settings = environment(database_url=postgres_url, secret=SECRET, bus_url=url, port="0")
     done = await asyncio.to_thread(
         subprocess.run,
         [*COMMAND, "serve"],

@@ -2,12 +2,12 @@
 `CHATCORE_TEST_URL=http://host:port`."""
 
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.integration.contract.api import GIVEN_URL, Api, api_at, api_of
-from tests.integration.contract.apps import KINDS, SECRET, app_on, store_of_kind
+from tests.integration.contract.apps import KINDS, SECRET, Store, app_on, store_of_kind
+from tests.integration.postgres.server import PostgresServer
 from tests.integration.quick_service import QuickService
 from tests.integration.service import Service
 
@@ -40,20 +40,26 @@ async def api(url: str) -> AsyncIterator[Api]:
         yield api
 
 
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Iterator[str]:
     """What `store_of_kind` takes: every test that asks for it runs on each."""
-    if request.param == "postgres":
-        url: str = request.getfixturevalue("postgres_url")
-        return url
-    return str(request.param)
+    if request.param != "postgres":
+        yield request.param
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    database = server.new_database(request.getfixturevalue("migrated_template"))
+    yield server.url(database)
+    server.drop_database(database)
 
 
-@pytest.fixture
-async def in_process(kind: str, tmp_path: Path) -> AsyncIterator[Api]:
-    async with (
-        store_of_kind(kind, tmp_path) as store,
-        app_on(store) as app,
-        api_of(app) as api,
-    ):
+@pytest.fixture(scope="module")
+async def store(kind: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Store]:
+    async with store_of_kind(kind, tmp_path_factory.mktemp("store")) as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+async def in_process(store: Store) -> AsyncIterator[Api]:
+    """One application for the tests of a module, each with people of its own."""
+    async with app_on(store) as app, api_of(app) as api:
         yield api

@@ -20,6 +20,7 @@ from tests.integration.contract.api import Api, Someone, api_at
 from tests.integration.contract.apps import app_on
 from tests.integration.contract.raw import connected, request
 from tests.integration.contract.serving import Serving, serving, until
+from tests.soak import soak_only
 
 LONG = 25 * MAX_PAGE, "x" * 4000  # 50 MB of text, beyond what sockets hold ahead.
 
@@ -78,6 +79,7 @@ async def test_all_of_it_up_to_the_newest_at_the_start(count: int) -> None:
         assert ("content-length" in answer.headers) == (count <= MAX_PAGE)
 
 
+@soak_only
 async def test_messages_that_arrive_meanwhile_harm_nothing(api: Api) -> None:
     ann, bob = await api.chat()
     texts = [f"{n}" for n in range(MAX_PAGE + 20)]

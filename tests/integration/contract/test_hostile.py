@@ -12,6 +12,8 @@ from tests.integration.contract.raw import Answer, connected
 from tests.integration.service import Service
 
 COUNT = 30_000 if SOAK else 1_000
+MOST = 20 * COUNT
+EXPECTED = {200, 201, 400, 401, 404, 405, 431}
 CONNECTIONS = 16
 PATIENCE = 0.1
 """Seconds to wait for an answer: many of these requests have no end, and get none."""
@@ -34,10 +36,12 @@ async def test_hostile_requests(
     hostile = Hostile(seed, ann, bob, chat)
     before, log_before = memory_of(service), len(service.log())
     statuses: Counter[int | str] = Counter()
-    left = iter(range(COUNT))
 
     async def send_some() -> None:
-        for _ in left:
+        # A slow machine answers fewer of them in time: there more are sent.
+        while (count := statuses.total()) < COUNT or (
+            count < MOST and not statuses.keys() >= EXPECTED
+        ):
             sent = hostile.next()
             answer = await answer_to(service.url, sent)
             statuses[answer.status if answer else "none"] += 1
@@ -51,7 +55,9 @@ async def test_hostile_requests(
         error.add_note(f"seed {seed}")
         raise
     growth = memory_of(service) - before
-    summary = f"{COUNT} hostile requests, seed {seed}: {dict(statuses)}, grew by {growth} MiB"
+    summary = (
+        f"{statuses.total()} hostile requests, seed {seed}: {dict(statuses)}, grew by {growth} MiB"
+    )
     record_property("hostile", summary)
     print(summary)  # noqa: T201 (shown by pytest -rP)
     log = service.log()[log_before:]
@@ -59,7 +65,7 @@ async def test_hostile_requests(
     assert "Traceback" not in log, log
     assert growth < MAX_GROWTH, summary
     # They got as far as they could.
-    assert {200, 201, 400, 401, 404, 405, 431} <= statuses.keys(), summary
+    assert statuses.keys() >= EXPECTED, summary
     assert (await api.send(ann, bob.name, "still here")).status_code == 201
     assert (await api.read(bob, ann.name)).json()[-1]["message"] == "still here"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.contract.api import Api, api_of
-from tests.integration.contract.apps import app_on, store_of_kind
+from tests.integration.contract.apps import Store, app_on
 from tests.integration.contract.transcript import Replay, read_transcript
 
 FILES = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
@@ -28,10 +28,6 @@ async def test_over_http(file: Path, api: Api) -> None:
 
 
 @each_transcript
-async def test_in_process(file: Path, kind: str, tmp_path: Path) -> None:
-    async with (
-        store_of_kind(kind, tmp_path) as store,
-        app_on(store) as app,
-        api_of(app) as api,
-    ):
+async def test_in_process(file: Path, store: Store) -> None:
+    async with app_on(store) as app, api_of(app) as api:
         await replay(file, api)

@@ -11,6 +11,7 @@ from chatcore_memory import MemoryStore
 from tests.integration.contract.api import Api, Someone, api_of
 from tests.integration.contract.apps import app_on
 from tests.integration.contract.test_races import at_once
+from tests.soak import SOAK
 
 CALLERS = 32
 
@@ -35,7 +36,7 @@ async def send(api: Api, by: Someone, chat_id: int, text: str) -> httpx.Response
     return await api.call("POST", f"/v1/chats/{chat_id}/messages", by, json={"text": text})
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(20 if SOAK else 2))
 async def test_no_chat_that_stays_is_missed_or_doubled_while_others_move(
     in_process: Api, seed: int
 ) -> None:

@@ -3,9 +3,8 @@
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
@@ -20,12 +19,17 @@ RESTARTS = ((signal.SIGTERM, signal.SIGKILL) * (10 if SOAK else 1)) + (signal.SI
 PAIRS, MESSAGES = (4, 60) if SOAK else (2, 20)
 
 
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with QuickService(tmp_path_factory.mktemp("service")) as service:
+        yield service
+
+
 @asynccontextmanager
-async def chatting(folder: Path) -> AsyncIterator[tuple[Service, Api, Someone, Someone, str]]:
+async def chatting(service: Service) -> AsyncIterator[tuple[Api, Someone, Someone, str]]:
     """Two people with a chat, and its path."""
-    with QuickService(folder) as service:
-        async with api_at(service.url) as api:
-            yield service, api, *await api.chat_by_id()
+    async with api_at(service.url) as api:
+        yield api, *await api.chat_by_id()
 
 
 async def send(api: Api, by: Someone, path: str, text: str) -> None:
@@ -33,8 +37,8 @@ async def send(api: Api, by: Someone, path: str, text: str) -> None:
     assert answer.status_code == 201
 
 
-async def test_what_one_sends_another_is_told(tmp_path: Path) -> None:
-    async with chatting(tmp_path) as (_, api, ann, bob, path):
+async def test_what_one_sends_another_is_told(service: Service) -> None:
+    async with chatting(service) as (api, ann, bob, path):
         sync = (await api.call("GET", "/v1/sync", bob)).json()
         poll = asyncio.create_task(
             api.call("GET", f"/v1/events?after={sync['cursor']}&wait=30", bob)
@@ -50,8 +54,8 @@ async def test_what_one_sends_another_is_told(tmp_path: Path) -> None:
         assert answer == {"events": [told.data], "cursor": told.id}
 
 
-async def test_a_kill_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
-    async with chatting(tmp_path) as (service, api, ann, bob, path):
+async def test_a_kill_loses_nothing_and_doubles_nothing(service: Service) -> None:
+    async with chatting(service) as (api, ann, bob, path):
         async with stream(api.client, bob) as opened:
             assert await opened.frame()
             for n in range(3):
@@ -71,54 +75,52 @@ async def test_a_kill_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
         assert texts == ["before 1", "before 2", "after"]
 
 
-async def test_restarts_under_load(tmp_path: Path) -> None:
+async def test_restarts_under_load(service: Service) -> None:
     """What each device saw is its chats' history, whole, once and in order."""
-    with QuickService(tmp_path) as service:
-        async with AsyncExitStack() as stack:
-            api = await stack.enter_async_context(api_at(service.url))
-            pairs = [await api.chat_by_id() for _ in range(PAIRS)]
-            followers: dict[str, Follower] = {}
-            for ann, bob, _ in pairs:
-                for someone in (ann, bob):
-                    sync = (await api.call("GET", "/v1/sync", someone)).json()
-                    followers[someone.name] = Follower(api.client, someone, sync["cursor"])
-            stop = asyncio.Event()
-            sent: Counter[str] = Counter()
-            following = [asyncio.create_task(each.follow()) for each in followers.values()]
-            talking = [
-                asyncio.create_task(talk(api, by, path, stop, sent))
-                for ann, bob, path in pairs
-                for by in (ann, bob)
-            ]
-            for restarts, by in enumerate(RESTARTS):
-                goal = sent.total() + MESSAGES
+    async with api_at(service.url) as api:
+        pairs = [await api.chat_by_id() for _ in range(PAIRS)]
+        followers: dict[str, Follower] = {}
+        for ann, bob, _ in pairs:
+            for someone in (ann, bob):
+                sync = (await api.call("GET", "/v1/sync", someone)).json()
+                followers[someone.name] = Follower(api.client, someone, sync["cursor"])
+        stop = asyncio.Event()
+        sent: Counter[str] = Counter()
+        following = [asyncio.create_task(each.follow()) for each in followers.values()]
+        talking = [
+            asyncio.create_task(talk(api, by, path, stop, sent))
+            for ann, bob, path in pairs
+            for by in (ann, bob)
+        ]
+        for restarts, by in enumerate(RESTARTS):
+            goal = sent.total() + MESSAGES
 
-                def busy(goal: int = goal, restarts: int = restarts) -> bool:
-                    connected = min(each.connected for each in followers.values())
-                    return sent.total() >= goal and connected > restarts
+            def busy(goal: int = goal, restarts: int = restarts) -> bool:
+                connected = min(each.connected for each in followers.values())
+                return sent.total() >= goal and connected > restarts
 
-                while not busy():  # noqa: ASYNC110  nobody is told
-                    await asyncio.sleep(0.01)
-                await asyncio.to_thread(end, service, by)
-                await asyncio.to_thread(service.start)
-            stop.set()
-            await asyncio.gather(*talking)
-            for ann, bob, path in pairs:
-                history = await history_of(api, ann, path)
-                chat_id = int(path.rpartition("/")[2])
-                assert [seq for seq, _, _ in history] == list(range(1, len(history) + 1))
-                assert len(history) == sent[ann.name] + sent[bob.name]
-                for someone in (ann, bob):
-                    follower = followers[someone.name]
-                    await follower.has_seen(len(history))
-                    assert follower.messages(chat_id) == history
-                    numbers = follower.numbers()
-                    assert numbers == list(range(numbers[0], numbers[0] + len(history)))
-                    assert follower.connected > len(RESTARTS)
-            for task in following:
-                assert not task.done()
-                task.cancel()
-            await asyncio.wait(following)
+            while not busy():  # noqa: ASYNC110  nobody is told
+                await asyncio.sleep(0.01)
+            await asyncio.to_thread(end, service, by)
+            await asyncio.to_thread(service.start)
+        stop.set()
+        await asyncio.gather(*talking)
+        for ann, bob, path in pairs:
+            history = await history_of(api, ann, path)
+            chat_id = int(path.rpartition("/")[2])
+            assert [seq for seq, _, _ in history] == list(range(1, len(history) + 1))
+            assert len(history) == sent[ann.name] + sent[bob.name]
+            for someone in (ann, bob):
+                follower = followers[someone.name]
+                await follower.has_seen(len(history))
+                assert follower.messages(chat_id) == history
+                numbers = follower.numbers()
+                assert numbers == list(range(numbers[0], numbers[0] + len(history)))
+                assert follower.connected > len(RESTARTS)
+        for task in following:
+            assert not task.done()
+            task.cancel()
+        await asyncio.wait(following)
 
 
 async def talk(api: Api, by: Someone, path: str, stop: asyncio.Event, sent: Counter[str]) -> None:
