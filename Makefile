@@ -6,6 +6,7 @@ STAMP := .venv/.installed
 .DEFAULT_GOAL := help
 # Most tests wait for processes more than they compute.
 PARALLEL := -n 3 --dist worksteal
+LONG := -o faulthandler_timeout=1800
 
 .PHONY: help install run test check soak bench lock clean
 
@@ -27,7 +28,9 @@ check: $(STAMP) ## everything that must hold: format, lint, types, tests
 	$(BIN)/pytest $(PARALLEL)
 
 soak: $(STAMP) ## the tests with every long check at full length
-	CHATCORE_SOAK=1 $(BIN)/pytest -o faulthandler_timeout=3600
+	@CHATCORE_SOAK=1 $(BIN)/pytest $(LONG) -n 3 --dist load --maxschedchunk 1 -m "not alone"; \
+		together=$$?; echo; echo 'Now those that need the machine for themselves.'; \
+		CHATCORE_SOAK=1 $(BIN)/pytest $(LONG) -m alone && exit $$together
 
 bench: $(STAMP) ## measure speed against the stack's ceiling and a textbook service
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt

@@ -1,17 +1,16 @@
 """What every test shares."""
 
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
-from tests.figures import Figures, figures_of
+from tests.figures import Figures, Progress
 from tests.soak import SOAK
 
 # No deadline: on a busy machine one slow example would fail a test that proves nothing about speed.
 settings.register_profile("short", deadline=None, print_blob=True, max_examples=40)
-settings.register_profile("soak", deadline=None, print_blob=True, max_examples=10_000)
+settings.register_profile("soak", deadline=None, print_blob=True, max_examples=1_000)
 settings.load_profile("soak" if SOAK else "short")
 
 
@@ -22,31 +21,19 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def figures(request: pytest.FixtureRequest) -> Figures:
-    return figures_of(request.config)
+def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
+    measured = Figures()
+    yield measured
+    measured.attach(request.node)
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    # A process that shares the run with others hands its figures to the one that prints.
-    if (output := getattr(session.config, "workeroutput", None)) is not None:
-        output["figures"] = asdict(figures_of(session.config))
+def pytest_configure(config: pytest.Config) -> None:
+    # A worker of a parallel run has no terminal.
+    if reporter := config.pluginmanager.getplugin("terminalreporter"):
+        config.pluginmanager.register(Progress(reporter))
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    told = getattr(node, "workeroutput", {})  # Nothing, when it crashed.
-    if "figures" in told:
-        figures_of(node.config).add(**told["figures"])
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    figures = figures_of(terminalreporter.config)
-    if figures.lines:
-        terminalreporter.section("durability")
-        for line in figures.lines:
-            terminalreporter.write_line(line)
-        if figures.faults and not terminalreporter.stats.get("failed"):
-            terminalreporter.write_line(
-                f"In total {figures.acknowledged:,} acknowledged sends, {figures.faults:,} faults: "
-                "0 lost, 0 doubled, 0 reordered"
-            )
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # A long test that starts last would run when all else is done.
+    if SOAK:
+        items.sort(key=lambda item: item.get_closest_marker("long") is None)

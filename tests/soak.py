@@ -1,4 +1,4 @@
-"""What `make soak` alone runs: each of them has a shorter relative in `make test`."""
+"""The long run, `make soak`: each of its long checks has a shorter relative in `make test`."""
 
 import os
 
@@ -7,3 +7,9 @@ import pytest
 SOAK = os.environ.get("CHATCORE_SOAK") == "1"
 
 soak_only = pytest.mark.skipif(not SOAK, reason="takes long: make soak")
+
+long = pytest.mark.long
+"""Takes a minute or more in `make soak`, which starts it before all that is quick."""
+
+alone = pytest.mark.alone
+"""Measures the machine itself: `make soak` runs it when nothing else runs."""

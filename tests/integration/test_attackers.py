@@ -1,25 +1,23 @@
 """Those who hold connections open, and those who compare answers: chat goes on unharmed."""
 
 import asyncio
-import os
 import statistics
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import pytest
-
-from tests.figures import figures_of
+from tests.figures import Figures
 from tests.integration.contract.api import Api, Someone, api_at
 from tests.integration.contract.raw import Raw, connected, request
 from tests.integration.contract.test_hostile import memory_of
 from tests.integration.service import Service
+from tests.soak import alone, soak_only
 
 SILENT = 500
 MAX_GROWTH = 50  # MiB
 
 
-async def test_connections_that_only_hold_on(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+async def test_connections_that_only_hold_on(tmp_path: Path, figures: Figures) -> None:
     """500 that never speak, and hundreds that begin a head, a body or a stream and stall."""
     with Service(tmp_path) as service:
         async with api_at(service.url) as api, AsyncExitStack() as held:
@@ -41,7 +39,7 @@ async def test_connections_that_only_hold_on(tmp_path: Path, pytestconfig: pytes
                 await asyncio.gather(*(hold(sent) for _ in range(count)))
             await chat_goes_on(api, ann, bob)
             growth = memory_of(service) - before
-            figures_of(pytestconfig).note(
+            figures.note(
                 f"{SILENT} connections that never speak, and 300 that stall in a head, a body or "
                 f"a stream: the service grew by {growth} MiB, and chat went on"
             )
@@ -57,10 +55,9 @@ async def chat_goes_on(api: Api, ann: Someone, bob: Someone) -> None:
     assert (await api.log_in(ann.name)).status_code == 200
 
 
-@pytest.mark.skipif(
-    os.environ.get("CHATCORE_SOAK") != "1", reason="takes a quiet minute: make soak"
-)
-async def test_time_does_not_tell_who_exists(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+@soak_only
+@alone
+async def test_time_does_not_tell_who_exists(tmp_path: Path, figures: Figures) -> None:
     """A wrong password and an unknown name, in turn, 200 times each: the ranks of what they took
     (Mann and Whitney's U) differ by less than 4 standard deviations, and their medians by less
     than a twentieth."""
@@ -80,7 +77,7 @@ async def test_time_does_not_tell_who_exists(tmp_path: Path, pytestconfig: pytes
     deviation = (samples * samples * (2 * samples + 1) / 12) ** 0.5
     z = (wins - samples * samples / 2) / deviation
     medians = statistics.median(known), statistics.median(unknown)
-    figures_of(pytestconfig).note(
+    figures.note(
         f"{samples} wrong passwords took {medians[0] * 1000:.1f} ms and {samples} unknown names "
         f"{medians[1] * 1000:.1f} ms at the median; z = {z:.1f}"
     )

@@ -6,9 +6,8 @@ import time
 from pathlib import Path
 
 import httpx
-import pytest
 
-from tests.figures import figures_of
+from tests.figures import Figures
 from tests.integration.contract.api import PASSWORD, SOAK, Api, api_at
 from tests.integration.service import Service
 
@@ -71,7 +70,7 @@ async def log_everybody_in(url: str) -> list[float]:
 
 
 async def test_one_client_at_full_speed_keeps_nobody_else_from_logging_in(
-    tmp_path: Path, request: pytest.FixtureRequest
+    tmp_path: Path, figures: Figures
 ) -> None:
     with Service(tmp_path, trusted_proxies="127.0.0.1") as service:
         async with api_at(service.url) as api:
@@ -84,7 +83,7 @@ async def test_one_client_at_full_speed_keeps_nobody_else_from_logging_in(
             attacked = await log_everybody_in(service.url)
         assert attack.answers.keys() == {401, 429}
         assert attack.answers[401] < 30
-    figures_of(request.config).note(
+    figures.note(
         f"{LOGINS} logins while one client asked {sum(attack.answers.values()):,} times, of which "
         f"{attack.answers[401]} were heard: median {statistics.median(attacked):.0f} ms, "
         f"longest {max(attacked):.0f} ms; in calm {statistics.median(calm):.0f} and "

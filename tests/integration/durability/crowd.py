@@ -3,14 +3,23 @@
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from random import Random
+from typing import Self
 
 import httpx
 
-from tests.integration.contract.api import Api, Someone
+from chatcore import NewMessage, UserName
+from chatcore_argon2 import Argon2Hasher
+from chatcore_jwt import JwtTokens
+from chatcore_sqlalchemy import SqlAlchemyStore
+from tests.integration.contract.api import PASSWORD, Api, Someone, fresh
 from tests.integration.durability.checker import Ledger, Send
+from tests.integration.service import Service
 
-ANSWERS_SECONDS = 100
+SECRET = "a secret of thirty-two bytes, or so"
+NOW = 1_700_000_000_000_000
+ANSWERS_SECONDS = 600
 
 
 @dataclass(eq=False)
@@ -28,21 +37,42 @@ class Seat:
 
 @dataclass
 class Crowd:
-    api: Api
     random: Random
+    api: Api = field(init=False)
     ledger: Ledger = field(default_factory=Ledger)
     statuses: Counter[int] = field(default_factory=Counter)
     seats: list[Seat] = field(default_factory=list)
     _texts: int = 0
     _answered: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def gather(self, pairs: int) -> None:
-        """People register, log in and open chats, two by two."""
-        for _ in range(pairs):
-            ann, bob = await asyncio.gather(self.api.join("ann"), self.api.join("bob"))
-            opened = await self.api.open_chat(ann, bob.name)
-            chat_id = opened.json()["chat_id"]
-            self.seats += [Seat(chat_id, ann, bob.name), Seat(chat_id, bob, ann.name)]
+    @classmethod
+    async def gather(cls, service: Service, pairs: int, random: Random, written: int = 0) -> Self:
+        """People with accounts, tokens and chats, two by two, in the database of a service that
+        has not started yet. The first pair has `written` messages.
+
+        All share one hash of PASSWORD: to register and to log in takes two for each of them.
+        """
+        service.settings["secret"] = SECRET
+        crowd, tokens = cls(random), JwtTokens(SECRET)
+        async with Argon2Hasher() as hasher:
+            password_hash = await hasher.hash(PASSWORD)
+        async with await SqlAlchemyStore.open(f"sqlite:///{service.database_path}") as store:
+            for _ in range(pairs):
+                names = UserName(fresh("ann")), UserName(fresh("bob"))
+                users = [await store.add_user(name, password_hash, NOW) for name in names]
+                ann, bob = [
+                    Someone(user.name, tokens.issue(user.id, datetime.now(UTC))) for user in users
+                ]
+                chat = await store.open_chat(users[0].id, users[1].id, NOW)
+                crowd.seats += [Seat(chat.id, ann, bob.name), Seat(chat.id, bob, ann.name)]
+                if written:
+                    sends = [crowd.begin(crowd.seats[0]) for _ in range(written)]
+                    news = [NewMessage(chat.id, users[0].id, send.text, NOW) for send in sends]
+                    await asyncio.gather(*map(store.append_message, news))
+                    for send in sends:
+                        crowd.ledger.acknowledge(send)
+                    written = 0
+        return crowd
 
     async def talk_until(self, status: int, count: int) -> None:
         """All write until there are `count` more answers of that status."""

@@ -13,6 +13,7 @@ from tests.integration.contract.api import api_at
 from tests.integration.durability.contents import find_wrong, read_histories
 from tests.integration.durability.crowd import Crowd
 from tests.integration.service import Service
+from tests.soak import long
 
 
 @pytest.fixture
@@ -27,16 +28,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
 
 
+@long
 async def test_a_full_disk_is_a_503_until_there_is_room(
     small_disk: Path, soak: bool, figures: Figures
 ) -> None:
     ballast = small_disk / "ballast"
-    with Service(small_disk) as service:
-        async with api_at(service.url) as api:
-            crowd = Crowd(api, Random(1))
-            await crowd.gather(4)
+    service = Service(small_disk)
+    crowd = await Crowd.gather(service, 4, Random(1))
+    with service:
+        async with api_at(service.url) as crowd.api:
             await crowd.talk_until(201, 50)
-            for _ in range(10 if soak else 2):
+            for _ in range(10 if soak else 1):
                 fill(ballast)
                 # Not at once: what is in the WAL already gives way to new commits first.
                 await crowd.talk_until(503, 100)

@@ -15,8 +15,12 @@ from tests.integration.durability.contents import find_wrong
 from tests.integration.durability.faults import Faults
 from tests.integration.durability.load import Load
 from tests.integration.durability.vfs import layered
+from tests.soak import long
 
-pytestmark = pytest.mark.usefixtures("reachable_sqlite")
+pytestmark = [pytest.mark.usefixtures("reachable_sqlite"), long]
+
+SPARSE = 24
+"""`make test` tries one operation in so many; `make soak`, all."""
 
 Failing = Callable[[int], bool]
 
@@ -69,12 +73,13 @@ def judge(runs: Sequence[Survived], what: str, figures: Figures) -> None:
 
 async def test_an_error_at_any_one_operation(tmp_path: Path, soak: bool, figures: Figures) -> None:
     operations = (await survive(tmp_path / "none", never)).faults.count
+    step = 1 if soak else SPARSE
     judge(
         [
             await survive(tmp_path / f"{number}", between(number, number))
-            for number in range(1, operations + 1, 1 if soak else 8)
+            for number in range(1, operations + 1, step)
         ],
-        f"I/O errors, one each at {'all' if soak else 'every 8th'} of {operations} operations",
+        f"I/O errors, one each at 1 in {step} of {operations} operations",
         figures,
     )
 
@@ -85,7 +90,7 @@ async def test_a_disk_that_is_gone_for_a_while(
     judge(
         [
             await survive(tmp_path / f"{first}-{length}", between(first, first + length))
-            for first in range(1, 60, 2 if soak else 10)
+            for first in range(1, 60, 2 if soak else 20)
             for length in (10, 100)
         ],
         "I/O errors, 10 and 100 in a row",
@@ -97,7 +102,7 @@ async def test_errors_at_random_operations(tmp_path: Path, soak: bool, figures: 
     judge(
         [
             await survive(tmp_path / f"{every}-{seed}", randomly(1 / every, seed))
-            for seed in range(20 if soak else 2)
+            for seed in range(20 if soak else 1)
             for every in (2, 5, 10, 20, 50)
         ],
         "I/O errors, at one operation in 2, 5, 10, 20 and 50",
@@ -111,7 +116,7 @@ async def test_an_error_while_opening(existing: bool, tmp_path: Path, soak: bool
     if existing:
         async with await SqlAlchemyStore.open(f"sqlite:///{tmp_path / 'template.db'}") as store:
             await template.talk(store, await template.open_chats(store, 1), 2)
-    for number in range(1, 1000, 1 if soak else 10):
+    for number in range(1, 1000, 1 if soak else SPARSE):
         load, path = template.as_of(template.ledger.moment), tmp_path / f"{number}.db"
         if existing:
             shutil.copyfile(tmp_path / "template.db", path)

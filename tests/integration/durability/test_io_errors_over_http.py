@@ -4,39 +4,41 @@ import asyncio
 from random import Random
 
 from tests.figures import Figures
-from tests.integration.contract.api import Api, api_at, fresh
+from tests.integration.contract.api import api_at, fresh
 from tests.integration.durability.contents import find_wrong, read_histories
 from tests.integration.durability.crowd import Crowd
 from tests.integration.service import Service
+from tests.soak import long
 
 RATES = (0.02, 0.1, 0.5, 1)
+FEWER_RATES = (0.1, 1)
 
 
+@long
 async def test_a_failing_disk_is_a_503_until_it_works_again(
     observed_service: Service, soak: bool, figures: Figures
 ) -> None:
     switch = observed_service.folder / "error-rate"
+    crowd = await Crowd.gather(observed_service, 4, Random(1))
     with observed_service as service:
-        async with api_at(service.url) as api:
-            crowd = Crowd(api, Random(1))
-            await crowd.gather(4)
-            for rate in RATES * (10 if soak else 1):
+        async with api_at(service.url) as crowd.api:
+            for rate in RATES * 10 if soak else FEWER_RATES:
                 switch.write_text(str(rate))
                 await crowd.talk_until(503, 50)
-                assert await other_answers(api, crowd) <= {200, 201, 503}
+                assert await other_answers(crowd) <= {200, 201, 503}
                 switch.unlink()
                 failures = crowd.statuses[503]
                 await crowd.talk_until(201, 50)
                 assert crowd.statuses[503] == failures
-                assert await other_answers(api, crowd) == {200, 201}
+                assert await other_answers(crowd) == {200, 201}
             assert find_wrong(service.database_path, crowd.ledger.sends) == []
             assert await crowd.histories() == read_histories(service.database_path)
     figures.survived(crowd.statuses[503], "answers of 503 on a failing disk", crowd.ledger)
 
 
-async def other_answers(api: Api, crowd: Crowd) -> set[int]:
+async def other_answers(crowd: Crowd) -> set[int]:
     """The statuses of all that is not sending."""
-    seat = crowd.seats[0]
+    api, seat = crowd.api, crowd.seats[0]
     answers = await asyncio.gather(
         api.register(fresh("new")),
         api.log_in(seat.me.name),

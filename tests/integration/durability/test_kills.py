@@ -9,15 +9,17 @@ from tests.integration.contract.api import api_at
 from tests.integration.durability.contents import find_wrong, read_histories
 from tests.integration.durability.crowd import Crowd
 from tests.integration.service import Service
+from tests.soak import long
 
 
+@long
 async def test_kill_9_under_16_senders(tmp_path: Path, soak: bool, figures: Figures) -> None:
     kills = 20 if soak else 2
     random = Random(kills)
-    with Service(tmp_path) as service:
-        async with api_at(service.url) as api:
-            crowd = Crowd(api, random)
-            await crowd.gather(8)
+    service = Service(tmp_path)
+    crowd = await Crowd.gather(service, 8, random)
+    with service:
+        async with api_at(service.url) as crowd.api:
             for _ in range(kills):
                 await kill_while_writing(service, crowd, random)
                 await asyncio.to_thread(service.start)

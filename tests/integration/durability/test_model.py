@@ -17,6 +17,7 @@ from tests.integration.durability.machine import StoreMachine
 from tests.integration.durability.vfs import layered
 from tests.integration.durability.witness import Unexplained
 from tests.integration.durability.wrong_stores import WRONG_STORES, RacesForPairs
+from tests.soak import long
 
 STEPS = 50
 
@@ -49,16 +50,18 @@ def report(machine: type[StoreMachine], name: str, figures: Figures) -> None:
     figures.note(f"model test, {name}: {machine.steps:,} steps, {machine.calls:,} calls")
 
 
+@long
 @pytest.mark.parametrize("backend", [Memory, Remote])
 def test_the_store_in_memory(backend: type[Memory | Remote], soak: bool, figures: Figures) -> None:
-    report(drive(backend, 400 if soak else 8), f"{backend.__name__}", figures)
+    report(drive(backend, 400 if soak else 4), f"{backend.__name__}", figures)
 
 
+@long
 @pytest.mark.usefixtures("reachable_sqlite")
 def test_the_store_in_sqlite(tmp_path: Path, soak: bool, figures: Figures) -> None:
     faults = Faults(lambda _: False)
     with layered(faults.layer):
-        machine = drive(lambda: Sqlite(tmp_path, faults), 400 if soak else 8)
+        machine = drive(lambda: Sqlite(tmp_path, faults), 400 if soak else 4)
     assert faults.injected
     report(machine, f"SQLite with {len(faults.injected)} I/O errors", figures)
 

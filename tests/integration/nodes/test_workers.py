@@ -25,7 +25,8 @@ pytestmark = pytest.mark.skipif(
 
 SECRET = "a secret of thirty-two bytes, or so"
 WORKERS = 2
-SECONDS = 60
+SENDERS = 8
+SECONDS = 300
 
 
 @pytest.fixture
@@ -78,7 +79,9 @@ async def each_answers(service: Service, workers: set[int]) -> None:
     for worker in workers:
         with frozen(worker):
             for _ in range(5):
-                answer = await asyncio.to_thread(httpx.get, f"{service.url}/healthz", timeout=30)
+                answer = await asyncio.to_thread(
+                    httpx.get, f"{service.url}/healthz", timeout=SECONDS
+                )
                 assert answer.status_code == 200
 
 
@@ -91,10 +94,10 @@ async def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(
     async with (
         api_at(service.url) as api,
         await SqlAlchemyStore.open(postgres_url) as store,
-        asyncio.timeout(2 * SECONDS),
+        asyncio.timeout(SECONDS),
     ):
         # Listeners hear of what is sent through the other process over the bus.
-        traffic = await Traffic.gather(store, [api], SECRET)
+        traffic = await Traffic.gather(store, [api], SECRET, SENDERS)
         async with traffic.under_way():
             await traffic.all_have_sent()
             for killed in sorted(workers):
@@ -123,7 +126,7 @@ async def test_a_worker_that_cannot_be_replaced_is_tried_again(
     await until(lambda: len(workers_of(service.process.pid)) == WORKERS)
     # Left alone, the new one serves.
     os.kill(left, signal.SIGKILL)
-    answer = await asyncio.to_thread(httpx.get, f"{service.url}/healthz", timeout=30)
+    answer = await asyncio.to_thread(httpx.get, f"{service.url}/healthz", timeout=SECONDS)
     assert answer.status_code == 200
 
 
@@ -153,7 +156,7 @@ async def test_ctrl_c_on_a_terminal_reaches_all_and_does_no_harm(
     )
     await until(lambda: workers_of(process.pid))
     os.killpg(process.pid, signal.SIGINT)
-    said, _ = await asyncio.to_thread(process.communicate, timeout=30)
+    said, _ = await asyncio.to_thread(process.communicate, timeout=SECONDS)
     assert process.returncode == 0, said
     assert b"Traceback" not in said
 

@@ -18,7 +18,6 @@ from tests.integration.contract.api import Api, Someone
 from tests.integration.durability.checker import Ledger, Stored, find_faults
 from tests.integration.events.sse import stream
 
-SENDERS_PER_NODE = 16
 PAUSE = 0.3
 """Between two messages of one sender, on average: this is about faults, not about speed."""
 RETRY_SECONDS = 0.2
@@ -71,12 +70,14 @@ class Traffic:
     _stopped: bool = False
 
     @classmethod
-    async def gather(cls, store: SqlAlchemyStore, nodes: Sequence[Api], secret: str) -> Self:
-        """Pairs of people: as many as make SENDERS_PER_NODE at each node."""
+    async def gather(
+        cls, store: SqlAlchemyStore, nodes: Sequence[Api], secret: str, per_node: int
+    ) -> Self:
+        """Pairs of people: as many as make `per_node` senders at each node."""
         made, tokens = cls(store, nodes), JwtTokens(secret)
         users = [
             await store.add_user(UserName(f"user {number}"), "no password", NOW)
-            for number in range(SENDERS_PER_NODE * len(nodes))
+            for number in range(per_node * len(nodes))
         ]
         for number, (first, second) in enumerate(zip(users[::2], users[1::2], strict=True)):
             chat = await store.open_chat(first.id, second.id, NOW)

@@ -13,7 +13,7 @@ from enum import Enum, auto
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-SECONDS = 10
+SECONDS = 120
 
 COMMIT = b"QCOMMIT\0"
 

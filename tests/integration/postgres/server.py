@@ -17,8 +17,8 @@ import pytest
 
 from chatcore_sqlalchemy import migrate
 
-SECONDS = 30
-"""More than starting and stopping take on a busy machine."""
+SECONDS = 180
+"""Much more than starting and stopping take on a busy machine."""
 
 SETTINGS = {
     "listen_addresses": "",

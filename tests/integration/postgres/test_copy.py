@@ -140,9 +140,9 @@ async def test_an_interrupted_copy_leaves_nothing_and_can_be_run_again(
             await copy(grown, url, quiet)
         assert proxy.cuts == 1
     tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while postgres.sql(tables, name_of(empty_database)) != "0":  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
     assert not (await copy(grown, empty_database, quiet)).before
 
 

@@ -13,6 +13,7 @@ from tests.integration.durability.test_model import drive, report
 from tests.integration.durability.witness import Store
 from tests.integration.postgres.proxy import COMMIT, Fate, Proxy, proxy_to
 from tests.integration.postgres.server import PostgresServer
+from tests.soak import long
 
 
 class Postgres:
@@ -53,12 +54,13 @@ class Postgres:
             type(self).cuts += proxy.cuts - cuts
 
 
+@long
 def test_the_store_on_postgresql(
     postgres: PostgresServer, migrated_template: str, soak: bool, figures: Figures
 ) -> None:
     machine = drive(
         lambda: Postgres(postgres, migrated_template),
-        200 if soak else 6,
+        200 if soak else 3,
         # To shrink what was found would take many minutes.
         phases=[Phase.explicit, Phase.reuse, Phase.generate],
     )
