@@ -8,15 +8,11 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.page.people import HOST, People
+from tests.integration.page.people import HOST, SECONDS, Contexts, People
 from tests.integration.service import Service
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 HINT = "the page is tested in a Chromium, and there is none: apt install chromium"
@@ -25,17 +21,20 @@ HINT = "the page is tested in a Chromium, and there is none: apt install chromiu
 # For the folder and no longer: while Playwright runs, its event loop counts as this thread's
 # running one, and tests that are coroutines could not have theirs.
 @pytest.fixture(scope="package")
-def chromium() -> "Iterator[Browser]":
+def contexts() -> Iterator[Contexts]:
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         pytest.skip(HINT)
     api = pytest.importorskip("playwright.sync_api", reason="Playwright has no wheel for this")
     with api.sync_playwright() as playwright:
-        arguments = [f"--host-resolver-rules=MAP {HOST} 127.0.0.1"]
+        # All pages of a context share a process: to start one costs more than most tests.
+        arguments = [f"--host-resolver-rules=MAP {HOST} 127.0.0.1", "--process-per-site"]
         if os.geteuid() == 0:
             arguments.append("--no-sandbox")
-        browser = playwright.chromium.launch(executable_path=program, args=arguments)
-        yield browser
+        browser = playwright.chromium.launch(
+            executable_path=program, args=arguments, timeout=SECONDS * 1000
+        )
+        yield Contexts(browser)
         browser.close()
 
 
@@ -58,16 +57,16 @@ def own_service(tmp_path: Path) -> Iterator[Service]:
 
 
 @pytest.fixture
-def people(chromium: "Browser", shared_service: Service) -> Iterator[People]:
+def people(contexts: Contexts, shared_service: Service) -> Iterator[People]:
     """At the end, what their browsers complained about fails the test."""
-    gathered = People(chromium, shared_service)
+    gathered = People(contexts, shared_service)
     yield gathered
     gathered.leave()
 
 
 @pytest.fixture
-def own_people(chromium: "Browser", own_service: Service) -> Iterator[People]:
+def own_people(contexts: Contexts, own_service: Service) -> Iterator[People]:
     """Those of `own_service`."""
-    gathered = People(chromium, own_service)
+    gathered = People(contexts, own_service)
     yield gathered
     gathered.leave()

@@ -22,7 +22,9 @@ HOST = "chat.test"
 insecure context."""
 MACHINE = {"127.0.0.1", HOST}
 PASSWORD = "correct horse battery"
-SECONDS = 60  # Until something that a test waits for does not come any more.
+SECONDS = 300  # Until something that a test waits for does not come any more.
+
+OWN: dict[str, Any] = {"locale": "en-GB"}
 
 T = TypeVar("T")
 
@@ -38,12 +40,50 @@ def until(page: "Page", read: Callable[[], T], holds: Callable[[T], bool]) -> T:
     return value
 
 
+class Contexts:
+    """The contexts of a browser, each as good as a browser of one's own.
+
+    One that is given back is used again, emptied, by another person: it keeps its process, and
+    what it has cached of the page.
+    """
+
+    def __init__(self, browser: "Browser") -> None:
+        self._browser = browser
+        self._free: list[BrowserContext] = []
+
+    def take(self, **options: Any) -> "BrowserContext":
+        """One to give back; with options, one to close."""
+        return self._free.pop() if self._free and not options else self._new(**options)
+
+    def give_back(self, context: "BrowserContext", url: str) -> None:
+        """Close all its pages but the first, and forget what they stored of the service there."""
+        anchor, *pages = context.pages
+        for page in pages:
+            page.close()
+        context.unroute_all(behavior="ignoreErrors")
+        context.set_offline(False)
+        anchor.goto(f"{url}healthz")
+        anchor.evaluate("localStorage.clear()")
+        self._free.append(context)
+
+    def _new(self, **options: Any) -> "BrowserContext":
+        context = self._browser.new_context(**OWN | options)
+        context.set_default_timeout(SECONDS * 1000)
+        context.add_init_script(
+            "addEventListener('securitypolicyviolation', (event) =>"
+            " console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`))"
+        )
+        if not options:
+            context.new_page()  # The process lasts as long as it has a page.
+        return context
+
+
 class Person:
     """Someone with an account, seen from outside by the API, and with tabs in one browser."""
 
     def __init__(self, people: "People", name: str, options: dict[str, Any]) -> None:
         self._people = people
-        self._options = {"locale": "en-GB"} | options
+        self._options = options
         self.name = name
         self.expected = re.compile(r"(?!)")
         """What the browser may complain of."""
@@ -54,25 +94,23 @@ class Person:
 
     @cached_property
     def context(self) -> "BrowserContext":
-        context = self._people.browser.new_context(**self._options)
-        context.set_default_timeout(SECONDS * 1000)
-        context.add_init_script(
-            "addEventListener('securitypolicyviolation', (event) =>"
-            " console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`))"
-        )
-        context.on("request", lambda request: self.requests.append(request))
-        return context
+        return self._people.contexts.take(**self._options)
 
     @cached_property
     def page(self) -> "Page":
         return self.tab()
 
     def close(self) -> None:
-        if "context" in self.__dict__:
+        if "context" not in self.__dict__:
+            return
+        if self._options:
             self.context.close()
+        else:
+            self._people.contexts.give_back(self.context, self._people.url)
 
     def tab(self) -> "Page":
         page = self.context.new_page()
+        page.on("request", self.requests.append)
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.complaints.append(f"{error}"))
         return page
@@ -183,8 +221,8 @@ class Person:
 
 
 class People:
-    def __init__(self, browser: "Browser", service: Service) -> None:
-        self.browser = browser
+    def __init__(self, contexts: Contexts, service: Service) -> None:
+        self.contexts = contexts
         self.url = service.url + "/"
         self._client = httpx.Client(base_url=service.url, timeout=SECONDS)
         self._all: list[Person] = []
@@ -196,7 +234,11 @@ class People:
         return json.loads(answer.content)
 
     def person(self, name: str = "", *, registered: bool = True, **options: Any) -> Person:
-        """Someone with an account of a name of their own, at a blank page."""
+        """Someone with an account of a name of their own, at a blank page.
+
+        The options are those of a browser context, which is then nobody else's: OWN for tests
+        that leave something in it, as clocks, scripts and listeners do.
+        """
         person = Person(self, name or f"person {next(_numbers)}", options)
         self._all.append(person)
         if registered:

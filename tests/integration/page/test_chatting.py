@@ -12,7 +12,7 @@ import pytest
 
 from chatcore.names import UserName
 from chatcore_sqlalchemy import SqlAlchemyStore
-from tests.integration.page.people import PASSWORD, SECONDS, People, until
+from tests.integration.page.people import OWN, PASSWORD, SECONDS, People, until
 from tests.integration.service import Service
 from tests.soak import soak_only
 
@@ -359,7 +359,7 @@ CORPUS = [
 
 @pytest.mark.parametrize("as_name", [False, True], ids=["in messages", "in names"])
 def test_what_people_write_is_text_and_runs_nothing(people: People, as_name: bool) -> None:
-    ann, bob = people.person(), people.person()
+    ann, bob = people.person(**OWN), people.person()
     ann.context.add_init_script("window.pwned = () => console.error('pwned')")
     ann.page.on("dialog", lambda dialog: ann.complaints.append(dialog.message))
     if as_name:

@@ -4,7 +4,7 @@ import re
 import signal
 from typing import TYPE_CHECKING
 
-from tests.integration.page.people import HOST, PASSWORD, People, Person, until
+from tests.integration.page.people import HOST, OWN, PASSWORD, SECONDS, People, Person, until
 from tests.integration.service import Service
 from tests.soak import soak_only
 
@@ -66,7 +66,7 @@ def test_an_answer_that_is_lost_doubles_nothing(people: People) -> None:
     ann.expected = NETWORK
 
     def lose_the_answer(route: "Route") -> None:
-        route.fetch()
+        route.fetch(timeout=SECONDS * 1000)
         route.abort()
 
     ann.context.route("**/messages", lose_the_answer, times=1)
@@ -90,7 +90,11 @@ def test_a_marker_that_fails_is_told_again(people: People) -> None:
 def test_an_answer_that_comes_late_shows_nothing_twice(people: People) -> None:
     ann, bob = people.pair()
     held: list[tuple[Route, APIResponse]] = []
-    ann.context.route("**/messages", lambda route: held.append((route, route.fetch())), times=1)
+    ann.context.route(
+        "**/messages",
+        lambda route: held.append((route, route.fetch(timeout=SECONDS * 1000))),
+        times=1,
+    )
     ann.write(bob, "once")
     # The event is faster than the answer.
     ann.wait_for_marks("read", 1)
@@ -249,7 +253,7 @@ def keep_tabs_in_step(ann: Person, bob: Person, url: str) -> Streams:
 
 
 def test_tabs_share_one_stream(people: People) -> None:
-    ann, bob = people.signed_in(), people.person()
+    ann, bob = people.signed_in(**OWN), people.person()
     ann.api("POST", f"/chat/{bob.name}")
     ann.page.goto("about:blank")
     assert keep_tabs_in_step(ann, bob, people.url).most == 1
@@ -257,7 +261,7 @@ def test_tabs_share_one_stream(people: People) -> None:
 
 @soak_only
 def test_tabs_share_one_stream_over_plain_http_to_another_machine(people: People) -> None:
-    ann, bob = people.person(), people.person()
+    ann, bob = people.person(**OWN), people.person()
     ann.expected = re.compile("Cross-Origin-Opener-Policy")
     ann.api("POST", f"/chat/{bob.name}")
     people.url = people.url.replace("127.0.0.1", HOST)
@@ -269,7 +273,7 @@ def test_tabs_share_one_stream_over_plain_http_to_another_machine(people: People
 
 @soak_only
 def test_a_cursor_that_leads_nowhere_starts_anew(people: People) -> None:
-    ann, bob = people.pair()
+    ann, bob = people.pair(**OWN)
     ann.expected = NETWORK
     bob.send(ann, "before")
     ann.bubbles("before").wait_for()
@@ -301,7 +305,7 @@ def test_a_cursor_that_leads_nowhere_starts_anew(people: People) -> None:
 def test_a_stream_that_has_gone_silent_is_given_up(
     own_people: People, own_service: Service
 ) -> None:
-    ann, bob = own_people.person("ann"), own_people.person("bob")
+    ann, bob = own_people.person("ann", **OWN), own_people.person("bob")
     ann.expected = NETWORK
     ann.page.clock.install()
     ann.api("POST", "/chat/bob")
@@ -321,7 +325,7 @@ def test_a_stream_that_has_gone_silent_is_given_up(
 
 @soak_only
 def test_who_is_replaced_by_another_stream_does_not_come_back_at_once(people: People) -> None:
-    ann, bob = people.person(), people.person()
+    ann, bob = people.person(**OWN), people.person()
     ann.page.clock.install()
     ann.api("POST", f"/chat/{bob.name}")
     end = 'data: {"type":"end","reason":"replaced"}\n\n'

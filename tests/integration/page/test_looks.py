@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.page.people import PASSWORD, People, until
+from tests.integration.page.people import OWN, PASSWORD, People, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Request
@@ -153,7 +153,7 @@ def test_it_speaks_the_readers_language(
 
 
 def test_days_part_the_messages(people: People) -> None:
-    ann, bob = people.person(), people.person()
+    ann, bob = people.person(**OWN), people.person()
     ann.api("POST", f"/chat/{bob.name}")
     bob.send(ann, "of today")
     ann.sign_in()
@@ -176,7 +176,7 @@ def size(request: "Request") -> int:
 
 
 def test_nothing_moves_while_it_loads_and_little_is_loaded(people: People) -> None:
-    ann, bob = people.pair()
+    ann, bob = people.pair(**OWN)
     bob.send(ann, *(f"message {n}" for n in range(30)))
     ann.bubbles("message 29").wait_for()
     ann.context.add_init_script(
@@ -191,7 +191,7 @@ def test_nothing_moves_while_it_loads_and_little_is_loaded(people: People) -> No
     ann.online(page)
     page.wait_for_load_state("load")
     assert page.evaluate("window.shift") < SHIFT
-    fresh = people.person()
+    fresh = people.person(**OWN)
     for least, most in [(10_000, MOST_BYTES), (0, 1000)]:
         fresh.requests.clear()
         fresh.page.goto(people.url, wait_until="load")

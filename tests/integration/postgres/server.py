@@ -111,7 +111,8 @@ class PostgresServer:
     def new_database(self, template: str = "template0") -> str:
         """The name of a database that nobody else uses."""
         name = f"test_{secrets.token_hex(6)}"
-        self.sql(f"CREATE DATABASE {name} TEMPLATE {template}")
+        # The default strategy logs every page, which takes four times as long.
+        self.sql(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         return name
 
     def drop_database(self, name: str) -> None:

@@ -19,8 +19,12 @@ export class Blocks {
     return (load(this._place) ?? []).includes(name);
   }
 
-  /** Asks the service. */
-  async refresh() {
+  /** Asks the service. Resolves when its newest answer is stored, also if another call asked for it. */
+  refresh() {
+    return (this._newest = this._refresh());
+  }
+
+  async _refresh() {
     const turn = ++this._turn;
     const names = [];
     let after = "";
@@ -29,7 +33,8 @@ export class Blocks {
       names.push(...page.blocks.map(({ user }) => user));
       after = page.after;
     } while (after);
-    if (turn !== this._turn || !session()) return;
+    if (turn !== this._turn) return this._newest;
+    if (!session()) return;
     save(this._place, names);
     this._onChange();
   }
