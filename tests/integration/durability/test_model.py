@@ -53,7 +53,7 @@ def report(machine: type[StoreMachine], name: str, figures: Figures) -> None:
 @long
 @pytest.mark.parametrize("backend", [Memory, Remote])
 def test_the_store_in_memory(backend: type[Memory | Remote], soak: bool, figures: Figures) -> None:
-    report(drive(backend, 400 if soak else 4), f"{backend.__name__}", figures)
+    report(drive(backend, 200 if soak else 4), f"{backend.__name__}", figures)
 
 
 @long
@@ -61,7 +61,7 @@ def test_the_store_in_memory(backend: type[Memory | Remote], soak: bool, figures
 def test_the_store_in_sqlite(tmp_path: Path, soak: bool, figures: Figures) -> None:
     faults = Faults(lambda _: False)
     with layered(faults.layer):
-        machine = drive(lambda: Sqlite(tmp_path, faults), 400 if soak else 4)
+        machine = drive(lambda: Sqlite(tmp_path, faults), 200 if soak else 4)
     assert faults.injected
     report(machine, f"SQLite with {len(faults.injected)} I/O errors", figures)
 

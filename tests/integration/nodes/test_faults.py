@@ -26,6 +26,7 @@ RECOVERY_SECONDS = 300
 BUS_NAMES = {"valkey": "Valkey", "nats": "NATS"}
 ONE_IS_ENOUGH = "with CHATCORE_SOAK=1; the short form has Valkey alone"
 SENDERS_PER_NODE = 16 if SOAK else 4
+ROUNDS = 3
 
 pytestmark = long
 
@@ -151,7 +152,7 @@ async def test_a_bus(
     with BUSES[name]() as bus:
         async with cluster(tmp_path, postgres, bus) as (run, traffic):
             faults = run.faults
-            for _ in range(5 if soak else 1):
+            for _ in range(ROUNDS if soak else 1):
                 await run.survive("killed a node", faults.kill_a_node)
                 await run.survive("ended all sessions, 5 times", faults.end_the_sessions)
                 await run.survive("restarted PostgreSQL", faults.restart_postgres)
@@ -169,7 +170,7 @@ async def test_notify(
         pytest.skip(ONE_IS_ENOUGH)
     async with cluster(tmp_path, postgres, None) as (run, traffic):
         faults = run.faults
-        for _ in range(5):
+        for _ in range(ROUNDS):
             await run.survive("killed a node", faults.kill_a_node)
             await run.survive("ended all sessions, 5 times", faults.end_the_sessions)
             await run.survive("restarted PostgreSQL", faults.restart_postgres)

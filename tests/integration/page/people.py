@@ -110,7 +110,7 @@ class Person:
 
     def tab(self) -> "Page":
         page = self.context.new_page()
-        page.on("request", self.requests.append)
+        page.on("request", lambda request: self.requests.append(request))
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.complaints.append(f"{error}"))
         return page
