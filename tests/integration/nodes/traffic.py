@@ -17,8 +17,9 @@ from chatcore_sqlalchemy import SqlAlchemyStore
 from tests.integration.contract.api import Api, Someone
 from tests.integration.durability.checker import Ledger, Stored, find_faults
 from tests.integration.events.sse import stream
+from tests.soak import SOAK
 
-PAUSE = 0.3
+PAUSE = 0.3 if SOAK else 1.0
 """Between two messages of one sender, on average: this is about faults, not about speed."""
 RETRY_SECONDS = 0.2
 NOW = 1_700_000_000_000_000

