@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
-from time import monotonic
 from typing import NamedTuple
 
 from chatcore.doorbell import LocalDoorbell
@@ -26,6 +25,7 @@ from chatcore.model import (
     NewMessage,
     Sent,
     User,
+    elapsed,
     to_microseconds,
     utc_now,
 )
@@ -149,7 +149,7 @@ class Messenger:
         return chat
 
     def _names(self) -> dict[tuple[int, str | int], Chat]:
-        if (now := monotonic()) >= self._forget_at:
+        if (now := elapsed()) >= self._forget_at:
             self._found = {}
             self._forget_at = now + SECONDS_FOUND
         return self._found

@@ -8,6 +8,7 @@ dataclass that checks itself, so an invalid one cannot exist.
 Times are kept as whole microseconds since 1970-01-01 UTC and shown as aware datetimes.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,12 +22,26 @@ MAX_KEY = 128
 Clock = Callable[[], datetime]
 """Tells the present as an aware datetime."""
 
+Seconds = Callable[[], float]
+"""Tells seconds since some moment; never steps back."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+if hasattr(time, "CLOCK_BOOTTIME"):
+
+    def elapsed() -> float:
+        """Seconds since some moment. They never step back, as `utc_now` may, and on Linux count
+        while the machine sleeps: for how long something remembered is trusted."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+else:
+    elapsed = time.monotonic
 
 
 def to_microseconds(moment: datetime) -> int:

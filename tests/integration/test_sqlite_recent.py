@@ -128,7 +128,7 @@ async def test_a_list_is_read_anew_after_a_minute(
 ) -> None:
     """For a name that another process erased, of which nobody tells this one."""
     now = 1000.0
-    monkeypatch.setattr("chatcore_sqlalchemy.recent.monotonic", lambda: now)
+    monkeypatch.setattr("chatcore_sqlalchemy.recent.elapsed", lambda: now)
     recent: Recent[int, str] = Recent()
     recent.put(1, "a list", 9, None)
     for seconds, old in ((59, False), (1, True)):

@@ -11,7 +11,7 @@ from litestar import Litestar
 
 from chatcore import Chat, Clock, Messenger, User
 from chatcore.doorbell import LocalDoorbell
-from chatcore.model import utc_now
+from chatcore.model import Seconds, elapsed, utc_now
 from chatcore_litestar import Streams, create_app
 from chatcore_memory import MemoryStore
 from tests.integration.contract.api import Someone, api_of
@@ -186,6 +186,7 @@ async def scene(
     store: Store | None = None,
     *,
     clock: Clock = utc_now,
+    seconds: Seconds = elapsed,
     poll_seconds: float = 5,
     send_seconds: float = 30,
     **streams: Any,
@@ -195,7 +196,14 @@ async def scene(
     made = Streams(**streams)
     async with core(store, clock) as (accounts, _):
         messenger = Messenger(store, doorbell=doorbell, clock=clock, poll_seconds=poll_seconds)
-        app = create_app(accounts, messenger, clock=clock, send_seconds=send_seconds, streams=made)
+        app = create_app(
+            accounts,
+            messenger,
+            clock=clock,
+            seconds=seconds,
+            send_seconds=send_seconds,
+            streams=made,
+        )
         async with api_of(app) as api:
             ann, bob = await api.chat()
         users = {

@@ -63,6 +63,11 @@ class Nodes:
     elsewhere: Api
     store: WatchedStore
     now: datetime = datetime(2030, 1, 1, tzinfo=UTC)
+    seconds: float = 0.0
+
+    def wait(self, duration: timedelta) -> None:
+        self.now += duration
+        self.seconds += duration.total_seconds()
 
 
 @asynccontextmanager
@@ -70,11 +75,14 @@ async def nodes(**options: float) -> AsyncIterator[Nodes]:
     def clock() -> datetime:
         return made.now if made else Nodes.now
 
+    def seconds() -> float:
+        return made.seconds if made else 0.0
+
     made: Nodes | None = None
     store = WatchedStore()
     async with (
-        scene(store, clock=clock, **options) as here,
-        scene(store, clock=clock) as there,
+        scene(store, clock=clock, seconds=seconds, **options) as here,
+        scene(store, clock=clock, seconds=seconds) as there,
         api_of(here.app) as api,
         api_of(there.app) as elsewhere,
     ):
@@ -117,7 +125,7 @@ async def test_elsewhere_they_end_within_a_minute(how: str) -> None:
         going_on = {"heartbeat", "reset"} if how == "erased" else {"heartbeat"}
         for _ in "123":
             assert (await stream.frame()).data["type"] in going_on
-        told.now += MINUTE
+        told.wait(MINUTE)
         assert await stream.event() == VOID
         await stream.ended()
         if how != "erased":
@@ -134,10 +142,21 @@ async def test_nothing_is_told_after_that_minute() -> None:
         await void(told.elsewhere, told.here.bob, "everywhere")
         await told.here.send("within it")
         assert (await stream.frame()).data["message"]["text"] == "within it"
-        told.now += MINUTE
+        told.wait(MINUTE)
         await told.here.send("after it")
         assert await stream.frame() == VOID
         await stream.ended()
+
+
+async def test_a_wall_clock_set_back_keeps_no_void_token_trusted() -> None:
+    async with nodes(heartbeat_seconds=0.05) as told, told.here.stream() as stream:
+        await stream.frame()
+        await void(told.elsewhere, told.here.bob, "everywhere")
+        told.now -= timedelta(hours=1)
+        told.seconds += 60
+        assert await stream.event() == VOID
+        await stream.ended()
+        assert (await told.here.poll().head()).status == 401
 
 
 async def test_an_open_stream_asks_once_a_minute() -> None:
@@ -145,7 +164,7 @@ async def test_an_open_stream_asks_once_a_minute() -> None:
         await stream.frame()
         for _ in range(3):
             told.store.questions = 0
-            told.now += MINUTE
+            told.wait(MINUTE)
             for _ in range(10):
                 await stream.frame()
             assert told.store.questions == 1

@@ -7,7 +7,7 @@ from litestar.config.cors import CORSConfig
 from litestar.types import Message, Scope
 
 from chatcore import Accounts, Clock, Messenger
-from chatcore.model import utc_now
+from chatcore.model import Seconds, elapsed, utc_now
 from chatcore_litestar.auth import Sessions, bearer_auth
 from chatcore_litestar.client import Network, address_behind
 from chatcore_litestar.errors import EXCEPTION_HANDLERS
@@ -33,6 +33,7 @@ def chat_router(
     *,
     path: str = "/",
     clock: Clock = utc_now,
+    seconds: Seconds = elapsed,
     body_seconds: float = 20,
     send_seconds: float = 30,
     streams: Streams | None = None,
@@ -42,14 +43,15 @@ def chat_router(
 
     Errors raised inside the fixed routes have the shape `{"error": "<text>"}`, those under /v1
     are problem details; the host's own handlers, its 404 and its 405 stay as they are. `clock`
-    tells when a token has expired and is the one that `accounts` was given. A request has
-    `body_seconds` to send its body; a client that takes nothing of a stream for `send_seconds`
-    is dropped. Through `streams` a server that stops ends the streams first. Guesses and
-    registrations are limited by the client's address, which behind `trusted_proxies`, addresses
-    and networks, is the one that X-Forwarded-For tells; ValueError for what is neither.
+    tells when a token has expired and is the one that `accounts` was given; `seconds` tells for
+    how long a verified one is trusted, and never steps back. A request has `body_seconds` to send
+    its body; a client that takes nothing of a stream for `send_seconds` is dropped. Through
+    `streams` a server that stops ends the streams first. Guesses and registrations are limited by
+    the client's address, which behind `trusted_proxies`, addresses and networks, is the one that
+    X-Forwarded-For tells; ValueError for what is neither.
     """
     address_of = address_behind(trusted_proxies)
-    sessions = Sessions(accounts, clock)
+    sessions = Sessions(accounts, clock, seconds)
     streams = streams or Streams()
     fixed = Router(
         path="/",
@@ -84,6 +86,7 @@ def create_app(
     messenger: Messenger,
     *,
     clock: Clock = utc_now,
+    seconds: Seconds = elapsed,
     body_seconds: float = 20,
     send_seconds: float = 30,
     streams: Streams | None = None,
@@ -103,6 +106,7 @@ def create_app(
         accounts,
         messenger,
         clock=clock,
+        seconds=seconds,
         body_seconds=body_seconds,
         send_seconds=send_seconds,
         streams=streams,

@@ -1,16 +1,16 @@
 """Bearer tokens (RFC 6750), checked once and remembered for a minute."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from chatcore import Accounts, Clock, InvalidToken, Session
+from chatcore.model import Seconds
 from chatcore_litestar.replies import Headers, Reply
 
 MAX_TOKEN = 4096
-TRUSTED_FOR = timedelta(seconds=60)
+TRUSTED_SECONDS = 60.0
 MAX_SESSIONS = 10_000
 
 Unauthorized = Callable[[Headers], Reply]
@@ -40,30 +40,32 @@ def bearer_auth(
 class Trusted(NamedTuple):
     token: str
     session: Session
-    until: datetime
-    """When it is to be asked for again; the expiry at the latest."""
+    until: float
+    """When to ask for it again, by `Seconds`; it may expire before."""
 
 
 class Sessions:
     """The tokens that were valid a moment ago.
 
     Verifying a token costs more than the rest of many a request. The expiry is checked every
-    time; that the token is not void and the user still exists, every 60 s: so long it may take
-    until what another node did is known here. Who does it here says so with `forget`.
+    time, by the wall clock, which tokens go by; that the token is not void and the user still
+    exists, every 60 s, by a clock that never steps back: so long it may take until what another
+    node did is known here. Who does it here says so with `forget`.
     """
 
-    def __init__(self, accounts: Accounts, clock: Clock) -> None:
+    def __init__(self, accounts: Accounts, clock: Clock, seconds: Seconds) -> None:
         self._accounts = accounts
         self._clock = clock
+        self._seconds = seconds
         self._known: dict[str, Trusted] = {}
         self._forgotten = 0
 
     async def find(self, token: str) -> Trusted:
         """Raises InvalidToken, Unavailable."""
-        now = self._clock()
+        now = self._seconds()
         known = self._known.get(token)
         if known is not None:
-            if now < known.until:
+            if now < known.until and self._clock() < known.session.claims.expires_at:
                 return known
             del self._known[token]
         forgotten = None
@@ -74,9 +76,13 @@ class Sessions:
         if len(self._known) >= MAX_SESSIONS:
             # The oldest entry, since dictionaries keep their order.
             self._known.pop(next(iter(self._known)), None)
-        found = Trusted(token, session, min(now + TRUSTED_FOR, session.claims.expires_at))
-        self._known[token] = found
+        found = self._known[token] = Trusted(token, session, now + TRUSTED_SECONDS)
         return found
+
+    def seconds_left(self, trusted: Trusted) -> float:
+        """For how long no question is needed; 0 or less when it is."""
+        expires = trusted.session.claims.expires_at - self._clock()
+        return min(trusted.until - self._seconds(), expires.total_seconds())
 
     def forget(self, user_id: int) -> None:
         """From now on ask for every token of the user anew."""

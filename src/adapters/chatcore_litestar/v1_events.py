@@ -148,7 +148,7 @@ class Trust:
 
     def seconds(self) -> float:
         """How long that is good for."""
-        return max((self._trusted.until - self._clock()).total_seconds(), 0)
+        return max(self._sessions.seconds_left(self._trusted), 0)
 
 
 class EventStream:

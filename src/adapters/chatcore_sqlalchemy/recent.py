@@ -9,10 +9,9 @@ who were erased. And while nobody wrote at all (`version`), not even the number 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from sys import getsizeof
-from time import monotonic
 from typing import Generic, TypeVar
 
-from chatcore.model import ChatSummary, Message
+from chatcore.model import ChatSummary, Message, elapsed
 
 MAX_BYTES = 32 * 1024 * 1024
 """Roughly, for the messages and again for the lists."""
@@ -34,10 +33,10 @@ class Kept(Generic[V]):
     version: int | None
     """The database's, when this was last found to be up to date."""
     since: float
-    """When it was put in, by `monotonic`."""
+    """When it was put in, by `elapsed`."""
 
     def is_old(self) -> bool:
-        return monotonic() - self.since >= OLD_SECONDS
+        return elapsed() - self.since >= OLD_SECONDS
 
     def is_current(self, version: int | None) -> bool:
         return version is not None and self.version == version
@@ -57,7 +56,7 @@ class Recent(Generic[K, V]):
     def put(self, key: K, value: V, size: int, version: int | None) -> None:
         if (before := self._kept.pop(key, None)) is not None:
             self._bytes -= before.size
-        self._kept[key] = Kept(value, size, version, monotonic())
+        self._kept[key] = Kept(value, size, version, elapsed())
         self._bytes += size
         while self._bytes > self._max_bytes:
             # The oldest, since dictionaries keep their order.
