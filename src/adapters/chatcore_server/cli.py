@@ -13,6 +13,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from chatcore_server.output import end_at_once, never_wait
 from chatcore_server.settings import (
     CannotStart,
     Settings,
@@ -57,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
+    if parsed.command == "serve":
+        never_wait()
     try:
         settings = Settings.read(os.environ, vars(parsed))
         for warning in unknown_variables(os.environ):
@@ -119,7 +122,7 @@ def _say_where(urls: Sequence[str]) -> None:
 
 def _give_up() -> None:
     _complain(f"not stopped after {STOP_SECONDS} seconds; what was acknowledged is stored")
-    os._exit(1)
+    end_at_once(1)
 
 
 def _migrate(settings: Settings) -> None:

@@ -1,9 +1,13 @@
 """How the service logs: lines on standard error, in UTC."""
 
+import io
 import json
 import logging
+import sys
 import time
 from datetime import UTC, datetime
+
+from chatcore_server.output import Unblocked
 
 logger = logging.getLogger("chatcore")
 
@@ -11,7 +15,11 @@ logger = logging.getLogger("chatcore")
 def configure_logging(form: str = "text") -> None:
     """Send log records to standard error, as "text" or "json", unless the process has its own
     way already."""
-    handler = logging.StreamHandler()
+    stream = sys.stderr
+    # Under a server that is not the command's, the stream waits for its reader still.
+    handler = logging.StreamHandler(
+        Unblocked(stream) if isinstance(stream, io.TextIOWrapper) else stream
+    )
     handler.setFormatter(JsonLines() if form == "json" else _text_lines())
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logger.setLevel(logging.INFO)

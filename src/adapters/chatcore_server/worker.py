@@ -13,6 +13,7 @@ import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from chatcore_server.output import end_at_once, never_wait
 from chatcore_server.settings import CannotStart, Settings
 from chatcore_server.stopping import stop_on_signals
 
@@ -29,7 +30,8 @@ class Task(NamedTuple):
 
 
 def main() -> int:
-    stopping = stop_on_signals(lambda: os._exit(1))
+    never_wait()
+    stopping = stop_on_signals(lambda: end_at_once(1))
     # What came before has waited.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     control = socket.socket(fileno=0)
@@ -62,7 +64,7 @@ def _end_with(control: socket.socket, stopping: threading.Event) -> None:
         control.recv(1)
     if stopping.is_set():
         # It waits no longer for this one to stop.
-        os._exit(1)
+        end_at_once(1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
