@@ -1,7 +1,7 @@
 """chatcore's stores on SQL databases, through SQLAlchemy Core: SQLite and PostgreSQL."""
 
+from chatcore_sqlalchemy.database_url import sqlite_path
 from chatcore_sqlalchemy.errors import CannotOpen
-from chatcore_sqlalchemy.sqlite_file import sqlite_path
 from chatcore_sqlalchemy.store import SqlAlchemyStore, migrate
 from chatcore_sqlalchemy.upgrade import Migrated
 

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import StaticPool
 
 from chatcore_sqlalchemy.check_rules import OF_POSTGRES, OF_SQLITE, RULES, Rule
+from chatcore_sqlalchemy.database_url import sqlite_path
 from chatcore_sqlalchemy.errors import CannotOpen
-from chatcore_sqlalchemy.sqlite_file import sqlite_path
 from chatcore_sqlalchemy.sqlite_snapshot import snapshot
 from chatcore_sqlalchemy.upgrade import NewerSchema, look
 

@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
 
+from chatcore_sqlalchemy.database_url import POSTGRESQL
 from chatcore_sqlalchemy.errors import CannotOpen
 
 CONNECT_SECONDS = 5.0
@@ -95,8 +96,8 @@ async def connect(url: str, *, limited: bool = True) -> Connection:
     except (ValueError, asyncpg.ClientConfigurationError):
         # Not quoted, nor the reason, which quotes it: it may hold a password.
         raise CannotOpen(
-            "the database URL is none; one is postgresql://user:password@host/database, "
-            "with %-escapes, or postgresql://user@/database?host=/folder/of/the/socket"
+            f"not a valid PostgreSQL URL; expected for example {POSTGRESQL}, with %-escapes, or "
+            "postgresql://user@/database?host=/folder/of/the/socket"
         ) from None
     await connection.execute(_DURABLE)
     return connection

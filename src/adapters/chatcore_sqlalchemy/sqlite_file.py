@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sqlalchemy import create_engine
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from chatcore_sqlalchemy.errors import CannotOpen
@@ -22,25 +21,6 @@ for this (https://sqlite.org/pragma.html#pragma_application_id)."""
 
 BUSY_TIMEOUT = 2.0
 """Seconds that opening waits for another program that writes to the file."""
-
-
-def sqlite_path(url: str) -> Path | None:
-    """The file that a `sqlite:///…` URL names; None for a URL of another database.
-
-    Raises CannotOpen for what is no URL of a database file.
-    """
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        # Not quoted: it may hold a password.
-        raise CannotOpen("the database URL is none; one is sqlite:///chatcore.db") from None
-    if parsed.get_backend_name() != "sqlite":
-        return None
-    if parsed.drivername != "sqlite" or parsed.host or parsed.username or parsed.query:
-        raise CannotOpen("a SQLite URL is sqlite:///relative/path or sqlite:////absolute/path")
-    if not parsed.database or parsed.database == ":memory:" or "\0" in parsed.database:
-        raise CannotOpen("a SQLite URL names a file, as in sqlite:///chatcore.db")
-    return Path(parsed.database)
 
 
 class SqliteFile:

@@ -17,13 +17,13 @@ from chatcore.names import UserName
 from chatcore.ports import Credentials
 from chatcore_sqlalchemy import accounts, blocks
 from chatcore_sqlalchemy import statements as sql
+from chatcore_sqlalchemy.database_url import sqlite_path
 from chatcore_sqlalchemy.errors import CannotOpen
 from chatcore_sqlalchemy.group_commit import Run, Writes
 from chatcore_sqlalchemy.log import chat_of, entries, log, trim
 from chatcore_sqlalchemy.recent import Recent, size_of_list, size_of_messages
 from chatcore_sqlalchemy.schema import HI_READ, LO_READ, OPENED
 from chatcore_sqlalchemy.sqlite import SqliteDatabase
-from chatcore_sqlalchemy.sqlite_file import sqlite_path
 from chatcore_sqlalchemy.upgrade import Migrated
 
 if TYPE_CHECKING:

@@ -1,0 +1,110 @@
+"""Which database a URL names, and what to write in place of one that names none.
+
+No message quotes what may hold a password.
+"""
+
+import re
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from chatcore_sqlalchemy.errors import CannotOpen
+
+SQLITE = "sqlite:///chatcore.db"
+POSTGRESQL = "postgresql://user:password@host/database"
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}")
+_FILE = re.compile(r"[^:@?]+\.(db|sqlite|sqlite3)")
+_HOST = re.compile(r"(\[[^][]*\]|[^][:]*)(:(?P<port>.*))?")
+_OF_POSTGRESQL = {"postgresql", "postgres", "pgsql", "psql"}
+_OF_SQLITE = {"sqlite", "sqlite3", "file"}
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file that a `sqlite:///…` URL names; None for a URL of a PostgreSQL database.
+
+    Raises CannotOpen for any other, in one line that says what to write.
+    """
+    if url != url.strip():
+        raise CannotOpen("the database URL begins or ends with white space: remove it")
+    scheme, _, rest = url.partition(":")
+    backend = scheme.lower().partition("+")[0]
+    if not _SCHEME.fullmatch(scheme) or (not rest and scheme == url):
+        backend = scheme.lower().partition("/")[0]
+        if backend not in _OF_POSTGRESQL | _OF_SQLITE:
+            file = url if _FILE.fullmatch(url) and url.isprintable() else "chatcore.db"
+            raise CannotOpen(
+                f"not a database URL; expected sqlite:///{file} for a file, or for a server "
+                f"{POSTGRESQL}"
+            )
+    if backend in _OF_POSTGRESQL:
+        _expect_postgresql(scheme, rest)
+        return None
+    if backend in _OF_SQLITE:
+        return _file(url, scheme, rest)
+    of = f"{scheme}://" if rest.startswith("//") else "another database"
+    raise CannotOpen(
+        f"chatcore keeps its data in SQLite or PostgreSQL, and the database URL is of {of}; expected "
+        f"{SQLITE} or {POSTGRESQL}"
+    )
+
+
+def names_host(url: str) -> bool:
+    """Whether a PostgreSQL URL says where the server is."""
+    authority, _, query = url.partition("//")[2].partition("?")
+    host = authority.partition("/")[0].rpartition("@")[2]
+    return bool(host) or "host" in dict(parse_qsl(query))
+
+
+def _expect_postgresql(scheme: str, rest: str) -> None:
+    # libpq takes the short form, too.
+    if scheme not in {"postgresql", "postgres"} and _SCHEME.fullmatch(scheme):
+        raise CannotOpen(
+            f"a PostgreSQL URL begins with postgresql://, not with {scheme}: write "
+            f"postgresql:// for it and leave the rest, as in {POSTGRESQL}"
+        )
+    if not rest.startswith("//"):
+        raise CannotOpen(f"a PostgreSQL URL begins with postgresql://, as in {POSTGRESQL}")
+    authority, tail = re.fullmatch(r"//([^/?#]*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
+    found = [_HOST.fullmatch(host) for host in authority.rpartition("@")[2].split(",")]
+    ports = [host["port"] for host in found if host is not None and host["port"]]
+    wrong_port = not all(
+        port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536 for port in ports
+    )
+    if "@" not in authority and "@" in (tail if wrong_port else tail.partition("?")[0]):
+        raise CannotOpen(
+            "the user or the password in the PostgreSQL URL has a character that must be "
+            "%-escaped there (/ as %2F, ? as %3F, # as %23, @ as %40), as in "
+            "postgresql://user:pass%2Fword@host/database"
+        )
+    if None in found:
+        raise CannotOpen(
+            "the host in the PostgreSQL URL cannot be read; an IPv6 address stands in brackets, as "
+            "in postgresql://user:password@[::1]:5432/database"
+        )
+    if wrong_port:
+        raise CannotOpen(
+            "the port in the PostgreSQL URL is not a number from 1 to 65535; expected for example "
+            "postgresql://user:password@host:5432/database"
+        )
+
+
+def _file(url: str, scheme: str, rest: str) -> Path:
+    path, parameters, _ = rest.partition("?")
+    if not path.startswith("///") or scheme != "sqlite" or parameters:
+        # How many slashes were meant: none or two lead to a relative path, one to an absolute.
+        path = path[3:] if path.startswith("///") else path.removeprefix("//")
+        plain = path.isprintable() and "@" not in path and path not in {"", ":memory:"}
+        example = f"write sqlite:///{path}" if plain else f"expected for example {SQLITE}"
+        raise CannotOpen(
+            f"a SQLite URL is sqlite:/// and the path of a file, with nothing after it: {example}"
+        )
+    try:
+        database = make_url(url).database
+    except (ArgumentError, ValueError):
+        database = None
+    if not database or database == ":memory:" or "\0" in database:
+        raise CannotOpen(f"a SQLite URL names a file, as in {SQLITE}")
+    return Path(database)
