@@ -61,6 +61,9 @@ class BusDoorbell:
     it has not heard that for as long. After each new connection everyone who listens here is
     woken, for rings were lost meanwhile. What users were rung for meanwhile, up to 10,000 of
     them, is told to the other nodes then. One warning tells of a loss, one line of the return.
+
+    It belongs to the event loop that started it: used or closed in another, it raises
+    RuntimeError.
     """
 
     def __init__(self, connect: Connect, name: str, *, patience: float = PATIENCE_SECONDS) -> None:
@@ -76,10 +79,12 @@ class BusDoorbell:
         self._missed = False
         self._steady_at = float("inf")
         self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> Self:
         """Connect, and stay connected until `close`. Returns when the first attempt succeeded
         or failed, which takes twice the patience at most."""
+        self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._stay_connected())
         try:
             await self._tried.wait()
@@ -102,11 +107,13 @@ class BusDoorbell:
     async def close(self) -> None:
         """Leave the bus, within seconds even when it is frozen. From then on only listeners
         here are woken."""
+        self._expect_its_loop()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
 
     def ring(self, user_ids: Iterable[int]) -> None:
+        self._expect_its_loop()
         user_ids = tuple(user_ids)
         self._local.ring(user_ids)
         if len(self._pending) < _MAX_PENDING:
@@ -114,7 +121,15 @@ class BusDoorbell:
             self._due.set()
 
     def listen(self, user_id: int, wake: Callable[[], None]) -> Callable[[], None]:
+        self._expect_its_loop()
         return self._local.listen(user_id, wake)
+
+    def _expect_its_loop(self) -> None:
+        if self._loop is not None and asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError(
+                "this doorbell belongs to the event loop that started it: start another one here, "
+                "and close each in its own"
+            )
 
     async def _stay_connected(self) -> None:
         loop = asyncio.get_running_loop()

@@ -5,6 +5,7 @@ How a statement runs differs between a database in this process and one across a
 it is `read` (a query), `write` (a change, in a transaction) and `append` (a message).
 """
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -38,11 +39,13 @@ END = 2**63 - 1
 class SqlAlchemyStore:
     """An AccountStore and a ChatStore on a SQL database, for one event loop.
 
-    Open it with `SqlAlchemyStore.open`, and close it, or use it as an async context manager.
+    Open it with `SqlAlchemyStore.open`, and close it, or use it as an async context manager. What
+    is used or closed in another event loop than the one that opened it raises RuntimeError.
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._opened = database
+        self._loop = asyncio.get_running_loop()
         self._log = ""
         self.replayed = 0
         """Sends so far that were answered with a message stored before."""
@@ -62,14 +65,24 @@ class SqlAlchemyStore:
         return cls(await _open(url))
 
     @property
+    def _database(self) -> Database:
+        # Every use comes by here, before anything could wait for a loop that runs no more.
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError(
+                "this store belongs to the event loop that opened it: open another one here, and "
+                "close each in its own"
+            )
+        return self._opened
+
+    @property
     def created(self) -> bool:
         """Whether opening made a new, empty database."""
-        return self._database.migrated.before is None
+        return self._opened.migrated.before is None
 
     @property
     def writes(self) -> Writes:
         """What became of the writes that share commits: on PostgreSQL, of messages alone."""
-        return self._database.writes
+        return self._opened.writes
 
     async def close(self) -> None:
         """Finish the writes under way and let go of the database. Later calls raise
