@@ -19,7 +19,7 @@ from litestar.types import ASGIApp
 
 from bench.data import SECRET, SENDERS, TEXT, Data
 from chatcore import Accounts, User, UserName
-from chatcore.model import utc_now
+from chatcore.model import elapsed, utc_now
 from chatcore_argon2 import Argon2Hasher
 from chatcore_jwt import JwtTokens
 from chatcore_litestar.auth import Sessions, bearer_auth
@@ -74,7 +74,7 @@ async def ceiling(data: Data) -> Any:
     private = Router(
         path="/",
         route_handlers=[list_chats, send, read],
-        middleware=[bearer_auth(Sessions(accounts, utc_now))],
+        middleware=[bearer_auth(Sessions(accounts, utc_now, elapsed))],
     )
     app = Litestar(
         route_handlers=[private],

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from chatcore import LocalDoorbell
+from chatcore import LocalDoorbell, Unavailable
 from chatcore.bus import BusDoorbell
 from chatcore.ports import Doorbell, EventLog
 from chatcore_server.settings import CannotStart, Settings
@@ -18,7 +18,10 @@ async def open_doorbell(settings: Settings, store: EventLog) -> AsyncIterator[Do
         yield LocalDoorbell()
         return
     # One bus may serve many installations. The name of the log is this one's alone.
-    channel = f"chatcore_{(await store.end_of_log(0)).log}"
+    try:
+        channel = f"chatcore_{(await store.end_of_log(0)).log}"
+    except Unavailable as error:
+        raise CannotStart(f"the database failed: {error}") from error
     try:
         opened = await _opener(url)(url, channel=channel)
     except ModuleNotFoundError as error:

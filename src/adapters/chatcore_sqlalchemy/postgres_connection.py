@@ -1,12 +1,13 @@
 """One connection to a PostgreSQL server: by which URL, and within which limits."""
 
+import ssl
 from collections.abc import Sequence
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
 
-from chatcore_sqlalchemy.database_url import POSTGRESQL
+from chatcore_sqlalchemy.database_url import POSTGRESQL, names_host
 from chatcore_sqlalchemy.errors import CannotOpen
 
 CONNECT_SECONDS = 5.0
@@ -93,6 +94,9 @@ async def connect(url: str, *, limited: bool = True) -> Connection:
             max_cached_statement_lifetime=PLAN_SECONDS,
             server_settings={key: value for key, value in session.items() if key not in told},
         )
+    except ssl.SSLError:
+        # One that is about a certificate is a ValueError as well.
+        raise
     except (ValueError, asyncpg.ClientConfigurationError):
         # Not quoted, nor the reason, which quotes it: it may hold a password.
         raise CannotOpen(
@@ -111,10 +115,27 @@ def ends_connection(failure: BaseException) -> bool:
     return isinstance(failure, asyncpg.InternalClientError)
 
 
+def cannot_open(url: str, failure: BaseException) -> CannotOpen:
+    """What to tell an operator of why the database of the URL cannot be used."""
+    hint = ""
+    # PgBouncer's refusal of what it does not hand on; other poolers use the same words.
+    if "unsupported startup parameter" in str(failure):
+        hint = (
+            "; a pooler such as PgBouncer is in between: name the PostgreSQL server itself in the "
+            "URL, or see what poolers need in docs/scaling.md"
+        )
+    elif not names_host(url):
+        hint = f"; the URL names no host, as {POSTGRESQL} does"
+    return CannotOpen(f"cannot open the database: {in_one_line(failure)}{hint}")
+
+
 def in_one_line(failure: BaseException) -> str:
     """Why a connection failed. The server's words, and asyncpg's, hold no password."""
     if isinstance(failure, TimeoutError) and not str(failure):
         return f"no answer within {CONNECT_SECONDS:g} seconds"
+    if isinstance(failure, ConnectionRefusedError):
+        # Event loops have words of their own for it.
+        return "the connection was refused: no server listens there"
     return " ".join(str(without_data(failure)).split()) or type(failure).__name__
 
 

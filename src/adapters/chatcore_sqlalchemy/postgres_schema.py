@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from chatcore_sqlalchemy.errors import CannotOpen
-from chatcore_sqlalchemy.postgres_connection import FAILURES, connect, in_one_line
+from chatcore_sqlalchemy.postgres_connection import FAILURES, cannot_open, connect
 from chatcore_sqlalchemy.schema import metadata
 from chatcore_sqlalchemy.upgrade import Migrated, NewerSchema, look, upgrade
 
@@ -29,7 +29,8 @@ T = TypeVar("T")
 
 async def check(url: str) -> Migrated:
     """Raises CannotOpen unless the database is there and at the schema of this version."""
-    found = await _in_transaction(url, _look)
+    # On a connection as the store has them: a pooler may refuse what is set on those.
+    found = await _in_transaction(url, _look, limited=True)
     if found.before is None:
         raise CannotOpen("the database has no tables of chatcore: run `chatcore migrate` first")
     if found.before != found.after:
@@ -73,17 +74,18 @@ def _tables(connection: Connection) -> list[str]:
     return [name for name in metadata.tables if inspect(connection).has_table(name)]
 
 
-async def _in_transaction(url: str, work: Callable[[Connection], T]) -> T:
-    async with transaction(url) as connection:
+async def _in_transaction(url: str, work: Callable[[Connection], T], *, limited: bool = False) -> T:
+    async with transaction(url, limited=limited) as connection:
         return await connection.run_sync(work)
 
 
 @asynccontextmanager
-async def transaction(url: str) -> AsyncIterator[AsyncConnection]:
-    """One that is committed at the end, however long it takes. Raises CannotOpen."""
+async def transaction(url: str, *, limited: bool = False) -> AsyncIterator[AsyncConnection]:
+    """One that is committed at the end, however long it takes unless it is `limited`. Raises
+    CannotOpen."""
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=lambda: connect(url, limited=False),
+        async_creator=lambda: connect(url, limited=limited),
         poolclass=NullPool,
     )
     try:
@@ -91,4 +93,4 @@ async def transaction(url: str) -> AsyncIterator[AsyncConnection]:
             yield connection
     except (*FAILURES, DBAPIError) as error:
         reason = error.orig if isinstance(error, DBAPIError) and error.orig else error
-        raise CannotOpen(f"cannot open the database: {in_one_line(reason)}") from error
+        raise cannot_open(url, reason) from error
