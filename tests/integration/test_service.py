@@ -418,6 +418,32 @@ def test_a_failure_is_logged_with_its_traceback_and_request_id(service: Service)
         assert secret not in log
 
 
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs prlimit, which Linux has")
+def test_it_is_not_ready_while_every_send_fails(service: Service) -> None:
+    with client(service) as http:
+        ann = a_chat(http)
+        assert http.get("/readyz").status_code == 200
+        limits = resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (0, limits[1]))
+        sent = http.post("/chats/bob/messages", json={"message": TEXT}, headers=ann)
+        assert sent.status_code == 503
+        until_ready(http, 503)
+        assert http.get("/chats", headers=ann).status_code == 200
+        # Without a send.
+        resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, limits)
+        until_ready(http, 200)
+        sent = http.post("/chats/bob/messages", json={"message": TEXT}, headers=ann)
+        assert sent.status_code == 201
+
+
+def until_ready(http: httpx.Client, status: int) -> None:
+    """Until `/readyz` has that status."""
+    deadline = time.monotonic() + 60
+    while http.get("/readyz").status_code != status:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 # Limits
 
 

@@ -85,3 +85,35 @@ async def test_a_full_disk(
         async with await SqlAlchemyStore.open(f"sqlite:///{tmp_path}/chatcore.db") as store:
             assert await read_all(store, chat) == acknowledged
             assert [it.seq for it in acknowledged] == [*range(1, len(acknowledged) + 1)]
+
+
+@pytest.mark.parametrize("noticed", ["by a send", "by its mount"])
+async def test_it_is_known_whether_a_write_would_succeed(
+    noticed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    async with await SqlAlchemyStore.open(f"sqlite:///{tmp_path}/chatcore.db") as store:
+        chat, ann, _ = await ann_and_bob(store)
+        before = store.writes.items
+        await store.check_writes()
+        assert store.writes.items == before
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+        try:
+            if noticed == "by a send":
+                with pytest.raises(StoreUnavailable):
+                    await send(store, chat, ann, TEXT)
+            else:
+                read_only = os.statvfs_result((0,) * 8 + (os.ST_RDONLY, 0))
+                monkeypatch.setattr(os, "statvfs", lambda _: read_only)
+            for _ in range(3):
+                with pytest.raises(StoreUnavailable):
+                    await store.check_writes()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        await store.check_writes()
+        monkeypatch.undo()
+        before, log = store.writes.items, (await store.end_of_log(ann.id)).log
+        await store.check_writes()
+        assert store.writes.items == before
+    async with await SqlAlchemyStore.open(f"sqlite:///{tmp_path}/chatcore.db") as store:
+        assert (await store.end_of_log(ann.id)).log == log

@@ -49,3 +49,46 @@ async def test_a_service_that_stops_is_not_ready() -> None:
     assert await ready()
     streams.end_all()
     assert not await ready()
+
+
+class Writes:
+    """Whether a write would succeed, and how often that was asked."""
+
+    def __init__(self) -> None:
+        self.failing = False
+        self.hanging = False
+        self.questions = 0
+
+    async def check(self) -> None:
+        self.questions += 1
+        if self.hanging:
+            await asyncio.Event().wait()
+        if self.failing:
+            raise StoreUnavailable("the database is read-only")
+
+
+async def test_a_service_that_can_read_but_not_write_is_not_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "WRITE_SECONDS", 0)
+    writes = Writes()
+    ready = readiness(MemoryStore(), Streams(), writes.check)
+    assert await ready()
+    writes.failing = True
+    assert not await ready()
+    writes.failing = False
+    assert await ready()
+    writes.hanging = True
+    monkeypatch.setattr(health, "STORE_SECONDS", 0.01)
+    assert not await ready()
+
+
+async def test_many_questions_are_one_for_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "WRITE_SECONDS", 3600)
+    writes = Writes()
+    writes.failing = True
+    ready = readiness(MemoryStore(), Streams(), writes.check)
+    assert await asyncio.gather(*(ready() for _ in range(100))) == [False] * 100
+    writes.failing = False
+    assert not await ready()
+    assert writes.questions == 1

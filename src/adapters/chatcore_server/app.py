@@ -71,7 +71,7 @@ async def open_app(
             trusted_proxies=settings.trusted_proxies,
             page=settings.page,
             cors_origins=settings.cors_origins,
-            ready=readiness(store, streams),
+            ready=readiness(store, streams, store.check_writes),
         )
         await resources.enter_async_context(app.lifespan())
         # For servers that stop the application before they wait for its streams.

@@ -46,8 +46,8 @@ def sqlite_path(url: str) -> Path | None:
         return _file(url, scheme, rest)
     of = f"{scheme}://" if rest.startswith("//") else "another database"
     raise CannotOpen(
-        f"chatcore keeps its data in SQLite or PostgreSQL, and the database URL is of {of}; expected "
-        f"{SQLITE} or {POSTGRESQL}"
+        f"chatcore keeps its data in SQLite or PostgreSQL, and the database URL is of {of}; "
+        f"expected {SQLITE} or {POSTGRESQL}"
     )
 
 

@@ -85,6 +85,8 @@ class GroupCommit(Generic[W]):
         self._sizes = [0] * ((MAX_BATCH - 1).bit_length() + 2)
         self._closed = False
         self._ended = asyncio.Event()
+        self.failing = False
+        """Whether the last batch failed as a whole."""
 
     async def submit(self, work: W) -> Outcome:
         """The outcome of the work, after its commit. Raises Refused, Overloaded,
@@ -108,6 +110,11 @@ class GroupCommit(Generic[W]):
     def version(self) -> int | None:
         """Changes with every batch; None while one is under way, and after the end."""
         return None if self._busy or self._closed else self._batches
+
+    @property
+    def busy(self) -> bool:
+        """Whether a batch is under way."""
+        return self._busy
 
     @property
     def writes(self) -> Writes:
@@ -139,6 +146,7 @@ class GroupCommit(Generic[W]):
             self._end()
 
     def _written(self, batch: list[_Item], outcomes: Sequence[Outcome] | BaseException) -> None:
+        self.failing = isinstance(outcomes, BaseException)
         if isinstance(outcomes, BaseException):
             outcomes = [_failure(outcomes) for _ in batch]
         for item, outcome in zip(batch, outcomes, strict=True):

@@ -20,6 +20,14 @@ def log(run: Run, user_ids: Iterable[int], kind: int, chat_id: int, seq: int, at
         run(sql.LOG, user_id=user_id, kind=kind, chat_id=chat_id, seq=seq, at_us=at_us)
 
 
+def touch(run: Run) -> None:
+    """A write that leaves all as it was, for finding out whether one succeeds."""
+    ((name,),) = run(sql.LOG_NAME)
+    # SQLite writes no page for a row that stays the same.
+    for each in (f"{name} ", name):
+        run(sql.NAME_LOG, name=each)
+
+
 def entries(after: Cursor, rows: Sequence[Sequence[Any]], limit: int) -> list[Entry] | None:
     """The first `limit` entries after the cursor, of rows that begin with the one before them
     if there is one; None when some are missing or there are none to follow."""

@@ -9,7 +9,8 @@ from sqlalchemy.util import await_only, greenlet_spawn
 
 from chatcore.model import NewMessage, Sent
 from chatcore_sqlalchemy.group_commit import GroupCommit, Run, Writes
-from chatcore_sqlalchemy.postgres_connection import Connection, Row, connect
+from chatcore_sqlalchemy.log import touch
+from chatcore_sqlalchemy.postgres_connection import Connection, Row, connect, expect_writable
 from chatcore_sqlalchemy.postgres_gather import GATHERED, Gathered
 from chatcore_sqlalchemy.postgres_pool import Pool
 from chatcore_sqlalchemy.postgres_schema import check
@@ -29,7 +30,8 @@ class PostgresDatabase:
     def __init__(self, url: str) -> None:
         self._url = url
         self._pool = Pool(partial(connect, url), CONNECTIONS)
-        self._group = GroupCommit[NewMessage](PostgresWriter(Pool(partial(connect, url), 1)))
+        self._appends = Pool(partial(connect, url), 1)
+        self._group = GroupCommit[NewMessage](PostgresWriter(self._appends))
         self._gathered = {
             statement: Gathered(partial(self._fetch, query))
             for statement, query in GATHERED.items()
@@ -68,6 +70,15 @@ class PostgresDatabase:
     async def write(self, change: Callable[[Run], T]) -> T:
         """What the change returns, once it is durable, or what it raises, which undoes it."""
         return await self._pool.transact(partial(_apply, change))
+
+    async def check_writes(self) -> None:
+        """Raises StoreUnavailable when a write would fail now."""
+        if self._group.failing:
+            await self._appends.transact(partial(_apply, touch))
+            self._group.failing = False
+        elif not self._group.busy:
+            await self._appends.use(expect_writable)
+        await self._pool.use(expect_writable)
 
     async def append(self, new: NewMessage) -> Sent:
         sent: Sent = await self._group.submit(new)

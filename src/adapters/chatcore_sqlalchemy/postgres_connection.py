@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
 
+from chatcore.errors import StoreUnavailable
 from chatcore_sqlalchemy.database_url import POSTGRESQL, names_host
 from chatcore_sqlalchemy.errors import CannotOpen
 
@@ -105,6 +106,16 @@ async def connect(url: str, *, limited: bool = True) -> Connection:
         ) from None
     await connection.execute(_DURABLE)
     return connection
+
+
+async def expect_writable(connection: Connection) -> None:
+    """Raises StoreUnavailable where every write fails: on a standby, and where the database's
+    or the role's settings say so."""
+    ((read_only,),) = await connection.fetch("SELECT current_setting('transaction_read_only')")
+    if read_only == "on":
+        # A session keeps the setting that it began with.
+        connection.terminate()
+        raise StoreUnavailable("the database is read-only")
 
 
 def ends_connection(failure: BaseException) -> bool:

@@ -15,6 +15,7 @@ from chatcore.errors import StoreUnavailable
 from chatcore.model import NewMessage, Sent
 from chatcore_sqlalchemy.commit_thread import CommitThread
 from chatcore_sqlalchemy.group_commit import GroupCommit, Run, Work, Writes
+from chatcore_sqlalchemy.log import touch
 from chatcore_sqlalchemy.sqlite_file import SqliteFile
 from chatcore_sqlalchemy.sqlite_statement import Rows, run
 from chatcore_sqlalchemy.sqlite_writer import SqliteWriter
@@ -74,6 +75,13 @@ class SqliteDatabase:
         """What the change returns, once it is durable, or what it raises, which undoes it."""
         outcome: T = await self._group.submit(change)
         return outcome
+
+    async def check_writes(self) -> None:
+        """Raises StoreUnavailable when a write would fail now."""
+        # Only what reaches the disk finds out whether that is full, and one who asks often must
+        # not write each time.
+        if self._group.failing or self._file.is_on_read_only_disk():
+            await self.write(touch)
 
     async def append(self, new: NewMessage) -> Sent:
         sent: Sent = await self._group.submit(new)

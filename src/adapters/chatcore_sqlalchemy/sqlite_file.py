@@ -72,6 +72,13 @@ class SqliteFile:
         not wait for other programs either."""
         return self._connect(busy_timeout=0, check_same_thread=False)
 
+    def is_on_read_only_disk(self) -> bool:
+        """Whether it seems so."""
+        try:
+            return bool(os.statvfs(self._path).f_flag & os.ST_RDONLY)
+        except OSError:
+            return True
+
     def _take_lock(self) -> None:
         self._lock = os.open(f"{self._path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -323,6 +323,7 @@ MOVE_HI_MARKER = (
 )
 
 LOG_NAME = select(store.c.log).where(store.c.id == 1)
+NAME_LOG = update(store).where(store.c.id == 1).values(log=bindparam("name"))
 _newest = select(func.coalesce(func.max(events.c.n), 0)).where(events.c.user_id == _user_id)
 END_OF_LOG = _newest
 LOG = insert(events).values(

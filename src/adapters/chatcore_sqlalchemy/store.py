@@ -84,6 +84,11 @@ class SqlAlchemyStore:
         """What became of the writes that share commits: on PostgreSQL, of messages alone."""
         return self._opened.writes
 
+    async def check_writes(self) -> None:
+        """Raises Unavailable when a write would fail now: on a database that is read-only, or a
+        disk that is full. Writes only where the last write failed, and then nothing new."""
+        await self._database.check_writes()
+
     async def close(self) -> None:
         """Finish the writes under way and let go of the database. Later calls raise
         StoreUnavailable. May be called again."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.integration import test_service
 from tests.integration.contract.api import api_at
 from tests.integration.contract.apps import SECRET
 from tests.integration.postgres.server import PostgresServer
@@ -42,6 +43,31 @@ async def test_it_goes_on_after_restarts_of_either(
         # Tokens are good on every node that has the secret.
         shown = await api.read(ann, bob.name)
         assert [item["message"] for item in shown.json()] == ["one", "two"]
+
+
+@pytest.mark.parametrize("sends", [True, False])
+async def test_it_is_not_ready_while_the_database_is_read_only(
+    sends: bool, service: Service, postgres: PostgresServer, postgres_url: str
+) -> None:
+    name = postgres_url.partition("?")[0].rpartition("/")[2]
+
+    async def until_ready(status: int) -> None:
+        with httpx.Client(base_url=service.url) as http:
+            await asyncio.to_thread(test_service.until_ready, http, status)
+
+    async with api_at(service.url) as api:
+        ann, bob = await api.chat()
+        await until_ready(200)
+        postgres.sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        postgres.kill_backends(name)
+        if sends:
+            assert (await api.send(ann, bob.name, "lost")).status_code == 503
+        await until_ready(503)
+        assert (await api.read(ann, bob.name)).status_code == 200
+        assert (await api.send(ann, bob.name, "lost")).status_code == 503
+        postgres.sql(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        await until_ready(200)
+        assert (await api.send(ann, bob.name, "two")).status_code == 201
 
 
 def test_it_stops_while_the_server_is_frozen(service: Service, postgres: PostgresServer) -> None:
