@@ -12,7 +12,7 @@ import pytest
 
 from chatcore.testing.scene import add_user
 from chatcore_server.passwd import set_password
-from chatcore_server.settings import CannotStart
+from chatcore_server.settings import CannotStart, Settings
 from chatcore_sqlalchemy import SqlAlchemyStore
 from tests.integration.contract.api import PASSWORD, Someone, api_at
 from tests.integration.service import COMMAND, Service, environment
@@ -78,7 +78,24 @@ def test_what_is_no_password_or_no_user_is_refused(
     asyncio.run(with_ann())
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed)))
     with pytest.raises(CannotStart, match=reason):
-        set_password(name, url, pytest.fail)
+        set_password(name, Settings(database_url=url), pytest.fail)
+
+
+def test_a_common_password_is_refused_if_the_operator_wants_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(
+        database_url=f"sqlite:///{tmp_path}/chatcore.db", refuse_common_passwords=True
+    )
+
+    async def with_ann() -> None:
+        async with await SqlAlchemyStore.open(settings.database_url) as store:
+            await add_user(store, "ann")
+
+    asyncio.run(with_ann())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"password123\n")))
+    with pytest.raises(CannotStart, match="most common"):
+        set_password("ann", settings, pytest.fail)
 
 
 def test_where_nobody_can_answer(tmp_path: Path) -> None:

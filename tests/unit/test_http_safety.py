@@ -186,7 +186,7 @@ async def test_fixed_routes_take_json_whatever_its_type_says(
     kind: str, alone: httpx.AsyncClient
 ) -> None:
     account = JSON.replace(b"ann", fresh("ann").encode())
-    headers = {"content-type": kind.encode("latin-1")}
+    headers = {b"content-type": kind.encode("latin-1")}
     answer = await alone.post("/register", content=account, headers=headers)
     assert answer.status_code == 201
 
