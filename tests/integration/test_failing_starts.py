@@ -75,6 +75,10 @@ SERVERS = {
     "it has no TLS": Server(b"N", "SSL", "?sslmode=require"),
     "it promises TLS and has none": Server(b"S" + b"no TLS at all", "", "?sslmode=require"),
     "pooler": Server(refused_with("08P01", POOLER), "docs/scaling.md"),
+    "pooler of transactions": Server(
+        refused_with("42P05", 'prepared statement "__asyncpg_stmt_1__" already exists'),
+        "docs/scaling.md",
+    ),
     "another way to log in": Server(b"R\0\0\0\x08\0\0\0\x07", ""),
     "SSH": Server(b"SSH-2.0-OpenSSH_9.2\r\n", ""),
     "HTTP": Server(b"HTTP/1.1 400 Bad Request\r\n\r\n", ""),

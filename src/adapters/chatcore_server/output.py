@@ -50,8 +50,9 @@ def never_wait() -> None:
 def let_end() -> None:
     """Wait a moment for what is written to be taken. At the end of the interpreter this happens
     by itself."""
+    end = time.monotonic() + END_SECONDS
     for writer in set(_writers.values()):
-        writer.drain(END_SECONDS)
+        writer.drain(max(0, end - time.monotonic()))
 
 
 def end_at_once(status: int) -> NoReturn:

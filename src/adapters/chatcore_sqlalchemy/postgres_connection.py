@@ -1,5 +1,6 @@
 """One connection to a PostgreSQL server: by which URL, and within which limits."""
 
+import re
 import ssl
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -49,6 +50,11 @@ _DURABLE = """
 SELECT set_config('synchronous_commit', 'on', false)
 WHERE current_setting('synchronous_commit') = 'off'
 """
+
+# What PgBouncer does not hand on, and what it hands on to the session of somebody else.
+_OF_POOLER = re.compile(
+    "unsupported startup parameter|prepared statement .* (already exists|does not exist)"
+)
 
 FAILURES = (
     asyncpg.PostgresError,
@@ -129,8 +135,7 @@ def ends_connection(failure: BaseException) -> bool:
 def cannot_open(url: str, failure: BaseException) -> CannotOpen:
     """What to tell an operator of why the database of the URL cannot be used."""
     hint = ""
-    # PgBouncer's refusal of what it does not hand on; other poolers use the same words.
-    if "unsupported startup parameter" in str(failure):
+    if _OF_POOLER.search(str(failure)):
         hint = (
             "; a pooler such as PgBouncer is in between: name the PostgreSQL server itself in the "
             "URL, or see what poolers need in docs/scaling.md"
