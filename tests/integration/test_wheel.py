@@ -57,7 +57,7 @@ class Environment:
 
 def run(*command: str | Path, cwd: Path | None = None, stdin: str = "") -> str:
     done = subprocess.run(
-        command, cwd=cwd, input=stdin, capture_output=True, text=True, encoding="utf-8", timeout=120
+        command, cwd=cwd, input=stdin, capture_output=True, text=True, encoding="utf-8", timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
