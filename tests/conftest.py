@@ -27,10 +27,11 @@ def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
     measured.attach(request.node)
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_sessionstart(session: pytest.Session) -> None:
     # A worker of a parallel run has no terminal.
-    if reporter := config.pluginmanager.getplugin("terminalreporter"):
-        config.pluginmanager.register(Progress(reporter))
+    plugins = session.config.pluginmanager
+    if reporter := plugins.getplugin("terminalreporter"):
+        plugins.register(Progress(reporter))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
