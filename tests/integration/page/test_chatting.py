@@ -14,7 +14,7 @@ from chatcore.names import UserName
 from chatcore_sqlalchemy import SqlAlchemyStore
 from tests.integration.page.people import OWN, PASSWORD, SECONDS, People, until
 from tests.integration.service import Service
-from tests.soak import soak_only
+from tests.soak import SOAK, soak_only
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
@@ -205,12 +205,13 @@ def at_rest(page: "Page") -> tuple[str, float]:
     return seen[-1]
 
 
-def test_five_hundred_messages_scroll_without_a_jump(people: People) -> None:
+def test_hundreds_of_messages_scroll_without_a_jump(people: People) -> None:
+    count = 500 if SOAK else 200
     ann, bob = people.signed_in(), people.signed_in()
     ann.api("POST", f"/chat/{bob.name}")
-    ann.send_at_once(bob, *(f"message {n} {'and more ' * (n % 17)}".strip() for n in range(500)))
+    ann.send_at_once(bob, *(f"message {n} {'and more ' * (n % 17)}".strip() for n in range(count)))
     texts = [text for _, text in ann.history(bob)]
-    assert len(texts) == 500
+    assert len(texts) == count
     ann.open(bob)
     ann.bubbles(texts[-1]).wait_for()
     page, log = ann.page, ann.page.locator(".log")
@@ -233,7 +234,7 @@ def test_five_hundred_messages_scroll_without_a_jump(people: People) -> None:
         }).observe(log, {childList: true, subtree: true}); }"""
     )
     deadline = time.monotonic() + SECONDS
-    while ann.bubbles().count() < 500 and time.monotonic() < deadline:
+    while ann.bubbles().count() < count and time.monotonic() < deadline:
         page.mouse.wheel(0, -300)
     ann.sees(texts)
     assert page.evaluate("window.jumps") == []
@@ -357,7 +358,10 @@ CORPUS = [
 ]
 
 
-@pytest.mark.parametrize("as_name", [False, True], ids=["in messages", "in names"])
+@pytest.mark.parametrize(
+    "as_name",
+    [pytest.param(False, id="in messages"), pytest.param(True, id="in names", marks=soak_only)],
+)
 def test_what_people_write_is_text_and_runs_nothing(people: People, as_name: bool) -> None:
     ann, bob = people.person(**OWN), people.person()
     ann.context.add_init_script("window.pwned = () => console.error('pwned')")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.page.people import OWN, PASSWORD, People, until
+from tests.soak import soak_only
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Request
@@ -33,7 +34,7 @@ def violations(page: "Page") -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("screen", ["light", "dark", pytest.param("phone", marks=soak_only)])
 def test_axe_finds_nothing(people: People, screen: str) -> None:
     # What fades in has too little contrast on its way.
     ann = people.person(**SCREENS[screen], reduced_motion="reduce")
@@ -128,7 +129,9 @@ def test_what_arrives_is_announced(people: People) -> None:
     [
         ("ru-RU", "ru", {1: "1 непрочитанное сообщение", 3: "3 непрочитанных сообщения"}),
         ("en-US", "en", {1: "1 unread message", 3: "3 unread messages"}),
-        ("de-DE", "en", {1: "1 unread message", 3: "3 unread messages"}),
+        pytest.param(
+            "de-DE", "en", {1: "1 unread message", 3: "3 unread messages"}, marks=soak_only
+        ),
     ],
 )
 def test_it_speaks_the_readers_language(
