@@ -16,7 +16,7 @@ from tests.integration.durability.faults import Faults
 from tests.integration.durability.machine import StoreMachine
 from tests.integration.durability.vfs import layered
 from tests.integration.durability.witness import Unexplained
-from tests.integration.durability.wrong_stores import WRONG_STORES, RacesForPairs
+from tests.integration.durability.wrong_stores import WRONG_STORES, RacesForKeys, RacesForPairs
 from tests.soak import long
 
 STEPS = 50
@@ -53,7 +53,7 @@ def report(machine: type[StoreMachine], name: str, figures: Figures) -> None:
 @long
 @pytest.mark.parametrize("backend", [Memory, Remote])
 def test_the_store_in_memory(backend: type[Memory | Remote], soak: bool, figures: Figures) -> None:
-    report(drive(backend, 200 if soak else 4), f"{backend.__name__}", figures)
+    report(drive(backend, 200 if soak else 8), f"{backend.__name__}", figures)
 
 
 @long
@@ -61,14 +61,14 @@ def test_the_store_in_memory(backend: type[Memory | Remote], soak: bool, figures
 def test_the_store_in_sqlite(tmp_path: Path, soak: bool, figures: Figures) -> None:
     faults = Faults(lambda _: False)
     with layered(faults.layer):
-        machine = drive(lambda: Sqlite(tmp_path, faults), 200 if soak else 4)
+        machine = drive(lambda: Sqlite(tmp_path, faults), 200 if soak else 8)
     assert faults.injected
     report(machine, f"SQLite with {len(faults.injected)} I/O errors", figures)
 
 
 @pytest.mark.parametrize("wrong", WRONG_STORES)
 def test_a_wrong_store_is_found(wrong: type[MemoryStore], soak: bool) -> None:
-    if wrong is RacesForPairs and not soak:
-        pytest.skip("takes half a minute to find: make soak")
+    if wrong in {RacesForKeys, RacesForPairs} and not soak:
+        pytest.skip("takes long to find: make soak")
     with pytest.raises(Unexplained):
         drive(lambda: Remote(wrong), 200, phases=[Phase.generate], derandomize=True, database=None)

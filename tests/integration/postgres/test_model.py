@@ -60,7 +60,7 @@ def test_the_store_on_postgresql(
 ) -> None:
     machine = drive(
         lambda: Postgres(postgres, migrated_template),
-        100 if soak else 3,
+        100 if soak else 6,
         # To shrink what was found would take many minutes.
         phases=[Phase.explicit, Phase.reuse, Phase.generate],
     )
