@@ -12,10 +12,10 @@ from functools import partial
 
 from bench.postgres import CONNECTIONS
 from chatcore import NewMessage, Sent
-from chatcore_server import serve
+from chatcore_server.serving import serve
 from chatcore_server.settings import Settings
-from chatcore_sqlalchemy import postgres
-from chatcore_sqlalchemy.postgres_batch import append_batch
+from chatcore_sqlalchemy.postgres import database as postgres
+from chatcore_sqlalchemy.postgres.batch import append_batch
 
 
 class OneByOne(postgres.PostgresDatabase):

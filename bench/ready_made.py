@@ -27,8 +27,8 @@ from chatcore_litestar.errors import EXCEPTION_HANDLERS
 from chatcore_litestar.replies import Reply, Streamed, joined
 from chatcore_litestar.requests import MAX_BODY
 from chatcore_memory import MemoryStore
-from chatcore_server import serve
-from chatcore_server.logs import log_requests
+from chatcore_server.observe.request_log import log_requests
+from chatcore_server.serving import serve
 from chatcore_server.settings import Settings
 
 AnyRequest = Request[User, Any, Any]

@@ -52,12 +52,12 @@ async def run_all(runs: Sequence[Run]) -> list[Ended]:
 
 
 def main() -> None:
-    import chatcore_server.copying
-    import chatcore_server.passwd
-    import chatcore_server.serve  # noqa: F401 (what each run would import)
-    import chatcore_sqlalchemy.postgres  # noqa: F401
+    import chatcore_server.commands.copy
+    import chatcore_server.commands.passwd
+    import chatcore_server.serving.serve  # noqa: F401 (what each run would import)
+    import chatcore_sqlalchemy.postgres.database  # noqa: F401
     from chatcore_server import cli
-    from chatcore_sqlalchemy import postgres_connection
+    from chatcore_sqlalchemy.postgres import connection as postgres_connection
 
     runs: list[Any] = json.load(sys.stdin)
     statuses = []

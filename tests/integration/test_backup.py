@@ -23,8 +23,8 @@ from chatcore.testing.scene import ann_and_bob, send
 from chatcore_jwt import JwtTokens
 from chatcore_server.key_file import key_path
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
-from chatcore_sqlalchemy.check import check_database
-from chatcore_sqlalchemy.sqlite_backup import IDS_APART, PIECE, backup
+from chatcore_sqlalchemy.tools.backup import IDS_APART, PIECE, backup
+from chatcore_sqlalchemy.tools.check import check_database
 from tests.integration.service import Service, environment
 from tests.integration.test_command import run
 
@@ -224,7 +224,7 @@ def test_what_fails_leaves_nothing(source: Path, tmp_path: Path) -> None:
 STOPPED = """
 import os, signal, sys
 from pathlib import Path
-import chatcore_server.backup as it
+import chatcore_server.commands.backup as it
 
 made = it.backup
 

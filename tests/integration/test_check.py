@@ -12,8 +12,8 @@ import pytest
 
 from chatcore import NewMessage, UserName
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
-from chatcore_sqlalchemy.check import MOST_FAULTS, check_database
-from chatcore_sqlalchemy.postgres_copy import copy
+from chatcore_sqlalchemy.tools.check import MOST_FAULTS, check_database
+from chatcore_sqlalchemy.tools.copy import copy
 from tests.integration.postgres.server import PostgresServer
 from tests.integration.test_command import run
 

@@ -12,7 +12,7 @@ import pytest
 
 from chatcore_server.app import open_app
 from chatcore_server.database import migrate
-from chatcore_server.listen import bind
+from chatcore_server.serving.listen import bind
 from chatcore_server.settings import CannotStart, Settings
 from tests.integration.service import COMMAND, Service, environment
 

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from chatcore import Overloaded
 from chatcore_server.app import open_app
-from chatcore_server.counting import CountedHasher, Requests
+from chatcore_server.observe.counting import CountedHasher, Requests
 from chatcore_server.settings import CannotStart, Settings
 from tests.integration.service import Service
 from tests.unit.stdlib_adapters import ScryptHasher

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from chatcore_server.output import MAX_BYTES
+from chatcore_server.observe.output import MAX_BYTES
 from tests.integration.contract.apps import SECRET
 from tests.integration.service import COMMAND, START_SECONDS, environment
 from tests.integration.test_service import HANGING
@@ -186,9 +186,9 @@ def test_workers_serve_and_stop_while_nobody_reads(
 
 LAST_WORDS = """
 import logging, sys
-from chatcore_server.output import end_at_once, never_wait
+from chatcore_server.observe.output import end_at_once, never_wait
 never_wait()
-from chatcore_server.log_lines import configure_logging
+from chatcore_server.observe.log_lines import configure_logging
 configure_logging("json")
 for number in range(200):
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chatcore.testing.scene import add_user
-from chatcore_server.passwd import set_password
+from chatcore_server.commands.passwd import set_password
 from chatcore_server.settings import CannotStart, Settings
 from chatcore_sqlalchemy import SqlAlchemyStore
 from tests.integration.contract.api import PASSWORD, Someone, api_at

@@ -18,7 +18,8 @@ from chatcore import Messenger, NewMessage, UserName, bus, following
 from chatcore.testing import CHAT_STORE_CHECKS
 from chatcore_notify import NotifyDoorbell
 from chatcore_server.settings import Settings
-from chatcore_sqlalchemy import SqlAlchemyStore, group_commit, postgres_batch, statements
+from chatcore_sqlalchemy import SqlAlchemyStore, group_commit, statements
+from chatcore_sqlalchemy.postgres import batch as postgres_batch
 from tests.integration.durability.conftest import soak
 from tests.integration.postgres.server import PostgresServer
 from tests.integration.service import Service, environment

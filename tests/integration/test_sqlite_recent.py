@@ -12,7 +12,7 @@ from chatcore import Chat, User, UserName
 from chatcore.errors import StoreUnavailable
 from chatcore.testing.scene import add_user, send
 from chatcore_sqlalchemy import SqlAlchemyStore
-from chatcore_sqlalchemy.recent import Recent
+from chatcore_sqlalchemy.page_cache import Recent
 from tests.soak import SOAK
 
 LIMITS = (1, 2, 7, 50, 500)
@@ -128,7 +128,7 @@ async def test_a_list_is_read_anew_after_a_minute(
 ) -> None:
     """For a name that another process erased, of which nobody tells this one."""
     now = 1000.0
-    monkeypatch.setattr("chatcore_sqlalchemy.recent.elapsed", lambda: now)
+    monkeypatch.setattr("chatcore_sqlalchemy.page_cache.elapsed", lambda: now)
     recent: Recent[int, str] = Recent()
     recent.put(1, "a list", 9, None)
     for seconds, old in ((59, False), (1, True)):

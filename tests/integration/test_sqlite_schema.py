@@ -18,7 +18,7 @@ from chatcore import StoreUnavailable, UserName
 from chatcore.testing.scene import ann_and_bob, send
 from chatcore_sqlalchemy import SqlAlchemyStore, statements
 from chatcore_sqlalchemy.schema import metadata
-from chatcore_sqlalchemy.sqlite_file import APPLICATION_ID
+from chatcore_sqlalchemy.sqlite.file import APPLICATION_ID
 from chatcore_sqlalchemy.upgrade import REVISIONS
 
 TABLES = {"users", "retired_names", "blocks", "chats", "messages", "events", "store"}

@@ -7,8 +7,8 @@ import pytest
 from chatcore import Cursor, StoreUnavailable
 from chatcore_litestar import Streams
 from chatcore_memory import MemoryStore
-from chatcore_server import health
-from chatcore_server.health import readiness
+from chatcore_server.observe import health
+from chatcore_server.observe.health import readiness
 from tests.integration.contract.api import api_of
 from tests.integration.contract.apps import app_on
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from chatcore import Cursor, StoreUnavailable
 from chatcore.following import PAGE
 from chatcore_litestar.replies import CHUNK
-from chatcore_litestar.v1_events import MAX_WAIT
+from chatcore_litestar.v1.events import MAX_WAIT
 from chatcore_memory import MemoryStore
 from tests.soak import SOAK
 from tests.unit.listening import SECONDS, Frame, Request, Scene, scene

@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from chatcore_server.listen import bind, url_of
+from chatcore_server.serving.listen import bind, url_of
 from chatcore_server.settings import CannotStart
 
 
@@ -52,7 +52,7 @@ def test_what_is_no_host_is_refused(host: str) -> None:
 def test_descriptors_limit_connections(soft: int, hard: int, allowed: int) -> None:
     program = f"""
 import resource
-from chatcore_server.listen import allow_connections
+from chatcore_server.serving.listen import allow_connections
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
 allowed = allow_connections(1000)
 print(allowed, resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= allowed + 64)

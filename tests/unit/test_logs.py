@@ -10,9 +10,9 @@ import pytest
 from chatcore import StoreUnavailable
 from chatcore.model import NewMessage, Sent
 from chatcore_memory import MemoryStore
-from chatcore_server import logs
-from chatcore_server.log_lines import JsonLines
-from chatcore_server.logs import log_requests
+from chatcore_server.observe import request_log as logs
+from chatcore_server.observe.log_lines import JsonLines
+from chatcore_server.observe.request_log import log_requests
 from tests.integration.contract.api import api_of
 from tests.integration.contract.apps import app_on
 

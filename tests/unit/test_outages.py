@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chatcore import StoreUnavailable
-from chatcore_server.outages import QUIET_SECONDS, outages_told_once
+from chatcore_server.observe.failure_log import QUIET_SECONDS, outages_told_once
 from tests.unit.virtual_time import BACKEND
 
 logger = logging.getLogger("chatcore")

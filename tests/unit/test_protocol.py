@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from chatcore_server.protocol import MAX_HEAD, MAX_PIPELINED, MAX_TARGET, BoundedProtocol
+from chatcore_server.serving.protocol import MAX_HEAD, MAX_PIPELINED, MAX_TARGET, BoundedProtocol
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"

@@ -5,9 +5,9 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from chatcore_server import metrics
 from chatcore_server.cli import _parser
 from chatcore_server.key_file import key_path
+from chatcore_server.observe import metrics
 from chatcore_server.settings import Settings, variable_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "running.md").read_text("utf-8")

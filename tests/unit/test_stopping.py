@@ -7,7 +7,7 @@ import sys
 # `threading.Event.set` by its lock is interrupted.
 TWICE = """
 import signal, sys, threading
-from chatcore_server.stopping import stop_on_signals
+from chatcore_server.serving.stopping import stop_on_signals
 
 stopping = stop_on_signals(lambda: None)
 

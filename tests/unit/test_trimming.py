@@ -9,7 +9,7 @@ import pytest
 from chatcore import Messenger, StoreUnavailable
 from chatcore.names import UserName
 from chatcore_memory import MemoryStore
-from chatcore_server import trimming
+from chatcore_server.serving import trimming
 
 
 class Faltering(MemoryStore):

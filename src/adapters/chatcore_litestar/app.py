@@ -10,19 +10,19 @@ from chatcore import Accounts, Clock, Messenger
 from chatcore.model import Seconds, elapsed, utc_now
 from chatcore_litestar.auth import Sessions, bearer_auth
 from chatcore_litestar.client import Network, address_behind
+from chatcore_litestar.contract import account_routes, chat_routes
 from chatcore_litestar.errors import EXCEPTION_HANDLERS
-from chatcore_litestar.fixed import account_routes, chat_routes
 from chatcore_litestar.health import Ready, always, health_routes
 from chatcore_litestar.openapi import openapi_config
 from chatcore_litestar.page import page_routes
-from chatcore_litestar.problems import HANDLERS_BY_PATH, PROBLEM_HANDLERS, unauthorized
 from chatcore_litestar.replies import SAFETY, SAFETY_BY_NAME
 from chatcore_litestar.requests import MAX_BODY
 from chatcore_litestar.streams import Streams
-from chatcore_litestar.v1 import v1_routes
-from chatcore_litestar.v1_blocks import block_routes
-from chatcore_litestar.v1_events import event_routes
-from chatcore_litestar.v1_me import me_routes
+from chatcore_litestar.v1.blocks import block_routes
+from chatcore_litestar.v1.chats import v1_routes
+from chatcore_litestar.v1.events import event_routes
+from chatcore_litestar.v1.me import me_routes
+from chatcore_litestar.v1.problems import HANDLERS_BY_PATH, PROBLEM_HANDLERS, unauthorized
 
 _BEARER = [{"bearer": list[str]()}]
 

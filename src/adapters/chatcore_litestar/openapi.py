@@ -27,8 +27,8 @@ from chatcore.messenger import MAX_SEQ
 from chatcore.model import MAX_KEY, MAX_TEXT
 from chatcore.names import MAX_NAME
 from chatcore_litestar.errors import error_response, phrase
-from chatcore_litestar.problems import PROBLEM_JSON, Problem
 from chatcore_litestar.requests import DEFAULT_LIMIT, MAX_LIMIT
+from chatcore_litestar.v1.problems import PROBLEM_JSON, Problem
 
 
 class Error(msgspec.Struct):

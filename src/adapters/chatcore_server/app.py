@@ -13,14 +13,14 @@ from chatcore_jwt import JwtTokens
 from chatcore_litestar import Streams, create_app
 from chatcore_server.database import database_file, told_to_operator
 from chatcore_server.doorbells import open_doorbell
-from chatcore_server.health import readiness
 from chatcore_server.key_file import forget_key_of_missing, key_of
-from chatcore_server.log_lines import configure_logging
-from chatcore_server.logs import ASGIApp, Receive, Scope, Send, log_requests
-from chatcore_server.outages import outages_told_once
+from chatcore_server.observe.failure_log import outages_told_once
+from chatcore_server.observe.health import readiness
+from chatcore_server.observe.log_lines import configure_logging
+from chatcore_server.observe.request_log import ASGIApp, Receive, Scope, Send, log_requests
 from chatcore_server.secret import tokens_of
+from chatcore_server.serving.trimming import trimming
 from chatcore_server.settings import CannotStart, Settings
-from chatcore_server.trimming import trimming
 from chatcore_sqlalchemy import SqlAlchemyStore
 
 
@@ -47,8 +47,8 @@ async def open_app(
         requests = None
         if settings.metrics is not None:
             # Imported here: its library takes a thirtieth of a start.
-            from chatcore_server.counting import CountedDoorbell, CountedHasher, Requests
-            from chatcore_server.metrics import Figures, metrics_served
+            from chatcore_server.observe.counting import CountedDoorbell, CountedHasher, Requests
+            from chatcore_server.observe.metrics import Figures, metrics_served
 
             requests, hasher, doorbell = (
                 Requests(),

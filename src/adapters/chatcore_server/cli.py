@@ -13,7 +13,8 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from chatcore_server.output import end_at_once, never_wait
+from chatcore_server.observe.output import end_at_once, never_wait
+from chatcore_server.serving.stopping import STOP_SECONDS, exit_on_signals, stop_on_signals
 from chatcore_server.settings import (
     CannotStart,
     Settings,
@@ -21,7 +22,6 @@ from chatcore_server.settings import (
     unknown_variables,
     variable_of,
 )
-from chatcore_server.stopping import STOP_SECONDS, exit_on_signals, stop_on_signals
 
 # What brings up the service is imported where it is used: it takes half a second, which
 # neither --help nor a wrong setting has to wait for.
@@ -89,13 +89,13 @@ def _serve(settings: Settings) -> bool:
     # On a busy machine the imports take longer than a stop may.
     exit_on_signals()
 
-    from chatcore_server.log_lines import configure_logging
+    from chatcore_server.observe.log_lines import configure_logging
 
     configure_logging(settings.log)
     # A log that nobody can write to is not worth a traceback for every line.
     logging.raiseExceptions = False
     if settings.workers > 1:
-        from chatcore_server.workers import serve_with_workers
+        from chatcore_server.serving.workers import serve_with_workers
 
         return serve_with_workers(settings, stop_on_signals(_give_up), _say_where)
 
@@ -104,7 +104,7 @@ def _serve(settings: Settings) -> bool:
 
     from chatcore_server.database import database_file
     from chatcore_server.key_file import key_path
-    from chatcore_server.serve import serve
+    from chatcore_server.serving.serve import serve
 
     def started(urls: Sequence[str]) -> None:
         _say_where(urls)
@@ -138,26 +138,26 @@ def _migrate(settings: Settings) -> None:
 
 
 def _copy(source: str, settings: Settings) -> None:
-    from chatcore_server.copying import copy_database
+    from chatcore_server.commands.copy import copy_database
 
     copy_database(source, settings.database_url, _say)
 
 
 def _back_up(target: str, settings: Settings) -> None:
-    from chatcore_server.backup import back_up
+    from chatcore_server.commands.backup import back_up
 
     back_up(settings.database_url, Path(target), _say)
 
 
 def _check(settings: Settings) -> int:
-    from chatcore_server.check import check
+    from chatcore_server.commands.check import check
 
     sound = check(settings.database_url, _say, lambda line: _tell(sys.stderr, line))
     return 0 if sound else FAULTS_FOUND
 
 
 def _set_password(name: str, settings: Settings) -> None:
-    from chatcore_server.passwd import set_password
+    from chatcore_server.commands.passwd import set_password
 
     set_password(name, settings, _say)
 

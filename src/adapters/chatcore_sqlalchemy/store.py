@@ -22,13 +22,13 @@ from chatcore_sqlalchemy.database_url import sqlite_path
 from chatcore_sqlalchemy.errors import CannotOpen
 from chatcore_sqlalchemy.group_commit import Run, Writes
 from chatcore_sqlalchemy.log import chat_of, entries, log, trim
-from chatcore_sqlalchemy.recent import Recent, size_of_list, size_of_messages
+from chatcore_sqlalchemy.page_cache import Recent, size_of_list, size_of_messages
 from chatcore_sqlalchemy.schema import HI_READ, LO_READ, OPENED
-from chatcore_sqlalchemy.sqlite import SqliteDatabase
+from chatcore_sqlalchemy.sqlite.database import SqliteDatabase
 from chatcore_sqlalchemy.upgrade import Migrated
 
 if TYPE_CHECKING:
-    from chatcore_sqlalchemy.postgres import PostgresDatabase
+    from chatcore_sqlalchemy.postgres.database import PostgresDatabase
 
 Database = Union["SqliteDatabase", "PostgresDatabase"]
 
@@ -326,7 +326,7 @@ async def migrate(url: str) -> Migrated:
     """
     if sqlite_path(url) is None:
         with _asyncpg_needed():
-            from chatcore_sqlalchemy import postgres_schema
+            from chatcore_sqlalchemy.postgres import schema as postgres_schema
         return await postgres_schema.migrate(url)
     database = await _open(url)
     await database.close()
@@ -339,7 +339,7 @@ async def _open(url: str) -> Database:
         database = SqliteDatabase(path)
     else:
         with _asyncpg_needed():
-            from chatcore_sqlalchemy.postgres import PostgresDatabase
+            from chatcore_sqlalchemy.postgres.database import PostgresDatabase
         database = PostgresDatabase(url)
     await database.open()
     return database

@@ -8,7 +8,7 @@ from typing import Any
 
 import uvicorn
 
-from chatcore_server.protocol import BoundedProtocol
+from chatcore_server.serving.protocol import BoundedProtocol
 
 
 class Serving(uvicorn.Server):

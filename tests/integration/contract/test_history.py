@@ -15,7 +15,7 @@ from chatcore import Message, StoreUnavailable
 from chatcore.model import NewMessage
 from chatcore.ports import MAX_PAGE
 from chatcore_memory import MemoryStore
-from chatcore_server.protocol import BoundedProtocol
+from chatcore_server.serving.protocol import BoundedProtocol
 from tests.integration.contract.api import Api, Someone, api_at
 from tests.integration.contract.apps import app_on
 from tests.integration.contract.raw import connected, request

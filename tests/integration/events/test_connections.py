@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from chatcore_server.logs import SLOW_SECONDS
-from chatcore_server.protocol import BoundedProtocol
+from chatcore_server.observe.request_log import SLOW_SECONDS
+from chatcore_server.serving.protocol import BoundedProtocol
 from tests.integration.contract.api import SOAK, Someone, api_at
 from tests.integration.events.sse import head
 from tests.integration.quick_service import QuickService

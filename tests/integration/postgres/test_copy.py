@@ -12,7 +12,7 @@ from chatcore import ChatNotFound, NameTaken, NewMessage, User, UserName
 from chatcore.events import Cursor
 from chatcore.testing.scene import read_all
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore, migrate
-from chatcore_sqlalchemy.postgres_copy import copy
+from chatcore_sqlalchemy.tools.copy import copy
 from tests.integration.durability.load import Load
 from tests.integration.postgres.proxy import Fate, proxy_to
 from tests.integration.postgres.server import PostgresServer

@@ -10,8 +10,10 @@ import pytest
 
 from chatcore import NewMessage, Overloaded, StoreUnavailable, Unavailable
 from chatcore.testing.scene import Scene, ann_and_bob, read_all, send
-from chatcore_sqlalchemy import SqlAlchemyStore, postgres_connection, postgres_pool
-from chatcore_sqlalchemy.postgres import CONNECTIONS
+from chatcore_sqlalchemy import SqlAlchemyStore
+from chatcore_sqlalchemy.postgres import connection as postgres_connection
+from chatcore_sqlalchemy.postgres import pool as postgres_pool
+from chatcore_sqlalchemy.postgres.database import CONNECTIONS
 from tests.integration.postgres.proxy import Fate, proxy_to
 from tests.integration.postgres.server import PostgresServer
 

@@ -1,8 +1,8 @@
 """What a batch reads by a plan that was made while the tables were empty."""
 
 from chatcore import NewMessage
-from chatcore_sqlalchemy.postgres_batch import append_batch
-from chatcore_sqlalchemy.postgres_connection import connect
+from chatcore_sqlalchemy.postgres.batch import append_batch
+from chatcore_sqlalchemy.postgres.connection import connect
 from tests.integration.postgres.test_plans import GROWN, POPULAR, rows_read
 
 FEW = """

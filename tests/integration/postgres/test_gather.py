@@ -7,7 +7,7 @@ import pytest
 
 from chatcore import NewMessage, StoreUnavailable, UserName
 from chatcore_sqlalchemy import SqlAlchemyStore
-from chatcore_sqlalchemy.postgres_gather import Gathered
+from chatcore_sqlalchemy.postgres.gather import Gathered
 
 
 class Server:

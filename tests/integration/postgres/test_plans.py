@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy import Executable
 
 from chatcore import NewMessage
-from chatcore_sqlalchemy import postgres_batch, statements
-from chatcore_sqlalchemy.postgres_connection import Connection, connect
-from chatcore_sqlalchemy.postgres_gather import GATHERED
-from chatcore_sqlalchemy.postgres_statement import run
+from chatcore_sqlalchemy import statements
+from chatcore_sqlalchemy.postgres import batch as postgres_batch
+from chatcore_sqlalchemy.postgres.connection import Connection, connect
+from chatcore_sqlalchemy.postgres.gather import GATHERED
+from chatcore_sqlalchemy.postgres.statement import run
 
 # A base that others narrow down; alone it is never run.
 NEVER_RUN = {"CHAT"}

@@ -1,0 +1,119 @@
+"""Counts what happens, so cheaply that it can always go on: nobody is asked before a scrape."""
+
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Iterable
+from time import perf_counter
+from typing import Any, TypeVar
+
+from chatcore import Overloaded
+from chatcore.ports import Doorbell, PasswordHasher
+from chatcore_litestar.v1.events import WAITS
+from chatcore_server.observe.request_log import ASGIApp, Message, Receive, Scope, Send
+
+BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Of latencies, in seconds."""
+
+T = TypeVar("T")
+
+_METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
+
+Labels = tuple[str, str, int]
+"""The route's template, the method, and the status; "none", "other" and 0 where there is none
+that is known. However many paths and methods clients make up, labels stay few."""
+
+
+class Cell:
+    """Requests of the same labels."""
+
+    __slots__ = ("buckets", "number", "seconds")
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.buckets = [0] * (len(BOUNDS) + 1)
+        """How many took at most as long as each bound and longer than the one before. Those that
+        wait for events are not in it."""
+        self.seconds = 0.0
+
+
+class Requests:
+    """An application's requests."""
+
+    def __init__(self) -> None:
+        self.cells: dict[Labels, Cell] = {}
+
+    def counted(self, app: ASGIApp) -> ASGIApp:
+        async def counting(scope: Scope, receive: Receive, send: Send) -> None:
+            status = 0
+
+            # Not a coroutine of its own around each message.
+            def noting_send(message: Message) -> Any:
+                nonlocal status
+                if message["type"] == "http.response.start":
+                    status = message["status"]
+                return send(message)
+
+            started = perf_counter()
+            try:
+                await app(scope, receive, noting_send)
+            finally:
+                if scope["type"] == "http":
+                    self._count(scope, status, perf_counter() - started)
+
+        return counting
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        labels = scope.get("path_template", "none"), method, status
+        if (cell := self.cells.get(labels)) is None:
+            cell = self.cells[labels] = Cell()
+        cell.number += 1
+        if WAITS not in scope:
+            cell.buckets[bisect_left(BOUNDS, seconds)] += 1
+            cell.seconds += seconds
+
+
+class CountedDoorbell:
+    """A Doorbell whose rings are counted."""
+
+    def __init__(self, doorbell: Doorbell) -> None:
+        self._doorbell = doorbell
+        self.rings = 0
+
+    def ring(self, user_ids: Iterable[int]) -> None:
+        self.rings += 1
+        self._doorbell.ring(user_ids)
+
+    def listen(self, user_id: int, wake: Callable[[], None]) -> Callable[[], None]:
+        return self._doorbell.listen(user_id, wake)
+
+
+class CountedHasher:
+    """A PasswordHasher whose callers are counted."""
+
+    def __init__(self, hasher: PasswordHasher) -> None:
+        self._hasher = hasher
+        self.waiting = 0
+        """Now, those whose password is being hashed included."""
+        self.done = 0
+        self.refused = 0
+
+    async def hash(self, password: str) -> str:
+        return await self._in_turn(self._hasher.hash(password))
+
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        return await self._in_turn(self._hasher.verify(password, password_hash))
+
+    def needs_rehash(self, password_hash: str) -> bool:
+        return self._hasher.needs_rehash(password_hash)
+
+    async def _in_turn(self, work: Awaitable[T]) -> T:
+        self.waiting += 1
+        try:
+            outcome = await work
+        except Overloaded:
+            self.refused += 1
+            raise
+        finally:
+            self.waiting -= 1
+        self.done += 1
+        return outcome

@@ -1,0 +1,50 @@
+"""How the service logs: lines on standard error, in UTC."""
+
+import io
+import json
+import logging
+import sys
+import time
+from datetime import UTC, datetime
+
+from chatcore_server.observe.output import Unblocked
+
+logger = logging.getLogger("chatcore")
+
+
+def configure_logging(form: str = "text") -> None:
+    """Send log records to standard error, as "text" or "json", unless the process has its own
+    way already."""
+    stream = sys.stderr
+    # Under a server that is not the command's, the stream waits for its reader still.
+    handler = logging.StreamHandler(
+        Unblocked(stream) if isinstance(stream, io.TextIOWrapper) else stream
+    )
+    handler.setFormatter(JsonLines() if form == "json" else _text_lines())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    logger.setLevel(logging.INFO)
+
+
+class JsonLines(logging.Formatter):
+    """A JSON object for each record, in one line of ASCII: `time` (RFC 3339, UTC), `level`,
+    `logger`, `message`, the fields of the record's `request` if it has one, and the `traceback`
+    of a failure."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")
+        line = {
+            "time": moment.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "request", {}),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def _text_lines() -> logging.Formatter:
+    line = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s")
+    line.converter, line.datefmt = time.gmtime, "%Y-%m-%dT%H:%M:%S"
+    return line

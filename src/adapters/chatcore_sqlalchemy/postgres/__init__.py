@@ -1,0 +1,1 @@
+"""The store on PostgreSQL: a few connections, appends in groups."""

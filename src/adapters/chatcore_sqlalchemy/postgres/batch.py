@@ -1,0 +1,85 @@
+"""Appends a batch of messages on PostgreSQL, in a handful of statements over arrays.
+
+Everything that it counts on from is locked first, by ids in ascending order so that nobody
+waits in a circle, and read in a statement after that: the one that waited for a lock would
+still see things as they were before it waited (READ COMMITTED).
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from chatcore.errors import Refused
+from chatcore.model import NewMessage, Sent
+from chatcore_sqlalchemy.numbering import keys_of, number
+from chatcore_sqlalchemy.postgres.connection import Connection
+
+# Everyone who writes about a chat or to a user's log holds these: chats first, then users. The
+# users are known only once all the chats are locked, and sorted before the first is.
+LOCK = """
+WITH locked AS MATERIALIZED (
+    SELECT lo_id, hi_id FROM chats WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE
+)
+SELECT FROM users WHERE id IN (SELECT lo_id FROM locked UNION ALL SELECT hi_id FROM locked)
+ORDER BY id FOR NO KEY UPDATE
+"""
+
+# An activity below the chat's own cannot be the newest. Without that bound PostgreSQL reads a whole
+# page of the index for each, of entries that are dead: one for every message.
+CHATS = """
+SELECT c.id, c.lo_id, c.hi_id, c.last_seq, c.lo_sent,
+    coalesce((SELECT max(n) FROM events WHERE user_id = c.lo_id), 0),
+    coalesce((SELECT max(n) FROM events WHERE user_id = c.hi_id), 0),
+    greatest(
+        (SELECT max(activity) FROM chats WHERE lo_id = c.lo_id AND activity >= c.activity),
+        (SELECT max(activity) FROM chats WHERE hi_id = c.lo_id AND activity >= c.activity),
+        (SELECT max(activity) FROM chats WHERE lo_id = c.hi_id AND activity >= c.activity),
+        (SELECT max(activity) FROM chats WHERE hi_id = c.hi_id AND activity >= c.activity)),
+    c.closed
+FROM chats AS c WHERE c.id = ANY($1::bigint[])
+"""
+
+REPLAYS = """
+SELECT m.chat_id, m.seq, m.sender_id, m.text, m.sent_us, m.idempotency_key
+FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS wanted (chat_id, sender_id, key)
+JOIN messages AS m ON m.chat_id = wanted.chat_id AND m.sender_id = wanted.sender_id
+    AND m.idempotency_key = wanted.key
+"""
+
+WRITE = """
+WITH sent AS (
+    INSERT INTO messages (chat_id, seq, sender_id, text, sent_us, idempotency_key, lo_sent)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[],
+        $6::text[], $7::bigint[])
+), logged AS (
+    INSERT INTO events (user_id, n, kind, chat_id, seq, at_us)
+    SELECT * FROM unnest($8::bigint[], $9::bigint[], $10::smallint[], $11::bigint[],
+        $12::bigint[], $13::bigint[])
+)
+UPDATE chats SET last_seq = raised.last_seq, lo_sent = raised.lo_sent, activity = raised.activity
+FROM unnest($14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[])
+    AS raised (last_seq, lo_sent, activity, id)
+WHERE chats.id = raised.id
+"""
+
+
+async def append_batch(connection: Connection, batch: Sequence[NewMessage]) -> list[Sent | Refused]:
+    """Number, insert and log each message, within a transaction. An outcome for each, in order."""
+    # There are no others, and one alone would fail all.
+    chat_ids = list({new.chat_id for new in batch if 0 < new.chat_id < 2**63})
+    await connection.fetch(LOCK, chat_ids)
+    chats = await connection.fetch(CHATS, chat_ids)
+    members = {
+        (chat_id, user_id) for chat_id, *pair in (row[:3] for row in chats) for user_id in pair
+    }
+    keys = [key for key in keys_of(batch) if key[:2] in members]
+    replays = await connection.fetch(REPLAYS, *_columns(keys, 3)) if keys else ()
+    outcomes, messages, events, raised = number(batch, chats, replays)
+    if messages:
+        columns = (*_columns(messages, 7), *_columns(events, 6), *_columns(raised, 4))
+        await connection.fetch(WRITE, *columns)
+    return outcomes
+
+
+def _columns(rows: Iterable[Sequence[Any]], count: int) -> Sequence[Sequence[Any]]:
+    """The rows turned into columns, of which there are so many."""
+    return list(zip(*rows, strict=True)) or [()] * count

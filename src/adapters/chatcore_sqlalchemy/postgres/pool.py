@@ -1,0 +1,168 @@
+"""A few connections for many callers.
+
+asyncpg's own pool makes a task and a round trip to the server of every release, which a
+read of one page feels.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from chatcore.errors import Overloaded, Refused, StoreUnavailable
+from chatcore_sqlalchemy.postgres.connection import (
+    FAILURES,
+    Connection,
+    ends_connection,
+    in_one_line,
+    without_data,
+)
+
+WAIT_SECONDS = 5.0
+"""For a connection, while all are in use."""
+
+CLOSE_SECONDS = 1.0
+"""For what is under way, when the pool is closed, and again for the server to say goodbye."""
+
+T = TypeVar("T")
+
+
+class _Lost(Exception):
+    """The connection broke before anything could come of what was done on it."""
+
+
+class Pool:
+    """At most `size` connections, made by `connect` when they are needed, and kept."""
+
+    def __init__(self, connect: Callable[[], Awaitable[Connection]], size: int) -> None:
+        self._connect = connect
+        self._size = size
+        self._free = asyncio.Semaphore(size)
+        # The last one used is the first to be used again: the others rest.
+        self._idle: list[Connection] = []
+        self._used: set[Connection] = set()
+        self._closed = False
+        self._closing = asyncio.Lock()
+
+    async def use(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Do the work on a connection that nobody else uses meanwhile.
+
+        When that turns out to be lost, the work is done again on a new one, so it must have
+        come to nothing unless it says otherwise by raising StoreUnavailable itself. Raises
+        Overloaded when no connection becomes free in time, else StoreUnavailable.
+        """
+        try:
+            try:
+                return await self._attempt(work)
+            except _Lost:
+                # While nobody used it, likely, and then so are the others.
+                self._forget_idle()
+                return await self._attempt(work)
+        except (*FAILURES, _Lost) as error:
+            raise StoreUnavailable(in_one_line(error)) from without_data(error)
+
+    async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Do the work in a transaction, which is committed unless the work raises something.
+        Raises what the work raises, and what `use` raises."""
+
+        async def begin_and_commit(connection: Connection) -> T:
+            await connection.execute("BEGIN")
+            try:
+                outcome = await work(connection)
+            except Refused:
+                await connection.execute("ROLLBACK")
+                raise
+            try:
+                await connection.execute("COMMIT")
+            except FAILURES as error:
+                unknown = "the write may or may not have happened"
+                raise StoreUnavailable(unknown) from without_data(error)
+            return outcome
+
+        return await self.use(begin_and_commit)
+
+    async def close(self) -> None:
+        """Let go of the server; what is still under way after a moment fails. May be called
+        again."""
+        self._closed = True
+        idle, self._idle = self._idle, []
+        async with asyncio.TaskGroup() as closing:
+            for connection in idle:
+                closing.create_task(_close(connection))
+            closing.create_task(self._close_used())
+
+    async def _close_used(self) -> None:
+        # All who use a connection, or wait for one, come before this.
+        async with self._closing:
+            held = 0
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    while held < self._size:
+                        await self._free.acquire()
+                        held += 1
+            except TimeoutError:
+                for connection in self._used:
+                    connection.terminate()
+            for _ in range(held):
+                self._free.release()
+
+    async def _attempt(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        async with self._connection() as connection:
+            try:
+                return await work(connection)
+            except TimeoutError:
+                # Nobody knows when it will answer, nor what.
+                connection.terminate()
+                raise
+            except FAILURES as error:
+                if connection.is_closed() or ends_connection(error):
+                    connection.terminate()
+                    raise _Lost(in_one_line(error)) from without_data(error)
+                raise
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        await self._wait_for_turn()
+        connection = None
+        try:
+            if self._closed:
+                raise StoreUnavailable("the store is closed")
+            connection = self._idle.pop() if self._idle else await self._connect()
+            self._used.add(connection)
+            yield connection
+        finally:
+            if connection is not None:
+                self._used.discard(connection)
+                self._keep(connection)
+            self._free.release()
+
+    async def _wait_for_turn(self) -> None:
+        if not self._free.locked():
+            # Without a timer, and without waiting.
+            await self._free.acquire()
+            return
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._free.acquire()
+        except TimeoutError:
+            raise Overloaded("all connections to the database are in use") from None
+
+    def _forget_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().terminate()
+
+    def _keep(self, connection: Connection) -> None:
+        if connection.is_closed():
+            return
+        if self._closed or connection.is_in_transaction():
+            # Whatever was under way must not reach the next caller.
+            connection.terminate()
+        else:
+            self._idle.append(connection)
+
+
+async def _close(connection: Connection) -> None:
+    try:
+        await connection.close(timeout=CLOSE_SECONDS)
+    except FAILURES:
+        connection.terminate()

@@ -1,0 +1,38 @@
+"""Runs SQLAlchemy's statements on asyncpg's own connection, which prepares each once.
+
+SQLAlchemy compiles them, once; its connection and result would double what a page costs.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Executable
+from sqlalchemy.dialects.postgresql.asyncpg import dialect
+
+from chatcore_sqlalchemy.postgres.connection import Connection, Row
+from chatcore_sqlalchemy.statements import ON_POSTGRESQL
+
+_DIALECT = dialect()  # type: ignore[no-untyped-call]
+
+
+async def run(
+    connection: Connection, statement: Executable, values: Mapping[str, Any]
+) -> list[Row]:
+    """All rows that the statement returns. There are as many statements as there are constants
+    in `statements`: each is kept in its compiled form for ever."""
+    sql, in_order = _compiled(statement)
+    return await connection.fetch(sql, *in_order(values))
+
+
+@functools.cache
+def _compiled(
+    statement: Executable,
+) -> tuple[str, Callable[[Mapping[str, Any]], Sequence[Any]]]:
+    statement = ON_POSTGRESQL.get(statement, statement)
+    compiled = statement.compile(dialect=_DIALECT)  # type: ignore[attr-defined]
+    names = compiled.positiontup or ()
+    constants = {name: value for name, value in compiled.params.items() if value is not None}
+    if not constants:
+        return str(compiled), lambda values: [values[name] for name in names]
+    return str(compiled), lambda values: [{**constants, **values}[name] for name in names]

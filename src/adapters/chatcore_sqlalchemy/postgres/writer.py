@@ -1,0 +1,45 @@
+"""What writes the batches of group commit to PostgreSQL."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from chatcore.model import NewMessage
+from chatcore_sqlalchemy.group_commit import Done, Outcome
+from chatcore_sqlalchemy.postgres.batch import append_batch
+from chatcore_sqlalchemy.postgres.pool import Pool
+
+
+class PostgresWriter:
+    """Appends messages, each batch in a transaction. The pool is its own: one connection that
+    nobody who reads can keep it from."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        # The event loop itself does not hold on to tasks.
+        self._tasks: set[asyncio.Task[None] | asyncio.Task[Sequence[Outcome]]] = set()
+
+    def write(self, batch: Sequence[NewMessage], done: Done) -> None:
+        appending = partial(append_batch, batch=batch)
+        task = asyncio.create_task(self._pool.transact(appending))
+        self._tasks.add(task)
+
+        def tell(task: asyncio.Task[Sequence[Outcome]]) -> None:
+            self._tasks.discard(task)
+            if task.cancelled():
+                # By somebody who cancels every task there is.
+                done(asyncio.CancelledError())
+            else:
+                done(task.exception() or task.result())
+
+        task.add_done_callback(tell)
+
+    def close(self, done: Callable[[], None]) -> None:
+        task = asyncio.create_task(self._pool.close())
+        self._tasks.add(task)
+
+        def tell(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            done()
+
+        task.add_done_callback(tell)

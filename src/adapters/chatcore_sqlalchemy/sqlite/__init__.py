@@ -1,0 +1,1 @@
+"""The store on a SQLite file: statements on the event loop, the commit on a thread."""

@@ -1,0 +1,1 @@
+"""What operators do with a database: back it up, check it, copy it."""
