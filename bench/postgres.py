@@ -11,7 +11,7 @@ from bench.report import Row, told
 from bench.servers import TEXTBOOK_ROWS, Server, make_textbook_tables, running, textbook
 from bench.strain import Finding
 from chatcore_sqlalchemy import SqlAlchemyStore, migrate
-from tests.integration.postgres.server import PostgresServer, postgres_server, programs
+from tests.support.postgres_server import PostgresServer, postgres_server, programs
 
 # What PostgreSQL has by itself, where the tests take less to be quick.
 DEFAULTS = {

@@ -17,7 +17,7 @@ from chatcore import Accounts, Messenger
 from chatcore_argon2 import Argon2Hasher
 from chatcore_jwt import JwtTokens
 from chatcore_sqlalchemy import SqlAlchemyStore
-from tests.integration.service import Service
+from tests.support.service import Service
 
 IMAGES = Path(__file__).parent / "images"
 SECRET = "a secret for pictures and nothing else"  # noqa: S105

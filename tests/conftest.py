@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests.figures import Figures, Progress
-from tests.soak import SOAK
+from tests.support.figures import Figures, Progress
+from tests.support.soak import SOAK
 
 # No deadline: on a busy machine one slow example would fail a test that proves nothing about speed.
 settings.register_profile("short", deadline=None, print_blob=True, max_examples=40)

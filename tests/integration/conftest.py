@@ -1,6 +1,6 @@
 """What tests of several folders share."""
 
-from tests.integration.postgres.server import (
+from tests.support.postgres_server import (
     empty_database,
     migrated_template,
     postgres,

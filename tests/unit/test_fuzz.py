@@ -13,8 +13,8 @@ from chatcore.names import lookup_name
 from chatcore_jwt import JwtTokens
 from chatcore_litestar import create_app
 from chatcore_memory import MemoryStore
-from tests.integration.contract.apps import core
-from tests.soak import SOAK
+from tests.support.apps import core
+from tests.support.soak import SOAK
 
 COUNT = 100_000 if SOAK else 2_000
 REQUESTS = 100_000 if SOAK else 500

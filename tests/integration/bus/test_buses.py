@@ -13,8 +13,8 @@ from chatcore import Following, MessageSent, Messenger, UserName
 from chatcore.bus import BusDoorbell
 from chatcore.testing import DOORBELL_CHECKS, DoorbellCheck
 from chatcore_memory import MemoryStore
-from tests.integration.bus.servers import BUSES, Bus
-from tests.soak import SOAK
+from tests.support.bus_servers import BUSES, Bus
+from tests.support.soak import SOAK
 
 FOR_EVER = 3600.0
 SECONDS = 60

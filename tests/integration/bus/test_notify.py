@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from chatcore_notify import NotifyDoorbell
-from tests.integration.postgres.server import PostgresServer
+from tests.support.postgres_server import PostgresServer
 
 SECONDS = 60
 

@@ -17,11 +17,11 @@ from chatcore_notify import NotifyDoorbell
 from chatcore_server.doorbells import open_doorbell
 from chatcore_server.settings import CannotStart, Settings
 from chatcore_sqlalchemy import SqlAlchemyStore
-from tests.integration.bus.servers import BUSES, Bus
-from tests.integration.contract.api import Someone, api_at
-from tests.integration.events.sse import stream
-from tests.integration.service import COMMAND, Service, environment
-from tests.soak import soak_only
+from tests.support.api import Someone, api_at
+from tests.support.bus_servers import BUSES, Bus
+from tests.support.service import COMMAND, Service, environment
+from tests.support.soak import soak_only
+from tests.support.sse import stream
 
 SECONDS = 180
 SECRET = "a secret of thirty-two bytes, or so"

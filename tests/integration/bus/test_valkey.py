@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from chatcore_valkey import ValkeyDoorbell
-from tests.integration.bus.servers import Bus, valkey
+from tests.support.bus_servers import Bus, valkey
 
 SECONDS = 60
 

@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.integration.contract.api import GIVEN_URL, Api, api_at, api_of
-from tests.integration.contract.apps import KINDS, SECRET, Store, app_on, store_of_kind
-from tests.integration.postgres.server import PostgresServer
-from tests.integration.quick_service import QuickService
-from tests.integration.service import Service
+from tests.support.api import GIVEN_URL, Api, api_at, api_of
+from tests.support.apps import KINDS, SECRET, Store, app_on, store_of_kind
+from tests.support.postgres_server import PostgresServer
+from tests.support.quick_service import QuickService
+from tests.support.service import Service
 
 # So that what it asserts is explained when it fails.
-pytest.register_assert_rewrite("tests.integration.contract.transcript")
+pytest.register_assert_rewrite("tests.support.transcript")
 
 
 @pytest.fixture(scope="session")

@@ -3,14 +3,14 @@
 import json
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from chatcore_memory import MemoryStore
-from tests.integration.contract.api import Api, Someone, api_of
-from tests.integration.contract.apps import app_on
+from tests.support.api import Api, Someone, api_of
+from tests.support.apps import app_on
+from tests.support.repository import ROOT
 
-PAGE = Path(__file__).parents[3] / "docs" / "api.md"
+PAGE = ROOT / "docs" / "api.md"
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 CURSOR = re.compile(r'(?<="cursor": ")[0-9a-f]{16}(?=-)')
 """What differs from store to store."""

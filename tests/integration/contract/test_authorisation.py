@@ -16,8 +16,8 @@ from chatcore.model import utc_now
 from chatcore_jwt import JwtTokens
 from chatcore_litestar import create_app
 from chatcore_memory import MemoryStore
-from tests.integration.contract.api import PASSWORD, Api, api_of
-from tests.integration.contract.apps import SECRET, core
+from tests.support.api import PASSWORD, Api, api_of
+from tests.support.apps import SECRET, core
 
 SECRET_TEXT = "only for the two"
 

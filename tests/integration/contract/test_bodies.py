@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.contract.api import PASSWORD, Api, Someone, fresh, segment
-from tests.integration.contract.raw import connected, request
+from tests.support.api import PASSWORD, Api, Someone, fresh, segment
+from tests.support.raw import connected, request
 
 MAX_BODY = 64 * 1024
 

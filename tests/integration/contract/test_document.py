@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from tests.integration.contract.api import Api, api_at
 from tests.integration.contract.test_transcripts import replay
-from tests.integration.service import Service
+from tests.support.api import Api, api_at
+from tests.support.service import Service
 
 DOCUMENT = Path(__file__).with_name("document.txt")
 

@@ -16,11 +16,11 @@ from chatcore.model import NewMessage
 from chatcore.ports import MAX_PAGE
 from chatcore_memory import MemoryStore
 from chatcore_server.serving.protocol import BoundedProtocol
-from tests.integration.contract.api import Api, Someone, api_at
-from tests.integration.contract.apps import app_on
-from tests.integration.contract.raw import connected, request
-from tests.integration.contract.serving import Serving, serving, until
-from tests.soak import soak_only
+from tests.support.api import Api, Someone, api_at
+from tests.support.apps import app_on
+from tests.support.raw import connected, request
+from tests.support.serving import Serving, serving, until
+from tests.support.soak import soak_only
 
 LONG = 25 * MAX_PAGE, "x" * 4000  # 50 MB of text, beyond what sockets hold ahead.
 

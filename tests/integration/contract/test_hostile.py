@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.integration.contract.api import SOAK, Api
-from tests.integration.contract.hostile import Hostile
-from tests.integration.contract.raw import Answer, connected
-from tests.integration.service import Service
+from tests.support.api import SOAK, Api
+from tests.support.hostile import Hostile
+from tests.support.raw import Answer, connected
+from tests.support.service import Service
 
 COUNT = 30_000 if SOAK else 1_000
 MOST = 20 * COUNT

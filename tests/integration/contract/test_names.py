@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.integration.contract.api import GIVEN_URL, SOAK, Api, Someone, api_at, fresh, segment
+from tests.support.api import GIVEN_URL, SOAK, Api, Someone, api_at, fresh, segment
 
 GOOD = [
     "Екатерина",

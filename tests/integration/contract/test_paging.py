@@ -5,7 +5,7 @@ import re
 import httpx
 import pytest
 
-from tests.integration.contract.api import Api, Someone
+from tests.support.api import Api, Someone
 
 COUNT = 23
 LINK = re.compile(r'<(\?[^>]*)>; rel="(prev|next)"')

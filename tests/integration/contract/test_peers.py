@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.integration.contract.api import PASSWORD, api_at, fresh
-from tests.integration.contract.raw import Answer, Raw, connected
-from tests.integration.service import Service
-from tests.soak import soak_only
+from tests.support.api import PASSWORD, api_at, fresh
+from tests.support.raw import Answer, Raw, connected
+from tests.support.service import Service
+from tests.support.soak import soak_only
 
 MESSAGE = b'{"message": "Hello, how are you?"}'
 LENGTH = b"Content-Length: %d" % len(MESSAGE)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Iterable
 
 import httpx
 
-from tests.integration.contract.api import Api, fresh
+from tests.support.api import Api, fresh
 
 CALLERS = 32
 

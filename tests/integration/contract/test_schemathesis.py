@@ -19,7 +19,7 @@ from schemathesis.checks import (
     unsupported_method,
 )
 
-from tests.integration.contract.api import PASSWORD, SOAK, fresh, some_address
+from tests.support.api import PASSWORD, SOAK, fresh, some_address
 
 ROUTES = [
     "POST /register",

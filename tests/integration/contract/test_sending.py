@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from tests.integration.contract.api import Api, Someone
-from tests.integration.contract.raw import Answer, connected, request
+from tests.support.api import Api, Someone
+from tests.support.raw import Answer, connected, request
 
 REFUSED = (400, {"error": "Invalid message or chat not found"})
 

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from chatcore_memory import MemoryStore
-from tests.integration.contract.api import Someone, api_at
-from tests.integration.contract.apps import app_on
-from tests.integration.contract.raw import connected, request
-from tests.integration.contract.serving import Serving, serving
+from tests.support.api import Someone, api_at
+from tests.support.apps import app_on
+from tests.support.raw import connected, request
+from tests.support.serving import Serving, serving
 
 HALF = b'{"message": "hal'
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.contract.api import Api, Someone
-from tests.integration.contract.apps import SECRET
-from tests.integration.contract.raw import connected, request
-from tests.integration.service import Service
+from tests.support.api import Api, Someone
+from tests.support.apps import SECRET
+from tests.support.raw import connected, request
+from tests.support.service import Service
 
 ROUTES = [
     ("GET", "/chats"),

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.contract.api import Api, api_of
-from tests.integration.contract.apps import Store, app_on
-from tests.integration.contract.transcript import Replay, read_transcript
+from tests.support.api import Api, api_of
+from tests.support.apps import Store, app_on
+from tests.support.transcript import Replay, read_transcript
 
 FILES = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 each_transcript = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

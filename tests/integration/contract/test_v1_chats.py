@@ -8,10 +8,10 @@ import pytest
 
 from chatcore import Chat, ChatState, Cursor, Messenger, User
 from chatcore_memory import MemoryStore
-from tests.integration.contract.api import Api, Someone, api_of
-from tests.integration.contract.apps import app_on
 from tests.integration.contract.test_races import at_once
-from tests.soak import SOAK
+from tests.support.api import Api, Someone, api_of
+from tests.support.apps import app_on
+from tests.support.soak import SOAK
 
 CALLERS = 32
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from tests.integration.contract.api import Api, Someone
+from tests.support.api import Api, Someone
 
 ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "", None),

@@ -8,11 +8,11 @@ import httpx
 import pytest
 
 from chatcore_memory import MemoryStore
-from tests.integration.contract.api import Api, Someone, api_of
-from tests.integration.contract.apps import app_on
-from tests.integration.contract.raw import connected, request
 from tests.integration.contract.test_races import at_once
 from tests.integration.contract.test_sending import BAD_KEYS, KEYS, TEXTS
+from tests.support.api import Api, Someone, api_of
+from tests.support.apps import app_on
+from tests.support.raw import connected, request
 
 COUNT = 203
 CALLERS = 32

@@ -12,10 +12,9 @@ pytest.register_assert_rewrite(
 )
 
 from tests.integration.durability.vfs import Unsupported, layered  # noqa: E402
-from tests.integration.service import Service  # noqa: E402
-from tests.soak import SOAK  # noqa: E402
-
-ROOT = Path(__file__).parents[3]
+from tests.support.repository import ROOT  # noqa: E402
+from tests.support.service import Service  # noqa: E402
+from tests.support.soak import SOAK  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +40,6 @@ def observed_service(
     """A service, not started yet, under observed_service.py."""
     module = "tests.integration.durability.observed_service"
     command = [sys.executable, "-m", module, str(tmp_path)]
-    monkeypatch.setattr("tests.integration.service.COMMAND", command)
+    monkeypatch.setattr("tests.support.service.COMMAND", command)
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
     return Service(tmp_path)

@@ -12,12 +12,12 @@ from operator import gt
 from random import Random
 from typing import NamedTuple
 
-from tests.figures import Figures
-from tests.integration.contract.api import PASSWORD, api_at
 from tests.integration.durability.contents import find_wrong, read_histories
 from tests.integration.durability.crowd import Crowd
-from tests.integration.service import Service
-from tests.soak import long
+from tests.support.api import PASSWORD, api_at
+from tests.support.figures import Figures
+from tests.support.service import Service
+from tests.support.soak import long
 
 AT_ONCE = 16
 WRITTEN = 608  # Longer than the first piece of a history.

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import pytest
 
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
-from tests.figures import Figures
 from tests.integration.durability.checker import Ledger
 from tests.integration.durability.contents import find_wrong
 from tests.integration.durability.faults import Faults
 from tests.integration.durability.load import Load
 from tests.integration.durability.vfs import layered
-from tests.soak import long
+from tests.support.figures import Figures
+from tests.support.soak import long
 
 pytestmark = [pytest.mark.usefixtures("reachable_sqlite"), long]
 

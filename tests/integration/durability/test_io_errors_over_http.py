@@ -3,12 +3,12 @@
 import asyncio
 from random import Random
 
-from tests.figures import Figures
-from tests.integration.contract.api import api_at, fresh
 from tests.integration.durability.contents import find_wrong, read_histories
 from tests.integration.durability.crowd import Crowd
-from tests.integration.service import Service
-from tests.soak import long
+from tests.support.api import api_at, fresh
+from tests.support.figures import Figures
+from tests.support.service import Service
+from tests.support.soak import long
 
 RATES = (0.02, 0.1, 0.5, 1)
 FEWER_RATES = (0.1, 1)

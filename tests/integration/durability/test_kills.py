@@ -4,12 +4,12 @@ import asyncio
 from pathlib import Path
 from random import Random
 
-from tests.figures import Figures
-from tests.integration.contract.api import api_at
 from tests.integration.durability.contents import find_wrong, read_histories
 from tests.integration.durability.crowd import Crowd
-from tests.integration.service import Service
-from tests.soak import long
+from tests.support.api import api_at
+from tests.support.figures import Figures
+from tests.support.service import Service
+from tests.support.soak import long
 
 
 @long

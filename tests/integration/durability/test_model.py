@@ -10,14 +10,14 @@ from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
 
 from chatcore_memory import MemoryStore
-from tests.figures import Figures
 from tests.integration.durability.backends import Backend, Memory, Remote, Sqlite
 from tests.integration.durability.faults import Faults
 from tests.integration.durability.machine import StoreMachine
 from tests.integration.durability.vfs import layered
 from tests.integration.durability.witness import Unexplained
 from tests.integration.durability.wrong_stores import WRONG_STORES, RacesForKeys, RacesForPairs
-from tests.soak import long
+from tests.support.figures import Figures
+from tests.support.soak import long
 
 STEPS = 50
 

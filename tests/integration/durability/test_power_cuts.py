@@ -12,13 +12,13 @@ import pytest
 
 from chatcore import StoreUnavailable
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
-from tests.figures import Figures
 from tests.integration.durability.contents import find_wrong
 from tests.integration.durability.faults import Faults
 from tests.integration.durability.load import Load
 from tests.integration.durability.power import FORTUNES, Recording, after_cut
 from tests.integration.durability.vfs import layered
-from tests.soak import long
+from tests.support.figures import Figures
+from tests.support.soak import long
 
 pytestmark = [pytest.mark.usefixtures("reachable_sqlite"), long]
 

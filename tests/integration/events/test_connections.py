@@ -13,12 +13,12 @@ import pytest
 
 from chatcore_server.observe.request_log import SLOW_SECONDS
 from chatcore_server.serving.protocol import BoundedProtocol
-from tests.integration.contract.api import SOAK, Someone, api_at
-from tests.integration.events.sse import head
-from tests.integration.quick_service import QuickService
-from tests.integration.service import Service
-from tests.unit.listening import Scene, scene
-from tests.unit.test_protocol import serving
+from tests.support.api import SOAK, Someone, api_at
+from tests.support.listening import Scene, scene
+from tests.support.quick_service import QuickService
+from tests.support.service import Service
+from tests.support.sse import head
+from tests.unit.chatcore_server.serving.test_protocol import serving
 
 needs_proc = pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="needs /proc, which Linux has"

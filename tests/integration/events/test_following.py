@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager, suppress
 import httpx
 import pytest
 
-from tests.integration.contract.api import SOAK, Api, Someone, api_at
-from tests.integration.events.sse import Follower, stream
-from tests.integration.quick_service import QuickService
-from tests.integration.service import Service
-from tests.unit.listening import Frame
+from tests.support.api import SOAK, Api, Someone, api_at
+from tests.support.listening import Frame
+from tests.support.quick_service import QuickService
+from tests.support.service import Service
+from tests.support.sse import Follower, stream
 
 RESTARTS = ((signal.SIGTERM, signal.SIGKILL) * (10 if SOAK else 1)) + (signal.SIGTERM,)
 PAIRS, MESSAGES = (4, 60) if SOAK else (2, 20)

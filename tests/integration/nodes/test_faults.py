@@ -11,13 +11,13 @@ from random import Random
 import pytest
 
 from chatcore_sqlalchemy import SqlAlchemyStore, migrate
-from tests.figures import Figures
-from tests.integration.bus.servers import BUSES, Bus
-from tests.integration.contract.api import api_at
 from tests.integration.nodes.traffic import Traffic
-from tests.integration.postgres.server import PostgresServer
-from tests.integration.service import Service
-from tests.soak import SOAK, long
+from tests.support.api import api_at
+from tests.support.bus_servers import BUSES, Bus
+from tests.support.figures import Figures
+from tests.support.postgres_server import PostgresServer
+from tests.support.service import Service
+from tests.support.soak import SOAK, long
 
 NODES = 3
 SECRET = "a secret that all of the nodes share"

@@ -12,12 +12,12 @@ import httpx
 import pytest
 
 from chatcore_sqlalchemy import SqlAlchemyStore
-from tests.integration.contract.api import api_at
+from tests.integration.chatcore_server.test_command import run
 from tests.integration.nodes.traffic import Traffic
-from tests.integration.postgres.server import PostgresServer
-from tests.integration.service import COMMAND, Service, environment
-from tests.integration.test_command import run
-from tests.soak import soak_only
+from tests.support.api import api_at
+from tests.support.postgres_server import PostgresServer
+from tests.support.service import COMMAND, Service, environment
+from tests.support.soak import soak_only
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/stat").exists(), reason="needs /proc, which Linux has"

@@ -14,10 +14,10 @@ import httpx
 from chatcore import Chat, Cursor, User, UserName
 from chatcore_jwt import JwtTokens
 from chatcore_sqlalchemy import SqlAlchemyStore
-from tests.integration.contract.api import Api, Someone
 from tests.integration.durability.checker import Ledger, Stored, find_faults
-from tests.integration.events.sse import stream
-from tests.soak import SOAK
+from tests.support.api import Api, Someone
+from tests.support.soak import SOAK
+from tests.support.sse import stream
 
 PAUSE = 0.3 if SOAK else 1.0
 """Between two messages of one sender, on average: this is about faults, not about speed."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.page.people import HOST, SECONDS, Contexts, People
-from tests.integration.service import Service
+from tests.support.service import Service
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 HINT = "the page is tested in a Chromium, and there is none: apt install chromium"

@@ -13,8 +13,8 @@ import pytest
 from chatcore.names import UserName
 from chatcore_sqlalchemy import SqlAlchemyStore
 from tests.integration.page.people import OWN, PASSWORD, SECONDS, People, until
-from tests.integration.service import Service
-from tests.soak import SOAK, soak_only
+from tests.support.service import Service
+from tests.support.soak import SOAK, soak_only
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route

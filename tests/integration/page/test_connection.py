@@ -5,8 +5,8 @@ import signal
 from typing import TYPE_CHECKING
 
 from tests.integration.page.people import HOST, OWN, PASSWORD, SECONDS, People, Person, until
-from tests.integration.service import Service
-from tests.soak import soak_only
+from tests.support.service import Service
+from tests.support.soak import soak_only
 
 if TYPE_CHECKING:
     from playwright.sync_api import APIResponse, Dialog, Page, Request, Response, Route

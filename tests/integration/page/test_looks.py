@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.page.people import OWN, PASSWORD, People, until
-from tests.soak import soak_only
+from tests.support.soak import soak_only
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Request

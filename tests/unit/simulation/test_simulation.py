@@ -8,15 +8,14 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from tests.soak import SOAK
+from tests.support.repository import ROOT
+from tests.support.soak import SOAK
 from tests.unit.simulation.planted import BUGS
 from tests.unit.simulation.run import Outcome, Plan, simulate
 
-ROOT = Path(__file__).parents[3]
 SEEDS = 150
 AT_ONCE = 500
 ALL = int(os.environ.get("CHATCORE_SEEDS", 20_000 if SOAK else SEEDS))

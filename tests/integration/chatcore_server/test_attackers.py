@@ -1,0 +1,85 @@
+"""Those who hold connections open, and those who compare answers: chat goes on unharmed."""
+
+import asyncio
+import statistics
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from tests.integration.contract.test_hostile import memory_of
+from tests.support.api import Api, Someone, api_at
+from tests.support.figures import Figures
+from tests.support.raw import Raw, connected, request
+from tests.support.service import Service
+from tests.support.soak import alone, soak_only
+
+SILENT = 500
+MAX_GROWTH = 50  # MiB
+
+
+async def test_connections_that_only_hold_on(tmp_path: Path, figures: Figures) -> None:
+    """500 that never speak, and hundreds that begin a head, a body or a stream and stall."""
+    with Service(tmp_path) as service:
+        async with api_at(service.url) as api, AsyncExitStack() as held:
+            ann, bob = await api.chat()
+            await chat_goes_on(api, ann, bob)
+            before = memory_of(service)
+
+            async def hold(sent: bytes) -> Raw:
+                raw = await held.enter_async_context(connected(service.url, buffer=1024))
+                if sent:
+                    await raw.send(sent)
+                return raw
+
+            token = f"Authorization: Bearer {ann.token}"
+            head = b"GET /chats HTTP/1.1\r\nHost: chatcore.test\r\nX-Filler: " + b"a" * 16_000
+            body = request("POST /register", "Content-Length: 60000") + b'{"username": "' * 2000
+            stream = request("GET /v1/events", token, "Accept: text/event-stream")
+            for sent, count in ((b"", SILENT), (head, 100), (body, 100), (stream, 100)):
+                await asyncio.gather(*(hold(sent) for _ in range(count)))
+            await chat_goes_on(api, ann, bob)
+            growth = memory_of(service) - before
+            figures.note(
+                f"{SILENT} connections that never speak, and 300 that stall in a head, a body or "
+                f"a stream: the service grew by {growth} MiB, and chat went on"
+            )
+            assert growth <= MAX_GROWTH
+        async with api_at(service.url) as api:
+            await chat_goes_on(api, ann, bob)
+
+
+async def chat_goes_on(api: Api, ann: Someone, bob: Someone) -> None:
+    for _ in range(20):
+        assert (await api.send(ann, bob.name, "hello")).status_code == 201
+        assert (await api.read(bob, ann.name)).status_code == 200
+    assert (await api.log_in(ann.name)).status_code == 200
+
+
+@soak_only
+@alone
+async def test_time_does_not_tell_who_exists(tmp_path: Path, figures: Figures) -> None:
+    """A wrong password and an unknown name, in turn, 200 times each: the ranks of what they took
+    (Mann and Whitney's U) differ by less than 4 standard deviations, and their medians by less
+    than a twentieth."""
+    samples = 200
+    with Service(tmp_path) as service:
+        async with api_at(service.url) as api:
+            ann = await api.join("ann")
+            taken: dict[str, list[float]] = {ann.name: [], "nobody": []}
+            for _ in range(samples):
+                for name, times in taken.items():
+                    start = time.perf_counter()
+                    answer = await api.log_in(name, "a wrong password")
+                    times.append(time.perf_counter() - start)
+                    assert answer.status_code == 401
+    known, unknown = taken.values()
+    wins = sum((a > b) + (a == b) / 2 for a in known for b in unknown)
+    deviation = (samples * samples * (2 * samples + 1) / 12) ** 0.5
+    z = (wins - samples * samples / 2) / deviation
+    medians = statistics.median(known), statistics.median(unknown)
+    figures.note(
+        f"{samples} wrong passwords took {medians[0] * 1000:.1f} ms and {samples} unknown names "
+        f"{medians[1] * 1000:.1f} ms at the median; z = {z:.1f}"
+    )
+    assert abs(z) < 4
+    assert abs(medians[0] / medians[1] - 1) < 0.05

@@ -1,0 +1,59 @@
+"""A new key for tokens, while those of the old one live out their time."""
+
+from pathlib import Path
+
+import pytest
+
+from chatcore import InvalidToken
+from chatcore.model import utc_now
+from chatcore_jwt import JwtTokens
+from chatcore_server.secret import tokens_of
+from chatcore_server.settings import CannotStart
+from tests.support.api import Someone, api_at
+from tests.support.service import Service
+
+OLD, NEW = "an old key: thirty-two bytes, it has", "a new key, of thirty-two bytes or more"
+
+
+async def test_logins_survive_a_new_key(tmp_path: Path) -> None:
+    with Service(tmp_path, secret=OLD) as service:
+        async with api_at(service.url) as api:
+            await api.register("ann")
+            old = Someone("ann", (await api.log_in("ann")).json()["token"])
+        service.settings["secret"] = f"new:{NEW},old:{OLD}"
+        service.restart()
+        async with api_at(service.url) as api:
+            assert (await api.call("GET", "/v1/me", old)).status_code == 200
+            new = Someone("ann", (await api.log_in("ann")).json()["token"])
+            assert (await api.call("GET", "/v1/me", new)).status_code == 200
+        assert service.stop() == 0
+        for secret in (OLD, NEW):
+            assert secret not in service.log()
+    # What follows is a service with the new key alone.
+    assert JwtTokens(NEW).verify(new.token, utc_now()).user_id == 1
+    with pytest.raises(InvalidToken):
+        JwtTokens(NEW).verify(old.token, utc_now())
+
+
+@pytest.mark.parametrize("secret", [OLD, "a,b c\n" * 8, "x:new:y,old:z" * 4, "old," * 8])
+def test_any_other_secret_is_one_key_as_it_is(secret: str) -> None:
+    now = utc_now()
+    assert JwtTokens(secret).verify(tokens_of(secret).issue(7, now), now).user_id == 7
+
+
+@pytest.mark.parametrize(
+    ("secret", "reason"),
+    [
+        (f"new:{NEW}", "one key, or new:KEY,old:KEY"),
+        (f"old:{OLD},new:{NEW}", "one key, or new:KEY,old:KEY"),
+        (f"new:{NEW},old:", "old key, cannot be used: the secret has 0 bytes"),
+        (f"new:short,old:{OLD}", "new key, cannot be used: the secret has 5 bytes"),
+        (f"new:{NEW},old:{NEW}", "is the new one"),
+        ("short", "CHATCORE_SECRET cannot be used: the secret has 5 bytes"),
+    ],
+)
+def test_two_keys_that_cannot_be_used_are_refused_unshown(secret: str, reason: str) -> None:
+    with pytest.raises(CannotStart, match=reason) as refusal:
+        tokens_of(secret)
+    assert OLD not in str(refusal.value)
+    assert NEW not in str(refusal.value)

@@ -1,0 +1,225 @@
+"""A reader of the log that stops reading stops neither the service nor its stop."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from chatcore_server.observe.output import MAX_BYTES
+from tests.integration.chatcore_server.test_service import HANGING
+from tests.support.apps import SECRET
+from tests.support.service import COMMAND, START_SECONDS, environment
+
+SECONDS = 60
+"""Ten times what is promised, and more."""
+
+TOLD = re.compile(r"nobody read the log for a while; (\d+) lines of it were dropped")
+
+
+class Pipe:
+    """A pipe that is full, until somebody reads it."""
+
+    def __init__(self) -> None:
+        self.reading, self.writing = os.pipe()
+        os.set_blocking(self.writing, False)
+        filling = b"\n" * 4096
+        while filling:
+            try:
+                os.write(self.writing, filling)
+            except BlockingIOError:
+                filling = filling[: len(filling) // 2]
+        os.set_blocking(self.writing, True)
+        self._read = b""
+
+    def lines(self) -> list[str]:
+        """What was read so far, but for what filled it."""
+        whole, _, _ = self._read.rpartition(b"\n")
+        return [line for line in whole.decode().splitlines() if line]
+
+    def read_until(self, wanted: re.Pattern[str]) -> None:
+        while not any(wanted.search(line) for line in self.lines()):
+            self._read += os.read(self.reading, 65536)
+
+    def read_to_the_end(self) -> list[str]:
+        """Of all who write."""
+        os.close(self.writing)
+        while chunk := os.read(self.reading, 65536):
+            self._read += chunk
+        assert self._read.endswith(b"\n")
+        return self.lines()
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    made = Pipe()
+    yield made
+    os.close(made.reading)
+
+
+@contextmanager
+def serving(
+    folder: Path, pipe: Pipe, **settings: str
+) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+    """The service, with the pipe as standard output and error, and its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [*COMMAND, "serve"],
+        cwd=folder,
+        env=environment(port=str(port), prot="mistyped", **settings),
+        stdout=pipe.writing,
+        stderr=pipe.writing,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not answers(url):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield process, url
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz", timeout=SECONDS).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def path(number: int) -> str:
+    return f"/nowhere-{number:06}-".ljust(250, "x")
+
+
+def ask(url: str, numbers: range) -> None:
+    """Requests, each of which is a long line of the log."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), SECONDS) as peer:
+        answer = peer.makefile("rb")
+        for number in numbers:
+            peer.sendall(f"GET {path(number)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert answer.readline().startswith(b"HTTP/1.1 404 ")
+            length = 0
+            while (line := answer.readline()) != b"\r\n":
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.partition(b":")[2])
+            answer.read(length)
+
+
+def numbers_in(lines: list[str]) -> list[int]:
+    return [int(found[1]) for line in lines if (found := re.search(r"/nowhere-(\d{6})-x", line))]
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_lines_that_nobody_reads_are_dropped_and_counted(
+    form: str, tmp_path: Path, pipe: Pipe
+) -> None:
+    more = 500
+    asked = MAX_BYTES // len(path(0)) + more
+    with serving(tmp_path, pipe, access_log="1", log=form) as (process, url):
+        ask(url, range(asked))
+        pipe.read_until(TOLD)
+        ask(url, range(asked, asked + more))
+        process.send_signal(signal.SIGTERM)
+        reading = threading.Timer(0, pipe.read_to_the_end)
+        reading.start()
+        assert process.wait(SECONDS) == 0
+        reading.join()
+    lines = pipe.lines()
+    assert lines[0] == "chatcore: warning: CHATCORE_PROT is no setting; CHATCORE_PORT is"
+    logged = [line for line in lines[1:] if "listens on" not in line and "keeps its" not in line]
+    if form == "json":
+        logged = [json.loads(line)["message"] for line in logged]
+    numbers = numbers_in(logged)
+    assert numbers == sorted(set(numbers))
+    assert numbers[-more:] == list(range(asked, asked + more))
+    [dropped] = [int(found[1]) for line in logged if (found := TOLD.search(line))]
+    assert dropped == asked + more - len(numbers) > 0
+
+
+def test_it_stops_while_nobody_reads(tmp_path: Path, pipe: Pipe) -> None:
+    with serving(tmp_path, pipe, access_log="1") as (process, url):
+        ask(url, range(2000))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS) == 0
+    assert "Traceback" not in "\n".join(pipe.read_to_the_end())
+
+
+def test_a_stop_that_hangs_is_given_up_while_nobody_reads(tmp_path: Path, pipe: Pipe) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HANGING],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=pipe.writing,
+    )
+    with process:
+        assert process.stdout is not None
+        assert b"listens on" in process.stdout.readline()
+        process.terminate()
+        assert process.wait(SECONDS) == 1
+
+
+def test_workers_serve_and_stop_while_nobody_reads(
+    tmp_path: Path, pipe: Pipe, postgres_url: str
+) -> None:
+    settings = {"database_url": postgres_url, "secret": SECRET, "workers": "2"}
+    with serving(tmp_path, pipe, access_log="1", **settings) as (process, url):
+        ask(url, range(500))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS) == 0
+
+
+LAST_WORDS = """
+import logging, sys
+from chatcore_server.observe.output import end_at_once, never_wait
+never_wait()
+from chatcore_server.observe.log_lines import configure_logging
+configure_logging("json")
+for number in range(200):
+    try:
+        raise ValueError(f"{number} " + "x" * (number * 40))
+    except ValueError:
+        logging.getLogger("chatcore").exception("failed")
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [("end_at_once(3)", 3), ("sys.exit(4)", 4), ("1 / 0", 1)],
+)
+def test_the_last_lines_come_out_whole_however_it_ends(end: str, status: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LAST_WORDS + end], stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert done.returncode == status
+    lines = done.stderr.splitlines()
+    told = [json.loads(line).get("traceback", "") for line in lines if line.startswith("{")]
+    assert [f"ValueError: {number} " in told[number] for number in range(200)] == [True] * 200
+    assert ("ZeroDivisionError: division by zero" in lines[-1]) == ("1 / 0" in end)
+
+
+def test_a_process_that_ends_leaves_no_half_of_a_line(pipe: Pipe) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", LAST_WORDS + "end_at_once(3)"], stderr=pipe.writing
+    ) as process:
+        # Room for some of them alone.
+        os.read(pipe.reading, 30_000)
+        assert process.wait(SECONDS) == 3
+    for line in pipe.read_to_the_end():
+        if line.startswith("{"):
+            json.loads(line)

@@ -1,0 +1,160 @@
+"""`chatcore passwd`: for the operator, when somebody has forgotten theirs."""
+
+import asyncio
+import io
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chatcore.testing.scene import add_user
+from chatcore_server.commands.passwd import set_password
+from chatcore_server.settings import CannotStart, Settings
+from chatcore_sqlalchemy import SqlAlchemyStore
+from tests.support.api import PASSWORD, Someone, api_at
+from tests.support.service import COMMAND, Service, environment
+
+ANOTHER = "ein anderes Paßwort"
+
+
+def passwd(folder: Path, name: str, typed: bytes) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [*COMMAND, "passwd", name],
+        cwd=folder,
+        env=environment(),
+        input=typed,
+        capture_output=True,
+        timeout=90,
+        check=False,
+    )
+
+
+async def test_a_user_gets_another_password_and_is_logged_out(tmp_path: Path) -> None:
+    with Service(tmp_path) as service:
+        async with api_at(service.url) as api:
+            await api.register("Ann")
+            old = Someone("Ann", (await api.log_in("ann")).json()["token"])
+        running = passwd(tmp_path, "ann", ANOTHER.encode())
+        assert (running.returncode, running.stdout) == (2, b"")
+        assert b"in use by another chatcore service" in running.stderr
+        assert service.stop() == 0
+
+        done = passwd(tmp_path, "ann", ANOTHER.encode() + b"\nand more\n")
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout.startswith(b"Ann has another password")
+
+        service.start()
+        async with api_at(service.url) as api:
+            assert (await api.call("GET", "/v1/me", old)).status_code == 401
+            assert (await api.log_in("ann", PASSWORD)).status_code == 401
+            assert (await api.log_in("ann", ANOTHER)).status_code == 200
+
+    refused = passwd(tmp_path, "ann", b"short\n")
+    assert (refused.returncode, refused.stdout) == (2, b"")
+    assert b"at least 8 characters" in refused.stderr
+    assert refused.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "reason"),
+    [
+        ("nobody", ANOTHER.encode(), "nobody has the name 'nobody'"),
+        ("ann", b"", "at least 8 characters"),
+        ("ann", b"\xff" * 9, "not UTF-8"),
+    ],
+)
+def test_what_is_no_password_or_no_user_is_refused(
+    name: str, typed: bytes, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/chatcore.db"
+
+    async def with_ann() -> None:
+        async with await SqlAlchemyStore.open(url) as store:
+            await add_user(store, "ann")
+
+    asyncio.run(with_ann())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed)))
+    with pytest.raises(CannotStart, match=reason):
+        set_password(name, Settings(database_url=url), pytest.fail)
+
+
+def test_a_common_password_is_refused_if_the_operator_wants_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(
+        database_url=f"sqlite:///{tmp_path}/chatcore.db", refuse_common_passwords=True
+    )
+
+    async def with_ann() -> None:
+        async with await SqlAlchemyStore.open(settings.database_url) as store:
+            await add_user(store, "ann")
+
+    asyncio.run(with_ann())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"password123\n")))
+    with pytest.raises(CannotStart, match="most common"):
+        set_password("ann", settings, pytest.fail)
+
+
+def test_where_nobody_can_answer(tmp_path: Path) -> None:
+    (tmp_path / "chatcore.db").touch()
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *COMMAND, "passwd", "ann"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        timeout=90,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (2, b"chatcore: no password was given\n")
+
+
+def test_no_database_is_made(tmp_path: Path) -> None:
+    refused = passwd(tmp_path, "ann", ANOTHER.encode())
+    assert refused.returncode == 2
+    assert b"there is no database chatcore.db" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (b"one password\nanother one\n", b"two different passwords"),
+        (b"one password\n\x03", b""),
+    ],
+)
+def test_a_terminal_is_asked_twice_and_shows_nothing(
+    tmp_path: Path, typed: bytes, said: bytes
+) -> None:
+    (tmp_path / "chatcore.db").touch()
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(tmp_path)
+        os.execve(COMMAND[0], [*COMMAND, "passwd", "ann"], environment())  # noqa: S606
+    shown = b""
+    # What is typed before it is asked for is thrown away.
+    for asked, line in zip((b" for ann: ", b"Once more: "), typed.splitlines(True), strict=True):
+        shown += read_until(terminal, asked)
+        os.write(terminal, line)
+    shown += read_until(terminal, b"never")
+    assert said in shown
+    assert b"one password" not in shown
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert status == (130 if b"\x03" in typed else 2)
+    os.close(terminal)
+
+
+def read_until(terminal: int, mark: bytes) -> bytes:
+    """What it shows until then, or until its end."""
+    shown = b""
+    while mark not in shown:
+        try:
+            piece = os.read(terminal, 1024)
+        except OSError:
+            break
+        if not piece:
+            break
+        shown += piece
+    return shown

@@ -1,0 +1,68 @@
+"""The store on PostgreSQL does what a model of it does, whatever overlaps, is cancelled, or
+becomes of its connections."""
+
+import contextlib
+from collections.abc import Iterator
+from random import Random
+
+from hypothesis import Phase
+
+from chatcore_sqlalchemy import SqlAlchemyStore
+from tests.integration.durability.test_model import drive, report
+from tests.integration.durability.witness import Store
+from tests.support.figures import Figures
+from tests.support.postgres_proxy import COMMIT, Fate, Proxy, proxy_to
+from tests.support.postgres_server import PostgresServer
+from tests.support.soak import long
+
+
+class Postgres:
+    persistent = True
+    cuts = 0
+
+    def __init__(self, server: PostgresServer, template: str) -> None:
+        self._server = server
+        self._name = server.new_database(template)
+        self._proxy: Proxy
+        self._resources: contextlib.AsyncExitStack
+
+    async def open(self) -> Store:
+        self._resources = contextlib.AsyncExitStack()
+        proxied = proxy_to(self._server.url(self._name))
+        self._proxy, url = await self._resources.enter_async_context(proxied)
+        return await self._resources.enter_async_context(await SqlAlchemyStore.open(url))
+
+    async def close(self) -> None:
+        await self._resources.aclose()
+
+    @contextlib.contextmanager
+    def failing(self, seed: int) -> Iterator[None]:
+        random = Random(seed)
+        proxy, cuts = self._proxy, self._proxy.cuts
+
+        def judge(message: bytes) -> Fate:
+            # Most matters what becomes of a COMMIT.
+            if random.random() < (0.5 if message == COMMIT else 0.03):
+                return random.choice([Fate.IS_LOST, Fate.IS_NOT_ANSWERED])
+            return Fate.PASSES
+
+        proxy.judge = judge
+        try:
+            yield
+        finally:
+            proxy.judge = lambda _: Fate.PASSES
+            type(self).cuts += proxy.cuts - cuts
+
+
+@long
+def test_the_store_on_postgresql(
+    postgres: PostgresServer, migrated_template: str, soak: bool, figures: Figures
+) -> None:
+    machine = drive(
+        lambda: Postgres(postgres, migrated_template),
+        100 if soak else 6,
+        # To shrink what was found would take many minutes.
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    )
+    assert Postgres.cuts
+    report(machine, f"PostgreSQL with {Postgres.cuts} connections cut", figures)

@@ -1,0 +1,141 @@
+"""Which database a URL names, and in what state it must be."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from chatcore.testing.scene import ann_and_bob
+from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore, migrate
+from tests.support.postgres_proxy import proxy_to
+from tests.support.postgres_server import PostgresServer
+
+PASSWORD = "pass:word/1"
+ESCAPED = "pass%3Aword%2F1"
+
+
+def name_of(url: str) -> str:
+    return url.partition("?")[0].rpartition("/")[2]
+
+
+async def refusal(url: str) -> str:
+    """What the operator is told, in one line."""
+    with pytest.raises(CannotOpen) as refused:
+        await SqlAlchemyStore.open(url)
+    line = str(refused.value)
+    assert line.isprintable()
+    assert PASSWORD not in line
+    assert ESCAPED not in line
+    return line
+
+
+async def test_with_a_password(postgres_url: str) -> None:
+    url = postgres_url.replace("postgres@", f"somebody:{ESCAPED}@")
+    async with await SqlAlchemyStore.open(url) as store:
+        assert await ann_and_bob(store)
+
+
+async def test_over_tcp(postgres_url: str) -> None:
+    async with proxy_to(postgres_url) as (proxy, _):
+        port = await proxy.listen_on_tcp()
+        url = f"postgresql://somebody:{ESCAPED}@127.0.0.1:{port}/{name_of(postgres_url)}"
+        async with await SqlAlchemyStore.open(f"{url}?sslmode=prefer") as store:
+            assert await ann_and_bob(store)
+        assert "SSL" in await refusal(f"{url}?sslmode=require")
+        assert "password" in await refusal(url.replace(ESCAPED, "wrong"))
+
+
+async def test_what_the_url_sets_of_the_session(postgres_url: str) -> None:
+    url = f"{postgres_url}&application_name=elsewhere&statement_timeout=1234"
+    async with await SqlAlchemyStore.open(url) as store:
+        await ann_and_bob(store)
+        other = await asyncpg.connect(postgres_url)
+        names = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = $1"
+        found = {name for (name,) in await other.fetch(names, name_of(postgres_url))}
+        await other.close()
+    assert "elsewhere" in found
+    assert "chatcore" not in found
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://somebody:{PASSWORD}@host/db",
+        f"postgresql://somebody:{PASSWORD}@host:port/db",
+        f"postgresql://somebody:{ESCAPED}@host:port/db",
+        f"postgresql+asyncpg://somebody:{ESCAPED}@host/db",
+        f"postgresql://somebody:{ESCAPED}@host/db?sslmode=maybe",
+        f"postgresql://somebody:{ESCAPED}@[host/db",
+        f"mysql://somebody:{ESCAPED}@host/db",
+    ],
+)
+async def test_what_is_no_url(url: str) -> None:
+    assert "URL" in await refusal(url)
+
+
+async def test_nothing_there(tmp_path: str, postgres: PostgresServer) -> None:
+    assert await refusal(f"postgresql://ann:{ESCAPED}@/chat?host={tmp_path}")
+    assert await refusal(f"postgresql://ann:{ESCAPED}@localhost:1/chat")
+    assert "does not exist" in await refusal(postgres.url("nothing"))
+    assert "no_such_setting" in await refusal(f"{postgres.url()}&no_such_setting=1")
+
+
+async def test_no_tables_yet(empty_database: str) -> None:
+    assert "chatcore migrate" in await refusal(empty_database)
+    assert (await migrate(empty_database)).before is None
+    async with await SqlAlchemyStore.open(empty_database) as store:
+        assert await ann_and_bob(store)
+        assert not store.created
+    before, after = await migrate(empty_database)
+    assert before == after
+
+
+async def test_another_revision(postgres: PostgresServer, postgres_url: str) -> None:
+    for revision, told in (("0001", "chatcore migrate"), ("9999", "newer")):
+        statement = f"UPDATE alembic_version SET version_num = '{revision}'"  # noqa: S608
+        postgres.sql(statement, name_of(postgres_url))
+        assert told in await refusal(postgres_url)
+    with pytest.raises(CannotOpen, match="newer"):
+        await migrate(postgres_url)
+
+
+async def test_tables_of_something_else(postgres: PostgresServer, empty_database: str) -> None:
+    postgres.sql("CREATE TABLE users (id int)", name_of(empty_database))
+    assert await refusal(empty_database)
+    with pytest.raises(CannotOpen, match="something else: users"):
+        await migrate(empty_database)
+    assert postgres.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") != ""
+
+
+async def test_an_encoding_that_cannot_hold_every_text(postgres: PostgresServer) -> None:
+    name = "latin"
+    postgres.sql(f"CREATE DATABASE {name} ENCODING LATIN1 LOCALE 'C' TEMPLATE template0")
+    with pytest.raises(CannotOpen, match="UTF8"):
+        await migrate(postgres.url(name))
+    postgres.drop_database(name)
+
+
+async def test_many_migrations_at_once(empty_database: str) -> None:
+    migrated = await asyncio.gather(*(migrate(empty_database) for _ in range(6)))
+    assert [it.before for it in migrated].count(None) == 1
+    assert {it.after for it in migrated} == {migrated[0].after}
+    async with await SqlAlchemyStore.open(empty_database) as store:
+        assert await ann_and_bob(store)
+
+
+async def test_a_server_that_acknowledges_early_is_told_not_to(
+    postgres: PostgresServer, postgres_url: str
+) -> None:
+    name = name_of(postgres_url)
+    postgres.sql(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    postgres.sql("CREATE TABLE told (value text)", name)
+    # Whatever appends runs with what its connection was set to.
+    postgres.sql(
+        "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "INSERT INTO told VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$; "
+        "CREATE TRIGGER tell AFTER INSERT ON events EXECUTE FUNCTION tell()",
+        name,
+    )
+    async with await SqlAlchemyStore.open(postgres_url) as store:
+        await ann_and_bob(store)
+    assert set(postgres.sql("SELECT value FROM told", name).split()) == {"on"}

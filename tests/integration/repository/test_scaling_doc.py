@@ -1,0 +1,200 @@
+"""What docs/scaling.md and the README say of growth is so, as far as it can be told here."""
+
+import asyncio
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import Executable
+
+from chatcore import Messenger, NewMessage, UserName, bus, following
+from chatcore.testing import CHAT_STORE_CHECKS
+from chatcore_notify import NotifyDoorbell
+from chatcore_server.settings import Settings
+from chatcore_sqlalchemy import SqlAlchemyStore, group_commit, statements
+from chatcore_sqlalchemy.postgres import batch as postgres_batch
+from tests.integration.durability.conftest import soak
+from tests.support.postgres_server import PostgresServer
+from tests.support.repository import ROOT
+from tests.support.service import Service, environment
+
+__all__ = ["soak"]
+
+SCALING = (ROOT / "docs" / "scaling.md").read_text()
+README = (ROOT / "README.md").read_text()
+
+
+def block(text: str, name: str) -> str:
+    found = re.search(rf"^```\w+ {name}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert found, name
+    return found[1]
+
+
+def name_of(url: str) -> str:
+    return url.partition("?")[0].rpartition("/")[2]
+
+
+def test_every_statement_has_its_row() -> None:
+    table = SCALING.partition("statement by statement")[2].partition("What needs care")[0]
+    named = {
+        word
+        for line in table.splitlines()
+        for word in re.findall(r"`([A-Z_]+)`", line.partition(" | ")[0])
+    }
+    written = {name for name, made in vars(statements).items() if isinstance(made, Executable)}
+    # A base of others has its row with them.
+    written = {name for name in written if not name.startswith("_")} - {"CHAT"}
+    in_batches = {name for name, made in vars(postgres_batch).items() if isinstance(made, str)}
+    in_batches = {name for name in in_batches if name.isupper()}
+    assert len(written) > 30
+    assert len(in_batches) > 2
+    assert (written | in_batches) - named == set()
+
+
+@pytest.mark.parametrize(
+    "text", [SCALING, README.partition("## When one")[2].partition("\n## ")[0]]
+)
+def test_settings_exist(text: str) -> None:
+    named = {name.lower() for name in re.findall(r"CHATCORE_([A-Z_]+)", text)}
+    assert named
+    assert named <= set(Settings.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(
+    ("said", "is_so"),
+    [
+        ("the newest 10,000 of each user", lambda: Settings().keep_events == 10_000),
+        ("for 30 days", lambda: Settings().keep_events_days == 30),
+        ("every 5 seconds even if nothing rings", lambda: following.POLL_SECONDS == 5),
+        ("chatcore stops at 7,900", lambda: bus.MESSAGE_BYTES == 7_900),
+        ("batches grow, up to 128", lambda: group_commit.MAX_BATCH == 128),
+    ],
+)
+def test_numbers_of_the_code(said: str, is_so: Callable[[], bool]) -> None:
+    assert said in SCALING
+    assert is_so()
+
+
+@pytest.mark.parametrize(("key", "said"), [(False, 115), (True, 201)])
+async def test_storage_of_a_message(tmp_path: Path, key: bool, said: int) -> None:
+    assert re.search(rf"\*\*with(out)? a key\*\* \| \*\*\d+\*\* \| \*\*{said}\*\*", SCALING)
+    path, count = tmp_path / "chatcore.db", 1_500
+
+    def compacted() -> int:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("VACUUM")
+        return path.stat().st_size
+
+    async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
+        users = [await store.add_user(UserName(f"user{n}"), "hash", 0) for n in range(60)]
+        chats = [await store.open_chat(a.id, b.id, 0) for a, b in pairwise(users)]
+    empty = compacted()
+    async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
+        await asyncio.gather(
+            *(
+                store.append_message(
+                    NewMessage(
+                        chats[n % len(chats)].id,
+                        chats[n % len(chats)].users[n % 2].id,
+                        "x" * 40,
+                        1_700_000_000_000_000 + n,
+                        f"{n:036}" if key else None,
+                    )
+                )
+                for n in range(count)
+            )
+        )
+    assert (compacted() - empty) / count == pytest.approx(said, rel=0.1)
+
+
+async def test_connections_of_a_process(postgres: PostgresServer, postgres_url: str) -> None:
+    async with (
+        await SqlAlchemyStore.open(postgres_url) as store,
+        await NotifyDoorbell.open(postgres_url) as doorbell,
+    ):
+        messenger = Messenger(store, doorbell=doorbell)
+        ann, bob = [await store.add_user(UserName(name), "hash", 0) for name in ("ann", "bob")]
+        chat = await messenger.open_chat(ann, bob)
+        reads = (store.user_by_id(ann.id) for _ in range(40))
+        sends = (messenger.send(ann, chat, "hello") for _ in range(40))
+        await asyncio.gather(*reads, *sends)
+        held = postgres.sql(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'chatcore%' "  # noqa: S608
+            f"AND datname = '{name_of(postgres_url)}'"
+        )
+    assert f"Each process holds up to {held} [m]" in SCALING
+
+
+async def test_partitions(postgres: PostgresServer, migrated_template: str, soak: bool) -> None:
+    """The stores keep their promises on partitioned tables: in short those that the tables'
+    keys enforce."""
+    parted = postgres.new_database(migrated_template)
+    postgres.sql(block(SCALING, "partitions"), parted)
+    short = [check for check in CHAT_STORE_CHECKS if "key" in check.__name__]
+    assert short
+    for check in CHAT_STORE_CHECKS if soak else short:
+        database = postgres.new_database(parted)
+        async with await SqlAlchemyStore.open(postgres.url(database)) as store:
+            await check(store)
+        postgres.drop_database(database)
+    postgres.drop_database(parted)
+
+
+async def test_a_restored_database(postgres: PostgresServer, postgres_url: str) -> None:
+    async with await SqlAlchemyStore.open(postgres_url) as store:
+        ann, bob = [await store.add_user(UserName(name), "hash", 0) for name in ("ann", "bob")]
+        await store.open_chat(ann.id, bob.id, 0)
+        cursor = await store.end_of_log(ann.id)
+    postgres.sql(block(SCALING, "restored"), name_of(postgres_url))
+    async with await SqlAlchemyStore.open(postgres_url) as store:
+        assert await store.events_after(cursor, limit=10) is None
+        eve = await store.add_user(UserName("eve"), "hash", 0)
+        assert eve.id > bob.id + 1_000_000
+        assert (await store.open_chat(ann.id, eve.id, 0)).id > 1_000_000
+        assert await store.events_after(await store.end_of_log(ann.id), limit=10) == []
+
+
+def test_the_way_from_a_file_to_several_services(tmp_path: Path, postgres: PostgresServer) -> None:
+    """What the README shows, with two services at the end; a token of the first is good on both."""
+    url = postgres.url(postgres.new_database())
+    *commands, last = block(README, "cluster").splitlines()
+    serve = re.fullmatch(r"CHATCORE_WORKERS=(\d+) chatcore serve .*", last)
+    assert serve
+    ann = {"username": "ann", "password": "correct horse battery"}
+    with Service(tmp_path) as file:
+        httpx.post(f"{file.url}/register", json=ann, timeout=60).raise_for_status()
+        [token] = (
+            httpx.post(f"{file.url}/login", json=ann, timeout=60).raise_for_status().json().values()
+        )
+    shown = "postgresql://user:password@host/chatcore"
+    assert any(shown in command for command in commands)
+    script = "\n".join(["set -e", *commands, 'echo "$CHATCORE_SECRET"'])
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    done = subprocess.run(
+        ["bash", "-c", script.replace(shown, f"'{url}'")],
+        cwd=tmp_path,
+        env=environment() | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "every row compared: 1 users" in done.stdout + done.stderr
+    bearer = {"Authorization": f"Bearer {token}"}
+    secret = done.stdout.splitlines()[-1]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with (
+        Service(tmp_path, database_url=url, secret=secret, workers=serve[1]) as here,
+        Service(elsewhere, database_url=url, secret=secret) as there,
+    ):
+        for service in (here, there):
+            told = httpx.get(f"{service.url}/chats", headers=bearer, timeout=60)
+            assert (told.status_code, told.json()) == (200, [])

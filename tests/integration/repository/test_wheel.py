@@ -1,0 +1,135 @@
+"""What a stranger gets: the wheel, built here, installed into an empty environment."""
+
+import re
+import subprocess
+import sys
+import sysconfig
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from tests.support.repository import ROOT
+
+PACKAGES = {
+    "chatcore",
+    "chatcore_argon2",
+    "chatcore_jwt",
+    "chatcore_litestar",
+    "chatcore_memory",
+    "chatcore_nats",
+    "chatcore_notify",
+    "chatcore_server",
+    "chatcore_sqlalchemy",
+    "chatcore_valkey",
+}
+
+# Runs a script or, as `python -m asyncio` would, lines that await at top level.
+RUN_EXAMPLE = """
+import ast, asyncio, inspect, sys, types
+code = compile(sys.stdin.read(), "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+outcome = types.FunctionType(code, {"__name__": "__main__"})()
+if inspect.iscoroutine(outcome):
+    asyncio.run(outcome)
+"""
+SAY_WHERE = "import chatcore; print(chatcore.__file__)"
+
+
+@dataclass(frozen=True)
+class Environment:
+    python: Path
+    site_packages: Path
+
+    @classmethod
+    def with_wheel(cls, folder: Path, wheel: Path) -> "Environment":
+        venv.create(folder, symlinks=True)  # Without pip: ours installs into it, and faster.
+        paths = sysconfig.get_paths("venv", vars={"base": str(folder), "platbase": str(folder)})
+        made = cls(Path(paths["scripts"], "python"), Path(paths["purelib"]))
+        install = ("-m", "pip", "--python", made.python, "install", "--no-index", "--no-deps")
+        run(sys.executable, *install, wheel)
+        return made
+
+    def run(self, code: str, cwd: Path, stdin: str = "") -> str:
+        # -I: neither this process's PYTHONPATH nor the working directory lends a module.
+        return run(self.python, "-I", "-W", "error", "-c", code, cwd=cwd, stdin=stdin)
+
+
+def run(*command: str | Path, cwd: Path | None = None, stdin: str = "") -> str:
+    done = subprocess.run(
+        command, cwd=cwd, input=stdin, capture_output=True, text=True, encoding="utf-8", timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # By way of the source distribution, so that it too is known to be complete.
+    dist = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", dist, ROOT)
+    [built] = dist.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return Environment.with_wheel(tmp_path_factory.mktemp("bare"), wheel)
+
+
+@pytest.fixture(scope="module")
+def with_extras(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """The wheel, with the libraries that the extras name lent by this environment.
+
+    Lent folders come after the wheel on the path, and the .pth files in them, so also the one
+    that makes this checkout importable, are not read.
+    """
+    made = Environment.with_wheel(tmp_path_factory.mktemp("extras"), wheel)
+    lent = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
+    made.site_packages.joinpath("lent.pth").write_text("\n".join(lent), "utf-8")
+    return made
+
+
+def test_the_wheel_adds_these_top_level_names_and_no_other(bare: Environment) -> None:
+    names = {path.name for path in bare.site_packages.iterdir()}
+    [metadata] = {name for name in names if name.endswith(".dist-info")}
+    assert metadata.startswith("chatcore-")
+    assert names == {metadata} | PACKAGES
+
+
+def test_the_wheel_ships_every_file_of_the_packages(wheel: Path) -> None:
+    shipped = {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    source = {
+        path.relative_to(root).as_posix()
+        for root in (ROOT / "src", ROOT / "src" / "adapters")
+        for package in PACKAGES
+        for path in (root / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert shipped == source
+    assert {f"{package}/py.typed" for package in PACKAGES} <= shipped
+    migrations = "chatcore_sqlalchemy/migrations/"
+    assert any(name.startswith(migrations) and name.endswith(".py") for name in shipped)
+
+
+def test_the_bare_install_needs_no_other_package(bare: Environment, tmp_path: Path) -> None:
+    requires = "import importlib.metadata as m; print(*m.requires('chatcore') or (), sep='\\n')"
+    needs = bare.run(requires, tmp_path).splitlines()
+    assert needs
+    assert [need for need in needs if "extra ==" not in need] == []
+    bare.run("import chatcore, chatcore.testing, chatcore_memory", tmp_path)
+
+
+def test_the_command_is_installed(with_extras: Environment, tmp_path: Path) -> None:
+    run(with_extras.python.with_name("chatcore"), "--version", cwd=tmp_path)
+
+
+def test_the_embedding_example_of_the_readme_runs(with_extras: Environment, tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+    [example] = [block for block in blocks if "Accounts(" in block]
+
+    imported = Path(with_extras.run(SAY_WHERE, tmp_path).strip())
+    assert imported.is_relative_to(with_extras.site_packages)
+    with_extras.run(RUN_EXAMPLE, tmp_path, stdin=example)

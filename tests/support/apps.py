@@ -1,0 +1,52 @@
+"""Applications in this process, on any store."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from litestar import Litestar
+
+from chatcore import Accounts, Clock, Messenger
+from chatcore.model import utc_now
+from chatcore.ports import AccountStore, ChatStore
+from chatcore_jwt import JwtTokens
+from chatcore_litestar import create_app
+from chatcore_memory import MemoryStore
+from chatcore_sqlalchemy import SqlAlchemyStore
+from tests.support.stdlib_adapters import QuickHasher
+
+SECRET = "a secret of thirty-two bytes or more"
+
+
+class Store(AccountStore, ChatStore, Protocol):
+    """What both halves of chatcore work on."""
+
+
+@asynccontextmanager
+async def core(store: Store, clock: Clock = utc_now) -> AsyncIterator[tuple[Accounts, Messenger]]:
+    """chatcore with a cheap hasher: what is tested here is not hashing."""
+    accounts = Accounts(store, QuickHasher(), JwtTokens(SECRET), clock=clock)
+    yield accounts, Messenger(store, clock=clock)
+
+
+@asynccontextmanager
+async def app_on(
+    store: Store, *, clock: Clock = utc_now, **options: Any
+) -> AsyncIterator[Litestar]:
+    async with core(store, clock) as (accounts, messenger):
+        yield create_app(accounts, messenger, clock=clock, **options)
+
+
+@asynccontextmanager
+async def store_of_kind(kind: str, folder: Path) -> AsyncIterator[Store]:
+    """In memory, in a file in the folder, or where a URL says."""
+    if kind == "memory":
+        yield MemoryStore()
+        return
+    url = kind if "://" in kind else f"sqlite:///{folder}/chatcore.db"
+    async with await SqlAlchemyStore.open(url) as store:
+        yield store
+
+
+KINDS: Any = ["memory", "sqlalchemy", "postgres"]

@@ -1,0 +1,130 @@
+"""Password hashers and token issuers that break one promise each, and the check that says so."""
+
+import asyncio
+import base64
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from chatcore.ports import Claims, PasswordHasher, TokenIssuer
+from chatcore.testing import PasswordHasherCheck, TokenIssuerCheck, hashers, tokens
+from tests.support.stdlib_adapters import HmacTokens, ScryptHasher
+
+SECRET = b"a secret of thirty-two bytes, ok"
+
+
+class ComparesLengths(ScryptHasher):
+    def _verify(self, password: str, password_hash: str | None) -> bool:
+        made = self._hash(password, b"sixteen bytes...")
+        return len(made) == len(password_hash or "")
+
+
+class SaltsNothing(ScryptHasher):
+    def _hash(self, password: str, salt: bytes, n: int | None = None) -> str:
+        return super()._hash(password, b"salt", n)
+
+
+class HashesThe72FirstBytes(ScryptHasher):
+    def _hash(self, password: str, salt: bytes, n: int | None = None) -> str:
+        return super()._hash(password.encode()[:72].decode(errors="ignore"), salt, n)
+
+
+class VerifiesTheDecoy(ScryptHasher):
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        return await super().verify(password, password_hash) or password_hash is None
+
+
+class RaisesOnDamage(ScryptHasher):
+    def _verify(self, password: str, password_hash: str | None) -> bool:
+        if password_hash is not None and password_hash.count("$") != 2:
+            raise ValueError("no hash")
+        return super()._verify(password, password_hash)
+
+
+class KnowsUnknownUsersAtOnce(ScryptHasher):
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        return password_hash is not None and await super().verify(password, password_hash)
+
+
+class IsNeverUpToDate(ScryptHasher):
+    def needs_rehash(self, password_hash: str) -> bool:
+        return True
+
+
+class HashesOnTheLoop(ScryptHasher):
+    async def hash(self, password: str) -> str:
+        await asyncio.sleep(0)
+        return self._hash(password, b"sixteen bytes...")
+
+
+class SaysIdsAsFloats(HmacTokens):
+    def verify(self, token: str, now: datetime) -> Claims:
+        claims = super().verify(token, now)
+        return claims._replace(user_id=int(float(claims.user_id)))
+
+
+class BreaksLines(HmacTokens):
+    def _sign(self, body: bytes) -> str:
+        return base64.encodebytes(super()._sign(body).encode()).decode()
+
+
+class ExpiresASecondLate(HmacTokens):
+    def verify(self, token: str, now: datetime) -> Claims:
+        return super().verify(token, now - timedelta(seconds=1))
+
+
+class ExpiresAfterTheMoment(HmacTokens):
+    def verify(self, token: str, now: datetime) -> Claims:
+        return super().verify(token, now - timedelta(microseconds=1))
+
+
+class TakesEveryTimeForUtc(HmacTokens):
+    def issue(self, user_id: int, now: datetime) -> str:
+        return super().issue(user_id, now.replace(tzinfo=UTC))
+
+
+class LooksAtHalfTheSignature(HmacTokens):
+    def _sign(self, body: bytes) -> str:
+        return super()._sign(body)[:20] + "A" * 23
+
+    def verify(self, token: str, now: datetime) -> Claims:
+        return super().verify(token[:-23] + "A" * 23, now)
+
+
+class HasOneSecretForAll(HmacTokens):
+    def _sign(self, body: bytes) -> str:
+        return HmacTokens(SECRET)._sign(body)
+
+
+class TripsOverGarbage(HmacTokens):
+    def verify(self, token: str, now: datetime) -> Claims:
+        token.encode("ascii")
+        return super().verify(token, now)
+
+
+class TakesWhatFollows(HmacTokens):
+    def verify(self, token: str, now: datetime) -> Claims:
+        return super().verify(token.rstrip("\0"), now)
+
+
+HASHER_FAULTS: dict[Callable[[], PasswordHasher], PasswordHasherCheck] = {
+    ComparesLengths: hashers.a_hash_verifies_its_password_alone,
+    SaltsNothing: hashers.every_hash_is_salted,
+    HashesThe72FirstBytes: hashers.passwords_count_to_their_last_byte,
+    VerifiesTheDecoy: hashers.without_a_hash_nothing_is_verified,
+    RaisesOnDamage: hashers.what_is_no_hash_verifies_nothing,
+    KnowsUnknownUsersAtOnce: hashers.an_unknown_user_costs_as_much_as_a_wrong_password,
+    IsNeverUpToDate: hashers.a_fresh_hash_needs_no_rehash,
+    HashesOnTheLoop: hashers.the_event_loop_is_not_blocked,
+}
+
+TOKEN_FAULTS: dict[Callable[[bytes], TokenIssuer], TokenIssuerCheck] = {
+    SaysIdsAsFloats: tokens.claims_are_what_was_issued,
+    BreaksLines: tokens.a_token_is_visible_ascii,
+    ExpiresASecondLate: tokens.a_token_is_valid_until_it_expires,
+    ExpiresAfterTheMoment: tokens.a_token_is_valid_until_it_expires,
+    TakesEveryTimeForUtc: tokens.time_zones_make_no_difference,
+    LooksAtHalfTheSignature: tokens.an_altered_token_is_refused,
+    HasOneSecretForAll: tokens.a_token_of_another_issuer_is_refused,
+    TripsOverGarbage: tokens.what_is_no_token_is_refused,
+    TakesWhatFollows: tokens.what_is_no_token_is_refused,
+}

@@ -1,0 +1,263 @@
+"""Stores that break one promise of erased users each, and the check that says so."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+from chatcore import Chat, ChatExists, ChatSummary, NameTaken, NewMessage, Sent, User, UserNotFound
+from chatcore.events import Cursor, Entry
+from chatcore.names import UserName
+from chatcore.ports import Credentials
+from chatcore.testing import AccountStoreCheck, ErasureCheck, erasing, retiring
+from chatcore_memory import MemoryStore
+from tests.support.planted.blocks import nobody_apart
+
+
+class LeavesTheFormerName(MemoryStore):
+    async def user_by_name(self, canonical: str) -> User | None:
+        return self._users.get(self._ids_by_name.get(canonical, 0))
+
+
+class LetsTombstonesLogIn(MemoryStore):
+    async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
+        account = self._accounts.get(user_id)
+        await super().erase_user(user_id, tombstone, erased_us)
+        if account:
+            self._accounts[user_id] = Credentials(User(user_id, tombstone.typed), "")
+
+
+class FoldsTombstones(MemoryStore):
+    async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
+        await super().erase_user(user_id, UserName(tombstone.canonical), erased_us)
+
+
+class FreesNames(MemoryStore):
+    async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
+        await super().erase_user(user_id, tombstone, erased_us)
+        for name in [name for name, its in self._ids_by_name.items() if its == user_id]:
+            if name != tombstone.canonical:
+                del self._ids_by_name[name]
+
+
+class RetiresNamesAsTyped(MemoryStore):
+    async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
+        former = self._users[user_id].name if user_id in self._users else ""
+        await super().erase_user(user_id, tombstone, erased_us)
+        del self._ids_by_name[UserName(former).canonical]
+        self._ids_by_name[former] = user_id
+
+
+class GivesIdsOfTheErased(MemoryStore):
+    async def add_user(self, name: UserName, password_hash: str, registered_us: int) -> User:
+        user = await super().add_user(name, password_hash, registered_us)
+        return user._replace(id=len(self._accounts))
+
+
+class ErasesTwice(MemoryStore):
+    async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
+        if user_id in self._users and user_id not in self._accounts:
+            self._accounts[user_id] = Credentials(self._users[user_id], "")
+        await super().erase_user(user_id, tombstone, erased_us)
+
+
+class BringsThemBack(MemoryStore):
+    async def replace_password_hash(self, user_id: int, old: str, new: str) -> None:
+        if old == "" and user_id in self._users and user_id not in self._accounts:
+            self._accounts[user_id] = Credentials(self._users[user_id], new)
+        await super().replace_password_hash(user_id, old, new)
+
+
+class TakesAnyTombstone(MemoryStore):
+    async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
+        if user_id in self._accounts:
+            self._ids_by_name.pop(tombstone.canonical, None)
+        await super().erase_user(user_id, tombstone, erased_us)
+
+
+class ErasesBeforeItRefuses(MemoryStore):
+    async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
+        if user_id in self._accounts and tombstone.canonical in self._ids_by_name:
+            del self._accounts[user_id]
+            raise NameTaken
+        await super().erase_user(user_id, tombstone, erased_us)
+
+
+class RacesToErase(MemoryStore):
+    async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
+        account = self._accounts.get(user_id)
+        if account is None:
+            raise UserNotFound
+        await asyncio.sleep(0)
+        self._accounts[user_id] = account
+        await super().erase_user(user_id, tombstone, erased_us)
+
+
+class RacesForTombstones(MemoryStore):
+    async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
+        if tombstone.canonical in self._ids_by_name:
+            raise NameTaken
+        await asyncio.sleep(0)
+        if user_id in self._accounts:
+            self._ids_by_name.pop(tombstone.canonical, None)
+        await super().erase_user(user_id, tombstone, erased_us)
+
+
+class RetiresNamesLater(MemoryStore):
+    async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
+        former = self._users[user_id].name if user_id in self._users else ""
+        await super().erase_user(user_id, tombstone, erased_us)
+        canonical = UserName(former).canonical
+        del self._ids_by_name[canonical]
+        await asyncio.sleep(0)
+        self._ids_by_name[canonical] = user_id
+
+
+class NamesChatsForEver(MemoryStore):
+    async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
+        chats = {entry.chat.id: entry.chat for entry in self._chats_by_user.get(user_id, ())}
+        await super().erase_user(user_id, tombstone, erased_us)
+        for chat_id, chat in chats.items():
+            self._chats[chat_id].chat = chat
+
+
+class KeepsListsWithNames(MemoryStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: dict[tuple[int, int], Sequence[ChatSummary]] = {}
+
+    async def chats_of(
+        self, user_id: int, *, before: int | None, limit: int
+    ) -> Sequence[ChatSummary]:
+        page = await super().chats_of(user_id, before=before, limit=limit)
+        kept = self._kept.get((user_id, limit))
+        if kept and page and kept[0].activity == page[0].activity:
+            return kept
+        self._kept[user_id, limit] = page
+        return page
+
+
+class TellsEventsAsTheyWere(MemoryStore):
+    def _renamed(self, entry: Entry) -> Entry:
+        return entry
+
+
+class FindsChatsByFormerNames(MemoryStore):
+    async def chat_with(self, user_id: int, peer: str) -> Chat | None:
+        peer_id = self._ids_by_name.get(peer, 0)
+        entry = self._chats_by_pair.get((min(user_id, peer_id), max(user_id, peer_id)))
+        return entry.chat if entry else None
+
+
+class LetsPeersGoOn(MemoryStore):
+    def _apart(self, lo: int, hi: int) -> bool:
+        return hi in self._blocks.get(lo, ()) or lo in self._blocks.get(hi, ())
+
+
+class ForgetsItsReplays(MemoryStore):
+    async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
+        await super().erase_user(user_id, tombstone, erased_us)
+        for entry in self._chats_by_user[user_id]:
+            entry.by_key.clear()
+
+
+class HidesTheChatOfTheErased(MemoryStore):
+    async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
+        try:
+            return await super().open_chat(user_id, peer_id, opened_us)
+        except ChatExists:
+            if self._apart(user_id, peer_id):
+                raise UserNotFound from None
+            raise
+
+
+class KeepsTheLog(MemoryStore):
+    async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
+        log = self._logs.get(user_id)
+        await super().erase_user(user_id, tombstone, erased_us)
+        if log:
+            self._logs[user_id] = log
+
+
+class KeepsTheEndOfTheLog(MemoryStore):
+    async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
+        log = self._logs.get(user_id)
+        await super().erase_user(user_id, tombstone, erased_us)
+        if log:
+            log.entries.clear()
+            self._logs[user_id] = log
+
+
+class KeepsBlocksAgainstThem(MemoryStore):
+    async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
+        blocks = {by: set(peers) for by, peers in self._blocks.items() if by != user_id}
+        await super().erase_user(user_id, tombstone, erased_us)
+        self._blocks |= blocks
+
+
+class BlocksTheErased(MemoryStore):
+    async def block(self, user_id: int, peer_id: int, blocked_us: int) -> None:
+        with contextlib.suppress(UserNotFound):
+            await super().block(user_id, peer_id, blocked_us)
+
+
+class ErasesInTwoSteps(MemoryStore):
+    """A message that was on its way arrives."""
+
+    async def append_message(self, new: NewMessage) -> Sent:
+        apart = self._apart(*(user.id for user in self._chats[new.chat_id].chat.users))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        with contextlib.nullcontext() if apart else nobody_apart(self):
+            return await super().append_message(new)
+
+
+class OpensWhatWasOnItsWay(MemoryStore):
+    async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
+        apart = self._apart(user_id, peer_id)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        with contextlib.nullcontext() if apart else nobody_apart(self):
+            return await super().open_chat(user_id, peer_id, opened_us)
+
+
+class ForgetsCursors(MemoryStore):
+    """A log that was emptied is told as one where nothing happened."""
+
+    async def events_after(self, after: Cursor, *, limit: int) -> Sequence[Entry] | None:
+        found = await super().events_after(after, limit=limit)
+        erased = after.user_id in self._users and after.user_id not in self._accounts
+        return [] if erased else found
+
+
+ACCOUNT_FAULTS: dict[type[MemoryStore], AccountStoreCheck] = {
+    LeavesTheFormerName: retiring.an_erased_user_goes_on_under_the_tombstone,
+    LetsTombstonesLogIn: retiring.an_erased_user_goes_on_under_the_tombstone,
+    FoldsTombstones: retiring.an_erased_user_goes_on_under_the_tombstone,
+    FreesNames: retiring.nobody_gets_the_name_again,
+    RetiresNamesAsTyped: retiring.nobody_gets_the_name_again,
+    GivesIdsOfTheErased: retiring.nobody_gets_the_name_again,
+    ErasesTwice: retiring.an_erased_user_has_no_account,
+    BringsThemBack: retiring.an_erased_user_has_no_account,
+    TakesAnyTombstone: retiring.a_taken_tombstone_is_refused,
+    ErasesBeforeItRefuses: retiring.a_taken_tombstone_is_refused,
+    RacesToErase: retiring.of_simultaneous_erasures_one_succeeds,
+    RacesForTombstones: retiring.of_simultaneous_erasures_one_succeeds,
+    RetiresNamesLater: retiring.a_name_is_not_free_while_it_is_given_up,
+}
+
+FAULTS: dict[type[MemoryStore], ErasureCheck] = {
+    NamesChatsForEver: erasing.names_that_were_erased_are_shown_nowhere,
+    KeepsListsWithNames: erasing.names_that_were_erased_are_shown_nowhere,
+    TellsEventsAsTheyWere: erasing.names_that_were_erased_are_shown_nowhere,
+    FindsChatsByFormerNames: erasing.names_that_were_erased_are_shown_nowhere,
+    LetsPeersGoOn: erasing.nothing_is_sent_to_who_was_erased,
+    ForgetsItsReplays: erasing.nothing_is_sent_to_who_was_erased,
+    HidesTheChatOfTheErased: erasing.nothing_is_sent_to_who_was_erased,
+    KeepsTheLog: erasing.who_was_erased_has_neither_log_nor_blocks,
+    KeepsTheEndOfTheLog: erasing.who_was_erased_has_neither_log_nor_blocks,
+    KeepsBlocksAgainstThem: erasing.who_was_erased_has_neither_log_nor_blocks,
+    BlocksTheErased: erasing.who_was_erased_has_neither_log_nor_blocks,
+    ForgetsCursors: erasing.who_was_erased_has_neither_log_nor_blocks,
+    ErasesInTwoSteps: erasing.nothing_arrives_after_an_erasure,
+    OpensWhatWasOnItsWay: erasing.nothing_arrives_after_an_erasure,
+}

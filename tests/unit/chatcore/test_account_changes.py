@@ -1,0 +1,328 @@
+"""Passwords that change, sessions that end, accounts that are erased."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from chatcore import (
+    Accounts,
+    InvalidPassword,
+    InvalidToken,
+    NameTaken,
+    User,
+    UserNotFound,
+    WrongCredentials,
+)
+from chatcore.names import UserName
+from chatcore.ports import Credentials
+from chatcore_jwt import JwtTokens
+from chatcore_memory import MemoryStore
+from tests.support.stdlib_adapters import QuickHasher
+
+OLD, NEW, OTHER = "correct horse battery", "staple of many batteries", "no horse at all, today"
+START = datetime(2026, 1, 1, 0, 0, 0, 900_000, tzinfo=UTC)
+SECRET = "a secret of thirty-two bytes, ok"
+
+Change = Callable[[Accounts, User], Awaitable[object]]
+
+CHANGES: dict[str, Change] = {
+    "password": lambda accounts, user: accounts.change_password(user, OLD, NEW),
+    "reset": lambda accounts, user: accounts.reset_password(user.name, NEW),
+    "logout": lambda accounts, user: accounts.log_out_everywhere(user),
+    "erase": lambda accounts, user: accounts.erase(user, OLD),
+}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+class HeldHasher(QuickHasher):
+    """Its next verification, or hash, ends when it is let go."""
+
+    def __init__(self, n: int = 2) -> None:
+        super().__init__(n)
+        self.hold = ""
+        self.reached, self.free = asyncio.Event(), asyncio.Event()
+
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        verified = await super().verify(password, password_hash)
+        await self._wait("verify")
+        return verified
+
+    async def hash(self, password: str) -> str:
+        hashed = await super().hash(password)
+        await self._wait("hash")
+        return hashed
+
+    async def _wait(self, what: str) -> None:
+        if self.hold == what:
+            self.hold = ""
+            self.reached.set()
+            await self.free.wait()
+
+    @asynccontextmanager
+    async def during(self, what: str, call: Awaitable[object]) -> AsyncIterator[None]:
+        """While the call waits there; afterwards it has come to its end."""
+        self.hold = what
+        task = asyncio.ensure_future(call)
+        async with asyncio.timeout(60):
+            await self.reached.wait()
+            yield
+            self.free.set()
+            await asyncio.wait([task])
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def hasher() -> HeldHasher:
+    return HeldHasher()
+
+
+@pytest.fixture
+def accounts(store: MemoryStore, hasher: HeldHasher, clock: Clock) -> Accounts:
+    return Accounts(store, hasher, JwtTokens(SECRET), clock=clock)
+
+
+@pytest.fixture
+async def ann(accounts: Accounts) -> User:
+    return await accounts.register("Ann", OLD)
+
+
+async def is_void(accounts: Accounts, token: str) -> bool:
+    try:
+        await accounts.authenticate(token)
+    except InvalidToken:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+async def test_every_token_of_before_is_void_at_once(
+    accounts: Accounts, clock: Clock, ann: User, change: Change
+) -> None:
+    await accounts.register("bob", OLD)
+    tokens, other = [], await accounts.log_in("bob", OLD)
+    for seconds in (0, 0.05, 0.1, 3600):
+        clock.wait(seconds)
+        tokens.append(await accounts.log_in("ann", OLD))
+    assert not any([await is_void(accounts, token) for token in tokens])
+    await change(accounts, ann)
+    for seconds in (0, 1, 10, 3600):
+        clock.wait(seconds)
+        assert all([await is_void(accounts, token) for token in tokens])
+        assert not await is_void(accounts, other)
+
+
+@pytest.mark.parametrize("fraction", [0, 1, 500_000, 999_999])
+async def test_tokens_of_right_after_a_change_count(
+    accounts: Accounts, clock: Clock, ann: User, fraction: int
+) -> None:
+    clock.now = START.replace(microsecond=fraction)
+    old = await accounts.log_in("ann", OLD)
+    tokens = [await accounts.change_password(ann, OLD, NEW), await accounts.log_in("ann", NEW)]
+    for seconds in (0, 0.5, 1, 9, 20, 3600):
+        clock.wait(seconds)
+        assert not any([await is_void(accounts, token) for token in tokens])
+        assert await is_void(accounts, old)
+    await accounts.log_out_everywhere(ann)
+    assert all([await is_void(accounts, token) for token in tokens])
+    assert not await is_void(accounts, await accounts.log_in("ann", NEW))
+
+
+async def test_changes_in_a_row_each_void_what_was_before(accounts: Accounts, ann: User) -> None:
+    """Also within one second."""
+    token = await accounts.log_in("ann", OLD)
+    for _ in range(5):
+        await accounts.log_out_everywhere(ann)
+        assert await is_void(accounts, token)
+        token = await accounts.log_in("ann", OLD)
+        assert not await is_void(accounts, token)
+    for current, new in ((OLD, NEW), (NEW, OLD)):
+        before, token = token, await accounts.change_password(ann, current, new)
+        assert await is_void(accounts, before)
+        assert not await is_void(accounts, token)
+
+
+@pytest.mark.parametrize("ahead", [1, 9])
+async def test_a_token_of_a_node_whose_clock_is_ahead_is_void_too(
+    accounts: Accounts, store: MemoryStore, ann: User, ahead: int
+) -> None:
+    there = Clock()
+    there.wait(ahead)
+    elsewhere = Accounts(store, HeldHasher(), JwtTokens(SECRET), clock=there)
+    token = await elsewhere.log_in("ann", OLD)
+    await accounts.log_out_everywhere(ann)
+    assert await is_void(elsewhere, token)
+    assert not await is_void(elsewhere, await accounts.log_in("ann", OLD))
+
+
+@pytest.mark.parametrize("change", [CHANGES["password"], CHANGES["reset"], CHANGES["erase"]])
+async def test_a_login_that_began_before_a_change_lets_nobody_in_after_it(
+    accounts: Accounts, hasher: HeldHasher, clock: Clock, ann: User, change: Change
+) -> None:
+    slow = asyncio.create_task(accounts.log_in("ann", OLD))
+    async with hasher.during("verify", slow):
+        await change(accounts, ann)
+        clock.wait(60)
+    assert isinstance(slow.exception(), WrongCredentials)
+
+
+async def test_a_login_that_hashes_anew_lets_nobody_in_after_a_change(
+    store: MemoryStore, clock: Clock
+) -> None:
+    before = Accounts(store, HeldHasher(4), JwtTokens(SECRET), clock=clock)
+    ann = await before.register("ann", OLD)
+    hasher = HeldHasher()
+    accounts = Accounts(store, hasher, JwtTokens(SECRET), clock=clock)
+    slow = asyncio.create_task(accounts.log_in("ann", OLD))
+    async with hasher.during("hash", slow):
+        await accounts.change_password(ann, OLD, NEW)
+        clock.wait(60)
+    assert await is_void(accounts, slow.result())
+    await accounts.log_in("ann", NEW)
+    with pytest.raises(WrongCredentials):
+        await accounts.log_in("ann", OLD)
+
+
+async def test_a_login_beside_one_that_hashes_anew_succeeds(
+    store: MemoryStore, clock: Clock
+) -> None:
+    await Accounts(store, HeldHasher(4), JwtTokens(SECRET), clock=clock).register("ann", OLD)
+    hasher = HeldHasher()
+    accounts = Accounts(store, hasher, JwtTokens(SECRET), clock=clock)
+    slow = asyncio.create_task(accounts.log_in("ann", OLD))
+    async with hasher.during("verify", slow):
+        await accounts.log_in("ann", OLD)
+    assert not await is_void(accounts, slow.result())
+
+
+class SlowStore(MemoryStore):
+    """Whoever reads credentials lets others go on before they have them."""
+
+    async def credentials_by_id(self, user_id: int) -> Credentials | None:
+        found = await super().credentials_by_id(user_id)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return found
+
+
+async def test_a_stolen_token_ends_sessions_once_and_keeps_nobody_from_logging_in() -> None:
+    accounts = Accounts(SlowStore(), QuickHasher(), JwtTokens(SECRET), clock=Clock())
+    ann = await accounts.register("ann", OLD)
+    _, claims = await accounts.authenticate(await accounts.log_in("ann", OLD))
+    calls = [accounts.log_out_everywhere(ann, proven_by=claims) for _ in range(100)]
+    refused = [each for each in await asyncio.gather(*calls, return_exceptions=True) if each]
+    assert [type(each) for each in refused] == [InvalidToken] * 99
+    assert not await is_void(accounts, await accounts.log_in("ann", OLD))
+
+
+async def test_of_many_who_change_a_password_at_once_one_is_told_so() -> None:
+    accounts = Accounts(SlowStore(), QuickHasher(), JwtTokens(SECRET), clock=Clock())
+    ann = await accounts.register("ann", OLD)
+    chosen = [f"{NEW} {n}" for n in range(4)]
+    calls = [accounts.change_password(ann, OLD, each) for each in chosen]
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    [(token, password)] = [
+        (each, password)
+        for each, password in zip(outcomes, chosen, strict=True)
+        if isinstance(each, str)
+    ]
+    assert not await is_void(accounts, token)
+    await accounts.log_in("ann", password)
+
+
+async def test_of_two_who_change_a_password_the_later_one_knows_it_no_more(
+    accounts: Accounts, hasher: HeldHasher, ann: User
+) -> None:
+    slow = asyncio.create_task(accounts.change_password(ann, OLD, OTHER))
+    async with hasher.during("hash", slow):
+        await accounts.change_password(ann, OLD, NEW)
+    assert isinstance(slow.exception(), WrongCredentials)
+    await accounts.log_in("ann", NEW)
+
+
+async def test_a_wrong_password_changes_nothing(accounts: Accounts, ann: User) -> None:
+    token = await accounts.log_in("ann", OLD)
+    for wrong in (NEW, "", OLD + " ", "\0", "\ud800", "x" * 2000):
+        with pytest.raises(WrongCredentials):
+            await accounts.change_password(ann, wrong, NEW)
+        with pytest.raises(WrongCredentials):
+            await accounts.erase(ann, wrong)
+        with pytest.raises(WrongCredentials):
+            await accounts.check_password(ann, wrong)
+    assert not await is_void(accounts, token)
+    await accounts.check_password(ann, OLD)
+
+
+@pytest.mark.parametrize("new", ["", "1234567", "x" * 1025, "password\0", "\ud800" * 8])
+async def test_a_new_password_follows_the_rules(accounts: Accounts, ann: User, new: str) -> None:
+    token = await accounts.log_in("ann", OLD)
+    with pytest.raises(InvalidPassword):
+        await accounts.change_password(ann, OLD, new)
+    with pytest.raises(InvalidPassword):
+        await accounts.reset_password("ann", new)
+    assert not await is_void(accounts, token)
+
+
+async def test_an_operator_resets_the_password_of_any_spelling(
+    accounts: Accounts, ann: User
+) -> None:
+    assert await accounts.reset_password("ANN", NEW) == ann
+    await accounts.log_in("ann", NEW)
+    for nobody in ("bob", "", "a/b", "\0", "\ud800"):
+        with pytest.raises(UserNotFound):
+            await accounts.reset_password(nobody, NEW)
+
+
+async def test_who_was_erased_is_gone(accounts: Accounts, store: MemoryStore, ann: User) -> None:
+    bob = await accounts.register("bob", OLD)
+    erased, other = await accounts.erase(ann, OLD), await accounts.erase(bob, OLD)
+    for user, left in ((ann, erased), (bob, other)):
+        assert left.id == user.id
+        start, digits = left.name[:-8], left.name[-8:]
+        assert start == "deleted user "
+        assert set(digits) <= set("0123456789abcdef")
+        assert await store.user_by_id(user.id) == left
+        for name in (user.name, left.name):
+            with pytest.raises(WrongCredentials):
+                await accounts.log_in(name, OLD)
+            with pytest.raises(NameTaken):
+                await accounts.register(name.upper(), OLD)
+            with pytest.raises(UserNotFound):
+                await accounts.reset_password(name, NEW)
+        with pytest.raises(WrongCredentials):
+            await accounts.erase(user, OLD)
+        with pytest.raises(WrongCredentials):
+            await accounts.change_password(user, OLD, NEW)
+        with pytest.raises(UserNotFound):
+            await accounts.log_out_everywhere(user)
+    assert erased.name != other.name
+
+
+async def test_a_tombstone_that_is_taken_is_drawn_again(
+    accounts: Accounts, store: MemoryStore, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = iter(["aaaaaaaa", "aaaaaaaa", "bbbbbbbb"])
+    monkeypatch.setattr("secrets.token_hex", lambda _: next(drawn))
+    await store.add_user(UserName("Deleted User aaaaaaaa"), "", 0)
+    assert (await accounts.erase(ann, OLD)).name == "deleted user bbbbbbbb"

@@ -1,0 +1,298 @@
+"""Read markers move at a pace that cannot flood anyone's log."""
+
+import asyncio
+import gc
+import random
+from itertools import pairwise
+
+import pytest
+
+from chatcore import (
+    Chat,
+    ChatNotFound,
+    Event,
+    InvalidSeq,
+    MarkerMoved,
+    Messenger,
+    StoreUnavailable,
+    User,
+    UserName,
+)
+from chatcore_memory import MemoryStore
+from tests.support.following import WatchedDoorbell
+from tests.support.virtual_time import BACKEND, virtual_loop
+
+BEYOND = 2**63 - 1
+
+
+class SlowStore(MemoryStore):
+    """Takes its time to move a marker, and fails `failures` times, when the time is over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds = 0.0
+        self.failures = 0
+        self.moves: list[tuple[float, int]] = []
+
+    async def move_read_marker(self, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
+        self.moves.append((asyncio.get_running_loop().time(), seq))
+        if self.seconds:
+            await asyncio.sleep(self.seconds)
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnavailable("the disk is gone")
+        return await super().move_read_marker(chat_id, user_id, seq, moved_us)
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> object:
+    return BACKEND
+
+
+@pytest.fixture
+def store() -> SlowStore:
+    return SlowStore()
+
+
+@pytest.fixture
+def doorbell() -> WatchedDoorbell:
+    return WatchedDoorbell()
+
+
+@pytest.fixture
+def messenger(store: SlowStore, doorbell: WatchedDoorbell) -> Messenger:
+    return Messenger(store, doorbell=doorbell)
+
+
+@pytest.fixture
+async def ann(store: SlowStore) -> User:
+    return await store.add_user(UserName("Ann"), "", 0)
+
+
+@pytest.fixture
+async def bob(store: SlowStore) -> User:
+    return await store.add_user(UserName("Bob"), "", 0)
+
+
+@pytest.fixture
+async def chat(messenger: Messenger, doorbell: WatchedDoorbell, ann: User, bob: User) -> Chat:
+    chat = await messenger.open_chat(ann, bob)
+    for n in range(1, 101):
+        await messenger.send(ann, chat, f"{n}")
+    doorbell.rung.clear()
+    return chat
+
+
+async def logged(messenger: Messenger, user: User) -> list[int]:
+    """The markers that the user's log tells of."""
+    start = (await messenger.sync(user)).cursor._replace(n=0)
+    following = messenger.follow(user, after=start)
+    events: list[Event] = []
+    while batch := await following.batch(0):
+        events += batch
+    return [event.seq for event in events if isinstance(event, MarkerMoved)]
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def mark(messenger: Messenger, user: User, chat: Chat, seq: int) -> "asyncio.Task[int]":
+    return asyncio.create_task(messenger.mark_read(user, chat, seq))
+
+
+async def test_the_first_move_comes_at_once_and_the_next_one_a_second_later(
+    messenger: Messenger, bob: User, chat: Chat
+) -> None:
+    begin = now()
+    assert await messenger.mark_read(bob, chat, 3) == 3
+    assert now() == begin
+    await asyncio.sleep(0.4)
+    assert await messenger.mark_read(bob, chat, 5) == 5
+    assert now() - begin == pytest.approx(1)
+    await asyncio.sleep(3)
+    assert await messenger.mark_read(bob, chat, 6) == 6
+    assert now() - begin == pytest.approx(4)
+
+
+async def test_what_was_read_before_is_answered_at_once(
+    messenger: Messenger, store: SlowStore, doorbell: WatchedDoorbell, bob: User, chat: Chat
+) -> None:
+    await messenger.mark_read(bob, chat, 10)
+    begin = now()
+    for seq in (10, 9, 0, 10):
+        assert await messenger.mark_read(bob, chat, seq) == 10
+    assert now() == begin
+    assert len(store.moves) == 1
+    assert doorbell.rung == [user.id for user in chat.users]
+
+
+@pytest.mark.parametrize("seconds", [0, 0.3, 2.5])
+async def test_a_flood_moves_the_marker_once_a_second_and_ends_at_the_newest(
+    messenger: Messenger, store: SlowStore, ann: User, bob: User, chat: Chat, seconds: float
+) -> None:
+    store.seconds = seconds
+    chance = random.Random(1)
+    asked: list[tuple[int, asyncio.Task[int]]] = []
+    for n in range(600):
+        seq = min(n // 6 + chance.randrange(3), 100)
+        asked.append((seq, mark(messenger, bob, chat, seq)))
+        await asyncio.sleep(0.01)
+    for seq, task in asked:
+        assert seq <= await task <= 100
+    markers = await logged(messenger, ann)
+    assert markers == sorted({*markers})
+    assert markers[-1] == 100
+    assert markers == await logged(messenger, bob)
+    moments = [moment for moment, _ in store.moves]
+    assert all(b - a >= 1 - 1e-6 for a, b in pairwise(moments))
+    assert len(markers) <= 8
+    assert virtual_loop().timers() == 0
+
+
+async def test_all_who_wait_are_answered_by_one_move(
+    messenger: Messenger, store: SlowStore, bob: User, chat: Chat
+) -> None:
+    store.seconds = 0.1
+    begin = now()
+    first = mark(messenger, bob, chat, 1)
+    await asyncio.sleep(0.01)
+    # More than there are messages: where the marker ends is for the store to say.
+    tasks = [mark(messenger, bob, chat, seq) for seq in (5, 7, BEYOND, 6, 101, 99)]
+    assert await first == 1
+    assert await asyncio.gather(*tasks) == [100] * 6
+    assert now() - begin == pytest.approx(1.1)
+    assert len(store.moves) == 2
+    # Who asks while a move is under way is served by the next.
+    late = mark(messenger, bob, chat, BEYOND)
+    assert await late == 100
+    assert now() - begin == pytest.approx(2.1)
+
+
+async def test_each_chat_and_side_has_a_pace_of_its_own(
+    messenger: Messenger, ann: User, bob: User, chat: Chat, store: SlowStore
+) -> None:
+    eve = await store.add_user(UserName("Eve"), "", 0)
+    other = await messenger.open_chat(bob, eve)
+    await messenger.send(eve, other, "hello")
+    begin = now()
+    assert await messenger.mark_read(bob, chat, 1) == 1
+    assert await messenger.mark_read(bob, other, 1) == 1
+    assert await messenger.mark_read(ann, chat, 2) == 2
+    assert now() == begin
+
+
+async def test_a_failure_is_told_to_all_who_waited_and_wedges_nothing(
+    messenger: Messenger, store: SlowStore, doorbell: WatchedDoorbell, bob: User, chat: Chat
+) -> None:
+    store.seconds = 0.1
+    await messenger.mark_read(bob, chat, 1)
+    doorbell.rung.clear()
+    store.failures = 1
+    begin = now()
+    tasks = [mark(messenger, bob, chat, seq) for seq in (5, 7, 6)]
+    for task in tasks:
+        with pytest.raises(StoreUnavailable, match="the disk is gone"):
+            await task
+    assert now() - begin == pytest.approx(1)
+    assert doorbell.rung == []
+    assert await messenger.mark_read(bob, chat, 4) == 4
+    assert [seq for _, seq in store.moves] == [1, 7, 4]
+    assert doorbell.rung == [user.id for user in chat.users]
+
+
+async def test_who_stops_waiting_holds_up_nobody(
+    messenger: Messenger, store: SlowStore, bob: User, chat: Chat
+) -> None:
+    store.seconds = 0.1
+    await messenger.mark_read(bob, chat, 1)
+    tasks = [mark(messenger, bob, chat, seq) for seq in range(2, 42)]
+    for task in tasks[::2]:
+        # While it waits for the second to pass, or for its move, or for another's.
+        await asyncio.sleep(0.05)
+        task.cancel()
+    done, _ = await asyncio.wait(tasks)
+    answers = [task.result() for task in tasks if not task.cancelled()]
+    assert len(done) == 40
+    assert len(answers) >= 20
+    assert min(answers) >= 40
+    assert virtual_loop().timers() == 0
+    assert await messenger.mark_read(bob, chat, 50) == 50
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.5, 0.95])
+async def test_a_move_whose_caller_is_cancelled_is_made_for_the_others(
+    messenger: Messenger, store: SlowStore, bob: User, chat: Chat, moment: float
+) -> None:
+    """Whoever is cancelled, and when: before the move begins, or while it is under way."""
+    store.seconds = 0.1
+    await messenger.mark_read(bob, chat, 1)
+    begin = now()
+    tasks = [mark(messenger, bob, chat, seq) for seq in (9, 3, 4)]
+    await asyncio.sleep(moment)
+    tasks[0].cancel()
+    assert await asyncio.gather(*tasks[1:]) == [9, 9]
+    assert now() - begin <= 2.1
+    assert tasks[0].cancelled()
+
+
+async def test_an_empty_chat_has_nothing_to_read(
+    messenger: Messenger, doorbell: WatchedDoorbell, store: SlowStore, ann: User
+) -> None:
+    eve = await store.add_user(UserName("Eve"), "", 0)
+    chat = await messenger.open_chat(ann, eve)
+    for seq in (0, 1, BEYOND):
+        assert await messenger.mark_read(ann, chat, seq) == 0
+    assert await logged(messenger, eve) == []
+
+
+async def test_a_marker_that_stays_rings_for_nobody(
+    messenger: Messenger, doorbell: WatchedDoorbell, bob: User, chat: Chat
+) -> None:
+    both = [user.id for user in chat.users]
+    await messenger.mark_read(bob, chat, 100)
+    assert doorbell.rung == both
+    for seq in (BEYOND, 100, 101):
+        await messenger.mark_read(bob, chat, seq)
+    assert doorbell.rung == both
+
+
+@pytest.mark.parametrize("seq", [-1, 2**63, -(2**70), 2**70])
+async def test_a_number_that_no_message_has_is_refused(
+    messenger: Messenger, bob: User, chat: Chat, seq: int
+) -> None:
+    with pytest.raises(InvalidSeq):
+        await messenger.mark_read(bob, chat, seq)
+
+
+async def test_a_stranger_marks_nothing(
+    messenger: Messenger, store: SlowStore, bob: User, chat: Chat
+) -> None:
+    eve = await store.add_user(UserName("Eve"), "", 0)
+    with pytest.raises(ChatNotFound):
+        await messenger.mark_read(eve, chat, 1)
+    assert store.moves == []
+    nowhere = Chat(99, chat.users)
+    for _ in range(2):
+        with pytest.raises(ChatNotFound):
+            await messenger.mark_read(bob, nowhere, 1)
+
+
+async def test_the_paces_of_a_few_chats_are_remembered_and_all_chats_move(
+    monkeypatch: pytest.MonkeyPatch, messenger: Messenger, store: SlowStore, ann: User
+) -> None:
+    monkeypatch.setattr("chatcore.markers.MAX_PACES", 8)
+    before = sum(isinstance(it, asyncio.Lock) for it in gc.get_objects())
+    chats = []
+    for n in range(20):
+        peer = await store.add_user(UserName(f"peer {n}"), "", 0)
+        chats.append(await messenger.open_chat(ann, peer))
+        for text in "abc":
+            await messenger.send(peer, chats[-1], text)
+    for seq in (1, 3, 2):
+        tasks = [mark(messenger, ann, chat, seq) for chat in chats]
+        assert await asyncio.gather(*tasks) == [1 if seq == 1 else 3] * 20
+        await asyncio.sleep(1)
+    gc.collect()
+    # Each has a lock, by which it can be counted.
+    assert sum(isinstance(it, asyncio.Lock) for it in gc.get_objects()) <= before + 8

@@ -1,0 +1,143 @@
+"""The kit itself: each fault is caught by the check that names it, and each check catches one."""
+
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from chatcore import LocalDoorbell
+from chatcore.ports import PasswordHasher, TokenIssuer
+from chatcore.testing import (
+    ACCOUNT_STORE_CHECKS,
+    CHAT_STORE_CHECKS,
+    DOORBELL_CHECKS,
+    ERASURE_CHECKS,
+    PASSWORD_HASHER_CHECKS,
+    TOKEN_ISSUER_CHECKS,
+    AccountStoreCheck,
+    ChatStoreCheck,
+    DoorbellCheck,
+    ErasureCheck,
+    PasswordHasherCheck,
+    TokenIssuerCheck,
+)
+from chatcore_memory import MemoryStore
+from tests.support.planted import (
+    accounts,
+    adapters,
+    blocks,
+    chats,
+    doorbells,
+    keys,
+    logs,
+    messages,
+    states,
+    tombstones,
+    trims,
+    voids,
+)
+
+ACCOUNT_FAULTS = accounts.FAULTS | voids.FAULTS | tombstones.ACCOUNT_FAULTS
+
+CHAT_FAULTS = (
+    chats.FAULTS
+    | messages.FAULTS
+    | keys.FAULTS
+    | states.FAULTS
+    | logs.FAULTS
+    | trims.FAULTS
+    | blocks.FAULTS
+)
+
+
+def named(value: Any) -> str:
+    return str(value.__name__)
+
+
+@pytest.fixture(autouse=True)
+def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chatcore.testing.expect.PATIENCE", 0.2)
+
+
+@pytest.mark.parametrize(("wrong", "check"), ACCOUNT_FAULTS.items(), ids=named)
+async def test_a_wrong_account_store_is_caught(
+    wrong: type[MemoryStore], check: AccountStoreCheck
+) -> None:
+    with pytest.raises(AssertionError):
+        await check(wrong())
+
+
+@pytest.mark.parametrize(("wrong", "check"), CHAT_FAULTS.items(), ids=named)
+async def test_a_wrong_chat_store_is_caught(
+    wrong: type[MemoryStore], check: ChatStoreCheck
+) -> None:
+    with pytest.raises(AssertionError):
+        await check(wrong())
+
+
+@pytest.mark.parametrize(("wrong", "check"), tombstones.FAULTS.items(), ids=named)
+async def test_a_wrong_whole_store_is_caught(wrong: type[MemoryStore], check: ErasureCheck) -> None:
+    with pytest.raises(AssertionError):
+        await check(wrong())
+
+
+@pytest.mark.parametrize(("wrong", "check"), doorbells.FAULTS.items(), ids=named)
+async def test_a_wrong_doorbell_is_caught(wrong: type[LocalDoorbell], check: DoorbellCheck) -> None:
+    doorbell = wrong()
+    with pytest.raises(AssertionError):
+        await check(doorbell, doorbell)
+
+
+@pytest.mark.parametrize(("wrong", "check"), adapters.HASHER_FAULTS.items(), ids=named)
+async def test_a_wrong_hasher_is_caught(
+    wrong: Callable[[], PasswordHasher], check: PasswordHasherCheck
+) -> None:
+    with pytest.raises(AssertionError):
+        await check(wrong())
+
+
+@pytest.mark.parametrize(("wrong", "check"), adapters.TOKEN_FAULTS.items(), ids=named)
+async def test_a_wrong_token_issuer_is_caught(
+    wrong: Callable[[bytes], TokenIssuer], check: TokenIssuerCheck
+) -> None:
+    with pytest.raises(AssertionError):
+        await check(lambda: wrong(secrets.token_bytes(32)))
+
+
+@pytest.mark.parametrize(
+    ("checks", "caught_by"),
+    [
+        (ACCOUNT_STORE_CHECKS, ACCOUNT_FAULTS.values()),
+        (CHAT_STORE_CHECKS, CHAT_FAULTS.values()),
+        (ERASURE_CHECKS, tombstones.FAULTS.values()),
+        (DOORBELL_CHECKS, doorbells.FAULTS.values()),
+        (PASSWORD_HASHER_CHECKS, adapters.HASHER_FAULTS.values()),
+        (TOKEN_ISSUER_CHECKS, adapters.TOKEN_FAULTS.values()),
+    ],
+    ids=["accounts", "chats", "erasures", "doorbells", "hashers", "tokens"],
+)
+def test_every_check_catches_a_fault(checks: Any, caught_by: Any) -> None:
+    assert len(set(checks)) == len(checks)
+    assert set(checks) == set(caught_by)
+
+
+def test_every_check_says_what_it_promises() -> None:
+    checks = (*ACCOUNT_STORE_CHECKS, *CHAT_STORE_CHECKS, *ERASURE_CHECKS, *DOORBELL_CHECKS)
+    assert [named(check) for check in checks if not check.__doc__] == []
+
+
+def test_faults_are_caught_without_asserts_too() -> None:
+    script = """
+import asyncio
+from tests.support.planted.messages import StripsTexts
+from chatcore.testing.messages import texts_are_kept_exactly
+try:
+    asyncio.run(texts_are_kept_exactly(StripsTexts()))
+except AssertionError as broken:
+    print(broken)
+"""
+    done = subprocess.run([sys.executable, "-O", "-c", script], capture_output=True, text=True)
+    assert "returns the text exactly" in done.stdout, done.stderr

@@ -1,0 +1,54 @@
+"""The adapters in memory keep every promise, and so do those that unit tests use."""
+
+import secrets
+
+import pytest
+
+from chatcore import LocalDoorbell
+from chatcore.testing import (
+    ACCOUNT_STORE_CHECKS,
+    CHAT_STORE_CHECKS,
+    DOORBELL_CHECKS,
+    ERASURE_CHECKS,
+    PASSWORD_HASHER_CHECKS,
+    TOKEN_ISSUER_CHECKS,
+    AccountStoreCheck,
+    ChatStoreCheck,
+    DoorbellCheck,
+    ErasureCheck,
+    PasswordHasherCheck,
+    TokenIssuerCheck,
+)
+from chatcore_memory import MemoryStore
+from tests.support.stdlib_adapters import HmacTokens, ScryptHasher
+
+
+@pytest.mark.parametrize("check", ACCOUNT_STORE_CHECKS, ids=lambda check: check.__name__)
+async def test_account_store(check: AccountStoreCheck) -> None:
+    await check(MemoryStore())
+
+
+@pytest.mark.parametrize("check", CHAT_STORE_CHECKS, ids=lambda check: check.__name__)
+async def test_chat_store(check: ChatStoreCheck) -> None:
+    await check(MemoryStore())
+
+
+@pytest.mark.parametrize("check", ERASURE_CHECKS, ids=lambda check: check.__name__)
+async def test_whole_store(check: ErasureCheck) -> None:
+    await check(MemoryStore())
+
+
+@pytest.mark.parametrize("check", DOORBELL_CHECKS, ids=lambda check: check.__name__)
+async def test_doorbell(check: DoorbellCheck) -> None:
+    doorbell = LocalDoorbell()
+    await check(doorbell, doorbell)
+
+
+@pytest.mark.parametrize("check", PASSWORD_HASHER_CHECKS, ids=lambda check: check.__name__)
+async def test_password_hasher(check: PasswordHasherCheck) -> None:
+    await check(ScryptHasher())
+
+
+@pytest.mark.parametrize("check", TOKEN_ISSUER_CHECKS, ids=lambda check: check.__name__)
+async def test_token_issuer(check: TokenIssuerCheck) -> None:
+    await check(lambda: HmacTokens(secrets.token_bytes(32)))

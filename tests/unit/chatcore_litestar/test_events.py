@@ -1,0 +1,508 @@
+"""`GET /v1/events` in process: what a stream and a poll say, and what ends them."""
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatcore import Cursor, StoreUnavailable
+from chatcore.following import PAGE
+from chatcore_litestar.replies import CHUNK
+from chatcore_litestar.v1.events import MAX_WAIT
+from chatcore_memory import MemoryStore
+from tests.support.listening import SECONDS, Frame, Request, Scene, scene
+from tests.support.soak import SOAK
+from tests.support.virtual_time import BACKEND, VirtualTimeLoop
+
+HEARTBEAT = Frame({"type": "heartbeat"})
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> object:
+    return BACKEND
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = datetime(2030, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def end(reason: str) -> Frame:
+    return Frame({"type": "end", "reason": reason})
+
+
+def texts(events: list[Any]) -> list[str]:
+    return [event["message"]["text"] for event in events]
+
+
+async def bobs_cursor(told: Scene) -> Cursor:
+    return await told.messenger.follow(told.users["bob"]).start()
+
+
+# What they say
+
+
+async def test_a_stream_begins_at_once_and_now() -> None:
+    async with scene() as told, told.stream() as stream:
+        await stream.head()
+        assert stream.status == 200
+        assert stream.headers.items() >= {
+            (b"content-type", b"text/event-stream"),
+            (b"cache-control", b"no-store"),
+            (b"x-accel-buffering", b"no"),
+        }
+        cursor = str(await bobs_cursor(told))
+        assert await stream.frame() == Frame({"type": "start", "cursor": cursor})
+
+
+async def test_a_stream_tells_what_happens_as_it_happens() -> None:
+    async with scene() as told, told.stream() as stream:
+        begin = Cursor.parse((await stream.frame()).data["cursor"])
+        assert begin is not None
+        await told.send("one\ntwo\u2028three")
+        sent = await stream.frame()
+        assert (
+            sent.data.pop("message").items()
+            >= {
+                "seq": 1,
+                "sender": told.ann.name,
+                "text": "one\ntwo\u2028three",
+            }.items()
+        )
+        assert sent.data == {"type": "message", "chat_id": told.chat.id}
+        assert sent.id == str(begin._replace(n=begin.n + 1))
+        await told.messenger.mark_read(told.users["bob"], told.chat, 1)
+        assert await stream.frame() == Frame(
+            {"type": "read", "chat_id": told.chat.id, "user": told.bob.name, "seq": 1},
+            str(begin._replace(n=begin.n + 2)),
+        )
+
+
+async def test_both_sides_are_told() -> None:
+    async with scene() as told, told.stream(by=told.ann) as anns, told.stream() as bobs:
+        await anns.frame()
+        await bobs.frame()
+        await told.send("hello")
+        for stream in (anns, bobs):
+            assert texts([(await stream.frame()).data]) == ["hello"]
+
+
+async def test_a_stream_goes_on_after_the_last_event_id_whatever_else_is_asked_for() -> None:
+    async with scene() as told:
+        await told.send("one", "two", "three")
+        async with told.stream() as stream:
+            end_of_log = Cursor.parse((await stream.frame()).data["cursor"])
+        assert end_of_log is not None
+        after_one = str(end_of_log._replace(n=end_of_log.n - 2))
+        for stream in (
+            told.stream(last_event_id=after_one),
+            told.stream("?after=nonsense", last_event_id=after_one),
+            told.stream(f"?after={after_one}"),
+            told.stream(f"?after={after_one}", last_event_id=""),
+        ):
+            async with stream:
+                # No start frame: this client has its cursor.
+                assert texts([(await stream.frame()).data for _ in "12"]) == ["two", "three"]
+
+
+async def test_a_batch_and_the_cursor_after_it() -> None:
+    async with scene() as told:
+        cursor = (await told.poll().answer())["cursor"]
+        await told.send(*map(str, range(PAGE + 1)))
+        poll = told.poll(f"?after={cursor}")
+        first = await poll.answer()
+        assert (poll.headers[b"content-type"], poll.headers[b"cache-control"]) == (
+            b"application/json",
+            b"no-store",
+        )
+        assert texts(first["events"]) == list(map(str, range(PAGE)))
+        second = await told.poll(f"?after={first['cursor']}&wait=30").answer()
+        assert texts(second["events"]) == [str(PAGE)]
+        third = await told.poll(f"?after={second['cursor']}").answer()
+        assert third == {"events": [], "cursor": second["cursor"]}
+
+
+async def test_a_poll_answers_as_soon_as_there_is_something() -> None:
+    async with scene() as told, told.poll(f"?wait={MAX_WAIT}") as poll:
+        await waiting(told, 1)
+        await told.send("hello")
+        answer = await poll.answer()
+        assert texts(answer["events"]) == ["hello"]
+        assert answer["cursor"] == str(await bobs_cursor(told))
+
+
+async def test_a_poll_answers_when_its_time_is_over() -> None:
+    async with scene() as told, told.poll("?wait=1") as poll:
+        assert (await poll.answer())["events"] == []
+
+
+WRONG_QUERIES = [
+    *("wait=31", "wait=-1", "wait=", "wait=1.5", "wait=%D9%A1"),
+    *("wait=1&wait=1", "after=a&after=a"),
+]
+
+
+async def test_a_query_that_is_none_is_refused() -> None:
+    async with scene() as told:
+        for query in WRONG_QUERIES:
+            for asked in (told.poll, told.stream):
+                request = asked(f"?{query}")
+                assert (await request.answer())["code"] == "invalid_page", query
+                assert request.status == 400
+
+
+async def test_who_names_no_stream_gets_json() -> None:
+    async with scene() as told:
+        for accept in ("*/*", "text/*", "text/event-stream;q=0", "application/json", "", ",;"):
+            assert (await told.poll(accept=accept).answer())["events"] == []
+        for accept in ("application/json, text/event-stream", "Text/Event-Stream ; q=0.1"):
+            async with told.stream(accept=accept) as stream:
+                assert (await stream.frame()).data["type"] == "start"
+
+
+# Cursors that lead nowhere
+
+
+async def test_a_cursor_that_leads_nowhere_is_reset() -> None:
+    async with scene() as told:
+        await told.send("one", "two")
+        bobs = await bobs_cursor(told)
+        anns = await told.messenger.follow(told.users["ann"]).start()
+        await told.messenger.trim_logs(keep=1)
+        for void in (
+            "",
+            "nonsense",
+            str(anns),
+            str(bobs._replace(user_id=999)),
+            str(bobs._replace(log="another")),
+            str(bobs._replace(n=bobs.n + 1)),
+            str(bobs._replace(n=9_999_999_999_999_999_999)),
+            str(bobs._replace(n=0)),
+            str(bobs._replace(n=bobs.n - 2)),
+        ):
+            reset = {"type": "reset", "cursor": str(bobs)}
+            answer = await told.poll(f"?after={void}&wait=30").answer()
+            assert answer == {"events": [reset], "cursor": str(bobs)}, void
+            async with told.stream(f"?after={void}") as stream:
+                assert await stream.frame() == Frame(reset, str(bobs)), void
+        newest = str(bobs._replace(n=bobs.n - 1))
+        assert texts((await told.poll(f"?after={newest}").answer())["events"]) == ["two"]
+
+
+async def ask_after(told: Scene, text: str) -> None:
+    query = "?after=" + "".join(f"%{byte:02x}" for byte in text.encode())
+    assert (await told.poll(query).answer())["events"][0]["type"] == "reset"
+    async with told.stream(query, last_event_id=text) as stream:
+        assert (await stream.frame()).data["type"] == "reset"
+
+
+def test_no_cursor_fails() -> None:
+    async def opened() -> Scene:
+        return await resources.enter_async_context(scene())
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        resources = AsyncExitStack()
+        told = runner.run(opened())
+
+        @given(st.text(st.characters(codec="latin-1")))
+        def ask(text: str) -> None:
+            runner.run(ask_after(told, text))
+
+        ask()
+        runner.run(resources.aclose())
+
+
+async def test_a_reset_that_happens_on_the_way_is_told() -> None:
+    async with scene(poll_seconds=0.05) as told, told.stream() as stream:
+        await stream.frame()
+        stream.reading.clear()
+        await told.send(*map(str, range(3 * PAGE)))
+        await told.messenger.trim_logs(keep=1)
+        stream.reading.set()
+        found = [await stream.frame()]
+        while found[-1].data["type"] != "reset":
+            found.append(await stream.frame())
+        # What was told before it has no gap.
+        [*before, reset] = found
+        assert texts([frame.data for frame in before]) == list(map(str, range(len(before))))
+        assert reset.id == reset.data["cursor"] == str(await bobs_cursor(told))
+        await told.send("on we go")
+        assert texts([(await stream.frame()).data]) == ["on we go"]
+
+
+# How they end
+
+
+async def test_a_stream_ends_when_its_token_expires() -> None:
+    clock = Clock()
+    async with scene(clock=clock, heartbeat_seconds=0.05) as told, told.stream() as stream:
+        begin = (await stream.frame()).data["cursor"]
+        clock.now += timedelta(hours=12) - SECOND
+        await told.send("in time")
+        assert texts([(await stream.event()).data]) == ["in time"]
+        clock.now += SECOND
+        await told.send("too late")
+        assert await stream.event() == end("expired")
+        await stream.ended()
+        # With a new token nothing is missing.
+        assert (await told.stream().head()).status == 401
+        missed = await told.messenger.follow(told.users["bob"], after=begin).batch(0)
+        assert [str(event.cursor) for event in missed][-1] == str(await bobs_cursor(told))
+        assert len(missed) == 2
+
+
+async def test_a_silent_stream_ends_when_its_token_expires() -> None:
+    loop = asyncio.get_running_loop()
+    start = datetime(2030, 1, 1, tzinfo=UTC)
+    shift = timedelta()
+    clock = lambda: start + shift + loop.time() * SECOND  # noqa: E731
+    async with scene(clock=clock) as told, told.stream() as stream:
+        await stream.frame()
+        stream.leave()
+        shift = timedelta(hours=12, seconds=-2)
+        async with told.stream() as another:
+            await another.frame()
+            before = loop.time()
+            assert await another.frame() == end("expired")
+            assert loop.time() - before == pytest.approx(2, abs=0.01)
+            await another.ended()
+
+
+async def test_a_poll_does_not_outlast_its_token() -> None:
+    clock = Clock()
+    async with scene(clock=clock) as told:
+        clock.now += timedelta(hours=12) - SECOND / 10
+        async with told.poll("?wait=30") as poll:
+            assert (await poll.answer())["events"] == []
+
+
+async def test_silence_is_broken_by_heartbeats() -> None:
+    async with scene(heartbeat_seconds=0.05) as told, told.stream() as stream:
+        await stream.frame()
+        assert await stream.frame() == HEARTBEAT
+        assert await stream.frame() == HEARTBEAT
+        await told.send("hello")
+        assert texts([(await stream.event()).data]) == ["hello"]
+    async with scene(heartbeat_seconds=60) as told, told.stream() as stream:
+        await stream.frame()
+        await told.send("hello")
+        assert texts([(await stream.frame()).data]) == ["hello"]
+
+
+async def test_a_stream_has_an_age() -> None:
+    async with scene(max_age_seconds=0.1) as told, told.stream() as stream:
+        assert (await stream.frame()).data["type"] == "start"
+        assert await stream.event() == end("age")
+        await stream.ended()
+    async with scene() as told:
+        lifetimes = [told.streams.lifetime() for _ in range(1000)]
+        assert 2880 <= min(lifetimes) < 2960 < 3520 < max(lifetimes) <= 3600
+
+
+async def test_they_all_end_when_the_server_stops() -> None:
+    async with scene() as told:
+        tasks = asyncio.all_tasks()
+        streams = [told.stream() for _ in range(3)]
+        polls = [told.poll("?wait=30") for _ in range(3)]
+        for stream in streams:
+            await stream.frame()
+        await waiting(told, 6)
+        told.streams.end_all()
+        told.streams.end_all()
+        for stream in streams:
+            assert await stream.frame() == end("shutdown")
+            await stream.ended()
+        cursor = str(await bobs_cursor(told))
+        for poll in polls:
+            assert await poll.answer() == {"events": [], "cursor": cursor}
+            assert poll.status == 200
+        for late in (told.stream(), told.poll("?wait=1")):
+            assert (await late.answer())["code"] == "overloaded"
+            assert (late.status, late.headers[b"retry-after"]) == (503, b"1")
+        assert told.streams.under_way == told.doorbell.listeners == 0
+        # Nobody listens to the clients either, who have not left.
+        await asyncio.sleep(0.01)
+        assert asyncio.all_tasks() == tasks
+
+
+async def test_a_client_may_leave_at_any_moment_of_the_end() -> None:
+    for turns in range(8) if SOAK else (0, 1, 2, 3, 5):
+        async with scene() as told, told.stream() as stream, told.stream() as other:
+            await stream.frame()
+            await other.frame()
+            stream.leave()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            told.streams.end_all()
+            assert await other.frame() == end("shutdown")
+
+
+async def test_nothing_is_left_of_those_who_left() -> None:
+    async with scene() as told:
+        before = asyncio.all_tasks()
+        for n in range(100):
+            asked: list[Request] = [told.stream(), told.poll("?wait=30")]
+            if n % 2:
+                await waiting(told, 2)
+            for request in asked:
+                request.leave()
+            await asyncio.gather(*(request.task for request in asked))
+            assert told.streams.under_way == told.doorbell.listeners == 0
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == before
+
+
+async def test_one_too_many_ends_the_oldest() -> None:
+    async with scene(per_user=3) as told:
+        poll = told.poll("?wait=30")
+        await waiting(told, 1)
+        streams = [told.stream() for _ in range(4)]
+        for stream in streams:
+            assert (await stream.frame()).data["type"] == "start"
+        assert (await poll.answer())["code"] == "too_many_requests"
+        assert (poll.status, poll.headers[b"retry-after"]) == (429, b"1")
+        assert await streams[0].frame() == end("replaced")
+        await streams[0].ended()
+        # Ann's are counted apart.
+        async with told.stream(by=told.ann) as anns:
+            await anns.frame()
+            await told.send("hello")
+            for stream in (anns, *streams[1:]):
+                assert texts([(await stream.frame()).data]) == ["hello"]
+        # A place that was left is free.
+        streams[1].leave()
+        await streams[1].task
+        async with told.stream() as another:
+            await another.frame()
+            await told.send("again")
+            assert texts([(await streams[2].frame()).data]) == ["again"]
+        for stream in streams:
+            stream.leave()
+        await asyncio.gather(*(stream.task for stream in streams))
+
+
+# Those who do not read
+
+
+class CountingStore(MemoryStore):
+    """Knows how often logs were read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readings = 0
+
+    async def events_after(self, after: Cursor, *, limit: int) -> Any:
+        self.readings += 1
+        return await super().events_after(after, limit=limit)
+
+
+async def test_a_stalled_reader_is_dropped_and_nobody_waits_for_it() -> None:
+    store = CountingStore()
+    async with (
+        scene(store, poll_seconds=60, send_seconds=0.2) as told,
+        told.stream(by=told.ann) as other,
+    ):
+        stalled = told.stream()
+        await stalled.frame()
+        await other.frame()
+        stalled.reading.clear()
+        await told.send("first")
+        # One page is on its way to the stalled one; the others stay in the log.
+        for n in range(3 * PAGE):
+            await told.send(str(n))
+            assert texts([(await other.frame()).data]) == [str(n - 1) if n else "first"]
+        async with asyncio.timeout(SECONDS):
+            await stalled.task
+        assert not stalled.whole
+        assert told.streams.under_way == told.doorbell.listeners == 1
+        before = store.readings
+        await told.send("last")
+        while (await other.frame()).data["message"]["text"] != "last":
+            pass
+        assert store.readings - before <= 3
+
+
+async def test_a_large_page_goes_out_in_chunks() -> None:
+    async with scene() as told:
+        cursor = await bobs_cursor(told)
+        await told.send(*["x" * 4000] * (PAGE + 1))
+        async with told.stream(f"?after={cursor}") as stream:
+            found = [(await stream.frame()).data for _ in range(PAGE + 1)]
+            assert texts(found) == ["x" * 4000] * (PAGE + 1)
+            assert CHUNK / 2 < max(map(len, stream.chunks)) <= CHUNK
+
+
+async def test_a_long_backlog_takes_turns_with_other_work() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    class Noted(list[bytes]):
+        def append(self, chunk: bytes) -> None:
+            super().append(chunk)
+            moments.append(turns)
+
+    moments: list[int] = []
+    async with scene() as told:
+        cursor = await bobs_cursor(told)
+        await told.send(*map(str, range(4 * PAGE)))
+        stream = told.stream(f"?after={cursor}")
+        stream.chunks = Noted()
+        task = asyncio.create_task(others())
+        for n in range(4 * PAGE):
+            assert texts([(await stream.frame()).data]) == [str(n)]
+        task.cancel()
+        assert len(set(moments)) == len(moments) == 4
+        stream.leave()
+        await stream.task
+
+
+# A store that fails
+
+
+class FailingStore(MemoryStore):
+    failing = False
+
+    async def events_after(self, after: Cursor, *, limit: int) -> Any:
+        if self.failing:
+            raise StoreUnavailable("the disk is gone")
+        return await super().events_after(after, limit=limit)
+
+
+async def test_a_store_that_fails_is_a_503_at_first_and_then_an_end_without_a_word(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = FailingStore()
+    async with scene(store) as told:
+        with caplog.at_level(logging.WARNING):
+            stream = told.stream()
+            await stream.frame()
+            store.failing = True
+            await told.send("hello")
+            await stream.ended()
+        assert len(caplog.records) == 1
+        for late in (told.stream(), told.poll(), told.poll("?wait=1")):
+            assert (await late.answer())["code"] == "store_unavailable"
+            assert (late.status, late.headers[b"retry-after"]) == (503, b"1")
+        assert told.streams.under_way == told.doorbell.listeners == 0
+
+
+async def waiting(told: Scene, count: int) -> None:
+    """Return when so many listen."""
+    async with asyncio.timeout(SECONDS):
+        while told.doorbell.listeners != count:  # noqa: ASYNC110  nobody is told
+            # Not 0: the virtual clock would never reach the timeout.
+            await asyncio.sleep(0.001)

@@ -1,0 +1,271 @@
+"""Tokens that were valid a moment ago are remembered, but never beyond what they say."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from chatcore import Accounts, Messenger, StoreUnavailable
+from chatcore.ports import Claims, Credentials
+from chatcore_jwt import JwtTokens
+from chatcore_litestar import auth, create_app
+from chatcore_memory import MemoryStore
+from tests.support.api import PASSWORD, Api, Someone, api_of
+from tests.support.apps import SECRET, app_on
+from tests.support.stdlib_adapters import QuickHasher
+
+HOUR = timedelta(hours=1)
+SECOND = timedelta(seconds=1)
+
+
+class Clock:
+    """A wall clock, which can be set, and the seconds that pass."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2030, 1, 1, tzinfo=UTC)
+        self.passed = 0.0
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def seconds(self) -> float:
+        return self.passed
+
+    def wait(self, duration: timedelta) -> None:
+        self.now += duration
+        self.passed += duration.total_seconds()
+
+
+class Directory(MemoryStore):
+    """Users can be deleted from it, and it counts the questions for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gone: set[int] = set()
+        self.questions = 0
+
+    async def credentials_by_id(self, user_id: int) -> Credentials | None:
+        self.questions += 1
+        return None if user_id in self.gone else await super().credentials_by_id(user_id)
+
+
+@asynccontextmanager
+async def scene() -> AsyncIterator[tuple[Api, Clock, Directory]]:
+    clock, store = Clock(), Directory()
+    async with app_on(store, clock=clock, seconds=clock.seconds) as app, api_of(app) as api:
+        yield api, clock, store
+
+
+async def status(api: Api, someone: Someone) -> int:
+    return (await api.call("GET", "/chats", someone)).status_code
+
+
+async def test_a_token_is_valid_for_12_hours_also_when_it_is_remembered() -> None:
+    async with scene() as (api, clock, _):
+        ann = await api.join("ann")
+        clock.wait(12 * HOUR - SECOND)
+        assert await status(api, ann) == 200
+        clock.now += SECOND
+        assert await status(api, ann) == 401
+
+
+async def test_the_user_is_asked_for_once_a_minute() -> None:
+    async with scene() as (api, clock, store):
+        ann = await api.join("ann")
+        store.questions = 0
+        for _ in range(10):
+            assert await status(api, ann) == 200
+        assert store.questions == 1
+        clock.wait(60 * SECOND)
+        assert await status(api, ann) == 200
+        assert store.questions == 2
+
+
+async def test_the_fixed_routes_and_v1_remember_together() -> None:
+    async with scene() as (api, _, store):
+        ann = await api.join("ann")
+        store.questions = 0
+        for path in ("/v1/sync", "/chats", "/v1/chats", "/chats"):
+            assert (await api.call("GET", path, ann)).status_code == 200
+        assert store.questions == 1
+
+
+async def test_a_deleted_user_is_out_after_a_minute_at_most() -> None:
+    async with scene() as (api, clock, store):
+        ann, bob = await api.join("ann"), await api.join("bob")
+        assert await status(api, ann) == 200
+        store.gone = {1, 2}
+        # Bob's token has not been seen yet.
+        assert await status(api, bob) == 401
+        clock.wait(60 * SECOND)
+        answer = await api.call("GET", "/chats", ann)
+        assert (answer.status_code, answer.json()) == (401, {"error": "Unauthorized"})
+        assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+
+
+@pytest.mark.parametrize("shift", [-HOUR, HOUR])
+async def test_a_wall_clock_that_is_set_changes_nothing_about_that_minute(shift: timedelta) -> None:
+    async with scene() as (api, clock, store):
+        ann = await api.join("ann")
+        clock.now += HOUR
+        assert await status(api, ann) == 200
+        store.gone = {1}
+        clock.now += shift
+        clock.passed += 59
+        assert await status(api, ann) == 200
+        clock.passed += 1
+        assert await status(api, ann) == 401
+
+
+async def test_a_remembered_token_expires_by_the_wall_clock() -> None:
+    async with scene() as (api, clock, _):
+        ann = await api.join("ann")
+        assert await status(api, ann) == 200
+        clock.now += 12 * HOUR
+        assert await status(api, ann) == 401
+
+
+async def test_what_is_not_valid_is_not_remembered() -> None:
+    async with scene() as (api, clock, _):
+        ann = await api.join("ann")
+        clock.now -= HOUR
+        assert await status(api, ann) == 401
+        clock.now += HOUR
+        assert await status(api, ann) == 200
+
+
+async def test_so_many_are_remembered_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "MAX_SESSIONS", 3)
+    async with scene() as (api, _, store):
+        people = [await api.join("ann") for _ in range(4)]
+        for someone in people:
+            assert await status(api, someone) == 200
+        store.questions = 0
+        for someone in people[1:]:
+            assert await status(api, someone) == 200
+        assert store.questions == 0
+        assert await status(api, people[0]) == 200
+        assert store.questions == 1
+
+
+@pytest.mark.parametrize("how", ["password", "everywhere", "erased"])
+async def test_void_tokens_are_out_at_once_here_and_within_a_minute_elsewhere(how: str) -> None:
+    clock, store = Clock(), MemoryStore()
+    async with (
+        app_on(store, clock=clock, seconds=clock.seconds) as here,
+        app_on(store, clock=clock, seconds=clock.seconds) as there,
+        api_of(here) as api,
+        api_of(there) as other,
+    ):
+        ann, bob = await api.chat()
+        tokens = [ann, Someone(ann.name, (await other.log_in(ann.name)).json()["token"])]
+        for someone in (*tokens, bob):
+            assert await status(api, someone) == await status(other, someone) == 200
+        answer = await void(api, ann, how)
+        assert [await status(api, someone) for someone in tokens] == [401, 401]
+        # It was asked a moment ago.
+        assert await status(other, ann) == 200
+        clock.wait(60 * SECOND)
+        assert [await status(other, someone) for someone in tokens] == [401, 401]
+        assert await status(api, bob) == await status(other, bob) == 200
+        if how == "password":
+            new = Someone(ann.name, answer.json()["token"])
+            assert await status(api, new) == await status(other, new) == 200
+        if how == "erased":
+            assert (await other.log_in(ann.name)).status_code == 401
+            assert (await other.register(ann.name)).status_code == 400
+
+
+async def void(api: Api, by: Someone, how: str) -> httpx.Response:
+    """The user voids all tokens."""
+    method, path, body = {
+        "password": (
+            *("PUT", "/v1/me/password"),
+            {"current_password": PASSWORD, "new_password": "another password"},
+        ),
+        "everywhere": ("POST", "/v1/logout-everywhere", None),
+        "erased": ("DELETE", "/v1/me", {"password": PASSWORD}),
+    }[how]
+    answer = await api.call(method, path, by, json=body)
+    assert answer.status_code in {200, 204}
+    return answer
+
+
+async def test_what_is_refused_ends_no_session() -> None:
+    async with scene() as (api, _, store):
+        ann = await api.join("ann")
+        assert await status(api, ann) == 200
+        for method, path, body in [
+            ("PUT", "/v1/me/password", {"current_password": "x", "new_password": "long enough"}),
+            ("PUT", "/v1/me/password", {"current_password": PASSWORD, "new_password": "short"}),
+            ("DELETE", "/v1/me", {"password": "x"}),
+            ("DELETE", "/v1/me", {}),
+        ]:
+            assert (await api.call(method, path, ann, json=body)).status_code in {400, 403, 422}
+        store.questions = 0
+        assert await status(api, ann) == 200
+        assert store.questions == 0
+
+
+class Unsure(MemoryStore):
+    """Fails after it has written, and lets others in between while it reads."""
+
+    failing = False
+    reading: Callable[[], Awaitable[None]] | None = None
+
+    async def void_tokens(self, *args: Any, **options: Any) -> int:
+        from_us = await super().void_tokens(*args, **options)
+        if self.failing:
+            raise StoreUnavailable
+        return from_us
+
+    async def credentials_by_id(self, user_id: int) -> Credentials | None:
+        found = await super().credentials_by_id(user_id)
+        if self.reading is not None:
+            meanwhile, self.reading = self.reading, None
+            await meanwhile()
+        return found
+
+
+async def test_a_store_that_does_not_say_whether_tokens_are_void_is_asked_anew() -> None:
+    store = Unsure()
+    async with app_on(store) as app, api_of(app) as api:
+        ann = await api.join("ann")
+        assert await status(api, ann) == 200
+        store.failing = True
+        assert (await api.call("POST", "/v1/logout-everywhere", ann)).status_code == 503
+        assert await status(api, ann) == 401
+
+
+async def test_a_token_that_becomes_void_while_it_is_looked_at_is_not_trusted() -> None:
+    clock, store = Clock(), Unsure()
+    async with app_on(store, clock=clock, seconds=clock.seconds) as app, api_of(app) as api:
+        ann = await api.join("ann")
+        clock.now += SECOND
+        other = Someone(ann.name, (await api.log_in(ann.name)).json()["token"])
+        assert await status(api, other) == 200
+
+        async def meanwhile() -> None:
+            await void(api, other, "everywhere")
+
+        store.reading = meanwhile
+        assert await status(api, ann) == 401
+
+
+async def test_a_token_over_4_kib_is_not_even_looked_at() -> None:
+    lengths: list[int] = []
+
+    class Listening(JwtTokens):
+        def verify(self, token: str, now: datetime) -> Claims:
+            lengths.append(len(token))
+            return super().verify(token, now)
+
+    store = MemoryStore()
+    accounts = Accounts(store, QuickHasher(), Listening(SECRET))
+    async with api_of(create_app(accounts, Messenger(store))) as api:
+        for length in (4096, 4097, 1_000_000):
+            assert await status(api, Someone("ann", "x" * length)) == 401
+    assert lengths == [4096]

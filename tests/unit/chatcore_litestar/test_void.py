@@ -1,0 +1,196 @@
+"""What a void token had opened ends: at once on this node, within a minute on others."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from chatcore import ChatState, Cursor
+from chatcore.events import Entry
+from chatcore.ports import Credentials
+from chatcore_memory import MemoryStore
+from tests.support.api import Api, api_of
+from tests.support.listening import Frame, Request, Scene, scene
+from tests.support.virtual_time import BACKEND
+from tests.unit.chatcore_litestar.test_events import waiting
+from tests.unit.chatcore_litestar.test_sessions import void
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> object:
+    return BACKEND
+
+
+VOID = Frame({"type": "end", "reason": "void"})
+MINUTE = timedelta(seconds=60)
+
+
+class WatchedStore(MemoryStore):
+    """Counts the questions for credentials, and lets something happen while it reads."""
+
+    questions = 0
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def credentials_by_id(self, user_id: int) -> Credentials | None:
+        self.questions += 1
+        return await super().credentials_by_id(user_id)
+
+    async def events_after(self, after: Cursor, *, limit: int) -> Sequence[Entry] | None:
+        await self._interrupted()
+        return await super().events_after(after, limit=limit)
+
+    async def chat_states(self, user_id: int, **page: Any) -> Sequence[ChatState]:
+        await self._interrupted()
+        return await super().chat_states(user_id, **page)
+
+    async def _interrupted(self) -> None:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+
+
+@dataclass
+class Nodes:
+    """Two nodes on one store: Bob listens at the first one, and has his tokens voided there or
+    elsewhere."""
+
+    here: Scene
+    api: Api
+    elsewhere: Api
+    store: WatchedStore
+    now: datetime = datetime(2030, 1, 1, tzinfo=UTC)
+    seconds: float = 0.0
+
+    def wait(self, duration: timedelta) -> None:
+        self.now += duration
+        self.seconds += duration.total_seconds()
+
+
+@asynccontextmanager
+async def nodes(**options: float) -> AsyncIterator[Nodes]:
+    def clock() -> datetime:
+        return made.now if made else Nodes.now
+
+    def seconds() -> float:
+        return made.seconds if made else 0.0
+
+    made: Nodes | None = None
+    store = WatchedStore()
+    async with (
+        scene(store, clock=clock, seconds=seconds, **options) as here,
+        scene(store, clock=clock, seconds=seconds) as there,
+        api_of(here.app) as api,
+        api_of(there.app) as elsewhere,
+    ):
+        made = Nodes(here, api, elsewhere, store)
+        yield made
+
+
+@pytest.mark.parametrize("how", ["password", "everywhere", "erased"])
+async def test_here_streams_and_waiting_requests_end_at_once(how: str) -> None:
+    async with nodes() as told, told.here.stream() as stream, told.here.stream() as other:
+        poll = told.here.poll("?wait=30")
+        anns = told.here.stream(by=told.here.ann)
+        for opened in (stream, other, anns):
+            assert (await opened.frame()).data["type"] == "start"
+        await waiting(told.here, 4)
+        await void(told.api, told.here.bob, how)
+        for opened in (stream, other):
+            assert await opened.frame() == VOID
+            await opened.ended()
+        assert (await poll.answer())["code"] == "unauthorized"
+        assert (poll.status, poll.headers[b"www-authenticate"]) == (
+            401,
+            b'Bearer error="invalid_token"',
+        )
+        for late in (told.here.stream(), told.here.poll("?wait=30"), told.here.poll()):
+            assert (await late.head()).status == 401
+        # Others go on.
+        assert told.here.streams.under_way == 1
+        anns.leave()
+        await anns.task
+
+
+@pytest.mark.parametrize("how", ["password", "everywhere", "erased"])
+async def test_elsewhere_they_end_within_a_minute(how: str) -> None:
+    async with nodes(heartbeat_seconds=0.05) as told, told.here.stream() as stream:
+        poll = told.here.poll("?wait=30")
+        await stream.frame()
+        await void(told.elsewhere, told.here.bob, how)
+        # It was looked at a moment ago. Of an erased user the log is gone, too.
+        going_on = {"heartbeat", "reset"} if how == "erased" else {"heartbeat"}
+        for _ in "123":
+            assert (await stream.frame()).data["type"] in going_on
+        told.wait(MINUTE)
+        assert await stream.event() == VOID
+        await stream.ended()
+        if how != "erased":
+            await told.here.send("to nobody's surprise")
+            assert (await poll.answer())["code"] == "unauthorized"
+        poll.leave()
+        await poll.task
+        assert (await told.here.stream().head()).status == 401
+
+
+async def test_nothing_is_told_after_that_minute() -> None:
+    async with nodes() as told, told.here.stream() as stream:
+        await stream.frame()
+        await void(told.elsewhere, told.here.bob, "everywhere")
+        await told.here.send("within it")
+        assert (await stream.frame()).data["message"]["text"] == "within it"
+        told.wait(MINUTE)
+        await told.here.send("after it")
+        assert await stream.frame() == VOID
+        await stream.ended()
+
+
+async def test_a_wall_clock_set_back_keeps_no_void_token_trusted() -> None:
+    async with nodes(heartbeat_seconds=0.05) as told, told.here.stream() as stream:
+        await stream.frame()
+        await void(told.elsewhere, told.here.bob, "everywhere")
+        told.now -= timedelta(hours=1)
+        told.seconds += 60
+        assert await stream.event() == VOID
+        await stream.ended()
+        assert (await told.here.poll().head()).status == 401
+
+
+async def test_an_open_stream_asks_once_a_minute() -> None:
+    async with nodes(heartbeat_seconds=0.01) as told, told.here.stream() as stream:
+        await stream.frame()
+        for _ in range(3):
+            told.store.questions = 0
+            told.wait(MINUTE)
+            for _ in range(10):
+                await stream.frame()
+            assert told.store.questions == 1
+
+
+async def test_a_stream_that_begins_while_its_token_becomes_void_ends() -> None:
+    async with nodes() as told:
+        told.store.meanwhile = lambda: void(told.api, told.here.bob, "everywhere")
+        async with told.here.stream() as stream:
+            assert await stream.frame() == VOID
+            await stream.ended()
+
+
+async def test_an_export_that_loses_its_token_lacks_its_end() -> None:
+    async with nodes() as told:
+        await told.here.send("hello")
+        whole = Request(told.here.app, told.here.bob, "/v1/me/export")
+        await whole.task
+        assert types(whole) == ["user", "chat", "message", "end"]
+        told.store.meanwhile = lambda: void(told.api, told.here.bob, "everywhere")
+        cut = Request(told.here.app, told.here.bob, "/v1/me/export")
+        await cut.task
+        # The store was asked for what comes after the account.
+        assert not {"message", "end"} & set(types(cut))
+
+
+def types(request: Request) -> list[str]:
+    """Of the lines of an export."""
+    return [json.loads(line)["type"] for line in b"".join(request.chunks).splitlines()]

@@ -1,0 +1,89 @@
+"""An outage of the database is told when it begins and when it ends, and not at every request."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from chatcore import StoreUnavailable
+from chatcore_server.observe.failure_log import QUIET_SECONDS, outages_told_once
+from tests.support.virtual_time import BACKEND
+
+logger = logging.getLogger("chatcore")
+
+
+@pytest.fixture
+def anyio_backend() -> Any:
+    return BACKEND
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+    """What the log holds, with its tracebacks."""
+    caplog.set_level(logging.INFO, "chatcore")
+    lines: list[str] = []
+    form = logging.Formatter("%(message)s")
+
+    class Listed(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(form.format(record))
+
+    handler = Listed()
+    logger.addHandler(handler)
+    yield lines
+    logger.removeHandler(handler)
+
+
+def a_request_fails(error: Exception) -> None:
+    try:
+        raise error
+    except type(error):
+        logger.exception("request %s: %s %s failed", "some-id", "GET", "'/chats'")
+
+
+async def test_an_outage_is_told_at_its_beginning_and_its_end(told: list[str]) -> None:
+    with outages_told_once():
+        for _ in range(100):
+            a_request_fails(StoreUnavailable("refused"))
+            logger.warning("a stream of events ended: %r", StoreUnavailable("refused"))
+            await asyncio.sleep(QUIET_SECONDS / 2)
+        a_request_fails(StoreUnavailable("100% busy"))
+        first, stream, another = told
+        assert first.startswith("request some-id: GET '/chats' failed; as long as this lasts")
+        assert "Traceback" in first
+        assert "refused" in first
+        assert stream == "a stream of events ended: StoreUnavailable('refused')"
+        assert another == "request some-id: GET '/chats' failed; 100% busy"
+        await asyncio.sleep(QUIET_SECONDS + 1)
+        assert told[3:] == ["the database failed 201 times in 500.0 s, and not since 10 s ago"]
+        a_request_fails(StoreUnavailable("refused"))
+        assert "Traceback" in told[4]
+
+
+async def test_what_is_new_is_told_up_to_a_bound(told: list[str]) -> None:
+    with outages_told_once():
+        for number in range(100):
+            a_request_fails(StoreUnavailable(f"{number}"))
+        assert len(told) == 10
+    assert told[10:] == ["the database failed 100 times in 0.0 s, and not since 0 s ago"]
+
+
+async def test_defects_are_told_each_time(told: list[str]) -> None:
+    with outages_told_once():
+        a_request_fails(StoreUnavailable("refused"))
+        for _ in range(2):
+            a_request_fails(ZeroDivisionError("a defect"))
+            logger.info("%(word)s", {"word": "hello"})
+    assert [("Traceback" in line) for line in told] == [True, True, False, True, False, False]
+
+
+async def test_without_an_outage_nothing_is_added(told: list[str]) -> None:
+    with outages_told_once():
+        logger.info("hello")
+        await asyncio.sleep(2 * QUIET_SECONDS)
+    a_request_fails(StoreUnavailable("refused"))
+    a_request_fails(StoreUnavailable("refused"))
+    assert told[0] == "hello"
+    assert [("Traceback" in line) for line in told] == [False, True, True]
