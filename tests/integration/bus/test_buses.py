@@ -201,7 +201,6 @@ async def test_a_bus_that_was_frozen(bus: Bus, seconds: float) -> None:
             with bus.server.frozen():
                 here.ring([7])
                 await asyncio.sleep(seconds)
-                assert not woken.is_set()
             await woken.wait()
 
 

@@ -38,6 +38,7 @@ def test_a_newcomer_registers_signs_out_and_in(people: People) -> None:
         password.fill(secret)
         create.click()
         page.get_by_role("alert").get_by_text(words, exact=True).wait_for()
+    name.fill(ann.name)
     password.fill(PASSWORD)
     create.click()
     ann.online()
