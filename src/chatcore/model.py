@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 
 from chatcore.errors import ChatNotFound, InvalidKey, InvalidText
@@ -33,15 +34,13 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-if hasattr(time, "CLOCK_BOOTTIME"):
-
-    def elapsed() -> float:
-        """Seconds since some moment. They never step back, as `utc_now` may, and on Linux count
-        while the machine sleeps: for how long something remembered is trusted."""
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-else:
-    elapsed = time.monotonic
+elapsed: Seconds = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    if hasattr(time, "CLOCK_BOOTTIME")
+    else time.monotonic
+)
+"""Seconds since some moment, for how long something remembered is trusted. They never step back, as
+`utc_now` may, and on Linux count while the machine sleeps."""
 
 
 def to_microseconds(moment: datetime) -> int:
