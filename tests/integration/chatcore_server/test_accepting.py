@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -36,7 +37,11 @@ def test_newcomers_do_not_wait_for_many_rounds_of_a_busy_event_loop(tmp_path: Pa
         received = b""
         while received.count(b"HTTP/1.1 404") < ROUNDS:
             received += busy.recv(65536)
-        log = service.log()[before:]
+        # A thread of the service writes the lines, perhaps after the answers.
+        deadline = time.monotonic() + 60
+        while (log := service.log()[before:]).count("404") < NEWCOMERS + ROUNDS:
+            assert time.monotonic() < deadline, log
+            time.sleep(0.02)
         waited = log[: log.rindex("/new")].count("/busy")
         assert log.count("/new") == NEWCOMERS
         assert waited < NEWCOMERS

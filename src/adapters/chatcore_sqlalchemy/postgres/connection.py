@@ -110,7 +110,11 @@ async def connect(url: str, *, limited: bool = True) -> Connection:
             f"not a valid PostgreSQL URL; expected for example {POSTGRESQL}, with %-escapes, or "
             "postgresql://user@/database?host=/folder/of/the/socket"
         ) from None
-    await connection.execute(_DURABLE)
+    try:
+        await connection.execute(_DURABLE)
+    except BaseException:
+        connection.terminate()
+        raise
     return connection
 
 
