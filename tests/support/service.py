@@ -1,4 +1,8 @@
-"""The real service for tests: a process of its own, on a free port, with a fresh database."""
+"""The real service for tests: a process of its own, on a free port, with a fresh database.
+
+`Service` is forked from a process that has done the imports. `QuickService` also hashes passwords
+cheaply, and `CommandService` is started as users start it, for tests of starting itself.
+"""
 
 import os
 import re
@@ -10,8 +14,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, ClassVar, Self
 
+from tests.support.fork_server import Forked, fork_server
 from tests.support.soak import SOAK
 
 COMMAND = [sys.executable, "-m", "chatcore_server"]
@@ -30,16 +35,18 @@ class Service:
     them from async tests through `anyio.to_thread.run_sync` where the loop has other work.
     """
 
+    quick_hashes: ClassVar[bool] = False
+
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
         self.database_path = folder / "chatcore.db"
         self.log_path = folder / "service.log"
         self.settings = {"port": "0"} | settings
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         self._url = ""
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> subprocess.Popen[bytes] | Forked:
         """The newest process, running or not."""
         assert self._process is not None, "not started"
         return self._process
@@ -62,13 +69,7 @@ class Service:
         """Start it and return when it answers."""
         before = len(self.log())
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*COMMAND, "serve"],
-                cwd=self.folder,
-                env=environment(**self.settings),
-                stdout=log,
-                stderr=log,
-            )
+            self._process = self._spawn(log)
         deadline = time.monotonic() + START_SECONDS
         while not self._answers(self.log()[before:]):
             status = self._process.poll()
@@ -76,6 +77,15 @@ class Service:
                 self.kill()
                 raise AssertionError(f"did not start (exit status {status}):\n{self.log()}")
             time.sleep(0.02)
+
+    def _spawn(self, log: IO[bytes]) -> subprocess.Popen[bytes] | Forked:
+        return fork_server().start(
+            ["serve"],
+            folder=self.folder,
+            environment=environment(**self.settings),
+            output=log.fileno(),
+            quick_hashes=self.quick_hashes,
+        )
 
     def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
         """End it as a supervisor does; its exit status. Fails if it takes over STOP_SECONDS."""
@@ -119,6 +129,25 @@ class Service:
                 return True
         except urllib.error.URLError:
             return False
+
+
+class QuickService(Service):
+    """The service with cheap password hashes, for tests to which hashing is only a cost."""
+
+    quick_hashes = True
+
+
+class CommandService(Service):
+    """The service started by its command, imports and all."""
+
+    def _spawn(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*COMMAND, "serve"],
+            cwd=self.folder,
+            env=environment(**self.settings),
+            stdout=log,
+            stderr=log,
+        )
 
 
 def environment(**settings: str) -> dict[str, str]:

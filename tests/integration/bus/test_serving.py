@@ -19,7 +19,7 @@ from chatcore_server.settings import CannotStart, Settings
 from chatcore_sqlalchemy import SqlAlchemyStore
 from tests.support.api import Someone, api_at
 from tests.support.bus_servers import BUSES, Bus
-from tests.support.service import COMMAND, Service, environment
+from tests.support.service import COMMAND, QuickService, Service, environment
 from tests.support.soak import soak_only
 from tests.support.sse import stream
 
@@ -35,7 +35,7 @@ def bus(request: pytest.FixtureRequest) -> Iterator[Bus]:
 
 @asynccontextmanager
 async def serving(folder: Path, **settings: str) -> AsyncIterator[Service]:
-    service = Service(folder, secret=SECRET, **settings)
+    service = QuickService(folder, secret=SECRET, **settings)
     await asyncio.to_thread(service.start)
     try:
         yield service

@@ -6,14 +6,14 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.support.service import Service
+from tests.support.service import QuickService
 
 NEWCOMERS = 15
 ROUNDS = 40
 
 
 def test_newcomers_do_not_wait_for_many_rounds_of_a_busy_event_loop(tmp_path: Path) -> None:
-    with Service(tmp_path, access_log="1") as service, ExitStack() as connections:
+    with QuickService(tmp_path, access_log="1") as service, ExitStack() as connections:
 
         def connect() -> socket.socket:
             address = ("127.0.0.1", service.port)

@@ -14,7 +14,7 @@ from chatcore_server.app import open_app
 from chatcore_server.database import migrate
 from chatcore_server.serving.listen import bind
 from chatcore_server.settings import CannotStart, Settings
-from tests.support.service import COMMAND, Service, environment
+from tests.support.service import COMMAND, CommandService, Service, environment
 
 
 def run(*arguments: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -168,7 +168,7 @@ def test_a_port_in_use_is_one_line_and_touches_nothing(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with Service(tmp_path_factory.mktemp("started")) as service:
+    with CommandService(tmp_path_factory.mktemp("started")) as service:
         yield service
 
 
@@ -189,7 +189,7 @@ def test_it_says_where_it_is_and_where_the_data_is(started: Service) -> None:
 
 
 def test_it_names_the_secret_and_doubts_what_is_no_setting(tmp_path: Path) -> None:
-    with Service(tmp_path, secret="s" * 32, prot="1", host="localhost") as service:
+    with CommandService(tmp_path, secret="s" * 32, prot="1", host="localhost") as service:
         assert service.log().splitlines() == [
             "chatcore: warning: CHATCORE_PROT is no setting; CHATCORE_PORT is",
             f"chatcore 0.1.0 listens on {service.url}",

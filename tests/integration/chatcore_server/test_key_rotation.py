@@ -10,13 +10,13 @@ from chatcore_jwt import JwtTokens
 from chatcore_server.secret import tokens_of
 from chatcore_server.settings import CannotStart
 from tests.support.api import Someone, api_at
-from tests.support.service import Service
+from tests.support.service import QuickService
 
 OLD, NEW = "an old key: thirty-two bytes, it has", "a new key, of thirty-two bytes or more"
 
 
 async def test_logins_survive_a_new_key(tmp_path: Path) -> None:
-    with Service(tmp_path, secret=OLD) as service:
+    with QuickService(tmp_path, secret=OLD) as service:
         async with api_at(service.url) as api:
             await api.register("ann")
             old = Someone("ann", (await api.log_in("ann")).json()["token"])

@@ -11,7 +11,7 @@ from chatcore import Overloaded
 from chatcore_server.app import open_app
 from chatcore_server.observe.counting import CountedHasher, Requests
 from chatcore_server.settings import CannotStart, Settings
-from tests.support.service import Service
+from tests.support.service import QuickService
 from tests.support.stdlib_adapters import ScryptHasher
 
 PASSWORD = "correct horse battery"
@@ -46,7 +46,7 @@ def requests_of(samples: Samples) -> dict[str, float]:
 def test_a_service_tells_what_it_did(tmp_path: Path) -> None:
     port = free_port()
     with (
-        Service(tmp_path, metrics=f"127.0.0.1:{port}") as service,
+        QuickService(tmp_path, metrics=f"127.0.0.1:{port}") as service,
         httpx.Client(base_url=service.url, timeout=60) as http,
     ):
         for name in ("ann", "bob"):

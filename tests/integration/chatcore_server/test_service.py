@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from tests.integration.chatcore_server.test_command import run
-from tests.support.service import COMMAND, STOP_SECONDS, Service, environment
+from tests.support.service import COMMAND, STOP_SECONDS, QuickService, Service, environment
 from tests.support.soak import SOAK, soak_only
 
 PASSWORD = "correct horse battery"
@@ -33,14 +33,14 @@ needs_proc = pytest.mark.skipif(
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    with Service(tmp_path) as started:
+    with QuickService(tmp_path) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service that no test stops."""
-    with Service(tmp_path_factory.mktemp("shared")) as started:
+    with QuickService(tmp_path_factory.mktemp("shared")) as started:
         yield started
 
 
@@ -339,7 +339,7 @@ def without_slow(log: str) -> list[str]:
 
 
 def test_the_access_log(tmp_path: Path) -> None:
-    with Service(tmp_path, access_log="1") as service, client(service) as http:
+    with QuickService(tmp_path, access_log="1") as service, client(service) as http:
         ann = a_chat(http)
         http.post("/chats/bob/messages", json={"message": TEXT}, headers=ann)
         http.post("/login", json={"username": "ann", "password": "wrong horse battery"})
@@ -372,7 +372,7 @@ def test_the_access_log(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("access_log", ["0", pytest.param("1", marks=soak_only)])
 def test_a_slow_request_is_logged(access_log: str, tmp_path: Path) -> None:
-    with Service(tmp_path, access_log=access_log) as service:
+    with QuickService(tmp_path, access_log=access_log) as service:
         with client(service) as http:
             ann = a_chat(http)
         with socket.create_connection(("127.0.0.1", service.port)) as peer:
@@ -488,7 +488,7 @@ def test_a_flood_before_any_token_takes_no_memory(
 
 
 def test_connections_beyond_the_limit_are_told_so(tmp_path: Path) -> None:
-    with Service(tmp_path, max_connections="1") as service, client(service) as http:
+    with QuickService(tmp_path, max_connections="1") as service, client(service) as http:
         assert http.get("/healthz").status_code == 200
         with client(service) as other:
             refused = other.get("/healthz")

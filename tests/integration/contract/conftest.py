@@ -8,8 +8,7 @@ import pytest
 from tests.support.api import GIVEN_URL, Api, api_at, api_of
 from tests.support.apps import KINDS, SECRET, Store, app_on, store_of_kind
 from tests.support.postgres_server import PostgresServer
-from tests.support.quick_service import QuickService
-from tests.support.service import Service
+from tests.support.service import QuickService, Service
 
 # So that what it asserts is explained when it fails.
 pytest.register_assert_rewrite("tests.support.transcript")

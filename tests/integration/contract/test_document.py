@@ -4,13 +4,13 @@ from pathlib import Path
 
 from tests.integration.contract.test_transcripts import replay
 from tests.support.api import Api, api_at
-from tests.support.service import Service
+from tests.support.service import CommandService
 
 DOCUMENT = Path(__file__).with_name("document.txt")
 
 
 async def test_the_document_works_on_a_fresh_service_with_default_settings(tmp_path: Path) -> None:
-    with Service(tmp_path) as service:
+    with CommandService(tmp_path) as service:
         async with api_at(service.url) as api:
             await replay(DOCUMENT, api)
 

@@ -13,7 +13,7 @@ pytest.register_assert_rewrite(
 
 from tests.integration.durability.vfs import Unsupported, layered  # noqa: E402
 from tests.support.repository import ROOT  # noqa: E402
-from tests.support.service import Service  # noqa: E402
+from tests.support.service import QuickService, Service  # noqa: E402
 from tests.support.soak import SOAK  # noqa: E402
 
 
@@ -42,4 +42,4 @@ def observed_service(
     command = [sys.executable, "-m", module, str(tmp_path)]
     monkeypatch.setattr("tests.support.service.COMMAND", command)
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
-    return Service(tmp_path)
+    return QuickService(tmp_path)

@@ -12,7 +12,7 @@ from tests.integration.durability.contents import find_wrong, read_histories
 from tests.integration.durability.crowd import Crowd
 from tests.support.api import api_at
 from tests.support.figures import Figures
-from tests.support.service import Service
+from tests.support.service import QuickService
 from tests.support.soak import long
 
 
@@ -33,7 +33,7 @@ async def test_a_full_disk_is_a_503_until_there_is_room(
     small_disk: Path, soak: bool, figures: Figures
 ) -> None:
     ballast = small_disk / "ballast"
-    service = Service(small_disk)
+    service = QuickService(small_disk)
     crowd = await Crowd.gather(service, 4, Random(1))
     with service:
         async with api_at(service.url) as crowd.api:

@@ -8,7 +8,7 @@ from tests.integration.durability.contents import find_wrong, read_histories
 from tests.integration.durability.crowd import Crowd
 from tests.support.api import api_at
 from tests.support.figures import Figures
-from tests.support.service import Service
+from tests.support.service import QuickService, Service
 from tests.support.soak import long
 
 
@@ -16,7 +16,7 @@ from tests.support.soak import long
 async def test_kill_9_under_16_senders(tmp_path: Path, soak: bool, figures: Figures) -> None:
     kills = 20 if soak else 2
     random = Random(kills)
-    service = Service(tmp_path)
+    service = QuickService(tmp_path)
     crowd = await Crowd.gather(service, 8, random)
     with service:
         async with api_at(service.url) as crowd.api:

@@ -15,8 +15,7 @@ from chatcore_server.observe.request_log import SLOW_SECONDS
 from chatcore_server.serving.protocol import BoundedProtocol
 from tests.support.api import SOAK, Someone, api_at
 from tests.support.listening import Scene, scene
-from tests.support.quick_service import QuickService
-from tests.support.service import Service
+from tests.support.service import QuickService, Service
 from tests.support.sse import head
 from tests.unit.chatcore_server.serving.test_protocol import serving
 

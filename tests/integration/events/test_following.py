@@ -11,8 +11,7 @@ import pytest
 
 from tests.support.api import SOAK, Api, Someone, api_at
 from tests.support.listening import Frame
-from tests.support.quick_service import QuickService
-from tests.support.service import Service
+from tests.support.service import QuickService, Service
 from tests.support.sse import Follower, stream
 
 RESTARTS = ((signal.SIGTERM, signal.SIGKILL) * (10 if SOAK else 1)) + (signal.SIGTERM,)

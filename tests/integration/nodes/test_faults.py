@@ -16,7 +16,7 @@ from tests.support.api import api_at
 from tests.support.bus_servers import BUSES, Bus
 from tests.support.figures import Figures
 from tests.support.postgres_server import PostgresServer
-from tests.support.service import Service
+from tests.support.service import QuickService, Service
 from tests.support.soak import SOAK, long
 
 NODES = 3
@@ -112,7 +112,7 @@ async def cluster(
     settings = {"database_url": postgres.url(database), "secret": SECRET}
     if bus is not None:
         settings["bus_url"] = bus.url
-    nodes = [Service(folder / f"node-{number}", **settings) for number in range(NODES)]
+    nodes = [QuickService(folder / f"node-{number}", **settings) for number in range(NODES)]
     async with AsyncExitStack() as stack:
         for node in nodes:
             node.folder.mkdir()

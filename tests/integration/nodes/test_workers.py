@@ -16,7 +16,7 @@ from tests.integration.chatcore_server.test_command import run
 from tests.integration.nodes.traffic import Traffic
 from tests.support.api import api_at
 from tests.support.postgres_server import PostgresServer
-from tests.support.service import COMMAND, Service, environment
+from tests.support.service import COMMAND, QuickService, Service, environment
 from tests.support.soak import soak_only
 
 pytestmark = pytest.mark.skipif(
@@ -32,7 +32,7 @@ SECONDS = 300
 @pytest.fixture
 async def service(tmp_path: Path, postgres_url: str) -> AsyncIterator[Service]:
     settings = {"database_url": postgres_url, "secret": SECRET, "workers": str(WORKERS)}
-    service = Service(tmp_path, **settings)
+    service = QuickService(tmp_path, **settings)
     await asyncio.to_thread(service.start)
     yield service
     await asyncio.to_thread(service.__exit__, None, None, None)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.page.people import HOST, SECONDS, Contexts, People
-from tests.support.service import Service
+from tests.support.service import QuickService, Service
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 HINT = "the page is tested in a Chromium, and there is none: apt install chromium"
@@ -41,14 +41,14 @@ def contexts() -> Iterator[Contexts]:
 @pytest.fixture(scope="package")
 def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One that many tests use, each with people of its own names."""
-    with Service(tmp_path_factory.mktemp("page")) as running:
+    with QuickService(tmp_path_factory.mktemp("page")) as running:
         yield running
 
 
 @pytest.fixture
 def own_service(tmp_path: Path) -> Iterator[Service]:
     """One to stop, start and break."""
-    with Service(tmp_path) as running:
+    with QuickService(tmp_path) as running:
         yield running
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.repository import ROOT
-from tests.support.service import Service
+from tests.support.service import CommandService
 
 README = (ROOT / "README.md").read_text()
 
@@ -27,7 +27,7 @@ def test_the_curl_session(tmp_path: Path) -> None:
     commands = [line[2:] for line in shown.splitlines() if line.startswith("$ ")]
     answers = [line for line in shown.splitlines() if not line.startswith("$ ")]
     assert len(commands) >= 7
-    with Service(tmp_path) as service:
+    with CommandService(tmp_path) as service:
         # An answer has no line end of its own.
         script = "\n".join(f"{command}; echo" for command in commands)
         script = script.replace("http://127.0.0.1:8000", service.url)
@@ -38,7 +38,7 @@ def test_the_curl_session(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl: apt-get install curl")
 def test_the_session_of_two_terminals(tmp_path: Path) -> None:
     commands = [line[2:] for line in blocks("console")[0].splitlines() if line.startswith("$ ")]
-    with Service(tmp_path) as service, ExitStack() as terminals:
+    with CommandService(tmp_path) as service, ExitStack() as terminals:
 
         def shell(script: str) -> "subprocess.Popen[str]":
             """Runs it in a terminal that has what the others set, until the test ends."""

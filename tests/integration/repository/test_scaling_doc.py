@@ -23,7 +23,7 @@ from chatcore_sqlalchemy.postgres import batch as postgres_batch
 from tests.integration.durability.conftest import soak
 from tests.support.postgres_server import PostgresServer
 from tests.support.repository import ROOT
-from tests.support.service import Service, environment
+from tests.support.service import QuickService, environment
 
 __all__ = ["soak"]
 
@@ -168,7 +168,7 @@ def test_the_way_from_a_file_to_several_services(tmp_path: Path, postgres: Postg
     serve = re.fullmatch(r"CHATCORE_WORKERS=(\d+) chatcore serve .*", last)
     assert serve
     ann = {"username": "ann", "password": "correct horse battery"}
-    with Service(tmp_path) as file:
+    with QuickService(tmp_path) as file:
         httpx.post(f"{file.url}/register", json=ann, timeout=60).raise_for_status()
         [token] = (
             httpx.post(f"{file.url}/login", json=ann, timeout=60).raise_for_status().json().values()
@@ -192,8 +192,8 @@ def test_the_way_from_a_file_to_several_services(tmp_path: Path, postgres: Postg
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     with (
-        Service(tmp_path, database_url=url, secret=secret, workers=serve[1]) as here,
-        Service(elsewhere, database_url=url, secret=secret) as there,
+        QuickService(tmp_path, database_url=url, secret=secret, workers=serve[1]) as here,
+        QuickService(elsewhere, database_url=url, secret=secret) as there,
     ):
         for service in (here, there):
             told = httpx.get(f"{service.url}/chats", headers=bearer, timeout=60)

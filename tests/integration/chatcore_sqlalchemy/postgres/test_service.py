@@ -14,12 +14,12 @@ from tests.integration.chatcore_server.test_command import run
 from tests.support.api import api_at
 from tests.support.apps import SECRET
 from tests.support.postgres_server import PostgresServer
-from tests.support.service import Service
+from tests.support.service import QuickService, Service
 
 
 @pytest.fixture
 def service(tmp_path: Path, postgres_url: str) -> Iterator[Service]:
-    with Service(tmp_path, database_url=postgres_url, secret=SECRET) as service:
+    with QuickService(tmp_path, database_url=postgres_url, secret=SECRET) as service:
         yield service
 
 
@@ -92,7 +92,7 @@ def test_a_database_without_tables_and_then_with(tmp_path: Path, empty_database:
     assert done.returncode == 2
     assert "`chatcore migrate` first" in done.stderr
     assert run("migrate", cwd=tmp_path, **settings).returncode == 0
-    with Service(tmp_path, **settings) as service:
+    with QuickService(tmp_path, **settings) as service:
         assert httpx.get(f"{service.url}/healthz").status_code == 200
 
 
@@ -100,7 +100,7 @@ async def test_nodes_that_start_at_once_make_the_tables_once(
     tmp_path: Path, empty_database: str
 ) -> None:
     settings = {"database_url": empty_database, "secret": SECRET}
-    nodes = [Service(tmp_path / f"node-{number}", **settings) for number in range(2)]
+    nodes = [QuickService(tmp_path / f"node-{number}", **settings) for number in range(2)]
 
     def begin(node: Service) -> str:
         node.folder.mkdir()

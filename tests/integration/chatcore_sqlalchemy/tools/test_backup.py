@@ -26,7 +26,7 @@ from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
 from chatcore_sqlalchemy.tools.backup import IDS_APART, PIECE, backup
 from chatcore_sqlalchemy.tools.check import check_database
 from tests.integration.chatcore_server.test_command import run
-from tests.support.service import Service, environment
+from tests.support.service import QuickService, environment
 
 PAIRS = 4
 
@@ -94,7 +94,7 @@ class Senders:
 def test_a_copy_made_while_people_write_is_whole(tmp_path: Path) -> None:
     asyncio.run(with_pairs(tmp_path / "chatcore.db"))
     with (
-        Service(tmp_path) as service,
+        QuickService(tmp_path) as service,
         httpx.Client(base_url=service.url, timeout=60, limits=httpx.Limits()) as http,
     ):
         senders = Senders(http, service.database_path)
@@ -116,7 +116,7 @@ def test_a_copy_made_while_people_write_is_whole(tmp_path: Path) -> None:
     restored = tmp_path / "restored"
     restored.mkdir()
     shutil.copy(tmp_path / "copy.db", restored / "chatcore.db")
-    with Service(restored) as again, httpx.Client(base_url=again.url, timeout=60) as http:
+    with QuickService(restored) as again, httpx.Client(base_url=again.url, timeout=60) as http:
         name, peer = senders.people[0]
         # The copy has another key, for what was given after it may mean others here.
         assert http.get("/chats", headers=bearer(service.database_path, 1)).status_code == 401
