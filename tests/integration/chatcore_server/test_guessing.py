@@ -9,7 +9,7 @@ import httpx
 
 from tests.support.api import PASSWORD, SOAK, Api, api_at
 from tests.support.figures import Figures
-from tests.support.service import Service
+from tests.support.service import QuickService, Service
 
 ATTACKER = "203.0.113.66"
 CONNECTIONS = 16 if SOAK else 4
@@ -93,7 +93,7 @@ async def test_one_client_at_full_speed_keeps_nobody_else_from_logging_in(
 
 async def test_a_script_on_the_machine_itself_is_not_limited(tmp_path: Path) -> None:
     registrations, logins = (1000, 64) if SOAK else (50, 64)
-    with Service(tmp_path) as service:
+    with QuickService(tmp_path) as service:
         async with api_at(service.url) as api:
             for n in range(registrations):
                 assert (await api.register(f"user-{n}")).status_code == 201

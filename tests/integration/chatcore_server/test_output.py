@@ -20,6 +20,7 @@ from chatcore_server.observe.output import MAX_BYTES
 from tests.integration.chatcore_server.test_service import HANGING
 from tests.support.apps import SECRET
 from tests.support.service import COMMAND, START_SECONDS, environment
+from tests.support.soak import soak_only
 
 SECONDS = 60
 """Ten times what is promised, and more."""
@@ -124,7 +125,7 @@ def numbers_in(lines: list[str]) -> list[int]:
     return [int(found[1]) for line in lines if (found := re.search(r"/nowhere-(\d{6})-x", line))]
 
 
-@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("form", [pytest.param("text", marks=soak_only), "json"])
 def test_lines_that_nobody_reads_are_dropped_and_counted(
     form: str, tmp_path: Path, pipe: Pipe
 ) -> None:
@@ -174,6 +175,7 @@ def test_a_stop_that_hangs_is_given_up_while_nobody_reads(tmp_path: Path, pipe: 
         assert process.wait(SECONDS) == 1
 
 
+@soak_only
 def test_workers_serve_and_stop_while_nobody_reads(
     tmp_path: Path, pipe: Pipe, postgres_url: str
 ) -> None:

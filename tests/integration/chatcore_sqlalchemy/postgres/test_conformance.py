@@ -1,7 +1,8 @@
 """The stores on PostgreSQL keep every promise."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
+import asyncpg
 import pytest
 
 from chatcore.testing import (
@@ -13,11 +14,30 @@ from chatcore.testing import (
     ErasureCheck,
 )
 from chatcore_sqlalchemy import SqlAlchemyStore
+from chatcore_sqlalchemy.schema import metadata
+from tests.support.postgres_server import PostgresServer
+
+
+@pytest.fixture(scope="module")
+def url(postgres: PostgresServer, migrated_template: str) -> Iterator[str]:
+    """One database for all checks: to make and drop one takes as long as ten checks."""
+    name = postgres.new_database(migrated_template)
+    yield postgres.url(name)
+    postgres.drop_database(name)
 
 
 @pytest.fixture
-async def store(postgres_url: str) -> AsyncIterator[SqlAlchemyStore]:
-    async with await SqlAlchemyStore.open(postgres_url) as store:
+async def store(url: str) -> AsyncIterator[SqlAlchemyStore]:
+    """Empty, and with memories of its own."""
+    connection = await asyncpg.connect(url)
+    try:
+        emptied = [table.name for table in reversed(metadata.sorted_tables)]
+        emptied.remove("store")
+        # As one transaction: each would wait for the disk.
+        await connection.execute(";".join(f"DELETE FROM {name}" for name in emptied))  # noqa: S608
+    finally:
+        await connection.close()
+    async with await SqlAlchemyStore.open(url) as store:
         yield store
 
 
