@@ -77,14 +77,16 @@ class ForkServer:
         folder: Path,
         environment: dict[str, str],
         output: int,
-        quick_hashes: bool,
+        errors: int,
+        quick_hashes: bool = False,
     ) -> Forked:
-        """Run `chatcore` with these arguments in the folder; `output` is the descriptor of its
-        standard output and error. With `quick_hashes`, a password hash costs next to nothing."""
+        """Run `chatcore` with these arguments in the folder; `output` and `errors` are the
+        descriptors of its standard output and error. With `quick_hashes`, a password hash costs
+        next to nothing."""
         request = json.dumps([*arguments], default=str), str(folder), environment, quick_hashes
         with self._lock:
             line = json.dumps(request).encode() + b"\n"
-            socket.send_fds(self._socket, [line[:1]], [output])
+            socket.send_fds(self._socket, [line[:1]], [output, errors])
             self._socket.sendall(line[1:])
             while not self._started:
                 self._receive(None)
@@ -159,7 +161,7 @@ def main() -> None:
                 running.discard(pid)
                 say(pid, os.waitstatus_to_exitcode(status))
         if control in readable:
-            first, [*outputs], _, _ = socket.recv_fds(control, 1, 1)
+            first, [*outputs], _, _ = socket.recv_fds(control, 1, 2)
             if not first:
                 break
             line = first
@@ -169,15 +171,16 @@ def main() -> None:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 signal.signal(signal.SIGINT, signal.default_int_handler)
-                end(cli.main, json.loads(line), outputs[0])
-            os.close(outputs[0])
+                end(cli.main, json.loads(line), outputs)
+            for output in outputs:
+                os.close(output)
             running.add(pid)
             say(pid, None)
     for pid in running:
         os.kill(pid, signal.SIGKILL)
 
 
-def end(command: Callable[[Sequence[str]], int], request: Any, output: int) -> NoReturn:
+def end(command: Callable[[Sequence[str]], int], request: Any, outputs: Sequence[int]) -> NoReturn:
     """Run the command as the interpreter does, except that what was imported is not taken
     apart at the end."""
     arguments, folder, environment, quick_hashes = request
@@ -187,7 +190,7 @@ def end(command: Callable[[Sequence[str]], int], request: Any, output: int) -> N
         assert Argon2Hasher.__init__.__kwdefaults__ is not None
         Argon2Hasher.__init__.__kwdefaults__.update(time_cost=1, memory_cost=8)
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-    for descriptor in (1, 2):
+    for descriptor, output in enumerate(outputs, 1):
         os.dup2(output, descriptor)
     os.closerange(3, 64)
     os.chdir(folder)

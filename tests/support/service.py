@@ -84,6 +84,7 @@ class Service:
             folder=self.folder,
             environment=environment(**self.settings),
             output=log.fileno(),
+            errors=log.fileno(),
             quick_hashes=self.quick_hashes,
         )
 
