@@ -6,6 +6,7 @@ imports anything but the standard library.
 """
 
 from chatcore.accounts import Accounts, Session
+from chatcore.changes import Changes
 from chatcore.doorbell import LocalDoorbell
 from chatcore.errors import (
     ChatcoreError,
@@ -39,6 +40,7 @@ from chatcore.names import UserName, canonical_name
 
 __all__ = [
     "Accounts",
+    "Changes",
     "Chat",
     "ChatExists",
     "ChatNotFound",

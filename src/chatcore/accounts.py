@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
+from chatcore.changes import changes_of
 from chatcore.errors import (
     InvalidPassword,
     InvalidToken,
@@ -46,6 +47,10 @@ class Accounts:
 
     `refuse_common_passwords` refuses the 10,000 most common passwords wherever a password is
     chosen. Accounts that have one already keep it.
+
+    `changes` announces each user whose password, name or tokens a method changed, before the
+    method returns. Subscribers are the chat cache of every Messenger on the same store object,
+    and the sessions and streams of every `chat_router`.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class Accounts:
         guard: Guard | None = None,
         refuse_common_passwords: bool = False,
     ) -> None:
+        self.changes = changes_of(store)
         self._store = store
         self._hasher = hasher
         self._tokens = tokens
@@ -152,7 +158,8 @@ class Accounts:
                 # Each call moves the time on by a second. Many at once, with a token that is
                 # stolen, would move it so far ahead that nobody could log in for hours.
                 await self._session(proven_by)
-            await self._store.void_tokens(user.id, self._from_now())
+            with self.changes.changing(user.id):
+                await self._store.void_tokens(user.id, self._from_now())
 
     async def erase(self, user: User, password: str, *, address: str | None = None) -> User:
         """Take the account away, for good: `AccountStore.erase_user` says what stays. Returns
@@ -164,7 +171,8 @@ class Accounts:
             tombstone = UserName(f"deleted user {secrets.token_hex(4)}")
             now = to_microseconds(self._clock())
             try:
-                await self._store.erase_user(user.id, tombstone, now)
+                with self.changes.changing(user.id):
+                    await self._store.erase_user(user.id, tombstone, now)
             except NameTaken:
                 continue
             except UserNotFound:
@@ -213,7 +221,10 @@ class Accounts:
         return lock
 
     async def _set_password(self, user: User, password_hash: str) -> int:
-        return await self._store.void_tokens(user.id, self._from_now(), password_hash=password_hash)
+        with self.changes.changing(user.id):
+            return await self._store.void_tokens(
+                user.id, self._from_now(), password_hash=password_hash
+            )
 
     def _from_now(self) -> int:
         """From when on tokens count again. Not from this very moment: until the store has it,

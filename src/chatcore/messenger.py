@@ -4,6 +4,9 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
+from chatcore import chat_cache
+from chatcore.changes import changes_of
+from chatcore.chat_cache import ChatCache
 from chatcore.doorbell import LocalDoorbell
 from chatcore.errors import (
     ChatExists,
@@ -25,7 +28,6 @@ from chatcore.model import (
     NewMessage,
     Sent,
     User,
-    elapsed,
     to_microseconds,
     utc_now,
 )
@@ -33,9 +35,6 @@ from chatcore.names import lookup_name
 from chatcore.ports import MAX_PAGE, ChatStore, Doorbell
 
 MAX_ID = MAX_SEQ = 2**63 - 1
-MAX_FOUND = 10_000
-SECONDS_FOUND = 60.0
-"""How long a name that was erased elsewhere may still be met."""
 
 KEPT_EVENTS = 10_000
 KEPT_DAYS = 30
@@ -94,9 +93,9 @@ class Messenger:
         self._clock = clock
         self._poll_seconds = poll_seconds
         self._markers = Markers(store, clock, self._ring)
-        # A chat hardly changes once opened, and every send and page by name asks for one.
-        self._found: dict[tuple[int, str | int], Chat] = {}
-        self._forget_at = 0.0
+        # Every send and every page by name looks up a chat.
+        self._chat_cache = ChatCache()
+        changes_of(store).subscribe(self._chat_cache.user_changed)
 
     async def find_user(self, name: str) -> User:
         """The user whose name has the same canonical form. Raises UserNotFound."""
@@ -123,42 +122,36 @@ class Messenger:
 
     async def chat(self, user: User, chat_id: int) -> Chat:
         """The chat with this id. Raises ChatNotFound."""
-        asked = user.id, chat_id
-        found = self._names()
-        chat = found.get(asked)
+        key = user.id, chat_id
+        cached = self._chat_cache.chats()
+        chat = cached.get(key)
         if chat is None:
             chat = await self._store.chat_by_id(chat_id) if 0 < chat_id <= MAX_ID else None
             if chat is None:
                 raise ChatNotFound
             chat.peer_of(user)
-            _remember(found, asked, chat)
+            chat_cache.add(cached, key, chat)
         return chat
 
     async def chat_with(self, user: User, peer_name: str) -> Chat:
         """The chat of `user` with the user of that name. Raises ChatNotFound, also when
         nobody has that name."""
-        asked = user.id, peer_name
-        found = self._names()
-        chat = found.get(asked)
+        key = user.id, peer_name
+        cached = self._chat_cache.chats()
+        chat = cached.get(key)
         if chat is None:
             canonical = lookup_name(peer_name)
             chat = await self._store.chat_with(user.id, canonical) if canonical else None
             if chat is None:
                 raise ChatNotFound
-            _remember(found, asked, chat)
+            chat_cache.add(cached, key, chat)
         return chat
 
-    def _names(self) -> dict[tuple[int, str | int], Chat]:
-        if (now := elapsed()) >= self._forget_at:
-            self._found = {}
-            self._forget_at = now + SECONDS_FOUND
-        return self._found
-
     def forget_names(self) -> None:
-        """Have all names read anew; to be called when a user was erased. Those erased
-        elsewhere are met under their former name for up to a minute."""
-        # Another one: what is being read meanwhile, perhaps with the name, goes into the old one.
-        self._found = {}
+        """Empty the cache of chats. Needed only for a user that was erased with another store
+        object than this Messenger's: `Accounts` on the same store object does it by itself.
+        A name that another process erased may appear for up to a minute."""
+        self._chat_cache.clear()
 
     async def block(self, user: User, peer: User) -> None:
         """Let `user` hear nothing more of `peer`, nor the other way round: no chat is opened, no
@@ -359,12 +352,3 @@ class Messenger:
             after_user = await self._store.trim_logs(
                 keep=keep, since_us=since_us, after_user=after_user
             )
-
-
-def _remember(
-    found: dict[tuple[int, str | int], Chat], asked: tuple[int, str | int], chat: Chat
-) -> None:
-    if len(found) >= MAX_FOUND:
-        # The oldest entry, since dictionaries keep their order.
-        found.pop(next(iter(found)), None)
-    found[asked] = chat

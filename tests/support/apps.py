@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from litestar import Litestar
 
@@ -36,6 +36,20 @@ async def app_on(
 ) -> AsyncIterator[Litestar]:
     async with core(store, clock) as (accounts, messenger):
         yield create_app(accounts, messenger, clock=clock, **options)
+
+
+class _OtherProcess:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+def in_another_process(store: Store) -> Store:
+    """The same store as another object, as another process has it: changes of users that one of
+    them announces do not reach caches on the other."""
+    return cast(Store, _OtherProcess(store))
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from litestar import Litestar
 
-from chatcore import Chat, Clock, Messenger, User
+from chatcore import Accounts, Chat, Clock, Messenger, User
 from chatcore.doorbell import LocalDoorbell
 from chatcore.model import Seconds, elapsed, utc_now
 from chatcore_litestar import Streams, create_app
@@ -159,6 +159,7 @@ class Scene:
     """Ann and Bob, who have a chat, the one event so far of each."""
 
     app: Litestar
+    accounts: Accounts
     messenger: Messenger
     doorbell: CountingDoorbell
     streams: Streams
@@ -211,4 +212,4 @@ async def scene(
             for word, someone in (("ann", ann), ("bob", bob))
         }
         chat = await messenger.chat_with(users["ann"], bob.name)
-        yield Scene(app, messenger, doorbell, made, ann, bob, users, chat)
+        yield Scene(app, accounts, messenger, doorbell, made, ann, bob, users, chat)

@@ -53,6 +53,7 @@ def chat_router(
     address_of = address_behind(trusted_proxies)
     sessions = Sessions(accounts, clock, seconds)
     streams = streams or Streams()
+    accounts.changes.subscribe(streams.end_of)
     fixed = Router(
         path="/",
         route_handlers=chat_routes(messenger, sessions, body_seconds, send_seconds),
@@ -65,9 +66,7 @@ def chat_router(
             *v1_routes(messenger, body_seconds),
             *block_routes(messenger),
             *event_routes(messenger, sessions, streams, clock, send_seconds),
-            *me_routes(
-                accounts, messenger, sessions, streams, address_of, body_seconds, send_seconds
-            ),
+            *me_routes(accounts, messenger, sessions, address_of, body_seconds, send_seconds),
         ],
         middleware=[bearer_auth(sessions, unauthorized)],
         security=_BEARER,

@@ -50,7 +50,7 @@ class Sessions:
     Verifying a token costs more than the rest of many a request. The expiry is checked every
     time, by the wall clock, which tokens go by; that the token is not void and the user still
     exists, every 60 s, by a clock that never steps back: so long it may take until what another
-    node did is known here. Who does it here says so with `forget`.
+    node did is known here. What this process does is announced by `Accounts.changes`.
     """
 
     def __init__(self, accounts: Accounts, clock: Clock, seconds: Seconds) -> None:
@@ -59,6 +59,7 @@ class Sessions:
         self._seconds = seconds
         self._known: dict[str, Trusted] = {}
         self._forgotten = 0
+        accounts.changes.subscribe(self.forget)
 
     async def find(self, token: str) -> Trusted:
         """Raises InvalidToken, Unavailable."""

@@ -146,7 +146,7 @@ async def test_a_name_that_was_erased_elsewhere_is_met_for_a_minute(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 1_000_000.0
-    monkeypatch.setattr("chatcore.messenger.elapsed", lambda: now)
+    monkeypatch.setattr("chatcore.chat_cache.elapsed", lambda: now)
     ann, bob, _ = users
     await messenger.chat(ann, chat.id)
     await store.erase_user(bob.id, UserName("deleted user 1"), 0)

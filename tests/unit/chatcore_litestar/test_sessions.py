@@ -14,7 +14,7 @@ from chatcore_jwt import JwtTokens
 from chatcore_litestar import auth, create_app
 from chatcore_memory import MemoryStore
 from tests.support.api import PASSWORD, Api, Someone, api_of
-from tests.support.apps import SECRET, app_on
+from tests.support.apps import SECRET, app_on, in_another_process
 from tests.support.stdlib_adapters import QuickHasher
 
 HOUR = timedelta(hours=1)
@@ -156,7 +156,7 @@ async def test_void_tokens_are_out_at_once_here_and_within_a_minute_elsewhere(ho
     clock, store = Clock(), MemoryStore()
     async with (
         app_on(store, clock=clock, seconds=clock.seconds) as here,
-        app_on(store, clock=clock, seconds=clock.seconds) as there,
+        app_on(in_another_process(store), clock=clock, seconds=clock.seconds) as there,
         api_of(here) as api,
         api_of(there) as other,
     ):

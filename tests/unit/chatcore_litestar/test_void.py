@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from chatcore import ChatState, Cursor
+from chatcore import Accounts, ChatState, Cursor, User
 from chatcore.events import Entry
 from chatcore.ports import Credentials
 from chatcore_memory import MemoryStore
-from tests.support.api import Api, api_of
+from tests.support.api import PASSWORD, Api, api_of
+from tests.support.apps import in_another_process
 from tests.support.listening import Frame, Request, Scene, scene
 from tests.support.virtual_time import BACKEND
 from tests.unit.chatcore_litestar.test_events import waiting
@@ -82,7 +83,7 @@ async def nodes(**options: float) -> AsyncIterator[Nodes]:
     store = WatchedStore()
     async with (
         scene(store, clock=clock, seconds=seconds, **options) as here,
-        scene(store, clock=clock, seconds=seconds) as there,
+        scene(in_another_process(store), clock=clock, seconds=seconds) as there,
         api_of(here.app) as api,
         api_of(there.app) as elsewhere,
     ):
@@ -111,6 +112,34 @@ async def test_here_streams_and_waiting_requests_end_at_once(how: str) -> None:
             assert (await late.head()).status == 401
         # Others go on.
         assert told.here.streams.under_way == 1
+        anns.leave()
+        await anns.task
+
+
+IN_PROCESS: dict[str, Callable[[Accounts, User], Awaitable[object]]] = {
+    "change_password": lambda it, user: it.change_password(user, PASSWORD, "another password"),
+    "reset_password": lambda it, user: it.reset_password(user.name, "another password"),
+    "log_out_everywhere": lambda it, user: it.log_out_everywhere(user),
+    "erase": lambda it, user: it.erase(user, PASSWORD),
+}
+
+
+@pytest.mark.parametrize("change", IN_PROCESS.values(), ids=IN_PROCESS.keys())
+async def test_a_change_in_process_ends_sessions_and_streams_at_once(
+    change: Callable[[Accounts, User], Awaitable[object]],
+) -> None:
+    async with scene() as here, here.stream() as stream, api_of(here.app) as api:
+        anns = here.stream(by=here.ann)
+        for opened in (stream, anns):
+            await opened.frame()
+        path = f"/v1/chats/{here.chat.id}"
+        assert (await api.call("GET", path, here.bob)).status_code == 200
+        await change(here.accounts, here.users["bob"])
+        assert await stream.frame() == VOID
+        await stream.ended()
+        assert (await api.call("GET", path, here.bob)).status_code == 401
+        # Other users' streams stay open.
+        assert here.streams.under_way == 1
         anns.leave()
         await anns.task
 

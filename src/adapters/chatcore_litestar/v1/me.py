@@ -11,15 +11,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.types import ASGIApp
 
-from chatcore import (
-    Accounts,
-    InvalidToken,
-    Messenger,
-    Overloaded,
-    Refused,
-    TooManyAttempts,
-    UserNotFound,
-)
+from chatcore import Accounts, InvalidToken, Messenger, UserNotFound
 from chatcore.accounts import MIN_PASSWORD
 from chatcore.exporting import export
 from chatcore_litestar.auth import Sessions
@@ -33,7 +25,6 @@ from chatcore_litestar.requests import (
     decode_password_change,
     read_body,
 )
-from chatcore_litestar.streams import Streams
 from chatcore_litestar.v1.events import WAITS
 from chatcore_litestar.v1.items import export_lines
 
@@ -56,35 +47,12 @@ def me_routes(
     accounts: Accounts,
     messenger: Messenger,
     sessions: Sessions,
-    streams: Streams,
     address_of: AddressOf,
     body_seconds: float,
     send_seconds: float,
 ) -> list[HTTPRouteHandler]:
     """For a router under `/v1` that puts the user into `scope["user"]` and what proves it
     into `scope["auth"]`."""
-
-    @contextmanager
-    def voiding(request: UserRequest) -> Iterator[None]:
-        """Around what voids the tokens of who asks: afterwards none of them is remembered, and no
-        stream goes on. So it is when nobody knows whether it was done, but not if it was refused.
-        """
-        user_id = request.user.id
-        try:
-            yield
-        except UserNotFound:
-            # Erased meanwhile.
-            raise InvalidToken from None
-        except (Refused, Overloaded, TooManyAttempts):
-            raise
-        except BaseException:
-            end_sessions(user_id)
-            raise
-        end_sessions(user_id)
-
-    def end_sessions(user_id: int) -> None:
-        sessions.forget(user_id)
-        streams.end_of(user_id)
 
     @get(
         "/me",
@@ -104,7 +72,7 @@ def me_routes(
     )
     async def change_password(request: UserRequest) -> ASGIApp:
         body = await read_body(request, decode_password_change, body_seconds)
-        with voiding(request):
+        with _erased_is_invalid_token():
             token = await accounts.change_password(
                 request.user,
                 body.current_password,
@@ -121,7 +89,7 @@ def me_routes(
         responses=answers(None, 204),
     )
     async def log_out_everywhere(request: UserRequest) -> Response[None]:
-        with voiding(request):
+        with _erased_is_invalid_token():
             claims = request.auth.session.claims
             await accounts.log_out_everywhere(request.user, proven_by=claims)
         return done()
@@ -137,9 +105,7 @@ def me_routes(
     )
     async def erase_me(request: UserRequest) -> Response[None]:
         body = await read_body(request, decode_password, body_seconds)
-        with voiding(request):
-            await accounts.erase(request.user, body.password, address=address_of(request.scope))
-        messenger.forget_names()
+        await accounts.erase(request.user, body.password, address=address_of(request.scope))
         return done()
 
     @get(
@@ -178,3 +144,12 @@ def me_routes(
         erase_me,
         export_mine,
     ]
+
+
+@contextmanager
+def _erased_is_invalid_token() -> Iterator[None]:
+    """Turn UserNotFound into InvalidToken: the user was erased while the request waited."""
+    try:
+        yield
+    except UserNotFound:
+        raise InvalidToken from None

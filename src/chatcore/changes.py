@@ -1,0 +1,62 @@
+"""Invalidation: one place that announces that a user changed.
+
+`Accounts` announces a user whose password or name changed, or whose tokens became void. Caches
+of the same process subscribe: no caller of `Accounts` has to know them. Another process hears
+nothing; there, an entry of such a cache expires after a minute.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary, WeakMethod
+
+from chatcore.errors import Overloaded, Refused
+
+Subscriber = Callable[[int], None]
+"""Takes the id of a user that changed. Returns at once and raises nothing."""
+
+
+class Changes:
+    """Announces changed users to its subscribers, on the event loop of the change."""
+
+    def __init__(self) -> None:
+        self._subscribers: set[WeakMethod[Subscriber]] = set()
+
+    def subscribe(self, method: Subscriber) -> None:
+        """Call a bound method for every user that changes from now on.
+
+        The subscription keeps the method's object alive no longer: it ends with the object.
+        """
+        self._subscribers.add(WeakMethod(method, self._subscribers.discard))
+
+    def announce(self, user_id: int) -> None:
+        """Call every subscriber, in no particular order."""
+        for reference in tuple(self._subscribers):
+            if (method := reference()) is not None:
+                method(user_id)
+
+    @contextmanager
+    def changing(self, user_id: int) -> Iterator[None]:
+        """Announce the user after a write, also one of unknown outcome (StoreUnavailable, or a
+        cancelled caller). A refused write changed nothing and is not announced."""
+        try:
+            yield
+        except (Refused, Overloaded):
+            raise
+        except BaseException:
+            self.announce(user_id)
+            raise
+        self.announce(user_id)
+
+
+_by_store: WeakKeyDictionary[object, Changes] = WeakKeyDictionary()
+
+
+def changes_of(store: object) -> Changes:
+    """The one `Changes` of this store object, for as long as the store lives.
+
+    A store that cannot be weakly referenced or hashed gets a new one at each call.
+    """
+    try:
+        return _by_store.setdefault(store, Changes())
+    except TypeError:
+        return Changes()

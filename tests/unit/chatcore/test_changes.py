@@ -1,0 +1,175 @@
+"""Who announces a changed user, and to which caches."""
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+
+from chatcore import (
+    Accounts,
+    Changes,
+    ChatcoreError,
+    Messenger,
+    Overloaded,
+    StoreUnavailable,
+    User,
+    UserNotFound,
+    WrongCredentials,
+)
+from chatcore.changes import changes_of
+from chatcore.names import UserName
+from chatcore_memory import MemoryStore
+from tests.support.stdlib_adapters import HmacTokens, QuickHasher
+
+PASSWORD, OTHER = "correct horse battery", "staple of many batteries"
+
+Change = Callable[[Accounts, User], Awaitable[object]]
+
+CHANGES: dict[str, Change] = {
+    "change_password": lambda accounts, user: accounts.change_password(user, PASSWORD, OTHER),
+    "reset_password": lambda accounts, user: accounts.reset_password(user.name, OTHER),
+    "log_out_everywhere": lambda accounts, user: accounts.log_out_everywhere(user),
+    "erase": lambda accounts, user: accounts.erase(user, PASSWORD),
+}
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.heard: list[int] = []
+
+    def hear(self, user_id: int) -> None:
+        self.heard.append(user_id)
+
+
+class FailingStore(MemoryStore):
+    """Writes, then fails with `error` if there is one."""
+
+    error: BaseException | None = None
+
+    async def void_tokens(
+        self, user_id: int, from_us: int, *, password_hash: str | None = None
+    ) -> int:
+        voided = await super().void_tokens(user_id, from_us, password_hash=password_hash)
+        if self.error:
+            raise self.error
+        return voided
+
+    async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
+        await super().erase_user(user_id, tombstone, erased_us)
+        if self.error:
+            raise self.error
+
+
+def accounts_on(store: MemoryStore) -> Accounts:
+    return Accounts(store, QuickHasher(), HmacTokens(b"x" * 32))
+
+
+async def register(accounts: Accounts, *names: str) -> Sequence[User]:
+    return [await accounts.register(name, PASSWORD) for name in names]
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+async def test_every_change_of_a_user_is_announced_once(change: Change) -> None:
+    accounts, listener = accounts_on(MemoryStore()), Listener()
+    accounts.changes.subscribe(listener.hear)
+    ann, _ = await register(accounts, "ann", "bob")
+    await accounts.log_in("ann", PASSWORD)
+    assert listener.heard == []
+    await change(accounts, ann)
+    assert listener.heard == [ann.id]
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable(), asyncio.CancelledError()], ids=repr)
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+async def test_a_change_of_unknown_outcome_is_announced(
+    change: Change, error: BaseException
+) -> None:
+    store, listener = FailingStore(), Listener()
+    accounts = accounts_on(store)
+    accounts.changes.subscribe(listener.hear)
+    [ann] = await register(accounts, "ann")
+    store.error = error
+    with pytest.raises(type(error)):
+        await change(accounts, ann)
+    assert listener.heard == [ann.id]
+
+
+@pytest.mark.parametrize("error", [UserNotFound(), Overloaded()], ids=repr)
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+async def test_a_change_that_the_store_refuses_is_not_announced(
+    change: Change, error: ChatcoreError
+) -> None:
+    store, listener = FailingStore(), Listener()
+    accounts = accounts_on(store)
+    accounts.changes.subscribe(listener.hear)
+    [ann] = await register(accounts, "ann")
+    store.error = error
+    with pytest.raises(ChatcoreError):
+        await change(accounts, ann)
+    assert listener.heard == []
+
+
+async def test_a_wrong_password_is_not_announced() -> None:
+    accounts, listener = accounts_on(MemoryStore()), Listener()
+    accounts.changes.subscribe(listener.hear)
+    [ann] = await register(accounts, "ann")
+    for change in (
+        accounts.erase(ann, "not the password"),
+        accounts.change_password(ann, "not the password", OTHER),
+    ):
+        with pytest.raises(WrongCredentials):
+            await change
+    assert listener.heard == []
+
+
+async def test_erase_empties_the_chat_cache_of_every_messenger_on_the_store() -> None:
+    store = MemoryStore()
+    before = Messenger(store)
+    accounts = accounts_on(store)
+    after = Messenger(store)
+    ann, bob = await register(accounts, "ann", "bob")
+    chat = await before.open_chat(ann, bob)
+    for messenger in (before, after):
+        assert (await messenger.chat(ann, chat.id)).peer_of(ann).name == "bob"
+    erased = await accounts.erase(bob, PASSWORD)
+    for messenger in (before, after):
+        assert (await messenger.chat(ann, chat.id)).peer_of(ann) == erased
+
+
+def test_a_method_that_subscribes_twice_is_called_once() -> None:
+    changes, listener = Changes(), Listener()
+    changes.subscribe(listener.hear)
+    changes.subscribe(listener.hear)
+    changes.announce(7)
+    assert listener.heard == [7]
+
+
+def test_a_subscription_keeps_nothing_alive() -> None:
+    store = MemoryStore()
+    messenger, listener = Messenger(store), Listener()
+    changes = changes_of(store)
+    changes.subscribe(listener.hear)
+    left = [weakref.ref(it) for it in (store, messenger, listener)]
+    del store, messenger, listener
+    gc.collect()
+    assert [reference() for reference in left] == [None, None, None]
+    assert not vars(changes)["_subscribers"]
+    changes.announce(7)
+
+
+def test_stores_do_not_share_their_changes() -> None:
+    one, other = MemoryStore(), MemoryStore()
+    assert changes_of(one) is changes_of(one)
+    assert changes_of(one) is not changes_of(other)
+
+
+def test_a_store_that_cannot_be_weakly_referenced_is_accepted() -> None:
+    class Slotted(MemoryStore):
+        __hash__ = None  # type: ignore[assignment]
+
+    accounts, listener = accounts_on(Slotted()), Listener()
+    accounts.changes.subscribe(listener.hear)
+    accounts.changes.announce(7)
+    assert listener.heard == [7]
