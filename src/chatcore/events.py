@@ -6,10 +6,18 @@ became of connections and processes meanwhile.
 """
 
 import re
-from typing import NamedTuple, Self
+from collections.abc import Callable
+from typing import NamedTuple, Self, TypeVar
 
-from chatcore.model import Chat, Message, User
+from chatcore.model import MAX_INT64, Chat, Message, User
 
+TAGS: dict[type, str] = {}
+"""The name of each class of events on the wire. Never changes."""
+
+KINDS: dict[type, int] = {}
+"""The number of each class of entries in a store. Never changes."""
+
+_T = TypeVar("_T")
 _CURSOR = re.compile(r"([0-9A-Za-z]{1,32})-([1-9][0-9]{0,18})-(0|[1-9][0-9]{0,18})")
 
 
@@ -33,11 +41,24 @@ class Cursor(NamedTuple):
     def parse(cls, text: str) -> Self | None:
         """The cursor that this text is the form of, or None."""
         found = _CURSOR.fullmatch(text)
-        if found is None or max(int(found[2]), int(found[3])) >= 2**63:
+        if found is None or max(int(found[2]), int(found[3])) > MAX_INT64:
             return None
         return cls(found[1], int(found[2]), int(found[3]))
 
 
+def _event(tag: str, *, kind: int | None = None) -> Callable[[type[_T]], type[_T]]:
+    """Declare a class of events; one that a log holds has a `kind`."""
+
+    def declare(event: type[_T]) -> type[_T]:
+        TAGS[event] = tag
+        if kind is not None:
+            KINDS[event] = kind
+        return event
+
+    return declare
+
+
+@_event("chat", kind=0)
 class ChatOpened(NamedTuple):
     """The user has a new chat, whoever opened it."""
 
@@ -46,6 +67,7 @@ class ChatOpened(NamedTuple):
     chat: Chat
 
 
+@_event("message", kind=1)
 class MessageSent(NamedTuple):
     """A message in a chat of the user, the user's own too."""
 
@@ -54,6 +76,8 @@ class MessageSent(NamedTuple):
     message: Message
 
 
+# Kind 3 is taken, too: SQL stores tell the two users' read markers apart by it.
+@_event("read", kind=2)
 class MarkerMoved(NamedTuple):
     """One of the two has read up to a message: the peer, or the user on some other device."""
 
@@ -64,6 +88,7 @@ class MarkerMoved(NamedTuple):
     """The number of the message read last."""
 
 
+@_event("reset")
 class Reset(NamedTuple):
     """What happened before the cursor cannot be told any more: look at everything anew, for
     example with `Messenger.sync`. What happens from there on follows."""

@@ -17,6 +17,9 @@ from typing import NamedTuple
 
 from chatcore.errors import ChatNotFound, InvalidKey, InvalidText
 
+MAX_INT64 = 2**63 - 1
+"""The largest id, number of a message or event, and `activity`: what databases store."""
+
 MAX_TEXT = 4096
 MAX_KEY = 128
 

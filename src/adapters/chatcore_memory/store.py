@@ -4,6 +4,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from chatcore.errors import ChatExists, ChatNotFound, KeyReused, NameTaken, SelfChat, UserNotFound
 from chatcore.events import ChatOpened, Cursor, Entry, MarkerMoved, MessageSent
@@ -269,9 +270,12 @@ class MemoryStore:
     def _renamed(self, entry: Entry) -> Entry:
         """The entry with its users' names as they are now."""
         chat = self._chats[entry.chat.id].chat
-        if isinstance(entry, MarkerMoved):
-            return entry._replace(chat=chat, reader=self._users[entry.reader.id])
-        return entry._replace(chat=chat)
+        match entry:
+            case MarkerMoved():
+                return entry._replace(chat=chat, reader=self._users[entry.reader.id])
+            case ChatOpened() | MessageSent():
+                return entry._replace(chat=chat)
+        assert_never(entry)
 
     async def trim_logs(self, *, keep: int, since_us: int, after_user: int) -> int | None:
         users = sorted(user_id for user_id in self._logs if user_id > after_user)

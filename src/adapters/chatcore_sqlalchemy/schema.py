@@ -17,6 +17,8 @@ from sqlalchemy import (
     text,
 )
 
+from chatcore.events import KINDS, ChatOpened, MarkerMoved, MessageSent
+
 metadata = MetaData()
 
 # SQLite's STRICT tables know INTEGER, always of 64 bits, and refuse the name BIGINT.
@@ -25,8 +27,9 @@ Int16 = SmallInteger().with_variant(Integer, "sqlite")
 
 _ZERO = text("0")
 
-OPENED, SENT, LO_READ, HI_READ = range(4)
-"""Kinds of events. The last two: this one of the pair has read."""
+OPENED, SENT, LO_READ = KINDS[ChatOpened], KINDS[MessageSent], KINDS[MarkerMoved]
+HI_READ = LO_READ + 1
+"""Kinds of events. A read marker has two: of the user with the lower id, or with the higher."""
 
 users = Table(
     "users",

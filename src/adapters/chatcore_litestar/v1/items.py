@@ -1,10 +1,22 @@
 """How things look under /v1, in JSON."""
 
 from collections.abc import Sequence
+from typing import assert_never
 
 import msgspec
 
-from chatcore import Chat, ChatOpened, ChatState, Event, Message, MessageSent, Reset, User
+from chatcore import (
+    Chat,
+    ChatOpened,
+    ChatState,
+    Event,
+    MarkerMoved,
+    Message,
+    MessageSent,
+    Reset,
+    User,
+)
+from chatcore.events import TAGS
 from chatcore.exporting import Blocked, History, Piece, Totals
 
 
@@ -65,25 +77,25 @@ class EndLine(msgspec.Struct, tag="end"):
 ExportLine = UserLine | BlockLine | ChatLine | MessageLine | EndLine
 
 
-class MessageEvent(msgspec.Struct, tag="message"):
+class MessageEvent(msgspec.Struct, tag=TAGS[MessageSent]):
     chat_id: int
     message: V1Message
 
 
-class ChatEvent(msgspec.Struct, tag="chat"):
+class ChatEvent(msgspec.Struct, tag=TAGS[ChatOpened]):
     chat_id: int
     user: str
     """The peer."""
 
 
-class ReadEvent(msgspec.Struct, tag="read"):
+class ReadEvent(msgspec.Struct, tag=TAGS[MarkerMoved]):
     chat_id: int
     user: str
     """Who has read: the peer, or the user on some other device."""
     seq: int
 
 
-class ResetEvent(msgspec.Struct, tag="reset"):
+class ResetEvent(msgspec.Struct, tag=TAGS[Reset]):
     cursor: str
 
 
@@ -134,10 +146,13 @@ def export_lines(piece: Piece, user: User) -> Sequence[ExportLine]:
 
 def event_item(event: Event, user: User) -> EventItem:
     """What `user`, from whose log the event is, is told of it."""
-    if isinstance(event, MessageSent):
-        return MessageEvent(event.chat.id, message_item(event.chat, event.message))
-    if isinstance(event, ChatOpened):
-        return ChatEvent(event.chat.id, event.chat.peer_of(user).name)
-    if isinstance(event, Reset):
-        return ResetEvent(str(event.cursor))
-    return ReadEvent(event.chat.id, event.reader.name, event.seq)
+    match event:
+        case MessageSent():
+            return MessageEvent(event.chat.id, message_item(event.chat, event.message))
+        case ChatOpened():
+            return ChatEvent(event.chat.id, event.chat.peer_of(user).name)
+        case MarkerMoved():
+            return ReadEvent(event.chat.id, event.reader.name, event.seq)
+        case Reset():
+            return ResetEvent(str(event.cursor))
+    assert_never(event)
