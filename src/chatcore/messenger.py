@@ -20,6 +20,7 @@ from chatcore.events import Cursor
 from chatcore.following import POLL_SECONDS, Following
 from chatcore.markers import Markers
 from chatcore.model import (
+    MAX_INT64,
     Chat,
     ChatState,
     ChatSummary,
@@ -33,8 +34,6 @@ from chatcore.model import (
 )
 from chatcore.names import lookup_name
 from chatcore.ports import MAX_PAGE, ChatStore, Doorbell
-
-MAX_ID = MAX_SEQ = 2**63 - 1
 
 KEPT_EVENTS = 10_000
 KEPT_DAYS = 30
@@ -126,7 +125,7 @@ class Messenger:
         cached = self._chat_cache.chats()
         chat = cached.get(key)
         if chat is None:
-            chat = await self._store.chat_by_id(chat_id) if 0 < chat_id <= MAX_ID else None
+            chat = await self._store.chat_by_id(chat_id) if 0 < chat_id <= MAX_INT64 else None
             if chat is None:
                 raise ChatNotFound
             chat.peer_of(user)
@@ -168,7 +167,7 @@ class Messenger:
     ) -> Sequence[User]:
         """Up to `limit` (1 to 500) of those whom `user` blocks, by ascending id; only ids above
         `after`, 0 to 2**63 - 1. Raises InvalidPage."""
-        if not 1 <= limit <= MAX_PAGE or not 0 <= after <= MAX_ID:
+        if not 1 <= limit <= MAX_PAGE or not 0 <= after <= MAX_INT64:
             raise InvalidPage
         return await self._store.blocked_by(user.id, after=after, limit=limit)
 
@@ -239,7 +238,7 @@ class Messenger:
         cursors = [cursor for cursor in (before, after, around) if cursor is not None]
         if len(cursors) > 1 or not 1 <= limit <= MAX_PAGE:
             raise InvalidPage
-        if any(not 0 <= cursor <= MAX_SEQ for cursor in cursors):
+        if any(not 0 <= cursor <= MAX_INT64 for cursor in cursors):
             raise InvalidPage
         if around is not None:
             end = await self._store.last_seq(chat.id) + 1
@@ -261,7 +260,7 @@ class Messenger:
     async def message(self, user: User, chat: Chat, seq: int) -> Message:
         """One message. Raises InvalidSeq, MessageNotFound."""
         chat.peer_of(user)
-        if not 1 <= seq <= MAX_SEQ:
+        if not 1 <= seq <= MAX_INT64:
             raise InvalidSeq
         # Numbers have no gaps: the next one after `seq - 1` is `seq`.
         found = await self._store.messages_after(chat.id, seq - 1, limit=1)
@@ -296,13 +295,13 @@ class Messenger:
         Page after page, each before the last activity of the one before, every chat that was
         not active meanwhile appears exactly once. Raises InvalidPage.
         """
-        if not 1 <= limit <= MAX_PAGE or (before is not None and not 0 <= before <= MAX_SEQ):
+        if not 1 <= limit <= MAX_PAGE or (before is not None and not 0 <= before <= MAX_INT64):
             raise InvalidPage
         return await self._store.chat_states(user.id, before=before, limit=limit)
 
     async def state(self, user: User, chat_id: int) -> ChatState:
         """One chat as the user finds it. Raises ChatNotFound."""
-        known = 0 < chat_id <= MAX_ID
+        known = 0 < chat_id <= MAX_INT64
         state = await self._store.chat_state(user.id, chat_id) if known else None
         if state is None:
             raise ChatNotFound
@@ -316,7 +315,7 @@ class Messenger:
         marker. Raises InvalidSeq.
         """
         chat.peer_of(user)
-        if not 0 <= seq <= MAX_SEQ:
+        if not 0 <= seq <= MAX_INT64:
             raise InvalidSeq
         return await self._markers.move(chat, user, seq)
 

@@ -9,11 +9,11 @@ from typing import Any
 from jwt import InvalidKeyError, InvalidSignatureError, PyJWS, PyJWTError
 
 from chatcore.errors import InvalidToken
+from chatcore.model import MAX_INT64
 from chatcore.ports import Claims
 
 MIN_KEY = 32
 MAX_TOKEN = 4096
-MAX_USER_ID = 2**63 - 1
 CLOCK_SKEW = timedelta(seconds=30)
 
 _ALGORITHM = "HS256"
@@ -111,7 +111,7 @@ def _checked_claims(said: object) -> Claims:
     if any(type(value) is not int for value in said.values()):
         raise InvalidToken
     user_id, issued, expires = said["user_id"], said["iat"], said["exp"]
-    if not (1 <= user_id <= MAX_USER_ID and issued < expires):
+    if not (1 <= user_id <= MAX_INT64 and issued < expires):
         raise InvalidToken
     try:
         return Claims(user_id, _EPOCH + issued * _SECOND, _EPOCH + expires * _SECOND)

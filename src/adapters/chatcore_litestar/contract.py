@@ -11,7 +11,7 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp
 
 from chatcore import Accounts, Chat, Message, Messenger, Page, User
-from chatcore.messenger import MAX_SEQ
+from chatcore.model import MAX_INT64
 from chatcore_litestar.auth import Sessions
 from chatcore_litestar.client import AddressOf
 from chatcore_litestar.openapi import (
@@ -220,7 +220,7 @@ def _links(page: Page, paging: Paging) -> Headers:
     """RFC 8288. The targets are relative: only the query differs, wherever this is mounted."""
     links = []
     if page.older:
-        before = page.messages[0].seq if page.messages else min((paging.after or 0) + 1, MAX_SEQ)
+        before = page.messages[0].seq if page.messages else min((paging.after or 0) + 1, MAX_INT64)
         links.append(f'<?limit={paging.limit}&before={before}>; rel="prev"')
     if page.newer:
         after = page.messages[-1].seq if page.messages else max((paging.before or 0) - 1, 0)

@@ -23,8 +23,7 @@ from litestar.openapi.spec import (
 )
 
 from chatcore.accounts import MIN_PASSWORD
-from chatcore.messenger import MAX_SEQ
-from chatcore.model import MAX_KEY, MAX_TEXT
+from chatcore.model import MAX_INT64, MAX_KEY, MAX_TEXT
 from chatcore.names import MAX_NAME
 from chatcore_litestar.errors import error_response, phrase
 from chatcore_litestar.requests import DEFAULT_LIMIT, MAX_LIMIT
@@ -70,8 +69,8 @@ def limit_on(what: str) -> Parameter:
 
 PAGING = (
     limit_on("messages"),
-    in_query("before", "Only messages numbered below; not with `after`.", number(0, MAX_SEQ)),
-    in_query("after", "Only messages numbered above; not with `before`.", number(0, MAX_SEQ)),
+    in_query("before", "Only messages numbered below; not with `after`.", number(0, MAX_INT64)),
+    in_query("after", "Only messages numbered above; not with `before`.", number(0, MAX_INT64)),
 )
 
 _HEADERS = {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, Union
 
 from chatcore.errors import ChatExists, ChatNotFound, SelfChat, UserNotFound
 from chatcore.events import Cursor, Entry
-from chatcore.model import Chat, ChatState, ChatSummary, Message, NewMessage, Sent, User
+from chatcore.model import MAX_INT64, Chat, ChatState, ChatSummary, Message, NewMessage, Sent, User
 from chatcore.names import UserName
 from chatcore.ports import Credentials
 from chatcore_sqlalchemy import accounts, blocks
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from chatcore_sqlalchemy.postgres.database import PostgresDatabase
 
 Database = Union["SqliteDatabase", "PostgresDatabase"]
-
-END = 2**63 - 1
-"""Above every number that a store gives."""
 
 
 class SqlAlchemyStore:
@@ -203,7 +200,7 @@ class SqlAlchemyStore:
             if kept.value[0].activity == await self._newest_activity(user_id):
                 kept.version = version
                 return kept.value
-        summaries = await self._chats_before(user_id, END, limit)
+        summaries = await self._chats_before(user_id, MAX_INT64, limit)
         if summaries:
             lists.put((user_id, limit), summaries, size_of_list(summaries), version)
         return summaries
@@ -221,7 +218,7 @@ class SqlAlchemyStore:
     async def chat_states(
         self, user_id: int, *, before: int | None, limit: int
     ) -> Sequence[ChatState]:
-        before = END if before is None else before
+        before = MAX_INT64 if before is None else before
         rows = await self._database.read(
             sql.CHAT_STATES, user_id=user_id, before=before, limit=limit
         )
@@ -285,7 +282,7 @@ class SqlAlchemyStore:
             else:
                 newer = await self.messages_after(chat_id, tail[-1].seq, limit=missing)
                 tail = [*tail, *newer][-max(limit, len(tail)) :]
-        tail = tail or await self._messages_before(chat_id, END, limit)
+        tail = tail or await self._messages_before(chat_id, MAX_INT64, limit)
         if tail:
             self._tails.put(chat_id, tail, size_of_messages(tail), version)
         return tail[-limit:]
@@ -299,7 +296,7 @@ class SqlAlchemyStore:
         return Cursor(await self._log_name(), user_id, n)
 
     async def events_after(self, after: Cursor, *, limit: int) -> Sequence[Entry] | None:
-        if after.log != await self._log_name() or after.n > END:
+        if after.log != await self._log_name() or after.n > MAX_INT64:
             return None
         # From the entry before the first one wanted, which shows in the same glance whether
         # anything between them is missing.

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from itertools import product
 
 from chatcore.errors import NameTaken
-from chatcore.model import User
+from chatcore.model import MAX_INT64, User
 from chatcore.names import UserName
 from chatcore.ports import AccountStore, Credentials
 from chatcore.testing.expect import (
@@ -106,7 +106,9 @@ async def user_ids_are_positive_and_distinct(store: AccountStore) -> None:
     expect_equal([user.name for user in users], names[::2], "those with a free name are added")
     ids = {user.id for user in users}
     expect_equal(len(ids), len(users), "every user has an id of their own")
-    expect(all(type(id_) is int and 0 < id_ < 2**63 for id_ in ids), "ids are positive integers")
+    expect(
+        all(type(id_) is int and 0 < id_ <= MAX_INT64 for id_ in ids), "ids are positive integers"
+    )
 
 
 async def a_taken_name_is_refused(store: AccountStore) -> None:

@@ -5,7 +5,7 @@ from itertools import product
 
 from chatcore.errors import ChatExists, ChatNotFound, KeyReused, SelfChat, UserNotFound
 from chatcore.events import MarkerMoved
-from chatcore.model import Chat, User
+from chatcore.model import MAX_INT64, Chat, User
 from chatcore.ports import MAX_PAGE
 from chatcore.testing.expect import accepted, expect_equal, refused, simultaneously
 from chatcore.testing.scene import (
@@ -194,7 +194,7 @@ async def users_see_whom_they_block(store: ChatStoreWithUsers) -> None:
     for user_id in (peers[1].id, *UNKNOWN_IDS):
         found = list(await store.blocked_by(user_id, after=0, limit=MAX_PAGE))
         expect_equal(found, [], "who blocks nobody")
-    beyond = await store.blocked_by(hub.id, after=2**63 - 1, limit=MAX_PAGE)
+    beyond = await store.blocked_by(hub.id, after=MAX_INT64, limit=MAX_PAGE)
     expect_equal(list(beyond), [], "nobody is above the largest id")
 
 

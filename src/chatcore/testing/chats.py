@@ -1,7 +1,7 @@
 """What a ChatStore promises of chats and lists of them."""
 
 from chatcore.errors import ChatExists, SelfChat, UserNotFound
-from chatcore.model import Chat, ChatSummary, User
+from chatcore.model import MAX_INT64, Chat, ChatSummary, User
 from chatcore.ports import MAX_PAGE
 from chatcore.testing.expect import expect, expect_equal, refused, simultaneously
 from chatcore.testing.scene import (
@@ -101,7 +101,7 @@ async def users_see_their_own_chats_alone(store: ChatStoreWithUsers) -> None:
         for one, other in ((0, 1), (2, 0), (1, 2))
     ]
     expect_equal(len({chat.id for chat in opened}), 3, "every chat has an id of its own")
-    expect(all(0 < chat.id < 2**63 for chat in opened), "ids are positive")
+    expect(all(0 < chat.id <= MAX_INT64 for chat in opened), "ids are positive")
     for user in users:
         mine = [chat for chat in reversed(opened) if user in chat.users]
         listed = [summary.chat for summary in await chats_of(store, user)]

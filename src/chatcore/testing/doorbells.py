@@ -5,13 +5,14 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterable
 
+from chatcore.model import MAX_INT64
 from chatcore.ports import Doorbell
 from chatcore.testing.expect import accepted, expect, expect_equal, patience
 
 RINGS_APART = 0.05
 """Seconds after which a ring that was not heard is repeated."""
 
-USER_IDS = (1, 2, 2**63 - 1)
+USER_IDS = (1, 2, MAX_INT64)
 
 
 class Ear:

@@ -5,7 +5,7 @@ import re
 
 from chatcore.errors import ChatExists, ChatNotFound, KeyReused, SelfChat, UserNotFound
 from chatcore.events import ChatOpened, Cursor, Entry, MarkerMoved, MessageSent
-from chatcore.model import Chat, Message, User
+from chatcore.model import MAX_INT64, Chat, Message, User
 from chatcore.ports import MAX_PAGE
 from chatcore.testing.expect import (
     MOMENTS,
@@ -28,8 +28,6 @@ from chatcore.testing.scene import (
     read_log,
     send,
 )
-
-BEYOND = 2**63 - 1
 
 
 def numbers(entries: list[Entry]) -> list[int]:
@@ -91,7 +89,7 @@ async def both_logs_tell_of_every_step(store: ChatStoreWithUsers) -> None:
         (chat, ann, 1, 1),
         (chat, bob, 2, 2),
         (chat, ann, 2, 2),
-        (other, eve, BEYOND, 1),
+        (other, eve, MAX_INT64, 1),
     ):
         await mark(store, place, reader, seq)
         await expect_entry(MarkerMoved, place, reader, marker)
@@ -106,7 +104,7 @@ async def what_changes_nothing_is_not_logged(store: ChatStoreWithUsers) -> None:
     await mark(store, chat, ann, 2)
     before = {user: await read_log(store, user) for user in (ann, bob, eve)}
 
-    for seq in (0, 1, 2, 3, BEYOND):
+    for seq in (0, 1, 2, 3, MAX_INT64):
         expect_equal(await mark(store, chat, ann, seq), 2, "the marker stays")
     expect_equal(await mark(store, chat, bob, 0), 0, "the marker stays")
     expect((await send(store, chat, ann, "one", "key")).replayed, "a known key is a replay")
@@ -117,13 +115,13 @@ async def what_changes_nothing_is_not_logged(store: ChatStoreWithUsers) -> None:
     with refused(ChatNotFound, "a marker of a stranger"):
         await mark(store, chat, eve, 1)
     with refused(ChatNotFound, "a message to no chat"):
-        await send(store, Chat(BEYOND, chat.users), ann, "hello")
+        await send(store, Chat(MAX_INT64, chat.users), ann, "hello")
     with refused(ChatExists, "a second chat of a pair"):
         await store.open_chat(bob.id, ann.id, NOW_US)
     with refused(SelfChat, "a chat with oneself"):
         await store.open_chat(eve.id, eve.id, NOW_US)
     with refused(UserNotFound, "a chat with an unknown user"):
-        await store.open_chat(eve.id, BEYOND, NOW_US)
+        await store.open_chat(eve.id, MAX_INT64, NOW_US)
 
     for user, wanted in before.items():
         expect_equal(await read_log(store, user), wanted, "what changes nothing is not logged")
@@ -165,7 +163,7 @@ async def a_cursor_that_leads_nowhere_gives_none(store: ChatStoreWithUsers) -> N
     at_the_end = await store.events_after(end, limit=MAX_PAGE)
     expect_equal(at_the_end and list(at_the_end), [], "nothing follows at the end")
     for cursor in (
-        *(end._replace(n=n) for n in (end.n + 1, end.n + 2, 2**31, BEYOND)),
+        *(end._replace(n=n) for n in (end.n + 1, end.n + 2, 2**31, MAX_INT64)),
         *(end._replace(log=log, n=n) for log in ("", "0", end.log + "0") for n in range(end.n + 1)),
         *(end._replace(user_id=unknown, n=1) for unknown in UNKNOWN_IDS),
     ):

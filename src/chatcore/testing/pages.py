@@ -1,5 +1,6 @@
 """What a ChatStore promises of reading a chat in pages."""
 
+from chatcore.model import MAX_INT64
 from chatcore.ports import MAX_PAGE
 from chatcore.testing.expect import expect_equal, simultaneously
 from chatcore.testing.scene import (
@@ -11,8 +12,7 @@ from chatcore.testing.scene import (
     send,
 )
 
-BEYOND = 2**63 - 1
-CURSORS = (*range(9), BEYOND)
+CURSORS = (*range(9), MAX_INT64)
 LIMITS = (1, 2, 3, 6, 7, 8, MAX_PAGE)
 SEQS = [1, 2, 3, 4, 5, 6, 7]
 

@@ -3,13 +3,13 @@
 from typing import NamedTuple, Protocol
 
 from chatcore.events import Cursor, Entry
-from chatcore.model import Chat, Message, NewMessage, Sent, User
+from chatcore.model import MAX_INT64, Chat, Message, NewMessage, Sent, User
 from chatcore.names import UserName
 from chatcore.ports import MAX_PAGE, ChatStore
 from chatcore.testing.expect import expect
 
 NOW_US = 1_767_225_600_123_456
-UNKNOWN_IDS = (2**63 - 1, 10**9, 0, -1)
+UNKNOWN_IDS = (MAX_INT64, 10**9, 0, -1)
 
 
 class ChatStoreWithUsers(ChatStore, Protocol):

@@ -4,7 +4,7 @@ import asyncio
 
 from chatcore.errors import ChatNotFound
 from chatcore.events import MarkerMoved
-from chatcore.model import Chat, ChatState, Message, User
+from chatcore.model import MAX_INT64, Chat, ChatState, Message, User
 from chatcore.ports import MAX_PAGE
 from chatcore.testing.expect import expect, expect_equal, refused, simultaneously
 from chatcore.testing.scene import (
@@ -18,8 +18,6 @@ from chatcore.testing.scene import (
     read_log,
     send,
 )
-
-BEYOND = 2**63 - 1
 
 
 async def state_of(store: ChatStoreWithUsers, user: User, chat: Chat) -> ChatState:
@@ -56,7 +54,7 @@ async def a_marker_ends_at_the_last_message(store: ChatStoreWithUsers) -> None:
     to those that come later."""
     chat, ann, bob = await ann_and_bob(store)
     for last in range(3):
-        for seq in (BEYOND, last + 1, 2**31):
+        for seq in (MAX_INT64, last + 1, 2**31):
             expect_equal(await mark(store, chat, bob, seq), last, "the last message is the end")
         expect_equal((await state_of(store, bob, chat)).read_seq, last, "the marker stays there")
         await send(store, chat, ann, "hello")
@@ -138,7 +136,7 @@ async def states_are_the_chats_of_the_user(store: ChatStoreWithUsers) -> None:
     for n in (3, 0, 3, 5):
         await send(store, chats[n], hub, "hello")
     everything = await store.chats_of(hub.id, before=None, limit=MAX_PAGE)
-    befores = (None, 1, BEYOND, *(summary.activity for summary in everything))
+    befores = (None, 1, MAX_INT64, *(summary.activity for summary in everything))
     for user_id in (hub.id, chats[0].peer_of(hub).id, chats[1].peer_of(hub).id, *UNKNOWN_IDS):
         for before in befores:
             for limit in (1, 2, 6, 7, MAX_PAGE):

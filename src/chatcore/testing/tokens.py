@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta, timezone
 
 from chatcore.errors import InvalidToken
+from chatcore.model import MAX_INT64
 from chatcore.ports import TokenIssuer
 from chatcore.testing.expect import accepted, expect, expect_equal, refused
 
@@ -14,7 +15,7 @@ NewTokenIssuer = Callable[[], TokenIssuer]
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-USER_IDS = (1, 42, 2**31, 2**53 + 1, 2**63 - 1)
+USER_IDS = (1, 42, 2**31, 2**53 + 1, MAX_INT64)
 ALPHABET = string.ascii_letters + string.digits + "-_"
 
 

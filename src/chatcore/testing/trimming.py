@@ -3,7 +3,7 @@
 import asyncio
 
 from chatcore.events import Cursor, Entry
-from chatcore.model import User
+from chatcore.model import MAX_INT64, User
 from chatcore.ports import MAX_PAGE
 from chatcore.testing.events import numbers
 from chatcore.testing.expect import expect, expect_equal
@@ -113,7 +113,7 @@ async def trimming_goes_on_from_user_to_user(store: ChatStoreWithUsers) -> None:
         await trim(store, keep=1, since_us=NOTHING_OLD, after_user=users[first].id - 1)
         for place, user in enumerate(users):
             await expect_trimmed(store, user, logs[user], 1 if place >= first else 2)
-    for after in (users[-1].id, 2**63 - 1):
+    for after in (users[-1].id, MAX_INT64):
         left = await store.trim_logs(keep=1, since_us=NOTHING_OLD, after_user=after)
         expect_equal(left, None, "above the largest id nothing is left to do")
 

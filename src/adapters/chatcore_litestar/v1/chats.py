@@ -11,8 +11,7 @@ from litestar.types import ASGIApp
 
 from chatcore import InvalidKey, Messenger
 from chatcore.errors import ChatNotFound, MessageNotFound
-from chatcore.messenger import MAX_SEQ
-from chatcore.model import MAX_KEY, MAX_TEXT
+from chatcore.model import MAX_INT64, MAX_KEY, MAX_TEXT
 from chatcore_litestar.openapi import (
     IDEMPOTENCY_KEY,
     PAGING,
@@ -62,8 +61,8 @@ class ReadMarker(msgspec.Struct):
     read_seq: int
 
 
-CHAT_ID = in_path("chat_id", number(1, MAX_SEQ))
-SEQ = in_path("seq", number(1, MAX_SEQ))
+CHAT_ID = in_path("chat_id", number(1, MAX_INT64))
+SEQ = in_path("seq", number(1, MAX_INT64))
 USER_NAME = in_path("user_name", TEXT)
 _NUMBER = re.compile(r"[1-9][0-9]{0,18}")
 _TEXT = Schema(type=OpenAPIType.STRING, min_length=1, max_length=MAX_TEXT)
@@ -154,7 +153,7 @@ def _chat_routes(messenger: Messenger, body_seconds: float) -> list[HTTPRouteHan
         summary="Tell that I have read up to a message",
         description="The marker only moves forward, and not beyond the last message; at most "
         "once a second, so that an answer may take as long.",
-        operation_class=operation(parameters=[CHAT_ID], body={"seq": number(0, MAX_SEQ)}),
+        operation_class=operation(parameters=[CHAT_ID], body={"seq": number(0, MAX_INT64)}),
         responses=answers(ReadMarker, 200, 404, 408, 413, 422),
     )
     async def mark_read(request: UserRequest) -> ASGIApp:
@@ -182,7 +181,7 @@ def _message_routes(messenger: Messenger, body_seconds: float) -> list[HTTPRoute
                 in_query(
                     "around",
                     "Half of the page numbered below, the rest from this number on.",
-                    number(0, MAX_SEQ),
+                    number(0, MAX_INT64),
                 ),
             ]
         ),
@@ -244,7 +243,7 @@ def _number(request: UserRequest, name: str) -> int | None:
     segment = request.path_params[name]
     # int() also takes signs, underscores and every script's digits.
     number = int(segment) if _NUMBER.fullmatch(segment) else 0
-    return number if 1 <= number <= MAX_SEQ else None
+    return number if 1 <= number <= MAX_INT64 else None
 
 
 def _chat_id(request: UserRequest) -> int:

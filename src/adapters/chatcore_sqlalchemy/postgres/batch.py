@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from chatcore.errors import Refused
-from chatcore.model import NewMessage, Sent
+from chatcore.model import MAX_INT64, NewMessage, Sent
 from chatcore_sqlalchemy.numbering import keys_of, number
 from chatcore_sqlalchemy.postgres.connection import Connection
 
@@ -65,7 +65,7 @@ WHERE chats.id = raised.id
 async def append_batch(connection: Connection, batch: Sequence[NewMessage]) -> list[Sent | Refused]:
     """Number, insert and log each message, within a transaction. An outcome for each, in order."""
     # There are no others, and one alone would fail all.
-    chat_ids = list({new.chat_id for new in batch if 0 < new.chat_id < 2**63})
+    chat_ids = list({new.chat_id for new in batch if 0 < new.chat_id <= MAX_INT64})
     await connection.fetch(LOCK, chat_ids)
     chats = await connection.fetch(CHATS, chat_ids)
     members = {
