@@ -23,7 +23,7 @@ from chatcore.names import UserName, canonical_name, lookup_name
 from chatcore.passwords import is_common
 from chatcore.ports import AccountStore, Claims, Credentials, PasswordHasher, TokenIssuer
 
-AHEAD = timedelta(seconds=10)
+CLOCK_SKEW_MARGIN = timedelta(seconds=10)
 """Tokens of up to so long after a change are void with those before it: the clocks of two nodes
 differ, and a change takes a moment. Less than issuers let clocks differ by."""
 
@@ -70,7 +70,7 @@ class Accounts:
         self._clock = clock
         self._guard = guard or Guard()
         self._refuse_common_passwords = refuse_common_passwords
-        self._turns = WeakValueDictionary[int, asyncio.Lock]()
+        self._credential_locks = WeakValueDictionary[int, asyncio.Lock]()
 
     async def register(self, name: str, password: str, *, address: str | None = None) -> User:
         """Create an account.
@@ -132,7 +132,7 @@ class Accounts:
         verified = await self._check(user, current, address)
         password_hash = await self._hasher.hash(normal)
         # Hashing takes long, too: of two who change it at once, one knows the password no more.
-        async with self._turn(user):
+        async with self._credential_lock(user):
             now = await self._store.credentials_by_id(user.id)
             if now is None or now.password_hash != verified.password_hash:
                 raise WrongCredentials
@@ -153,13 +153,13 @@ class Accounts:
     async def log_out_everywhere(self, user: User, *, proven_by: Claims | None = None) -> None:
         """Void every token issued before. Raises UserNotFound, Unavailable, and InvalidToken when
         the token that it is asked with, if one is named, has become void meanwhile."""
-        async with self._turn(user):
+        async with self._credential_lock(user):
             if proven_by is not None:
                 # Each call moves the time on by a second. Many at once, with a token that is
                 # stolen, would move it so far ahead that nobody could log in for hours.
                 await self._session(proven_by)
             with self.changes.changing(user.id):
-                await self._store.void_tokens(user.id, self._from_now())
+                await self._store.void_tokens(user.id, self._count_from())
 
     async def erase(self, user: User, password: str, *, address: str | None = None) -> User:
         """Take the account away, for good: `AccountStore.erase_user` says what stays. Returns
@@ -214,22 +214,22 @@ class Accounts:
             raise InvalidPassword("a password is not one of the 10,000 most common")
         return normal
 
-    def _turn(self, user: User) -> asyncio.Lock:
+    def _credential_lock(self, user: User) -> asyncio.Lock:
         """To be held from a look at what voids the user's tokens until that is changed."""
-        if (lock := self._turns.get(user.id)) is None:
-            lock = self._turns[user.id] = asyncio.Lock()
+        if (lock := self._credential_locks.get(user.id)) is None:
+            lock = self._credential_locks[user.id] = asyncio.Lock()
         return lock
 
     async def _set_password(self, user: User, password_hash: str) -> int:
         with self.changes.changing(user.id):
             return await self._store.void_tokens(
-                user.id, self._from_now(), password_hash=password_hash
+                user.id, self._count_from(), password_hash=password_hash
             )
 
-    def _from_now(self) -> int:
+    def _count_from(self) -> int:
         """From when on tokens count again. Not from this very moment: until the store has it,
         others log in with what is being changed, by clocks that may be ahead."""
-        return to_microseconds(self._clock() + AHEAD) // 1_000_000 * 1_000_000
+        return to_microseconds(self._clock() + CLOCK_SKEW_MARGIN) // 1_000_000 * 1_000_000
 
     def _issue(self, user_id: int, tokens_from_us: int) -> str:
         # Soon after a change, tokens are dated to when they count.

@@ -49,15 +49,13 @@ import math
 import secrets
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 
 from chatcore.errors import TooManyAttempts, Unavailable
-
-Seconds = Callable[[], float]
-"""Tells seconds since some moment; never steps back."""
+from chatcore.model import Seconds
 
 
 class Limit(NamedTuple):

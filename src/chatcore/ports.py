@@ -27,6 +27,20 @@ from chatcore.events import Cursor, Entry
 from chatcore.model import Chat, ChatState, ChatSummary, Message, NewMessage, Sent, User
 from chatcore.names import UserName
 
+__all__ = [
+    "MAX_PAGE",
+    "AccountStore",
+    "BlockList",
+    "ChatStore",
+    "Claims",
+    "Credentials",
+    "Directory",
+    "Doorbell",
+    "EventLog",
+    "PasswordHasher",
+    "TokenIssuer",
+]
+
 MAX_PAGE = 500
 """The largest `limit` that a store must serve."""
 

@@ -18,36 +18,34 @@ secret of its own at every call. Those of doorbells take two of one store, as tw
 processes have them, or the same one twice.
 """
 
-from collections.abc import Awaitable, Callable
-
+from chatcore.testing import (
+    blocking,
+    chats,
+    events,
+    keys,
+    messages,
+    numbering,
+    pages,
+    states,
+    trimming,
+)
 from chatcore.testing.accounts import ACCOUNT_STORE_CHECKS, AccountStoreCheck
-from chatcore.testing.blocking import BLOCK_CHECKS
-from chatcore.testing.chats import CHAT_CHECKS
 from chatcore.testing.doorbells import DOORBELL_CHECKS, DoorbellCheck
 from chatcore.testing.erasing import ERASURE_CHECKS, ErasureCheck, WholeStore
-from chatcore.testing.events import LOG_CHECKS
 from chatcore.testing.hashers import PASSWORD_HASHER_CHECKS, PasswordHasherCheck
-from chatcore.testing.keys import KEY_CHECKS
-from chatcore.testing.messages import MESSAGE_CHECKS
-from chatcore.testing.numbering import NUMBERING_CHECKS
-from chatcore.testing.pages import PAGE_CHECKS
-from chatcore.testing.scene import ChatStoreWithUsers
-from chatcore.testing.states import STATE_CHECKS
+from chatcore.testing.scene import ChatStoreCheck, ChatStoreWithUsers
 from chatcore.testing.tokens import TOKEN_ISSUER_CHECKS, NewTokenIssuer, TokenIssuerCheck
-from chatcore.testing.trimming import TRIM_CHECKS
-
-ChatStoreCheck = Callable[[ChatStoreWithUsers], Awaitable[None]]
 
 CHAT_STORE_CHECKS: tuple[ChatStoreCheck, ...] = (
-    *CHAT_CHECKS,
-    *MESSAGE_CHECKS,
-    *NUMBERING_CHECKS,
-    *KEY_CHECKS,
-    *PAGE_CHECKS,
-    *STATE_CHECKS,
-    *LOG_CHECKS,
-    *TRIM_CHECKS,
-    *BLOCK_CHECKS,
+    *chats.CHAT_CHECKS,
+    *messages.MESSAGE_CHECKS,
+    *numbering.NUMBERING_CHECKS,
+    *keys.KEY_CHECKS,
+    *pages.PAGE_CHECKS,
+    *states.STATE_CHECKS,
+    *events.LOG_CHECKS,
+    *trimming.TRIM_CHECKS,
+    *blocking.BLOCK_CHECKS,
 )
 
 __all__ = [

@@ -1,5 +1,6 @@
 """What the checks of chats begin with: users, a chat of two of them, messages."""
 
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 
 from chatcore.events import Cursor, Entry
@@ -17,6 +18,9 @@ class ChatStoreWithUsers(ChatStore, Protocol):
     method of an AccountStore."""
 
     async def add_user(self, name: UserName, password_hash: str, registered_us: int) -> User: ...
+
+
+ChatStoreCheck = Callable[[ChatStoreWithUsers], Awaitable[None]]
 
 
 class Scene(NamedTuple):

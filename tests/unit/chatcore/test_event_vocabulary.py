@@ -9,9 +9,9 @@ from chatcore_sqlalchemy.schema import HI_READ, LO_READ, OPENED, SENT
 
 
 def test_kinds_and_tags_never_change() -> None:
-    assert KINDS == {ChatOpened: 0, MessageSent: 1, MarkerMoved: 2}
+    assert dict(KINDS) == {ChatOpened: 0, MessageSent: 1, MarkerMoved: 2}
     assert (OPENED, SENT, LO_READ, HI_READ) == (0, 1, 2, 3)
-    assert TAGS == {
+    assert dict(TAGS) == {
         ChatOpened: "chat",
         MessageSent: "message",
         MarkerMoved: "read",

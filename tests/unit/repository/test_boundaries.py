@@ -1,6 +1,7 @@
 """Who may import whom, held by reading every import rather than by running any."""
 
 import ast
+import importlib
 import sys
 import types
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import chatcore
+import chatcore.ports
 from tests.support.repository import ROOT
 
 SRC = ROOT / "src"
@@ -139,8 +141,19 @@ def test_the_core_imports_no_test_framework() -> None:
     assert uses_of_test_frameworks(packages()["chatcore"]) == []
 
 
-def test_all_is_the_public_names() -> None:
-    assert sorted(chatcore.__all__) == sorted(public_names(chatcore))
+@pytest.mark.parametrize("name", [*MAY_IMPORT, "chatcore.testing"])
+def test_all_is_the_public_names(name: str) -> None:
+    package = importlib.import_module(name)
+    assert sorted(getattr(package, "__all__", [])) == sorted(public_names(package))
+
+
+def test_all_of_the_ports_is_what_they_define() -> None:
+    defined = {
+        name
+        for name in public_names(chatcore.ports)
+        if getattr(vars(chatcore.ports)[name], "__module__", "chatcore.ports") == "chatcore.ports"
+    }
+    assert sorted(chatcore.ports.__all__) == sorted(defined)
 
 
 def test_files_stay_small() -> None:
