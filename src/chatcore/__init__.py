@@ -1,8 +1,8 @@
 """chatcore: a one-to-one chat engine to embed.
 
-`Accounts` registers users and knows them by their tokens; `Messenger` opens chats, sends
-and reads. Both work on ports (`chatcore.ports`) that adapters implement. Nothing here
-imports anything but the standard library.
+`Accounts` registers users and authenticates them by their tokens; `Messenger` opens chats, sends
+and reads. Both work on ports (`chatcore.ports`) that adapters implement. The core imports
+nothing but the standard library.
 """
 
 from chatcore.accounts import Accounts, Session

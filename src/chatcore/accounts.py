@@ -1,4 +1,4 @@
-"""Accounts: who may chat, and how they prove it."""
+"""Accounts: registration, login, tokens and the end of an account."""
 
 import asyncio
 import contextlib
@@ -24,29 +24,29 @@ from chatcore.passwords import is_common
 from chatcore.ports import AccountStore, Claims, Credentials, PasswordHasher, TokenIssuer
 
 CLOCK_SKEW_MARGIN = timedelta(seconds=10)
-"""Tokens of up to so long after a change are void with those before it: the clocks of two nodes
-differ, and a change takes a moment. Less than issuers let clocks differ by."""
+"""A change also voids tokens dated up to this long after it: the clocks of two nodes differ, and a
+change takes a moment. Shorter than the skew that token issuers allow."""
 
 MIN_PASSWORD = 8
 MAX_PASSWORD_BYTES = 1024
 
 
 class Session(NamedTuple):
-    """A user, as proven by a token."""
+    """A user, authenticated by a token."""
 
     user: User
     claims: Claims
 
 
 class Accounts:
-    """Registration, login and the check of tokens.
+    """Registers users, logs them in and checks their tokens.
 
-    Where a method takes an `address`, it is the client's, or any text that tells clients apart:
-    the guard limits guesses and registrations by it, with TooManyAttempts. A loopback address
-    gets the allowance of the machine's owner (`Guard`). Without an address, nothing is limited.
+    An `address` is the client's address, or any text that distinguishes clients. The guard limits
+    guesses and registrations by it; a method beyond a limit raises TooManyAttempts. A loopback
+    address gets the allowance of the machine's owner (`Guard`). Without an address, no limit holds.
 
-    `refuse_common_passwords` refuses the 10,000 most common passwords wherever a password is
-    chosen. Accounts that have one already keep it.
+    `refuse_common_passwords` refuses the 10,000 most common passwords when a user chooses a
+    password. Existing accounts keep theirs.
 
     `changes` announces each user whose password, name or tokens a method changed, before the
     method returns. Subscribers are the chat cache of every Messenger on the same store object,
@@ -76,15 +76,15 @@ class Accounts:
         """Create an account.
 
         The name follows `UserName`. The password has at least 8 characters (code points
-        after NFC) and at most 1,024 bytes of UTF-8, no NUL and no lone surrogate; its forms of
-        Unicode are one (NFC). Nothing is asked of its composition (NIST SP 800-63B, section
-        5.1.1.2), unless `refuse_common_passwords` is set.
+        after NFC) and at most 1,024 bytes of UTF-8, no NUL and no lone surrogate; all its
+        Unicode forms are equal (NFC). It needs no mix of character classes (NIST SP 800-63B,
+        section 5.1.1.2); `refuse_common_passwords` refuses the most common ones.
         Raises InvalidName, InvalidPassword, NameTaken, Unavailable.
         """
         user_name = UserName(name)
         normal = self._new_password(password)
         with self._guard.registration(address, user_name.canonical):
-            # The store decides; this only spares the hash, the most expensive step by far.
+            # The store decides; this check only saves the hash, by far the most expensive step.
             if await self._store.user_by_name(user_name.canonical) is not None:
                 raise NameTaken
             password_hash = await self._hasher.hash(normal)
@@ -92,7 +92,7 @@ class Accounts:
             return await self._store.add_user(user_name, password_hash, now)
 
     async def log_in(self, name: str, password: str, *, address: str | None = None) -> str:
-        """A token for the user of that name and password. Raises WrongCredentials,
+        """Return a token for the user with this name and password. Raises WrongCredentials,
         Unavailable."""
         try:
             normal = normal_password(password)
@@ -102,10 +102,10 @@ class Accounts:
         with self._guard.attempt(canonical or "", address):
             found = await self._store.credentials(canonical) if canonical else None
             found = await self._verify(normal, found)
-        # Before anything else takes time: a password that is changed from here on voids it.
+        # Issued before the rehash: a password change from here on voids the token.
         token = self._issue(found.user.id, found.tokens_from_us)
         if self._hasher.needs_rehash(found.password_hash):
-            # Upkeep is no reason to fail a login that has succeeded; the next one retries.
+            # A failed rehash must not fail the login; the next login retries.
             with contextlib.suppress(Unavailable):
                 await self._store.replace_password_hash(
                     found.user.id, found.password_hash, await self._hasher.hash(normal)
@@ -113,7 +113,7 @@ class Accounts:
         return token
 
     async def authenticate(self, token: str) -> Session:
-        """Whose token this is. Raises InvalidToken, Unavailable."""
+        """Return the session of this token. Raises InvalidToken, Unavailable."""
         return await self._session(self._tokens.verify(token, self._clock()))
 
     async def _session(self, claims: Claims) -> Session:
@@ -125,23 +125,23 @@ class Accounts:
     async def change_password(
         self, user: User, current: str, new: str, *, address: str | None = None
     ) -> str:
-        """Give the user another password, and void every token issued before. Returns a new
-        token. Raises WrongCredentials when `current` is not the password, InvalidPassword for
-        the new one as `register` does, Unavailable."""
+        """Change the user's password and void every token issued before. Returns a new token.
+        Raises WrongCredentials if `current` is not the password, InvalidPassword if `register`
+        would refuse the new one, Unavailable."""
         normal = self._new_password(new)
         verified = await self._check(user, current, address)
         password_hash = await self._hasher.hash(normal)
-        # Hashing takes long, too: of two who change it at once, one knows the password no more.
+        # Hashing takes long: of two simultaneous changes, the later one has an outdated password.
         async with self._credential_lock(user):
-            now = await self._store.credentials_by_id(user.id)
-            if now is None or now.password_hash != verified.password_hash:
+            latest = await self._store.credentials_by_id(user.id)
+            if latest is None or latest.password_hash != verified.password_hash:
                 raise WrongCredentials
             return self._issue(user.id, await self._set_password(user, password_hash))
 
     async def reset_password(self, name: str, new: str) -> User:
-        """Give the user of that name another password without asking for the old one, and void
-        every token issued before: for operators. Raises UserNotFound, InvalidPassword as
-        `change_password` does, Unavailable."""
+        """Set the password of the user with this name without the current one, and void every
+        token issued before: for operators. Raises UserNotFound, InvalidPassword if `register`
+        would refuse the password, Unavailable."""
         normal = self._new_password(new)
         canonical = lookup_name(name)
         found = await self._store.credentials(canonical) if canonical else None
@@ -151,20 +151,20 @@ class Accounts:
         return found.user
 
     async def log_out_everywhere(self, user: User, *, proven_by: Claims | None = None) -> None:
-        """Void every token issued before. Raises UserNotFound, Unavailable, and InvalidToken when
-        the token that it is asked with, if one is named, has become void meanwhile."""
+        """Void every token issued before. Raises UserNotFound, Unavailable, and InvalidToken if
+        the token with the claims `proven_by` is void already."""
         async with self._credential_lock(user):
             if proven_by is not None:
-                # Each call moves the time on by a second. Many at once, with a token that is
-                # stolen, would move it so far ahead that nobody could log in for hours.
+                # Each call raises `tokens_from_us` by a second or more. Many calls at once with a
+                # stolen token could raise it by hours, and no new token would be valid until then.
                 await self._session(proven_by)
             with self.changes.changing(user.id):
-                await self._store.void_tokens(user.id, self._count_from())
+                await self._store.void_tokens(user.id, self._new_tokens_from())
 
     async def erase(self, user: User, password: str, *, address: str | None = None) -> User:
-        """Take the account away, for good: `AccountStore.erase_user` says what stays. Returns
-        the user under the name that others see from now on, "deleted user" and eight random
-        hexadecimal digits. Raises WrongCredentials when that is not the password, Unavailable.
+        """Erase the account, for good: `AccountStore.erase_user` says what stays. Returns the
+        user with the tombstone name that others see from now on, "deleted user" and eight random
+        hexadecimal digits. Raises WrongCredentials if the password is wrong, Unavailable.
         """
         await self.check_password(user, password, address=address)
         while True:
@@ -182,7 +182,7 @@ class Accounts:
     async def check_password(
         self, user: User, password: str, *, address: str | None = None
     ) -> None:
-        """Raises WrongCredentials when that is not the user's password, Unavailable."""
+        """Raise WrongCredentials if this is not the user's password. Raises Unavailable."""
         await self._check(user, password, address)
 
     async def _check(self, user: User, password: str, address: str | None) -> Credentials:
@@ -194,20 +194,21 @@ class Accounts:
             return await self._verify(normal, await self._store.credentials_by_id(user.id))
 
     async def _verify(self, normal: str, found: Credentials | None) -> Credentials:
-        """The credentials as they are after the verification. Raises WrongCredentials."""
+        """Return the credentials that the password was verified for, still stored after it. Raises
+        WrongCredentials."""
         while True:
             stored = found.password_hash if found else None
             if not await self._hasher.verify(normal, stored) or found is None:
                 raise WrongCredentials
-            # Verifying takes long: it counts for what is stored by then, which is another
-            # password, or the same one hashed anew by somebody else's login.
+            # Verification takes long: another request may have changed the password, or another
+            # login may have rehashed it. Repeat it for the hash that is stored now.
             found = await self._store.credentials_by_id(found.user.id)
             if found is not None and found.password_hash == stored:
                 return found
 
     def _new_password(self, password: str) -> str:
-        """The password in NFC, if a user may choose it: `register` says which. Raises
-        InvalidPassword."""
+        """Return the password in NFC. Raises InvalidPassword if it breaks the rules of
+        `register`."""
         if len(normal := normal_password(password)) < MIN_PASSWORD:
             raise InvalidPassword(f"a password has at least {MIN_PASSWORD} characters")
         if self._refuse_common_passwords and is_common(normal):
@@ -215,7 +216,7 @@ class Accounts:
         return normal
 
     def _credential_lock(self, user: User) -> asyncio.Lock:
-        """To be held from a look at what voids the user's tokens until that is changed."""
+        """Serialise changes to one user's credentials: hold it from the check to the write."""
         if (lock := self._credential_locks.get(user.id)) is None:
             lock = self._credential_locks[user.id] = asyncio.Lock()
         return lock
@@ -223,26 +224,27 @@ class Accounts:
     async def _set_password(self, user: User, password_hash: str) -> int:
         with self.changes.changing(user.id):
             return await self._store.void_tokens(
-                user.id, self._count_from(), password_hash=password_hash
+                user.id, self._new_tokens_from(), password_hash=password_hash
             )
 
-    def _count_from(self) -> int:
-        """From when on tokens count again. Not from this very moment: until the store has it,
-        others log in with what is being changed, by clocks that may be ahead."""
+    def _new_tokens_from(self) -> int:
+        """Return the time from which new tokens count. It lies in the future: until the store
+        has the change, another node, whose clock may be ahead, still issues tokens that must
+        become void."""
         return to_microseconds(self._clock() + CLOCK_SKEW_MARGIN) // 1_000_000 * 1_000_000
 
     def _issue(self, user_id: int, tokens_from_us: int) -> str:
-        # Soon after a change, tokens are dated to when they count.
+        # Just after a change, date the token to the time from which tokens count.
         return self._tokens.issue(user_id, max(self._clock(), from_microseconds(tokens_from_us)))
 
 
 def normal_password(password: str) -> str:
-    """The password in NFC. Raises InvalidPassword when it has a NUL, a lone surrogate, or
+    """Return the password in NFC. Raises InvalidPassword if it has a NUL, a lone surrogate, or
     more than 1,024 bytes of UTF-8, as given or in NFC."""
-    # C libraries of hashers end a password at its first NUL.
+    # C libraries for hashing cut a password at its first NUL.
     if "\0" in password:
         raise InvalidPassword("a password has no NUL")
-    # Before and after: normalisation of a huge text is itself expensive, and NFC can grow.
+    # Checked before NFC, which is expensive on a huge text, and after it, as NFC can grow.
     for _ in range(2):
         if not is_encodable(password) or len(password.encode()) > MAX_PASSWORD_BYTES:
             raise InvalidPassword(f"a password has at most {MAX_PASSWORD_BYTES} bytes of UTF-8")

@@ -1,10 +1,10 @@
-"""A doorbell for a store that several nodes use: they tell each other over a bus.
+"""A doorbell for a store that several nodes use: nodes ring for each other over a bus.
 
-A bus is whatever carries small messages to everyone on a channel: it may lose, double and delay
-them. An adapter says how to connect to one; when, how often and what to say is told here.
+A bus carries small messages to every node on a channel; it may lose, double and delay them. An
+adapter connects to a bus; this module decides what to send, and when.
 
 A message is ASCII text, `<version> <node> <user id> <user id> …`, of at most MESSAGE_BYTES. A
-node takes no notice of versions that it does not know.
+node ignores versions that it does not know.
 """
 
 import asyncio
@@ -20,9 +20,10 @@ from typing import Protocol, Self
 from chatcore.doorbell import LocalDoorbell
 
 MESSAGE_BYTES = 7_900
-"""PostgreSQL refuses 8,000."""
+"""The largest message; PostgreSQL refuses 8,000 bytes."""
 
 PATIENCE_SECONDS = 5.0
+"""How often a node sends, and how long it waits until it hears itself."""
 
 _MAX_PENDING = 10_000
 _MAX_DELAY = 5.0
@@ -33,37 +34,37 @@ logger = logging.getLogger(__name__)
 
 
 class Link(Protocol):
-    """A connection to a bus that hears one channel."""
+    """A connection to a bus that listens on one channel."""
 
     async def send(self, message: bytes) -> None:
-        """Hand a message to everyone on the channel, this link too. Raises anything when that
-        fails; may wait for ever."""
+        """Send a message to every node on the channel, this one included. May raise anything
+        and may wait for ever."""
         ...
 
     async def run(self) -> None:
-        """Hear the channel until the connection is lost; then end, or raise anything."""
+        """Receive messages until the connection is lost; then return, or raise anything."""
         ...
 
 
 Connect = Callable[[Callable[[bytes], None]], AbstractAsyncContextManager[Link]]
-"""Connects, and calls the function that it is given with each message, while within `run` at
-the least. May wait for ever to connect; closes within a second or two, whatever the bus does."""
+"""Connects, and passes each message to the given function, at least while `run` runs. May wait for
+ever to connect; closes within a second or two, also when the bus is frozen."""
 
 
 class BusDoorbell:
-    """A Doorbell that other nodes hear.
+    """A Doorbell that rings on other nodes, too.
 
-    Who listens here is woken at once, without the bus. Rings of one round of the event loop go
-    out as one message; those that come while a message is on its way are in the next.
+    Listeners on this node are woken at once, without the bus. Rings of one round of the event
+    loop go out as one message; rings during a send go out with the next.
 
-    The bus may come and go, be frozen or not there yet. A connection counts only while the node
-    hears itself through it: it says something every `patience` seconds, and connects anew when
-    it has not heard that for as long. After each new connection everyone who listens here is
-    woken, for rings were lost meanwhile. What users were rung for meanwhile, up to 10,000 of
-    them, is told to the other nodes then. One warning tells of a loss, one line of the return.
+    The bus may fail, freeze and return at any time. A connection counts only while the node
+    hears itself through it: the node sends every `patience` seconds, and reconnects after
+    `patience` seconds without an echo. After each new connection every listener on this node is
+    woken, since rings from other nodes were lost; and rings that this node could not send, for up
+    to 10,000 users, go out. Logs one warning for a lost connection, and one line for its return.
 
-    It belongs to the event loop that started it: used or closed in another, it raises
-    RuntimeError.
+    The doorbell belongs to the event loop that started it. Raises RuntimeError when another
+    event loop uses or closes it.
     """
 
     def __init__(self, connect: Connect, name: str, *, patience: float = PATIENCE_SECONDS) -> None:
@@ -82,8 +83,8 @@ class BusDoorbell:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> Self:
-        """Connect, and stay connected until `close`. Returns when the first attempt succeeded
-        or failed, which takes twice the patience at most."""
+        """Connect, and stay connected until `close`. Returns when the first attempt succeeds or
+        fails, after at most twice `patience` seconds."""
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._stay_connected())
         try:
@@ -105,15 +106,15 @@ class BusDoorbell:
         await self.close()
 
     async def close(self) -> None:
-        """Leave the bus, within seconds even when it is frozen. From then on only listeners
-        here are woken."""
-        self._expect_its_loop()
+        """Leave the bus, within seconds even when it is frozen. Later rings wake only listeners
+        on this node."""
+        self._expect_own_loop()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
 
     def ring(self, user_ids: Iterable[int]) -> None:
-        self._expect_its_loop()
+        self._expect_own_loop()
         user_ids = tuple(user_ids)
         self._local.ring(user_ids)
         if len(self._pending) < _MAX_PENDING:
@@ -121,10 +122,10 @@ class BusDoorbell:
             self._due.set()
 
     def listen(self, user_id: int, wake: Callable[[], None]) -> Callable[[], None]:
-        self._expect_its_loop()
+        self._expect_own_loop()
         return self._local.listen(user_id, wake)
 
-    def _expect_its_loop(self) -> None:
+    def _expect_own_loop(self) -> None:
         if self._loop is not None and asyncio.get_running_loop() is not self._loop:
             raise RuntimeError(
                 "this doorbell belongs to the event loop that started it: start another one here, "
@@ -145,7 +146,7 @@ class BusDoorbell:
             except (Exception, asyncio.CancelledError) as error:
                 if (task := asyncio.current_task()) is not None and task.cancelling():
                     return
-                # Or else it is a library that cancelled something of its own.
+                # Not a cancellation of this task: a library cancelled something of its own.
                 self._lost(error)
             delay = shortest if loop.time() > self._steady_at else min(2 * delay, _MAX_DELAY)
             await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 (no secret)
@@ -153,39 +154,39 @@ class BusDoorbell:
     async def _use(self, link: Link) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._hear(link))
-            tasks.create_task(self._tell(link))
+            tasks.create_task(self._send_rings(link))
             await self._pulse()
 
     async def _hear(self, link: Link) -> None:
         await link.run()
         raise ConnectionError("the connection ended")
 
-    async def _tell(self, link: Link) -> None:
+    async def _send_rings(self, link: Link) -> None:
         while True:
             await self._due.wait()
             self._due.clear()
-            telling, self._pending = self._pending, set()
+            user_ids, self._pending = self._pending, set()
             try:
-                for message in _messages(self._node, telling):
+                for message in _messages(self._node, user_ids):
                     await link.send(message)
             except BaseException:
-                self._pending |= telling
+                self._pending |= user_ids
                 raise
 
     async def _pulse(self) -> None:
-        found = False
+        connected = False
         while True:
             self._echo.clear()
-            # Due with nobody to tell of: that is the message to oneself.
+            # With no pending ring, this sends a message without users: the echo to wait for.
             self._due.set()
             try:
                 async with asyncio.timeout(self._patience):
                     await self._echo.wait()
             except TimeoutError:
                 raise ConnectionError(f"silent for {self._patience:g} s") from None
-            if not found:
-                found = True
-                await self._found()
+            if not connected:
+                connected = True
+                await self._connected()
             await asyncio.sleep(self._patience)
 
     def _heard(self, message: bytes) -> None:
@@ -196,13 +197,13 @@ class BusDoorbell:
         else:
             self._local.ring(map(int, read[2].split()))
 
-    async def _found(self) -> None:
+    async def _connected(self) -> None:
         self._steady_at = asyncio.get_running_loop().time() + _MAX_DELAY
         self._tried.set()
         if self._missed:
             self._missed = False
-            logger.info("%s answers", self._name)
-        # In pieces: each who wakes reads the store.
+            logger.info("connected to %s again", self._name)
+        # In pieces, with pauses: each woken listener reads the store.
         users = self._local.users()
         for start in range(0, len(users), _PIECE):
             self._local.ring(users[start : start + _PIECE])
@@ -216,8 +217,7 @@ class BusDoorbell:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         logger.warning(
-            "no connection to %s (%s: %s); until there is one, what happens on other nodes is "
-            "told late",
+            "no connection to %s (%s: %s); events from other nodes arrive late until it is back",
             self._name,
             type(error).__name__,
             error,
@@ -225,7 +225,7 @@ class BusDoorbell:
 
 
 def _messages(node: str, user_ids: Collection[int]) -> Iterator[bytes]:
-    """The users in as many messages as it takes: one without any, if there are none."""
+    """Split the users over as many messages as needed; without users, one empty message."""
     message = head = b"1 " + node.encode()
     for user_id in user_ids:
         word = b" %d" % user_id

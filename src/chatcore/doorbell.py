@@ -1,4 +1,4 @@
-"""A hint that a user's log has grown."""
+"""A doorbell for one process: the hint that a user's event log has grown."""
 
 from collections.abc import Callable, Iterable
 
@@ -12,23 +12,23 @@ class LocalDoorbell:
     def ring(self, user_ids: Iterable[int]) -> None:
         for user_id in user_ids:
             listeners = self._listeners.get(user_id, {})
-            # Whoever is called may leave, or make others leave.
-            for place in tuple(listeners):
-                if wake := listeners.get(place):
+            # A callback may unsubscribe itself or other listeners.
+            for key in tuple(listeners):
+                if wake := listeners.get(key):
                     wake()
 
     def listen(self, user_id: int, wake: Callable[[], None]) -> Callable[[], None]:
         listeners = self._listeners.setdefault(user_id, {})
-        place = object()
-        listeners[place] = wake
+        key = object()
+        listeners[key] = wake
 
-        def leave() -> None:
-            del listeners[place]
+        def unsubscribe() -> None:
+            del listeners[key]
             if not listeners and self._listeners.get(user_id) is listeners:
                 del self._listeners[user_id]
 
-        return leave
+        return unsubscribe
 
     def users(self) -> list[int]:
-        """For whom somebody listens."""
+        """The ids of users that have listeners."""
         return list(self._listeners)

@@ -1,7 +1,7 @@
-"""Everything that chatcore refuses or fails at.
+"""Every error that chatcore raises.
 
     ChatcoreError
-    ├── Refused                 a rule says no; asking again changes nothing
+    ├── Refused                 a rule says no; a retry gets the same answer
     │   ├── InvalidName         a user name outside the rules
     │   ├── InvalidPassword     a password outside the rules
     │   ├── InvalidText         a message text outside the rules
@@ -11,32 +11,32 @@
     │   ├── NameTaken           a user of that canonical name exists
     │   ├── ChatExists          the two users have a chat already
     │   ├── SelfChat            a chat needs two different users
-    │   ├── KeyReused           the idempotency key came before, with another text
+    │   ├── KeyReused           the idempotency key was used with another text
     │   ├── UserNotFound        no such user
-    │   ├── ChatNotFound        no such chat, the asker is not in it, or it takes no message
+    │   ├── ChatNotFound        no such chat, the user is not in it, or it is closed
     │   ├── MessageNotFound     the chat has no message of that number
     │   ├── WrongCredentials    no user of that name with that password
-    │   └── InvalidToken        expired, void, forged, malformed, or its user is gone
-    └── Unavailable             not now; the same request may succeed later
-        ├── Overloaded          refused before anything was done
-        ├── TooManyAttempts     whoever asks has guessed, or registered, too often
+    │   └── InvalidToken        expired, void, forged, malformed, or its user is erased
+    └── Unavailable             not now; a retry may succeed
+        ├── Overloaded          refused before any work was done
+        ├── TooManyAttempts     too many guesses or registrations from this client
         └── StoreUnavailable    the store failed; a write may or may not have happened
 
-Adapters raise these and nothing else for what their port's docstring names. Each class
-has a `code`, a word that never changes, for whoever translates errors to a protocol.
+Adapters raise exactly these classes where their port's docstring names them. Each class has a
+`code`, a word that never changes, for adapters that translate errors to a protocol.
 """
 
 from typing import ClassVar
 
 
 class ChatcoreError(Exception):
-    """Base of everything in this module."""
+    """The base class of all errors of chatcore."""
 
     code: ClassVar[str] = "error"
 
 
 class Refused(ChatcoreError):
-    """A rule says no. Nothing has changed, and asking again gets the same answer."""
+    """A rule says no. Nothing changed, and a retry gets the same answer."""
 
     code = "refused"
 
@@ -72,7 +72,7 @@ class InvalidPage(Refused):
 
 
 class InvalidSeq(Refused):
-    """The number is none that a message can have."""
+    """The number is outside the range of message numbers."""
 
     code = "invalid_seq"
 
@@ -84,13 +84,13 @@ class NameTaken(Refused):
 
 
 class ChatExists(Refused):
-    """The two users have a chat already, whoever of them opened it."""
+    """The two users have a chat already; either of them may have opened it."""
 
     code = "chat_exists"
 
 
 class SelfChat(Refused):
-    """A chat, and a block, need two different users."""
+    """A chat or a block needs two different users."""
 
     code = "self_chat"
 
@@ -102,14 +102,15 @@ class KeyReused(Refused):
 
 
 class UserNotFound(Refused):
-    """There is no such user, or none to open a chat with: a block is not told apart."""
+    """There is no such user, or a block or an erasure forbids the chat; the error does not say
+    which."""
 
     code = "user_not_found"
 
 
 class ChatNotFound(Refused):
-    """There is no such chat, the asker is not in it, or it takes no message, because one of the
-    two blocks the other or was erased; which of these is not told."""
+    """There is no such chat, the user is not in it, or it is closed, because one of the
+    two blocks the other or was erased; the error does not say which."""
 
     code = "chat_not_found"
 
@@ -121,7 +122,7 @@ class MessageNotFound(Refused):
 
 
 class WrongCredentials(Refused):
-    """No user has that name and that password; which of the two is wrong is not told."""
+    """No user has this name and this password; the error does not say which is wrong."""
 
     code = "wrong_credentials"
 
@@ -133,31 +134,31 @@ class InvalidToken(Refused):
 
 
 class Unavailable(ChatcoreError):
-    """Not now: the same request may succeed after `retry_after` seconds."""
+    """Not now: a retry may succeed after `retry_after` seconds."""
 
     code = "unavailable"
     retry_after: int = 1
 
 
 class Overloaded(Unavailable):
-    """A queue is full. Refused before anything was done."""
+    """A queue is full. Refused before any work was done."""
 
     code = "overloaded"
 
 
 class TooManyAttempts(Unavailable):
-    """Whoever asks has guessed passwords, or registered, too often. Refused before anything was
-    looked at: the right password makes no difference."""
+    """Too many guesses of passwords, or registrations, from this client. Refused before the
+    password is checked: even the right one is refused."""
 
     code = "too_many_attempts"
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__(f"too many attempts; the next one in {retry_after} seconds")
+        super().__init__(f"too many attempts; retry in {retry_after} seconds")
         self.retry_after = retry_after
 
 
 class StoreUnavailable(Unavailable):
-    """The store failed. Whether a write that was under way happened is not known;
-    a send with an idempotency key can be repeated safely."""
+    """The store failed. The outcome of a write in progress is unknown: it happened or did not. A
+    send with an idempotency key is safe to retry."""
 
     code = "store_unavailable"

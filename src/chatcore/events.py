@@ -1,8 +1,8 @@
-"""What happens to a user, as entries of a log.
+"""Events of a user, as entries of the user's event log.
 
-Every user has a log of their own, numbered 1, 2, 3, … without gaps. An entry is written in the
-same step as what it tells, so whoever reads the log after a cursor misses nothing, whatever
-became of connections and processes meanwhile.
+Every user has an event log, numbered 1, 2, 3, … without gaps. An entry is written in the same step
+as the change that it records, so a reader that resumes at its cursor misses nothing, even after
+lost connections and restarts.
 """
 
 import re
@@ -24,13 +24,13 @@ _CURSOR = re.compile(r"([0-9A-Za-z]{1,32})-([1-9][0-9]{0,18})-(0|[1-9][0-9]{0,18
 class Cursor(NamedTuple):
     """A place in a user's log: after the entry `n`, before all entries at 0.
 
-    `str(cursor)` is its form for the wire, of at most 72 letters, digits and hyphens, which
-    means nothing to anyone else.
+    `str(cursor)` is its form for the wire: at most 72 letters, digits and hyphens, opaque to
+    clients.
     """
 
     log: str
-    """Names the store that keeps the log: 1 to 32 ASCII letters and digits, random, so that a
-    cursor from another store is told apart."""
+    """The random name of the store: 1 to 32 ASCII letters and digits. It distinguishes a cursor of
+    another store."""
     user_id: int
     n: int
 
@@ -39,7 +39,7 @@ class Cursor(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """The cursor that this text is the form of, or None."""
+        """Parse the form for the wire; None if the text is not a cursor."""
         found = _CURSOR.fullmatch(text)
         if found is None or max(int(found[2]), int(found[3])) > MAX_INT64:
             return None
@@ -60,7 +60,7 @@ def _event(tag: str, *, kind: int | None = None) -> Callable[[type[_T]], type[_T
 
 @_event("chat", kind=0)
 class ChatOpened(NamedTuple):
-    """The user has a new chat, whoever opened it."""
+    """The user has a new chat, opened by either of the two users."""
 
     cursor: Cursor
     """The place after this entry."""
@@ -69,17 +69,17 @@ class ChatOpened(NamedTuple):
 
 @_event("message", kind=1)
 class MessageSent(NamedTuple):
-    """A message in a chat of the user, the user's own too."""
+    """A message in a chat of the user, sent by the peer or by the user."""
 
     cursor: Cursor
     chat: Chat
     message: Message
 
 
-# Kind 3 is taken, too: SQL stores tell the two users' read markers apart by it.
+# Kind 3 is taken, too: SQL stores keep the read marker of the user with the higher id under it.
 @_event("read", kind=2)
 class MarkerMoved(NamedTuple):
-    """One of the two has read up to a message: the peer, or the user on some other device."""
+    """A read marker moved: the peer's, or the user's own, on another device."""
 
     cursor: Cursor
     chat: Chat
@@ -90,13 +90,13 @@ class MarkerMoved(NamedTuple):
 
 @_event("reset")
 class Reset(NamedTuple):
-    """What happened before the cursor cannot be told any more: look at everything anew, for
-    example with `Messenger.sync`. What happens from there on follows."""
+    """Events before the cursor are lost: reload the state, for example with `Messenger.sync`.
+    The events after the cursor follow."""
 
     cursor: Cursor
 
 
 Entry = ChatOpened | MessageSent | MarkerMoved
-"""What a log holds."""
+"""An event that the log stores."""
 
 Event = Entry | Reset

@@ -1,4 +1,4 @@
-"""Everything of a user, told piece by piece."""
+"""Export all data of a user, piece by piece."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
@@ -7,24 +7,24 @@ from chatcore.messenger import Messenger
 from chatcore.model import Chat, ChatState, Message, User
 
 PAGE = 100
-"""Chats, or blocked users, held at most: the rest waits in the store."""
+"""The most chats, or blocked users, in memory; the store keeps the rest."""
 
 
 class Blocked(NamedTuple):
-    """Whom the user blocks, some of them."""
+    """A page of the users this user blocks."""
 
     users: Sequence[User]
 
 
 class History(NamedTuple):
-    """Messages of the chat that was told last, at most 500, following those told before."""
+    """The next messages of the last exported chat, at most 500."""
 
     chat: Chat
     messages: Sequence[Message]
 
 
 class Totals(NamedTuple):
-    """The last piece: how much there was. What ends without it is not everything."""
+    """The last piece: the counts. An export without it is incomplete."""
 
     chats: int
     messages: int
@@ -34,11 +34,11 @@ Piece = User | Blocked | ChatState | History | Totals
 
 
 async def export(messenger: Messenger, user: User) -> AsyncIterator[Piece]:
-    """The user; whom the user blocks; every chat, as the user finds it, once, each followed by all
-    its messages, from both sides, oldest first; the totals.
+    """Yield the user; the blocked users; every chat once, as the user sees it, followed by all its
+    messages of both users, oldest first; the totals.
 
-    Told is what there is when the export comes to it: at least all that there was at its start.
-    Between two pieces it holds a page of chats and the ids of those that it told, so a slow
+    Not a snapshot: everything that existed at the start, plus what arrived before each chat was
+    read. Between two pieces it holds a page of chats and the ids of the exported ones, so a slow
     reader costs nothing. Raises Unavailable.
     """
     yield user
@@ -46,27 +46,27 @@ async def export(messenger: Messenger, user: User) -> AsyncIterator[Piece]:
     while blocked := await messenger.blocked_by(user, after=after, limit=PAGE):
         yield Blocked(blocked)
         after = blocked[-1].id
-    told: set[int] = set()
+    exported: set[int] = set()
     count = 0
     async for chat in _chats(messenger, user):
-        if chat.id in told:
+        if chat.id in exported:
             continue
-        told.add(chat.id)
+        exported.add(chat.id)
         yield await messenger.state(user, chat.id)
         async for messages in messenger.history(user, chat):
             count += len(messages)
             yield History(chat, messages)
-    yield Totals(len(told), count)
+    yield Totals(len(exported), count)
 
 
 async def _chats(messenger: Messenger, user: User) -> AsyncIterator[Chat]:
-    """Every chat, some of them twice."""
+    """Yield every chat, some of them twice."""
     covered = 0
     while True:
         page = await messenger.states(user, limit=PAGE)
         top = page[0].activity if page else 0
-        # Whoever was not active since the last round began was met in it, or before. A page that
-        # reaches down to there is one step, between which and the next no chat can slip by.
+        # Chats without activity since the last round began were in that round or an earlier one.
+        # A first page that reaches down to that point is one read: no chat can move past it.
         last_round = len(page) < PAGE or page[-1].activity <= covered
         while page:
             for chat in [state.chat for state in page if state.activity > covered]:
@@ -76,5 +76,5 @@ async def _chats(messenger: Messenger, user: User) -> AsyncIterator[Chat]:
             page = await messenger.states(user, before=lowest, limit=PAGE)
         if last_round:
             return
-        # Meanwhile chats that were still to come may have moved above the first page.
+        # A chat not yet read may have become active and moved above the first page: read again.
         covered = top

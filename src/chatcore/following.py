@@ -1,4 +1,4 @@
-"""Following a user's log: what was missed, then what happens."""
+"""Follow a user's event log: first the missed events, then the new ones."""
 
 import asyncio
 from collections import deque
@@ -10,17 +10,18 @@ from chatcore.model import User
 from chatcore.ports import Doorbell, EventLog
 
 PAGE = 100
-"""Events held at most for a consumer, however slow: the rest waits in the log."""
+"""The most events in memory for one consumer; the log keeps the rest for a slow one."""
 
 POLL_SECONDS = 5.0
 
 
 class Following:
-    """The events of a user after a cursor, in order, each once: `async for event in following`.
+    """Yields a user's events after a cursor in ascending order, each once:
+    `async for event in following`.
 
-    It never ends by itself, and may be left at any time: between two events it holds nothing
-    but a page of events. One task at a time may wait for it. Raises Unavailable; then it may
-    be asked again, and goes on where it was.
+    The iteration never ends by itself; leave it at any time: between two events it holds only a
+    page of events. One task at a time may wait for it. Raises Unavailable; the next call then
+    continues at the same cursor.
     """
 
     def __init__(
@@ -47,18 +48,18 @@ class Following:
         return self._page.popleft()
 
     async def start(self) -> Cursor:
-        """Where the next batch begins; without a cursor, that is now."""
+        """Return where the next batch begins; without a given cursor, the end of the log."""
         if self._cursor is None:
             self._cursor = await self._log.end_of_log(self._user.id)
         return self._cursor
 
     async def batch(self, seconds: float | None = None) -> Sequence[Event]:
-        """The next events, at most 100: at least one, or none after `seconds` without any."""
+        """Return the next 1 to 100 events; an empty batch after `seconds` without an event."""
         loop = asyncio.get_running_loop()
         deadline = None if seconds is None else loop.time() + seconds
         rung = asyncio.Event()
-        # Before the log is read: what happens after the reading rings.
-        leave = self._doorbell.listen(self._user.id, rung.set)
+        # Listen before reading: an event after the read rings.
+        unsubscribe = self._doorbell.listen(self._user.id, rung.set)
         try:
             while True:
                 rung.clear()
@@ -69,14 +70,14 @@ class Following:
                     patience = left
                 if patience <= 0:
                     return ()
-                # A ring can be lost: then this ends by itself.
+                # A ring can be lost: poll at the latest after `patience`.
                 handle = loop.call_later(patience, rung.set)
                 try:
                     await rung.wait()
                 finally:
                     handle.cancel()
         finally:
-            leave()
+            unsubscribe()
 
     async def _read(self) -> Sequence[Event]:
         events = await self._log.events_after(await self.start(), limit=PAGE)

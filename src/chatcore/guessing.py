@@ -1,47 +1,45 @@
-"""Guessing passwords is slowed down, and nobody is locked out by others.
+"""Limits on guessing passwords that let no client lock out another.
 
-What is counted, and what a count does:
+What is counted, and the effect of a count:
 
-- Failures by name and address. The first 5 cost nothing; after each one more the next try waits
-  twice as long, up to 15 minutes. From one address that makes some 18 guesses at a name in the
-  first hour and 4 in each that follows.
-- Failures by address, whatever the name: 20, and then waits of up to 30 seconds.
-- Registrations by address, whatever becomes of them: 20, and then waits of up to 3 minutes.
-- Failures by name, wherever they come from. With 20 of them a name is under attack (one is
-  forgotten every 3 minutes; one address alone does not bring it there). From then on, an address
-  has one free try at it, and its waits begin at a minute and end at 4 hours.
-- Tries under way: 4 from an address at a time. They are counted as failures before the password is
-  looked at, and taken back when it was right: many at the same time gain nothing.
+- Failures by name and address. The first 5 are free; each further one doubles the wait before the
+  next try, up to 15 minutes. One address gets some 18 guesses at a name in the first hour and 4 in
+  each hour after that.
+- Failures by address, at any name: 20 are free, then waits of up to 30 seconds.
+- Registrations by address, successful or not: 20 are free, then waits of up to 3 minutes.
+- Failures by name, from any address. With 20 failures a name is under attack (one is forgotten
+  every 3 minutes; one address alone cannot reach 20). From then on, an address has one free try at
+  the name, and its waits begin at a minute and end at 4 hours.
+- Concurrent tries: 4 from an address. A try counts as a failure before the password is checked,
+  and is taken back when the password was right: many tries at once gain nothing.
 
 A loopback address (127.0.0.0/8, ::1) is the machine's owner and gets an allowance, so that a script
-or a test harness is not limited: 2,000 registrations in place of 20, and 64 tries under way in
-place of 4. There a try counts as a failure only when it has failed, as long as failures are free;
-from the first wait on, it counts before as everywhere. So many tries at the same time make at most
-64 guesses more, once. All loopback addresses count as one.
+or a test harness is not limited: 2,000 registrations instead of 20, and 64 concurrent tries instead
+of 4. While failures are free there, a try counts only once it has failed; from the first wait on,
+it counts beforehand as everywhere. Concurrent tries therefore gain at most 64 guesses, once. All
+loopback addresses count as one.
 
-An IPv6 address counts as its network of 64 bits, which is what one customer gets. All within 48
-bits, which one customer can get as well, may do ten times what an address may (four times as much
-at the same time), or 65,536 addresses would be one guesser's.
+An IPv6 address counts as its network of 64 bits, the usual share of one customer. A network of 48
+bits, which one customer can get as well, has ten times the limits of an address (four times for
+concurrent tries); otherwise one guesser would have 65,536 addresses.
 
-Why a name under attack is not simply closed, or opened so many times an hour: whatever strangers
-can use up, they can keep from its owner. With many addresses they would, at no cost. So what
-strangers do to a name only shortens what each address may do there *after its own first failure*:
-an owner who comes from anywhere and types the password right is let in at once, and one who
-mistypes it waits for what was mistyped there, a minute at first. What an attacker with n addresses
-gets is one guess from each, some 14 more from each within the day, and 6 on each day that follows.
+A name under attack is not simply closed, and has no quota per hour: a per-name quota is a lock-out
+weapon, since anyone can exhaust it, with many addresses at no cost. So failures of others at a name
+only shorten what each address may do there *after its own first failure*. The owner, from any
+address, gets in at once with the right password; an owner who mistypes it waits for the failures of
+that address, a minute at first. An attacker with n addresses gets one guess from each, some 14 more
+from each within the day, and 6 on each later day.
 
-A user who registered or logged in from an address before is *known* there: at that name, that
-address is then judged by its own failures at it alone, whatever happens to the name, and whatever
-others do who share the address. What remains to those: to fail at that very name from that very
-address.
+A user who registered or logged in from an address before is *known* there: tries at that name from
+that address are then limited only by its own failures at that name, not by attacks on the name or
+by other users of the address. Those others can only fail at that very name from that very address.
 
-Memory is bounded, to some 20 MiB, and a flood of names or addresses does not wash away what limits
-a guesser. A try that is refused leaves no trace, and of each kind the 8,192 counts that make
-somebody wait are kept apart from as many that do not: it takes 8,192 others who have used up their
-free tries to have one of them forgotten, and one network cannot bring that about before they fade
-anyway. An attacker with more addresses than are remembered is held by nothing here but the time
-that a hash takes. Who is known is kept for 8,192 names, 4 addresses each, so that washing that away
-takes as many accounts.
+Memory is bounded, to some 20 MiB, and a flood of names or addresses does not push out the counts
+that limit a guesser. A refused try leaves no trace. Of each kind, the 8,192 counts that make a
+client wait are kept apart from as many that do not. To push one of the former out takes 8,192 other
+clients with no free tries left, and one network cannot achieve that before the counts fade anyway.
+An attacker with more addresses than that is slowed only by the time a hash takes. The known
+addresses are kept for 8,192 names, 4 each, so pushing one out takes as many accounts.
 """
 
 import hashlib
@@ -59,10 +57,10 @@ from chatcore.model import Seconds
 
 
 class Limit(NamedTuple):
-    """After `free` counted, the next waits `first` seconds, and each one more twice as long as the
-    one before, up to `longest`; one is forgotten in each `longest`.
+    """After `free` tries, the next waits `first` seconds, and each further one twice as long as the
+    one before, up to `longest`; one try is forgotten every `longest` seconds.
 
-    So in any time there are at most `free` + log2(`longest` / `first`) + 2, and one for each
+    So any period has at most `free` + log2(`longest` / `first`) + 2 tries, plus one for each
     `longest` in it.
     """
 
@@ -70,10 +68,10 @@ class Limit(NamedTuple):
     first: float
     longest: float
     most: float = math.inf
-    """No more are counted."""
+    """The count never exceeds this."""
 
     def wait(self, count: float) -> float:
-        """From the last one that was counted, in seconds."""
+        """Return the wait after the last counted try, in seconds."""
         return (
             0.0 if count < self.free else min(self.longest, self.first * 2 ** (count - self.free))
         )
@@ -84,27 +82,27 @@ PAIR_UNDER_ATTACK = Limit(1, 60, 4 * 3600)
 ADDRESS = Limit(20, 1, 30)
 NETWORK = Limit(200, 0.1, 3)
 NAME = Limit(20, 0, 180, most=40)
-"""It makes no one wait by itself. A name is as it was two hours after an attack."""
+"""Causes no wait by itself. Two hours after an attack the name is free of it."""
 REGISTRATIONS = Limit(20, 1, 180)
 REGISTRATIONS_OF_NETWORK = Limit(200, 0.1, 18)
 REGISTRATIONS_OF_OWNER = Limit(2000, 1, 180)
 
 UNDER_WAY = (4, 16)
-"""From an address, and from a network of many."""
+"""Concurrent tries from an address, and from a network of many addresses."""
 UNDER_WAY_OF_OWNER = (64,)
 
 REMEMBERED = 8192
-"""Counts of each kind that make somebody wait, and as many that do not."""
+"""The most counts of each kind that make a client wait, and as many again that do not."""
 KNOWN_ADDRESSES = 4
 
 
 class Guard:
-    """Limits guesses and registrations, as this module says.
+    """Limits guesses and registrations, by the rules of this module.
 
-    An address is an IP address, or else any text that tells clients apart. A loopback address gets
-    the owner's allowance: for a client on this machine that is not its owner, such as a proxy,
-    pass another text. None is for clients that cannot be told apart, and is not limited: a limit
-    by name alone would let strangers lock its owner out. Each Guard counts for itself: n processes
+    An address is an IP address, or any other text that distinguishes clients. A loopback address
+    gets the owner's allowance: for a client on this machine that is not its owner, such as a proxy,
+    pass another text. None is for clients that cannot be distinguished, and has no limits: a limit
+    by name alone would let strangers lock out the owner. Each Guard counts for itself: n processes
     allow n times as much.
     """
 
@@ -120,9 +118,9 @@ class Guard:
 
     @contextmanager
     def attempt(self, name: str, address: str | None) -> Iterator[None]:
-        """Within it, a password is looked at. Leaving it by no error is a success, by
-        Unavailable is as if it never was, by any other a failure. `name` is canonical, or
-        anything else: whether a user has it makes no difference.
+        """Check a password within this context. An exit without an error is a success, an exit by
+        Unavailable is not counted, and any other error is a failure. `name` is a canonical name or
+        any other text; it does not matter whether a user has it.
 
         Raises TooManyAttempts.
         """
@@ -143,7 +141,7 @@ class Guard:
                 (self._addresses, network, limit)
                 for network, limit in zip(client.networks, (ADDRESS, NETWORK), strict=False)
             ]
-        # Strangers who share the address leave room for those who are known there.
+        # Other users of the address leave room for the users known there.
         room = 2 if known else 1
         with self._admitted(client, limits, room, defer=client.is_owner) as counted:
             yield
@@ -153,8 +151,8 @@ class Guard:
 
     @contextmanager
     def registration(self, address: str | None, name: str = "") -> Iterator[None]:
-        """Within it, an account of this canonical name is made. It counts whether it succeeds or
-        not, except when it ends by Unavailable. Raises TooManyAttempts."""
+        """Create the account with this canonical name within this context. It counts whether it
+        succeeds or not, unless it exits by Unavailable. Raises TooManyAttempts."""
         if address is None:
             yield
             return
@@ -182,8 +180,8 @@ class Guard:
         *,
         defer: bool = False,
     ) -> "Iterator[Sequence[_Counted]]":
-        """Within it, what is limited counts, if `defer` as soon as it fails where that is free.
-        Raises TooManyAttempts."""
+        """Count a try towards the limits within this context; with `defer`, a free try counts only
+        once it fails. Raises TooManyAttempts."""
         now = self._seconds()
         wait = max(counts.wait(key, limit, now) for counts, key, limit in limits)
         each_most = UNDER_WAY_OF_OWNER if client.is_owner else UNDER_WAY
@@ -216,7 +214,7 @@ class Guard:
     def _count_burst(self, limits: "Sequence[_Limited]") -> None:
         now = self._seconds()
         free = all(counts.count(key, limit, now) < limit.free for counts, key, limit in limits)
-        # One address alone brings no name under attack, however many guesses it makes at once.
+        # One address alone puts no name under attack, even with many guesses at once.
         self._count([each for each in limits if free or each[0] is not self._names])
 
     def _count(self, limits: "Sequence[_Limited]") -> "Sequence[_Counted]":
@@ -243,14 +241,14 @@ class Guard:
         return _Client([parsed.packed])
 
     def _digest(self, text: str, more: bytes = b"") -> bytes:
-        # Short, and not to be foreseen: nobody may choose a name that counts as another.
+        # Short and keyed, so that a client cannot choose a name that collides with another.
         encoded = b"%d:%s%s" % (len(more), more, text.encode(errors="surrogatepass"))
         return hashlib.blake2b(encoded, digest_size=12, key=self._key).digest()
 
 
 class _Client(NamedTuple):
     networks: Sequence[bytes]
-    """What its address counts as, the smallest first."""
+    """The networks that its address counts as, the smallest first."""
     is_owner: bool = False
 
 
@@ -258,13 +256,13 @@ class _Added(NamedTuple):
     amount: float
     at: float
     former: tuple[float, float]
-    """The count before, and when that was last added to."""
+    """The count before, and the time of its last addition."""
 
 
 class _Counts:
-    """Counts by key, which fade, and when each was last added to.
+    """Fading counts by key, each with the time of its last addition.
 
-    Those at which somebody has to wait are not pushed out by those at which nobody does.
+    Counts that make a client wait are never pushed out by counts that do not.
     """
 
     def __init__(self) -> None:
@@ -280,7 +278,7 @@ class _Counts:
         return since + limit.wait(count) - now
 
     def add(self, key: bytes, limit: Limit, now: float) -> "_Added":
-        """Adds 1, or less where that would be over the limit's `most`."""
+        """Add 1, or less if that would exceed the limit's `most`."""
         former = self._find(key)
         before = self.count(key, limit, now)
         count = min(before + 1, max(before, limit.most))
@@ -295,7 +293,7 @@ class _Counts:
         for counts in (self._free, self._waiting):
             if key in counts:
                 count, since = counts[key]
-                # As it was, if nothing came since: a success restarts nobody's wait.
+                # Restore the former state if nothing was added since: a success restarts no wait.
                 undone = count - added.amount, since
                 counts[key] = added.former if since == added.at else undone
                 if count <= added.amount:

@@ -1,4 +1,4 @@
-"""Moves read markers, at a pace that cannot flood anyone's log."""
+"""Move read markers, at most once a second, so that no client can flood a peer's log."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,27 +14,27 @@ MAX_PACES = 10_000
 
 @dataclass(slots=True, eq=False)
 class _Move:
-    """A move, for which callers gather until it begins."""
+    """A move of a marker; callers join it until it begins."""
 
     wanted: int = 0
     marker: int | None = None
-    """Where it went to."""
+    """The marker after the move."""
     error: ChatcoreError | None = None
 
 
 @dataclass(slots=True, eq=False)
 class _Pace:
     marker: int = -1
-    """Where it was last seen; another process may have moved it on."""
+    """The last known marker; another process may have moved it forward."""
     moved_at: float = float("-inf")
     next: _Move = field(default_factory=_Move)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Markers:
-    """At most one move a second of one user's marker in one chat: who asks sooner waits, and
-    all who wait are served by one move, to the newest of what they asked for. `moved` is
-    called after each move, but for those that are known to have changed nothing."""
+    """Moves each user's marker in each chat at most once a second. An earlier call waits, and one
+    move to the highest wanted number serves all waiting calls. Calls `moved` after each move,
+    except for a move that is known to have changed nothing."""
 
     def __init__(self, store: ChatStore, clock: Clock, moved: Callable[[Chat], None]) -> None:
         self._store = store
@@ -43,13 +43,13 @@ class Markers:
         self._paces: dict[tuple[int, int], _Pace] = {}
 
     async def move(self, chat: Chat, user: User, seq: int) -> int:
-        """The marker after the move. Raises as `ChatStore.move_read_marker` does."""
+        """Return the marker after the move. Raises as `ChatStore.move_read_marker` does."""
         pace = self._pace(chat.id, user.id)
         if seq <= pace.marker:
             return pace.marker
         move = pace.next
         move.wanted = max(move.wanted, seq)
-        # Whoever is first in turn moves for all. If it is cancelled, the next one does.
+        # The first caller moves for all. If it is cancelled, the next caller does.
         async with pace.turn:
             if move.error:
                 raise type(move.error)(*move.error.args) from move.error
@@ -62,7 +62,7 @@ class Markers:
         if (early := pace.moved_at + SECONDS_APART - loop.time()) > 0:
             await asyncio.sleep(early)
         if pace.next is move:
-            # Who asks from now on may ask for more than this move goes to.
+            # A later caller may want a higher number than this move goes to.
             pace.next = _Move()
         pace.moved_at = loop.time()
         now = to_microseconds(self._clock())
@@ -79,7 +79,7 @@ class Markers:
     def _pace(self, chat_id: int, user_id: int) -> _Pace:
         pace = self._paces.pop((chat_id, user_id), None) or _Pace()
         if len(self._paces) >= MAX_PACES:
-            # The one not asked for longest, since dictionaries keep their order.
+            # The least recently used entry, since dictionaries keep their order.
             del self._paces[next(iter(self._paces))]
         self._paces[chat_id, user_id] = pace
         return pace

@@ -1,4 +1,4 @@
-"""Messenger: chats and the messages in them."""
+"""Messenger: chats, their messages and events."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
@@ -52,28 +52,30 @@ class Page(NamedTuple):
 
 
 class Opened(NamedTuple):
+    """The outcome of `Messenger.ensure_chat`."""
+
     chat: Chat
     created: bool
-    """False when the two had a chat already."""
+    """False if the two had a chat already."""
 
 
 class Snapshot(NamedTuple):
-    """How things are for a user."""
+    """The present state of a user's chats."""
 
     cursor: Cursor
-    """Of the user's log: whatever is not in `chats` yet follows after it. What is may follow,
-    too; to apply it twice does no harm, for every event says how things are."""
+    """A cursor of the user's log: every change missing from `chats` follows after it. A change in
+    `chats` may follow, too; applying an event twice is harmless, since it carries the state."""
     chats: Sequence[ChatState]
-    """The 100 most recently active."""
+    """The 100 most recently active chats."""
 
 
 class Messenger:
-    """Opens chats, sends, reads, and tells what happens.
+    """Opens chats, sends and reads messages, and follows events.
 
-    `doorbell` is for stores that other processes use as well: without it, only what happens
-    through this Messenger is told at once, and the rest within `poll_seconds`.
+    `doorbell` is for a store that other processes or Messengers use, too: without it, only events
+    made through this Messenger are delivered at once, and the others within `poll_seconds`.
 
-    Whoever is not in a chat gets ChatNotFound for it, as if it did not exist. Every method
+    A user who is not in a chat gets ChatNotFound for it, as if it did not exist. Every method
     may raise Unavailable.
     """
 
@@ -97,7 +99,7 @@ class Messenger:
         changes_of(store).subscribe(self._chat_cache.user_changed)
 
     async def find_user(self, name: str) -> User:
-        """The user whose name has the same canonical form. Raises UserNotFound."""
+        """Return the user whose name has the same canonical form. Raises UserNotFound."""
         canonical = lookup_name(name)
         user = await self._store.user_by_name(canonical) if canonical else None
         if user is None:
@@ -105,22 +107,22 @@ class Messenger:
         return user
 
     async def open_chat(self, user: User, peer: User) -> Chat:
-        """Open the chat of two users. Raises ChatExists, SelfChat, and UserNotFound, also when
-        one of them blocks the other or was erased."""
+        """Open the chat of two users. Raises ChatExists, SelfChat, and UserNotFound, also if one
+        of them blocks the other or was erased."""
         chat = await self._store.open_chat(user.id, peer.id, to_microseconds(self._clock()))
         self._ring(chat)
         return chat
 
     async def ensure_chat(self, user: User, peer: User) -> Opened:
-        """The chat of two users, opened if they have none. Raises as `open_chat` does, but for
-        ChatExists."""
+        """Return the chat of two users; open it if they have none. Raises as `open_chat` does,
+        except for ChatExists."""
         try:
             return Opened(await self.open_chat(user, peer), created=True)
         except ChatExists:
             return Opened(await self.chat_with(user, peer.name), created=False)
 
     async def chat(self, user: User, chat_id: int) -> Chat:
-        """The chat with this id. Raises ChatNotFound."""
+        """Return the chat with this id. Raises ChatNotFound."""
         key = user.id, chat_id
         cached = self._chat_cache.chats()
         chat = cached.get(key)
@@ -133,8 +135,8 @@ class Messenger:
         return chat
 
     async def chat_with(self, user: User, peer_name: str) -> Chat:
-        """The chat of `user` with the user of that name. Raises ChatNotFound, also when
-        nobody has that name."""
+        """Return the chat of `user` with the user of that name. Raises ChatNotFound, also if no
+        user has that name."""
         key = user.id, peer_name
         cached = self._chat_cache.chats()
         chat = cached.get(key)
@@ -153,26 +155,26 @@ class Messenger:
         self._chat_cache.clear()
 
     async def block(self, user: User, peer: User) -> None:
-        """Let `user` hear nothing more of `peer`, nor the other way round: no chat is opened, no
-        message sent, no read marker told, until `unblock`. Neither is told why. The chat that
-        they have stays, to be read. Raises SelfChat, UserNotFound."""
+        """Let `user` block `peer`. Until `unblock`, neither can open a chat with the other, send to
+        the other or see the other's read marker move, and no error says why. Their chat stays
+        readable. Idempotent. Raises SelfChat, UserNotFound."""
         await self._store.block(user.id, peer.id, to_microseconds(self._clock()))
 
     async def unblock(self, user: User, peer: User) -> None:
-        """End a block of `peer` by `user`, if there is one."""
+        """End the block of `peer` by `user`. Idempotent."""
         await self._store.unblock(user.id, peer.id)
 
     async def blocked_by(
         self, user: User, *, after: int = 0, limit: int = MAX_PAGE
     ) -> Sequence[User]:
-        """Up to `limit` (1 to 500) of those whom `user` blocks, by ascending id; only ids above
-        `after`, 0 to 2**63 - 1. Raises InvalidPage."""
+        """Return up to `limit` (1 to 500) of the users that `user` blocks, by ascending id; only
+        ids above `after`, 0 to 2**63 - 1. Raises InvalidPage."""
         if not 1 <= limit <= MAX_PAGE or not 0 <= after <= MAX_INT64:
             raise InvalidPage
         return await self._store.blocked_by(user.id, after=after, limit=limit)
 
     async def list_chats(self, user: User) -> list[ChatSummary]:
-        """Every chat of the user, each once, the most recently active first."""
+        """Return every chat of the user, each once, the most recently active first."""
         found: dict[int, ChatSummary] = {}
         covered = 0
         while True:
@@ -186,23 +188,23 @@ class Messenger:
             while len(page) == MAX_PAGE and (last := page[-1].activity) > covered:
                 page = await self._store.chats_of(user.id, before=last, limit=MAX_PAGE)
                 found |= {summary.chat.id: summary for summary in page}
-            # A chat that became active between two pages was on neither: it is above them all
-            # now. Only a round of one page, which is one step, has no such gap.
+            # A chat that became active between two pages is on neither: it is above them all now.
+            # So repeat until a round needs one page, which is one atomic read.
             covered = top
 
     async def send(self, sender: User, chat: Chat, text: str) -> Message:
-        """Append a message. When this returns it is stored, durably, once.
+        """Append a message. When this returns, the message is stored durably, exactly once.
 
-        Raises InvalidText and, when the sender is not in the chat, or one of the two blocks the
-        other or was erased, ChatNotFound.
+        Raises InvalidText, and ChatNotFound if the sender is not in the chat or one of the two
+        blocks the other or was erased.
         """
         return (await self._append(sender, chat, text, None)).message
 
     async def send_once(self, sender: User, chat: Chat, text: str, key: str) -> Sent:
-        """Append a message that can be sent again without harm, at any later time: the same
-        sender, chat and idempotency key give the first message back.
+        """Append a message once for this sender, chat and idempotency key: a retry, at any later
+        time, returns the first message.
 
-        Raises as `send` does, InvalidKey, and KeyReused when the text differs.
+        Raises as `send` does, InvalidKey, and KeyReused if the text differs.
         """
         return await self._append(sender, chat, text, key)
 
@@ -227,12 +229,12 @@ class Messenger:
         around: int | None = None,
         limit: int = 50,
     ) -> Page:
-        """Up to `limit` (1 to 500) messages: the last ones before the number `before`, the
-        first ones after the number `after`, those around the number `around` (half of the
-        limit below it, the rest from it on), or, with none of them, the newest.
+        """Return up to `limit` (1 to 500) messages: the last ones before the number `before`, the
+        first ones after the number `after`, or those around the number `around` (half of the
+        limit below it, the rest from it on); without any of these, the newest messages.
 
-        `before` and `after` are exclusive. Numbers go from 0 to 2**63 - 1. Raises InvalidPage
-        for others, and for two of them at once.
+        `before` and `after` are exclusive. Numbers range from 0 to 2**63 - 1. Raises InvalidPage
+        outside these ranges, and for two cursors at once.
         """
         chat.peer_of(user)
         cursors = [cursor for cursor in (before, after, around) if cursor is not None]
@@ -243,7 +245,7 @@ class Messenger:
         if around is not None:
             end = await self._store.last_seq(chat.id) + 1
             after = max(min(around, end) - limit // 2 - 1, 0)
-        # Numbers have no gaps: most of what lies around a page is known without asking.
+        # Numbers have no gaps, so the page itself shows mostly whether others precede or follow.
         if after is None:
             messages = await self._store.messages_before(chat.id, before, limit=limit)
             older = bool(messages) and messages[0].seq > 1
@@ -258,21 +260,21 @@ class Messenger:
         return Page(messages, older=messages[0].seq > 1, newer=newer)
 
     async def message(self, user: User, chat: Chat, seq: int) -> Message:
-        """One message. Raises InvalidSeq, MessageNotFound."""
+        """Return one message. Raises InvalidSeq, MessageNotFound."""
         chat.peer_of(user)
         if not 1 <= seq <= MAX_INT64:
             raise InvalidSeq
-        # Numbers have no gaps: the next one after `seq - 1` is `seq`.
+        # Numbers have no gaps: the first message after `seq - 1` is `seq`.
         found = await self._store.messages_after(chat.id, seq - 1, limit=1)
         if not found:
             raise MessageNotFound
         return found[0]
 
     async def history(self, user: User, chat: Chat) -> AsyncIterator[Sequence[Message]]:
-        """The whole chat, oldest first, in pieces of at most 500 messages, none of them
-        empty, up to the newest message at the time the reading starts.
+        """Yield the whole chat, oldest message first, in pieces of 1 to 500 messages, up to the
+        newest message at the start of the reading.
 
-        Nothing is held between the pieces, so a slow reader costs nothing.
+        Only one piece is in memory, so a slow reader costs nothing.
         """
         chat.peer_of(user)
         piece = await self._store.messages_after(chat.id, 0, limit=MAX_PAGE)
@@ -289,29 +291,29 @@ class Messenger:
     async def states(
         self, user: User, *, before: int | None = None, limit: int = 50
     ) -> Sequence[ChatState]:
-        """Up to `limit` (1 to 500) of the user's chats as the user finds them, the most recently
-        active first; with `before`, only those whose activity is smaller.
+        """Return up to `limit` (1 to 500) of the user's chats as the user sees them, the most
+        recently active first; with `before`, only chats with a smaller activity.
 
-        Page after page, each before the last activity of the one before, every chat that was
-        not active meanwhile appears exactly once. Raises InvalidPage.
+        Pages that each pass the last activity of the previous page show every chat without
+        activity between the calls exactly once. Raises InvalidPage.
         """
         if not 1 <= limit <= MAX_PAGE or (before is not None and not 0 <= before <= MAX_INT64):
             raise InvalidPage
         return await self._store.chat_states(user.id, before=before, limit=limit)
 
     async def state(self, user: User, chat_id: int) -> ChatState:
-        """One chat as the user finds it. Raises ChatNotFound."""
-        known = 0 < chat_id <= MAX_INT64
-        state = await self._store.chat_state(user.id, chat_id) if known else None
+        """Return one chat as the user sees it. Raises ChatNotFound."""
+        possible = 0 < chat_id <= MAX_INT64
+        state = await self._store.chat_state(user.id, chat_id) if possible else None
         if state is None:
             raise ChatNotFound
         return state
 
     async def mark_read(self, user: User, chat: Chat, seq: int) -> int:
-        """Tell that the user has read the chat up to `seq`, 0 to 2**63 - 1. Returns the marker.
+        """Move the user's read marker to `seq`, 0 to 2**63 - 1. Returns the marker after the move.
 
-        It only moves forward, and not beyond the last message. It moves at most once a second,
-        so that nobody can flood a peer's log: a call that comes sooner waits. Sending moves no
+        The marker only moves forward, and not beyond the last message. It moves at most once a
+        second, so that no client can flood a peer's log: an earlier call waits. Sending moves no
         marker. Raises InvalidSeq.
         """
         chat.peer_of(user)
@@ -320,18 +322,18 @@ class Messenger:
         return await self._markers.move(chat, user, seq)
 
     async def sync(self, user: User) -> Snapshot:
-        """How things are now, and the cursor from which to follow what happens next."""
-        # In this order: what happens in between is told twice rather than not at all.
+        """Return the present state, and the cursor from which to follow later events."""
+        # The cursor first: an event between the two reads appears twice rather than never.
         cursor = await self._store.end_of_log(user.id)
         return Snapshot(cursor, await self.states(user, limit=100))
 
     def follow(self, user: User, *, after: Cursor | str | None = None) -> Following:
-        """What happened to the user after the cursor, then what happens, in order, each once:
+        """Yield the user's events after the cursor, past and future, in ascending order, each once:
         `async for event in messenger.follow(user, after=cursor)`.
 
-        Without a cursor, it begins when the first event is waited for. A cursor that leads
-        nowhere (malformed, another user's, another store's, or so old that what followed has
-        been trimmed) gives a Reset first, and goes on from there.
+        Without a cursor, begin at the first wait for an event. A void cursor (malformed, another
+        user's, another store's, or so old that later events have been trimmed) yields a Reset
+        first, and then the events after it.
         """
         if isinstance(after, str):
             after = Cursor.parse(after) or _NOWHERE
@@ -343,8 +345,8 @@ class Messenger:
     async def trim_logs(
         self, *, keep: int = KEPT_EVENTS, age: timedelta = timedelta(days=KEPT_DAYS)
     ) -> None:
-        """Forget what happened longer ago than `age`, and all but the newest `keep` events of
-        each user. To be called now and then. Cursors from before get a Reset."""
+        """Delete events older than `age`, and all but the newest `keep` events of each user. Call
+        it regularly. A cursor before the deleted events yields a Reset."""
         since_us = to_microseconds(self._clock() - age)
         after_user: int | None = 0
         while after_user is not None:

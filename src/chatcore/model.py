@@ -1,9 +1,9 @@
 """Users, chats and messages.
 
-What comes out of a store (`User`, `Chat`, `Message`, …) is a NamedTuple: frozen, without a
-`__dict__`, and three times cheaper to make than a frozen dataclass, which a page of
-messages feels. What goes into a store (`NewMessage`, and `UserName` of `names.py`) is a
-dataclass that checks itself, so an invalid one cannot exist.
+The output of a store (`User`, `Chat`, `Message`, …) is a NamedTuple: frozen, without a `__dict__`,
+and three times cheaper to make than a frozen dataclass, which counts for a page of messages. The
+input of a store (`NewMessage`, and `UserName` of `names.py`) is a dataclass that validates
+itself, so an invalid one cannot exist.
 
 Times are kept as whole microseconds since 1970-01-01 UTC and shown as aware datetimes.
 """
@@ -24,10 +24,10 @@ MAX_TEXT = 4096
 MAX_KEY = 128
 
 Clock = Callable[[], datetime]
-"""Tells the present as an aware datetime."""
+"""Returns the current time as an aware datetime."""
 
 Seconds = Callable[[], float]
-"""Tells seconds since some moment; never steps back."""
+"""Returns seconds since an arbitrary moment; never steps back."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -42,38 +42,38 @@ elapsed: Seconds = (
     if hasattr(time, "CLOCK_BOOTTIME")
     else time.monotonic
 )
-"""Seconds since some moment, for how long something remembered is trusted. They never step back, as
-`utc_now` may, and on Linux count while the machine sleeps."""
+"""The clock for the age of cache entries. Unlike `utc_now` it never steps back; on Linux it also
+counts while the machine sleeps."""
 
 
 def to_microseconds(moment: datetime) -> int:
-    """Microseconds since 1970-01-01 UTC, exactly. A naive datetime is a TypeError."""
+    """Return microseconds since 1970-01-01 UTC, exactly. Raises TypeError for a naive datetime."""
     return (moment - _EPOCH) // _MICROSECOND
 
 
 def from_microseconds(moment_us: int) -> datetime:
-    """The aware datetime in UTC."""
+    """Return the aware datetime in UTC."""
     return _EPOCH + timedelta(microseconds=moment_us)
 
 
 class User(NamedTuple):
-    """Someone who can chat."""
+    """A user, or the tombstone of an erased one."""
 
     id: int
     name: str
-    """As typed at registration; `UserName(name).canonical` is what is compared."""
+    """As typed at registration; names are compared by `UserName(name).canonical`."""
 
 
 class Chat(NamedTuple):
-    """A conversation of exactly two users. Once opened, nothing of it changes but the name of a
+    """A conversation of exactly two users. Once opened, it never changes, but for the name of a
     user who is erased."""
 
     id: int
     users: tuple[User, User]
-    """In ascending order of their ids."""
+    """In ascending order of user ids."""
 
     def peer_of(self, user: User) -> User:
-        """The other one. Raises ChatNotFound when `user` is not in this chat."""
+        """Return the other user. Raises ChatNotFound if `user` is not in this chat."""
         first, second = self.users
         if user.id == first.id:
             return second
@@ -82,23 +82,24 @@ class Chat(NamedTuple):
         raise ChatNotFound
 
     def sender_of(self, message: "Message") -> User:
+        """Return the user who sent a message of this chat."""
         first, second = self.users
         return first if message.sender_id == first.id else second
 
 
 class ChatSummary(NamedTuple):
-    """A chat as a list shows it."""
+    """A chat as an item of a list."""
 
     chat: Chat
     last_seq: int
-    """The number of the newest message, which is also their count; 0 without messages."""
+    """The number of the newest message, and so the count of messages; 0 without messages."""
     activity: int
-    """A positive integer that grows with every opening and message; of two chats that one
-    user is in, the more recently active one has the larger value. Means nothing else."""
+    """A positive integer that grows when the chat is opened and with every message. Of two chats of
+    one user, the more recently active chat has the larger value. It has no other meaning."""
 
 
 class ChatState(NamedTuple):
-    """A chat as one of its two users finds it."""
+    """A chat as one of its two users sees it."""
 
     chat: Chat
     activity: int
@@ -107,13 +108,13 @@ class ChatState(NamedTuple):
     read_seq: int
     """The user's read marker: the number of the message read last, 0 before the first."""
     peer_read_seq: int
-    """The peer's, as far as it was told: not while one of the two blocks the other."""
+    """The peer's read marker, without moves made while one of the two blocks the other."""
     unread: int
-    """Messages after the user's read marker that the peer sent."""
+    """The count of the peer's messages after the user's read marker."""
 
 
 class Message(NamedTuple):
-    """A message that has its place in its chat."""
+    """A stored message, numbered within its chat."""
 
     chat_id: int
     seq: int
@@ -121,8 +122,8 @@ class Message(NamedTuple):
     sender_id: int
     text: str
     sent_us: int
-    """When the sender's service accepted it, in microseconds since 1970-01-01 UTC. Not an
-    order: clocks step back."""
+    """When the service accepted it, in microseconds since 1970-01-01 UTC. Not an order: clocks step
+    back."""
 
     @property
     def sent_at(self) -> datetime:
@@ -131,20 +132,20 @@ class Message(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """What became of a send."""
+    """The outcome of a send."""
 
     message: Message
     replayed: bool
-    """True when the idempotency key was known: `message` is the one stored back then."""
+    """True if the idempotency key was used before: `message` is the one stored then."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message on its way into a chat.
+    """A message to append to a chat.
 
     `text`: 1 to 4,096 characters (code points), not all white space, no NUL, no lone
-    surrogate; kept exactly as given. Otherwise InvalidText.
-    `idempotency_key`: 1 to 128 visible ASCII characters, or None. Otherwise InvalidKey.
+    surrogate; kept exactly as given. Raises InvalidText otherwise.
+    `idempotency_key`: 1 to 128 visible ASCII characters, or None. Raises InvalidKey otherwise.
     """
 
     chat_id: int

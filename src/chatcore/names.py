@@ -1,9 +1,8 @@
 """The rules of user names.
 
-Two names that Unicode holds for the same, by normal form or by case, are one name. What a
-user typed is what others see; the canonical form is what is compared. It follows
-NFKC_Casefold (Unicode Standard, section 3.13.5, D146-D147), which the standard library
-does not offer in one call.
+Two names that differ only by normal form or case are one name. Others see a name as it was typed;
+names are compared by their canonical form. It follows NFKC_Casefold (Unicode Standard, section
+3.13.5, D146-D147), which the standard library does not offer in one call.
 """
 
 import re
@@ -15,10 +14,10 @@ from chatcore.model import is_encodable
 
 MAX_NAME = 64
 MAX_SPELLING = 16 * MAX_NAME
-"""Longer than any spelling that folds to a name: decomposed, a character is up to four."""
+"""Longer than any spelling of a valid name: decomposed, a character becomes up to four."""
 
-# Default_Ignorable_Code_Point (DerivedCoreProperties.txt) outside category C, which no name
-# may hold anyway: they show as nothing, so "bob" with one of them must not be another bob.
+# Default_Ignorable_Code_Point (DerivedCoreProperties.txt), except category C, which `UserName`
+# refuses anyway. They are invisible, so "bob" with one of them must be the same name as "bob".
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2065\u3164\ufe00-\ufe0f\uffa0"
     "\U000e0100-\U000e01ef]"
@@ -27,27 +26,27 @@ _LOOKALIKE_SCRIPTS = frozenset({"LATIN", "CYRILLIC", "GREEK"})
 
 
 def canonical_name(name: str) -> str:
-    """The form in which names are compared. Idempotent; total, also on names that
+    """Return the form in which names are compared. Idempotent; accepts any text, also names that
     `UserName` refuses."""
     if name.isascii():
         return name.lower()
-    # Decomposed before the fold, or an iota subscript swallows the accent of the letter that it
-    # folds to (D145). Composed after it, and after what is invisible has gone, which would keep
-    # marks from their letter. Other orders are not final: NFKC(casefold(x)) is not for 637 code
-    # points. This one is for every code point and so for every text, as only the order of marks
-    # depends on more than one.
+    # Decompose before the fold, or an iota subscript swallows the accent of the letter that it
+    # folds to (D145). Compose last, after removing invisible characters, which would keep marks
+    # from their letter. Other orders are not idempotent: NFKC(casefold(x)) is not for 637 code
+    # points. This order is for every code point and so for every text, since only the order of
+    # marks depends on more than one.
     folded = _INVISIBLE.sub("", unicodedata.normalize("NFKD", name).casefold())
     return unicodedata.normalize("NFKC", folded)
 
 
 def lookup_name(name: str) -> str | None:
-    """The canonical form to look up, or None for what no store can hold, let alone find.
+    """Return the canonical form to look up, or None for a text that no store can hold.
 
-    Deliberately laxer than `UserName`: its rules hold at registration, and a user whom an
-    older version let in must still be found.
+    Deliberately laxer than `UserName`: those rules apply at registration, and a user whose name
+    an older version accepted must still be found.
     """
-    # The limit keeps strangers from stalling the event loop: putting combining marks in order
-    # takes a time that grows with their square, 0.8 s for 64 KiB of them.
+    # The limit keeps clients from stalling the event loop: ordering combining marks takes time
+    # that grows with the square of their count, 0.8 s for 64 KiB.
     if len(name) > MAX_SPELLING or "\0" in name or not is_encodable(name):
         return None
     return canonical_name(name)
@@ -55,14 +54,13 @@ def lookup_name(name: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class UserName:
-    """A name that may be registered: it can be shown, and it fits in a URL's path.
+    """A name that may be registered: displayable, and valid in a URL's path.
 
-    Refused with InvalidName, as typed or in canonical form: fewer than 1 or more than 64
-    code points; anything of category C (controls, formats, surrogates, private use,
-    unassigned) and U+FFFD; `/`, and the names `.` and `..`, which no path segment can carry
-    (RFC 3986, section 3.3 and 5.2.4); a `:` in front; white space other than single spaces
-    between other characters; letters of more than one of the scripts Latin, Cyrillic and
-    Greek, whose letters pass for each other.
+    Raises InvalidName for, as typed or in canonical form: fewer than 1 or more than 64 code
+    points; anything of category C (controls, formats, surrogates, private use, unassigned) and
+    U+FFFD; `/`, and the names `.` and `..`, which no path segment can carry (RFC 3986, sections
+    3.3 and 5.2.4); a leading `:`; white space other than single spaces between other characters;
+    letters of more than one of the scripts Latin, Cyrillic and Greek, which look alike.
     """
 
     typed: str

@@ -1,22 +1,21 @@
-"""What chatcore needs from the world, and what it is promised.
+"""The ports: interfaces that chatcore needs, and their promises.
 
 Adapters implement these Protocols; they need not inherit from them. Errors are nominal:
 an adapter raises the classes of `chatcore.errors`. `chatcore.testing` checks the promises.
 
 Promises of every store method:
 
-- It is one atomic step: concurrent callers, in this process or another that shares the
+- It is one atomic step: concurrent callers, in this process or in another that shares the
   store, see all of it or nothing.
-- When it returns, what it wrote is durable (as far as the store is durable at all) and
-  visible to every later call.
+- When it returns, its write is durable (as far as the store is durable at all) and visible to
+  every later call.
 - A refusal changes nothing.
-- When the store fails it raises StoreUnavailable, and Overloaded when it takes no more
-  work. After StoreUnavailable from a writing method, the write happened or did not.
-- Cancelling the caller never tears the step: it happens whole or not at all.
+- It raises StoreUnavailable if the store fails, and Overloaded if the store takes no more work.
+  After StoreUnavailable from a writing method, the write happened or did not.
+- A cancelled caller leaves a whole step: it happens completely or not at all.
 
-Ids are positive integers below 2**63 and are never given twice. An id or name that the
-store does not know is no error unless the method says so. Times are microseconds since
-1970-01-01 UTC.
+Ids are positive integers below 2**63 and are never reused. An unknown id or name is no error
+unless the method says so. Times are microseconds since 1970-01-01 UTC.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -46,18 +45,20 @@ MAX_PAGE = 500
 
 
 class Directory(Protocol):
-    """Who is who."""
+    """Users by name and by id."""
 
     async def user_by_name(self, canonical: str) -> User | None:
-        """The user with this canonical name (`canonical_name`), or None."""
+        """Return the user with this canonical name (`canonical_name`), or None."""
         ...
 
     async def user_by_id(self, user_id: int) -> User | None:
-        """The user with this id, or None."""
+        """Return the user with this id, or None."""
         ...
 
 
 class Credentials(NamedTuple):
+    """A user, and what the store keeps to authenticate the user."""
+
     user: User
     password_hash: str
     tokens_from_us: int = 0
@@ -68,254 +69,254 @@ class AccountStore(Directory, Protocol):
     """Users who log in with a password."""
 
     async def add_user(self, name: UserName, password_hash: str, registered_us: int) -> User:
-        """Register a user under a name that nobody has or ever had.
+        """Register a user under a name that no user has or ever had.
 
         Of any number of simultaneous calls with one canonical name, exactly one succeeds.
-        Raises NameTaken when a user with that canonical name exists or was erased.
+        Raises NameTaken if a user with that canonical name exists or was erased.
         """
         ...
 
     async def credentials(self, canonical: str) -> Credentials | None:
-        """What the user with this canonical name logs in with; None without such a user, and
-        for one that was erased."""
+        """Return the credentials of the user with this canonical name; None if there is no such
+        user or the user was erased."""
         ...
 
     async def credentials_by_id(self, user_id: int) -> Credentials | None:
-        """The same by id."""
+        """Return the credentials of the user with this id; None as for `credentials`."""
         ...
 
     async def replace_password_hash(self, user_id: int, old: str, new: str) -> None:
-        """Store `new`, if `old` is still what is stored; otherwise do nothing."""
+        """Replace the stored hash by `new` if it equals `old`; otherwise do nothing."""
         ...
 
     async def void_tokens(
         self, user_id: int, from_us: int, *, password_hash: str | None = None
     ) -> int:
         """Raise the user's `tokens_from_us` to `from_us`, or by a second if that is more: it
-        grows with every call. With a password hash, store that in the same step.
+        grows with every call. Store the password hash, if given, in the same step.
 
         Returns the new `tokens_from_us`. Raises UserNotFound, also for an erased user.
         """
         ...
 
     async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
-        """Take the account away, for good. The user goes on under the name `tombstone`, so
-        that others can tell whose messages they read, and has no password, log or blocks any
-        more. Messages and chats stay; nothing can be sent in these chats, nor opened anew.
+        """Erase the account, for good. The user keeps the id and gets the name `tombstone`, so
+        that others can tell whose messages they read. The password, the event log and the blocks,
+        by the user and of the user, are deleted. Messages and chats stay; a chat of the user
+        takes no new message, and no new chat with the user can be opened.
 
-        Nobody gets the former name again. Raises UserNotFound, also when the user was erased
+        The former name is never given again. Raises UserNotFound, also if the user was erased
         before, and NameTaken for the tombstone as `add_user` does.
         """
         ...
 
 
 class EventLog(Protocol):
-    """What happened to each user, as numbered entries.
+    """The event log of each user: numbered entries.
 
     Every method that opens a chat, appends a message or moves a read marker adds an entry to
-    the logs of both users, in its own step: when it returns they are there, and a reader who
-    sees an entry sees what it tells of. A refusal, a replay and a marker that stays where it is
-    add nothing. The entries of one log are numbered 1, 2, 3, … without gaps; a reader never
-    sees a number before it sees all the smaller ones. Of two steps of which one began after
-    the other had returned, the later one has the larger number.
+    the logs of both users, in its own step: when it returns they are there, and a reader that
+    sees an entry also sees the change it records. A refusal, a replay and a marker that does not
+    move add nothing. The entries of one log are numbered 1, 2, 3, … without gaps; a reader never
+    sees a number before all smaller ones. If one step begins after another has returned, its
+    entry has the larger number.
     """
 
     async def end_of_log(self, user_id: int) -> Cursor:
-        """The place after the newest entry; at 0 while the log is empty."""
+        """Return the cursor after the newest entry; number 0 while the log is empty."""
         ...
 
     async def events_after(self, after: Cursor, *, limit: int) -> Sequence[Entry] | None:
-        """The first `limit` (1 to MAX_PAGE) entries after the cursor, ascending.
+        """Return the first `limit` (1 to MAX_PAGE) entries after the cursor, ascending.
 
-        None when they cannot be told: the cursor is from another store, lies beyond the end, or
-        some of what followed it has been trimmed.
+        None for a void cursor: it is from another store, lies beyond the end, or some entries
+        after it have been trimmed.
         """
         ...
 
     async def trim_logs(self, *, keep: int, since_us: int, after_user: int) -> int | None:
-        """Forget old entries: all but a log's newest `keep`, and those logged before
-        `since_us`; the newest one always stays.
+        """Delete old entries: all but a log's newest `keep`, and those logged before `since_us`;
+        the newest entry always stays.
 
         One call does a bounded part of the work, beginning with the smallest user id above
-        `after_user`, and returns what to pass as `after_user` next; None when all is done.
+        `after_user`. Returns the `after_user` of the next call; None if all work is done.
         """
         ...
 
 
 class BlockList(Protocol):
-    """Who wants to hear nothing more of whom."""
+    """Which users block which."""
 
     async def block(self, user_id: int, peer_id: int, blocked_us: int) -> None:
-        """From now on `user_id` blocks `peer_id`: of a send, an opening or a move of a read
-        marker that begins after this has returned, neither hears from the other. Nothing
-        changes when that is so already.
+        """Let `user_id` block `peer_id`: neither can send to the other, open a chat with the other
+        or show the other a moved read marker in a call that begins after this has returned.
+        Idempotent.
 
-        Raises SelfChat when both ids are the same; else UserNotFound when either is unknown or
-        was erased.
+        Raises SelfChat if both ids are the same; else UserNotFound if either is unknown or was
+        erased.
         """
         ...
 
     async def unblock(self, user_id: int, peer_id: int) -> None:
-        """From now on `user_id` does not block `peer_id`; nothing changes when that is so
-        already. What the peer blocks stays."""
+        """End the block of `peer_id` by `user_id`. Idempotent. A block in the other direction
+        stays."""
         ...
 
     async def blocked_by(self, user_id: int, *, after: int, limit: int) -> Sequence[User]:
-        """The first `limit` (1 to MAX_PAGE) users whom this one blocks, of those with ids above
+        """Return the first `limit` (1 to MAX_PAGE) users that this user blocks with ids above
         `after`, by ascending id."""
         ...
 
 
 class ChatStore(Directory, EventLog, BlockList, Protocol):
-    """Chats, their messages, and who has read up to where."""
+    """Chats, their messages and read markers."""
 
     async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
         """Open the chat of two users; the pair has no order.
 
         Of any number of simultaneous calls for one pair, from either side, exactly one
-        succeeds. Raises SelfChat when both ids are the same; else UserNotFound when either
-        is unknown; else ChatExists when the pair has a chat; else UserNotFound when either
-        was erased or blocks the other.
+        succeeds. Raises SelfChat if both ids are the same; else UserNotFound if either is
+        unknown; else ChatExists if the pair has a chat; else UserNotFound if either was erased
+        or blocks the other.
         """
         ...
 
     async def chat_by_id(self, chat_id: int) -> Chat | None:
-        """The chat with this id, or None."""
+        """Return the chat with this id, or None."""
         ...
 
     async def chat_with(self, user_id: int, peer: str) -> Chat | None:
-        """The chat of this user and the user with the canonical name `peer`, or None."""
+        """Return the chat of this user and the user with the canonical name `peer`, or None."""
         ...
 
     async def chats_of(
         self, user_id: int, *, before: int | None, limit: int
     ) -> Sequence[ChatSummary]:
-        """Up to `limit` (1 to MAX_PAGE) of the user's chats, the most recently active first.
+        """Return up to `limit` (1 to MAX_PAGE) of the user's chats, the most recently active first.
 
-        With `before`, only chats whose activity is smaller: exclusive. Reading page after
-        page, each with the last activity of the page before it, shows every chat that was
-        not active meanwhile exactly once.
+        With `before`, only chats with a smaller activity: exclusive. Pages that each pass the
+        last activity of the previous page show every chat without activity between the calls
+        exactly once.
         """
         ...
 
     async def chat_states(
         self, user_id: int, *, before: int | None, limit: int
     ) -> Sequence[ChatState]:
-        """The same chats as `chats_of`, in the same order, as the user finds them. Each is
-        consistent in itself: its last message, markers and unread count are of one moment."""
+        """Return the same chats as `chats_of`, in the same order, as the user sees them. Each state
+        is consistent: its last message, markers and unread count are of one moment."""
         ...
 
     async def chat_state(self, user_id: int, chat_id: int) -> ChatState | None:
-        """One chat as the user finds it; None when there is none or the user is not in it."""
+        """Return one chat as the user sees it; None if it is unknown or the user is not in it."""
         ...
 
     async def move_read_marker(self, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
         """Move the user's read marker forward to `seq` (at least 0), or to the chat's last
-        message if that is less. Returns where the marker is then, which is where it was if
-        that is not further on.
+        message if that is less; it never moves back. Returns the marker after the call.
 
-        While one of the two blocks the other or was erased, the peer is not told: no entry in
-        the peer's log, and the `peer_read_seq` that the peer sees stays, until a later move.
+        While one of the two blocks the other or was erased, the move is hidden from the peer: it
+        adds no entry to the peer's log, and the `peer_read_seq` that the peer sees stays until a
+        later move.
 
-        Raises ChatNotFound when there is no such chat or the user is not in it.
+        Raises ChatNotFound if there is no such chat or the user is not in it.
         """
         ...
 
     async def append_message(self, new: NewMessage) -> Sent:
         """Give the message the next number of its chat and store it.
 
-        Numbers are 1, 2, 3, … without gaps, in an order that agrees with every caller's own
-        sequence of calls: a call made after another returned gets the larger number.
-        A reader never sees a number before it sees all the smaller ones.
+        Numbers are 1, 2, 3, … without gaps. A call made after another returned gets the larger
+        number. A reader never sees a number before all smaller ones.
 
-        With an idempotency key that this sender used in this chat before, however long ago,
-        nothing is stored and the first message comes back, `replayed`; if its text is
-        another, KeyReused. Of simultaneous calls with one key, exactly one stores.
+        If this sender used the idempotency key in this chat before, however long ago, nothing is
+        stored and the first message is returned as `replayed`. Of simultaneous calls with one
+        key, exactly one stores. Raises KeyReused if the text differs.
 
-        Raises ChatNotFound when there is no such chat or the sender is not in it, and, but for
-        a replay, when one of the two was erased or blocks the other.
+        Raises ChatNotFound if there is no such chat or the sender is not in it, and, except for
+        a replay, if one of the two was erased or blocks the other.
         """
         ...
 
     async def last_seq(self, chat_id: int) -> int:
-        """The number of the chat's newest message; 0 without messages or chat."""
+        """Return the number of the chat's newest message; 0 without messages or chat."""
         ...
 
     async def messages_after(self, chat_id: int, seq: int, *, limit: int) -> Sequence[Message]:
-        """The first `limit` (1 to MAX_PAGE) messages numbered above `seq`, ascending."""
+        """Return the first `limit` (1 to MAX_PAGE) messages numbered above `seq`, ascending."""
         ...
 
     async def messages_before(
         self, chat_id: int, seq: int | None, *, limit: int
     ) -> Sequence[Message]:
-        """The last `limit` (1 to MAX_PAGE) messages numbered below `seq`, ascending.
+        """Return the last `limit` (1 to MAX_PAGE) messages numbered below `seq`, ascending.
 
-        None stands for the end of the chat.
+        Without `seq`, the last messages of the chat.
         """
         ...
 
 
 class Doorbell(Protocol):
-    """Tells listeners that a user's log may have grown. No more than a hint: rings may be lost,
-    doubled, late or early, and listeners look for themselves every few seconds."""
+    """Rings for listeners of a user whose event log may have grown. A ring is only a hint: rings
+    may be lost, doubled, late or early, so listeners also poll the log every few seconds."""
 
     def ring(self, user_ids: Iterable[int]) -> None:
-        """Wake who listens for these users, here and wherever else the store is used. Returns
-        at once and raises nothing."""
+        """Wake the listeners of these users in every process that uses the store. Returns at once
+        and raises nothing."""
         ...
 
     def listen(self, user_id: int, wake: Callable[[], None]) -> Callable[[], None]:
-        """Call `wake`, on the event loop of this call, at every ring for the user, until the
-        function that is returned is called, once. `wake` returns at once and raises nothing."""
+        """Call `wake`, on the event loop of this call, at every ring for the user. Returns the
+        function that unsubscribes, to be called once. `wake` returns at once and raises nothing."""
         ...
 
 
 class PasswordHasher(Protocol):
-    """Turns passwords into something that is safe to store.
+    """Hashes and verifies passwords.
 
     Passwords arrive as valid UTF-8 text of at most 1,024 bytes, in NFC, without NUL. Every
-    method but `needs_rehash` may raise Overloaded when too many callers wait.
+    method but `needs_rehash` may raise Overloaded if too many callers wait.
     """
 
     async def hash(self, password: str) -> str:
-        """A salted hash, different at every call. The event loop is not blocked."""
+        """Return a salted hash, different at every call, without blocking the event loop."""
         ...
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
         """Whether the hash was made from this password.
 
-        With None, False, after the work that a hash made today costs: a caller cannot tell
-        an unknown user from a wrong password by the time it takes. A hash that is not one
-        gives False too.
+        False for None, after the work that verifying a new hash costs: the time does not
+        distinguish an unknown user from a wrong password. False for a malformed hash, too.
         """
         ...
 
     def needs_rehash(self, password_hash: str) -> bool:
-        """Whether the hash was made with other parameters than today's."""
+        """Whether the hash was made with other than the current parameters."""
         ...
 
 
 class Claims(NamedTuple):
-    """What a valid token says. The times are aware."""
+    """The content of a valid token. The times are aware datetimes."""
 
     user_id: int
     issued_at: datetime
-    """The `now` of its issue, with or without the fraction of a second."""
+    """The `now` passed to `issue`, with or without the fraction of a second."""
     expires_at: datetime
 
 
 class TokenIssuer(Protocol):
-    """Makes tokens that only it, or another with the same secret, can make.
+    """Issues tokens that only an issuer with the same secret can issue.
 
     `now` is an aware datetime, of any time zone.
     """
 
     def issue(self, user_id: int, now: datetime) -> str:
-        """A token for the user, visible ASCII."""
+        """Return a token for the user, in visible ASCII."""
         ...
 
     def verify(self, token: str, now: datetime) -> Claims:
-        """What the token says. Raises InvalidToken unless it was issued here, says what was
-        issued, and has not expired: valid before `expires_at`, not at it. Any string may be
-        passed. Another spelling of a token (of base64, say) may pass for it."""
+        """Return the claims of the token, which may be any string. Raises InvalidToken unless it
+        was issued with this secret, is unaltered and has not expired: it is valid before
+        `expires_at`, not at it. Another spelling of a valid token (of its base64, say) may be
+        valid, too."""
         ...
