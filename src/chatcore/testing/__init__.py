@@ -1,21 +1,22 @@
-"""The conformance kit: what `chatcore.ports` promises, as checks to run on an adapter.
+"""The conformance kit: the promises of `chatcore.ports` as checks of an adapter.
 
-A check is a coroutine function that takes a fresh adapter and raises AssertionError, with
-the promise in words, where the adapter breaks it. It asks for no test framework; with
-pytest and an asyncio plugin, a store is held to all of them like this:
+A check is a coroutine function that takes a fresh adapter and raises AssertionError, with the
+broken promise and the call, if the adapter breaks it. Checks need no test framework; with pytest
+and an asyncio plugin, run all of them on a store like this:
 
     @pytest.mark.parametrize("check", CHAT_STORE_CHECKS, ids=lambda check: check.__name__)
     async def test_my_store(check):
         async with MyStore(...) as store:
             await check(store)
 
-A store must be empty, and of its own for each check. Give the runner a time limit: not every
-check can tell a store that locked itself up from a slow one. CHAT_STORE_CHECKS need, besides a
-ChatStore, an `add_user` as AccountStore has it, to fill the directory with; ERASURE_CHECKS are
-for a store that is both an AccountStore and a ChatStore. The checks of
-token issuers take no issuer but a way to make them: a function that returns one with a
-secret of its own at every call. Those of doorbells take two of one store, as two of its
-processes have them, or the same one twice.
+Each check needs an empty store of its own. Give the runner a time limit: not every check can
+distinguish a deadlocked store from a slow one.
+
+- CHAT_STORE_CHECKS need a ChatStore with the method `add_user` of an AccountStore, to add users.
+- ERASURE_CHECKS need a store that is both an AccountStore and a ChatStore.
+- TOKEN_ISSUER_CHECKS take a function that returns an issuer with a new secret at every call.
+- DOORBELL_CHECKS take two doorbells of one store, as two processes have them, or one doorbell
+  twice.
 """
 
 from chatcore.testing import (

@@ -1,4 +1,4 @@
-"""What an AccountStore promises."""
+"""The promises of an AccountStore."""
 
 from collections.abc import Awaitable, Callable
 from itertools import product
@@ -22,10 +22,10 @@ from chatcore.testing.scene import NOW_US, UNKNOWN_IDS
 from chatcore.testing.voiding import VOIDING_CHECKS
 
 SPELLINGS = tuple("".join(letters) for letters in product(*zip("alice", "ALICE", strict=True)))
-"""32 of one name."""
+"""32 spellings of one name."""
 
-# Each is another user, also to a database that ignores accents or sorts by a language, whose
-# patterns have wildcards, or whose numbers have many spellings.
+# Each name is a different user, also in a database that ignores accents, collates by language, has
+# wildcards in patterns or parses numbers.
 DISTINCT_NAMES = (
     *("resume", "résumé", "i", "ı", "o", "ο", "о", "ё", "е", "か", "が"),
     *("a.b", "a_b", "a%b", "a*b", "a b", "ab", "a'b", 'a"b', "a\\b", "a\\\\b"),
@@ -50,7 +50,7 @@ TYPED_NAMES = (
 
 
 async def users_are_found_by_name_and_id(store: AccountStore) -> None:
-    """A user who was added is found by canonical name and by id, the same each time."""
+    """user_by_name and user_by_id find an added user."""
     for typed in ("ann", "Bob"):
         name = UserName(typed)
         user = await store.add_user(name, "a hash", NOW_US)
@@ -60,7 +60,7 @@ async def users_are_found_by_name_and_id(store: AccountStore) -> None:
 
 
 async def names_are_kept_as_typed(store: AccountStore) -> None:
-    """A user's name is what was typed, not its canonical form, wherever it is read."""
+    """Every method returns a user's name as typed, not in canonical form."""
     for name in map(UserName, TYPED_NAMES):
         user = await store.add_user(name, "a hash", NOW_US)
         found = await store.credentials(name.canonical)
@@ -71,76 +71,92 @@ async def names_are_kept_as_typed(store: AccountStore) -> None:
             found and found.user,
         )
         for reading in readings:
-            expect_equal(reading and reading.name, name.typed, "a name is kept as typed")
+            expect_equal(
+                reading and reading.name, name.typed, "every method returns a name as typed"
+            )
 
 
 async def names_are_compared_exactly(store: AccountStore) -> None:
-    """Names of different canonical forms are different users, however alike they look."""
+    """Names with different canonical forms are different users, even if they look alike."""
     users = {}
     for name in map(UserName, DISTINCT_NAMES):
-        with accepted(f"{name.typed!r}, which nobody has,"):
+        with accepted(f"add_user of the free name {name.typed!r}"):
             users[name.canonical] = await store.add_user(name, "a hash", NOW_US)
     for canonical, user in users.items():
-        expect_equal(await store.user_by_name(canonical), user, "a name finds its own user")
+        expect_equal(
+            await store.user_by_name(canonical),
+            user,
+            "user_by_name finds the user of exactly this name",
+        )
 
 
 async def unknown_users_are_none(store: AccountStore) -> None:
-    """An id or name that nobody has is no error: there is no such user."""
+    """user_by_id, user_by_name and credentials return None for an unknown id or name."""
     await store.add_user(UserName("ann"), "a hash", NOW_US)
     for user_id in UNKNOWN_IDS:
-        expect_equal(await store.user_by_id(user_id), None, "nobody has an unknown id")
+        expect_equal(await store.user_by_id(user_id), None, f"user_by_id({user_id})")
     for canonical in ("", "bob", "an", "annn", "an_", "a%", "a*", "' or 1=1 --", "n" * 100_000):
-        expect_equal(await store.user_by_name(canonical), None, "nobody has an unknown name")
-        expect_equal(await store.credentials(canonical), None, "nobody has an unknown name")
+        found = await store.user_by_name(canonical)
+        expect_equal(found, None, f"user_by_name({canonical!a:.20})")
+        known = await store.credentials(canonical)
+        expect_equal(known, None, f"credentials({canonical!a:.20})")
 
 
 async def user_ids_are_positive_and_distinct(store: AccountStore) -> None:
-    """Ids are positive integers below 2**63, one for each user, also of users who are added
-    at the same time and beside others whose name is taken."""
+    """add_user gives each user a different id, a positive integer below 2**63, also in simultaneous
+    calls of which some are refused."""
     await store.add_user(UserName("ann"), "a hash", NOW_US)
     names = [name for n in range(16) for name in (f"user {n}", "ann")]
     outcomes = await simultaneously(
         store.add_user(UserName(name), "a hash", NOW_US) for name in names
     )
     users = [user for user in outcomes if isinstance(user, User)]
-    expect_equal([user.name for user in users], names[::2], "those with a free name are added")
+    expect_equal(
+        [user.name for user in users], names[::2], "simultaneous add_user: every free name is added"
+    )
     ids = {user.id for user in users}
-    expect_equal(len(ids), len(users), "every user has an id of their own")
+    expect_equal(len(ids), len(users), "add_user gives every user a different id")
     expect(
         all(type(id_) is int and 0 < id_ <= MAX_INT64 for id_ in ids), "ids are positive integers"
     )
 
 
 async def a_taken_name_is_refused(store: AccountStore) -> None:
-    """add_user raises NameTaken when a user has that canonical name, and changes nothing."""
+    """add_user raises NameTaken if a user has that canonical name, and changes nothing."""
     ann = await store.add_user(UserName("Ann"), "first", NOW_US)
     for typed in ("Ann", "ann", "ＡＮＮ"):
-        with refused(NameTaken, "a taken name"):
+        with refused(NameTaken, f"add_user of the taken name {typed!r}"):
             await store.add_user(UserName(typed), "second", NOW_US)
     expect_equal(
-        await store.credentials("ann"), Credentials(ann, "first"), "a refusal changes nothing"
+        await store.credentials("ann"),
+        Credentials(ann, "first"),
+        "a refused add_user changes nothing",
     )
 
 
 async def of_simultaneous_registrations_one_succeeds(store: AccountStore) -> None:
-    """Of any number of simultaneous registrations of one name, exactly one succeeds."""
+    """Of any number of simultaneous add_user calls for one name, exactly one succeeds."""
     outcomes = await simultaneously(
         store.add_user(UserName(typed), f"hash of {typed}", NOW_US) for typed in SPELLINGS
     )
     users = [user for user in outcomes if isinstance(user, User)]
-    expect_equal(len(users), 1, "one registration succeeds")
+    expect_equal(len(users), 1, "simultaneous add_user of one name: calls that succeed")
     others = [outcome for outcome in outcomes if isinstance(outcome, NameTaken)]
-    expect_equal(len(others), len(SPELLINGS) - 1, "the others get NameTaken")
+    expect_equal(
+        len(others),
+        len(SPELLINGS) - 1,
+        "simultaneous add_user of one name: calls that raise NameTaken",
+    )
     [user] = users
     expect_equal(
         await store.credentials("alice"),
         Credentials(user, f"hash of {user.name}"),
-        "the one that succeeded is what is stored",
+        "simultaneous add_user of one name: the successful call is stored",
     )
 
 
 async def credentials_are_kept_exactly(store: AccountStore) -> None:
-    """credentials returns the user and the hash, character for character."""
+    """credentials returns the user and the exact hash."""
     for name, password_hash in (
         ("ann", "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$" + "aA0+/" * 20),
         ("bob", "Case Matters \\ 'quoted' \"twice\" "),
@@ -150,49 +166,57 @@ async def credentials_are_kept_exactly(store: AccountStore) -> None:
         expect_equal(
             await store.credentials(name),
             Credentials(user, password_hash),
-            "credentials are kept exactly",
+            "credentials returns the exact hash",
         )
 
 
 async def a_password_hash_is_replaced_only_if_it_is_the_old_one(store: AccountStore) -> None:
-    """replace_password_hash stores the new hash if `old` is what is stored, and otherwise, or
-    when there is no such user, does nothing."""
+    """replace_password_hash stores the new hash if `old` equals the stored one; otherwise, and for
+    an unknown user, it does nothing."""
     ann = await store.add_user(UserName("ann"), "first", NOW_US)
     bob = await store.add_user(UserName("bob"), "first", NOW_US)
     steps = (("first", "second", "second"), ("first", "third", "second"), ("", "4", "second"))
     for old, new, kept in steps:
         await store.replace_password_hash(ann.id, old, new)
         found = await store.credentials("ann")
-        expect_equal(found, Credentials(ann, kept), f"{old} to {new}: the hash is replaced if old")
+        expect_equal(
+            found, Credentials(ann, kept), f"replace_password_hash from {old!r} to {new!r}"
+        )
     for unknown_id in UNKNOWN_IDS:
         await store.replace_password_hash(unknown_id, "first", "second")
     expect_equal(
-        await store.credentials("bob"), Credentials(bob, "first"), "no other user's hash changes"
+        await store.credentials("bob"),
+        Credentials(bob, "first"),
+        "replace_password_hash changes no other user's hash",
     )
 
 
 async def cancelled_registrations_are_whole(store: AccountStore) -> None:
-    """A registration whose caller is cancelled happens or does not: the user is there, or the
-    name is free. Nothing stays locked."""
-    async with patience("registration after a cancellation"):
+    """A cancelled add_user happens completely or not at all: the user exists, or the name is free.
+    Nothing stays locked."""
+    async with patience("add_user after a cancelled add_user"):
         for turn, moment in enumerate(MOMENTS):
             names = [UserName(f"{turn}.{n}") for n in range(16)]
             outcomes = await with_cancellations(
                 [store.add_user(name, "first", NOW_US) for name in names], moment
             )
             for name, user in zip(names, outcomes, strict=True):
-                # Not read before: what was cancelled may still be about to happen.
+                # Not read before this: the cancelled call may still complete.
                 [again] = await simultaneously([store.add_user(name, "again", NOW_US)])
                 found = await store.credentials(name.canonical)
                 if isinstance(again, User):
-                    expect_equal(user, None, "a registration that returned is stored")
-                    expect_equal(found, Credentials(again, "again"), "a free name can be taken")
+                    expect_equal(user, None, "an add_user that returned is stored")
+                    expect_equal(
+                        found,
+                        Credentials(again, "again"),
+                        "a name free after a cancelled add_user can be taken",
+                    )
                 else:
                     first = await store.user_by_name(name.canonical)
-                    expect(user in {None, first}, "a registration that returned is stored")
+                    expect(user in {None, first}, "an add_user that returned is stored")
                     whole = first and Credentials(first, "first")
-                    expect(whole is not None, "a name that is taken has a user")
-                    expect_equal(found, whole, "a registration that happened is whole")
+                    expect(whole is not None, "a name that add_user refuses has a user")
+                    expect_equal(found, whole, "a cancelled add_user stores all of the user")
 
 
 AccountStoreCheck = Callable[[AccountStore], Awaitable[None]]

@@ -1,4 +1,4 @@
-"""What a ChatStore promises of users who block each other."""
+"""The promises of a ChatStore about users who block each other."""
 
 import asyncio
 from itertools import product
@@ -34,7 +34,7 @@ async def blocked(store: ChatStoreWithUsers, user: User) -> list[User]:
 
 
 async def what_they_see(store: ChatStoreWithUsers, chat: Chat) -> list[object]:
-    """All that the two users of a chat are shown."""
+    """Everything that the two users of a chat can read."""
     seen: list[object] = [await store.chat_by_id(chat.id), await read_all(store, chat)]
     for user in chat.users:
         seen += [
@@ -47,18 +47,20 @@ async def what_they_see(store: ChatStoreWithUsers, chat: Chat) -> list[object]:
 
 
 async def expect_closed(store: ChatStoreWithUsers, chat: Chat, why: str) -> None:
-    """Expect that neither can send anything, and that neither sees anything of it."""
+    """Expect that both users' sends are refused and change nothing."""
     before = await what_they_see(store, chat)
     for sender, key in product(chat.users, (None, "a-new-key")):
-        with refused(ChatNotFound, f"a message while {why}"):
+        with refused(ChatNotFound, f"append_message while {why}"):
             await send(store, chat, sender, "hello", key)
-    expect_equal(await what_they_see(store, chat), before, "a refusal changes nothing")
+    expect_equal(
+        await what_they_see(store, chat), before, "a refused append_message changes nothing"
+    )
 
 
 async def nothing_is_sent_while_one_blocks(store: ChatStoreWithUsers) -> None:
-    """append_message raises ChatNotFound while either user blocks the other, for both of them,
-    in their chat alone; what they have stays to be read. After unblock all is as it was, and
-    numbers go on."""
+    """append_message raises ChatNotFound while either user blocks the other, for both users and
+    only in their chat; the chat stays readable. After unblock it accepts messages again, with
+    the next number."""
     chat, ann, bob = await ann_and_bob(store)
     eve = await add_user(store, "eve")
     others = [await store.open_chat(eve.id, user.id, NOW_US) for user in (ann, bob)]
@@ -66,57 +68,71 @@ async def nothing_is_sent_while_one_blocks(store: ChatStoreWithUsers) -> None:
         await send(store, chat, peer, "before", "a-key")
         before = await what_they_see(store, chat)
         await block(store, blocker, peer)
-        expect_equal(await what_they_see(store, chat), before, "a block itself shows nowhere")
+        expect_equal(
+            await what_they_see(store, chat),
+            before,
+            "block changes nothing that the two users can read",
+        )
         await expect_closed(store, chat, f"{blocker.name} blocks {peer.name}")
         for other in others:
             for sender in other.users:
-                with accepted("a message in another chat"):
-                    await send(store, other, sender, "other chats go on")
+                with accepted("append_message in another chat"):
+                    await send(store, other, sender, "in another chat")
         await unblock(store, blocker, peer)
-        with accepted("a message after unblock"):
+        with accepted("append_message after unblock"):
             sent = await send(store, chat, (ann, bob)[seq % 2], "after")
-        expect_equal(sent.message.seq, 2 * seq, "numbers go on without gaps")
+        expect_equal(
+            sent.message.seq, 2 * seq, "append_message after unblock gives the next number"
+        )
 
 
 async def replays_are_answered_while_one_blocks(store: ChatStoreWithUsers) -> None:
-    """A message that was stored before the block is a replay for its key, or KeyReused with
-    another text, whoever blocks."""
+    """While either user blocks the other, append_message with a key used before the block returns
+    the replay, and raises KeyReused if the text differs."""
     chat, ann, bob = await ann_and_bob(store)
     first = {user: await send(store, chat, user, f"of {user.name}", "a-key") for user in (ann, bob)}
     for blocker, peer in ((ann, bob), (bob, ann)):
         await block(store, blocker, peer)
         for user, sent in first.items():
-            with accepted("a replay"):
+            with accepted("a replay of append_message during a block"):
                 again = await send(store, chat, user, f"of {user.name}", "a-key")
-            expect_equal(again, sent._replace(replayed=True), "a known key is a replay")
-            with refused(KeyReused, "a known key with another text"):
+            expect_equal(
+                again,
+                sent._replace(replayed=True),
+                "append_message with a known key returns the replay",
+            )
+            with refused(KeyReused, "append_message with a known key and another text"):
                 await send(store, chat, user, "another text", "a-key")
         await unblock(store, blocker, peer)
-    expect_equal(await store.last_seq(chat.id), 2, "nothing was stored")
+    expect_equal(await store.last_seq(chat.id), 2, "last_seq after replays and refusals")
 
 
 async def no_chat_is_opened_while_one_blocks(store: ChatStoreWithUsers) -> None:
-    """open_chat raises UserNotFound while either blocks the other, from either side; but
-    ChatExists when they have a chat, as ever, and SelfChat for oneself."""
+    """open_chat raises UserNotFound while either user blocks the other, from either side; but
+    ChatExists if they have a chat, and SelfChat for equal ids."""
     ann, bob, eve = [await add_user(store, name) for name in ("ann", "bob", "eve")]
     chat = await store.open_chat(ann.id, eve.id, NOW_US)
     for blocker, peer in ((ann, bob), (bob, ann), (ann, eve), (eve, ann)):
         await block(store, blocker, peer)
         for user, other in ((blocker, peer), (peer, blocker)):
-            with refused(ChatExists if eve in {blocker, peer} else UserNotFound, "an opening"):
+            with refused(
+                ChatExists if eve in {blocker, peer} else UserNotFound, "open_chat during a block"
+            ):
                 await store.open_chat(user.id, other.id, NOW_US)
-            with refused(SelfChat, "a chat with oneself"):
+            with refused(SelfChat, "open_chat with oneself"):
                 await store.open_chat(user.id, user.id, NOW_US)
         await unblock(store, blocker, peer)
-    expect_equal(await read_log(store, bob), [], "a refusal changes nothing")
+    expect_equal(await read_log(store, bob), [], "a refused open_chat adds no event")
     opened = await store.open_chat(bob.id, ann.id, NOW_US)
     listed = await store.chats_of(ann.id, before=None, limit=MAX_PAGE)
-    expect_equal([it.chat for it in listed], [opened, chat], "after unblock they can")
+    expect_equal(
+        [it.chat for it in listed], [opened, chat], "open_chat after unblock opens the chat"
+    )
 
 
 async def every_block_has_to_end(store: ChatStoreWithUsers) -> None:
-    """A chat is closed until neither blocks the other: unblock ends the block of that one
-    user, wholly, however often it was begun, and also when there was no chat yet."""
+    """A chat is closed until neither user blocks the other. One unblock ends that user's block,
+    also after several calls of block, and also without a chat."""
     ann, bob = await add_user(store, "ann"), await add_user(store, "bob")
     chat = None
     for first, second in ((ann, bob), (bob, ann)):
@@ -124,60 +140,62 @@ async def every_block_has_to_end(store: ChatStoreWithUsers) -> None:
             await block(store, first, second)
         await block(store, second, first)
         await unblock(store, first, second)
-        expect_equal(await blocked(store, first), [], "that block has ended")
-        expect_equal(await blocked(store, second), [first], "the other one has not")
+        expect_equal(await blocked(store, first), [], "unblock ends the block of its user")
+        expect_equal(await blocked(store, second), [first], "unblock keeps the block of the peer")
         if chat is None:
-            with refused(UserNotFound, "an opening while one still blocks"):
+            with refused(UserNotFound, "open_chat while one user still blocks"):
                 await store.open_chat(first.id, second.id, NOW_US)
         else:
-            await expect_closed(store, chat, "one still blocks")
+            await expect_closed(store, chat, "one user still blocks")
         await unblock(store, second, first)
         chat = chat or await store.open_chat(first.id, second.id, NOW_US)
         for sender in (first, second):
-            with accepted("a message when both have ended"):
+            with accepted("append_message after both blocks ended"):
                 await send(store, chat, sender, "hello")
 
 
 async def the_peer_is_not_told_of_markers_while_one_blocks(store: ChatStoreWithUsers) -> None:
-    """While one blocks the other, move_read_marker moves the user's own marker and tells the
-    user's own log, but not the peer: neither the peer's log nor the marker that the peer sees.
-    After the block, the next move tells of itself alone."""
+    """While one user blocks the other, move_read_marker moves the user's own marker and adds an
+    entry to the user's own log; the peer's log and the marker that the peer sees stay. After the
+    block, the next move shows the peer that move alone."""
     chat, ann, bob = await ann_and_bob(store)
     for n in range(9):
         await send(store, chat, (ann, bob)[n % 2], f"{n}")
 
-    async def expect_markers(reader: User, own: int, told: int) -> None:
+    async def expect_markers(reader: User, own: int, shown: int) -> None:
         peer = chat.peer_of(reader)
         mine = await store.chat_state(reader.id, chat.id)
         its = await store.chat_state(peer.id, chat.id)
-        expect_equal(mine and mine.read_seq, own, "the user's own marker")
-        expect_equal(its and its.peer_read_seq, told, "the marker that the peer sees")
+        expect_equal(mine and mine.read_seq, own, "chat_state: the user's own read_seq")
+        expect_equal(its and its.peer_read_seq, shown, "chat_state: peer_read_seq of the peer")
         listed = await store.chat_states(peer.id, before=None, limit=MAX_PAGE)
-        expect_equal(listed[0].peer_read_seq, told, "the marker that the peer sees in the list")
+        expect_equal(listed[0].peer_read_seq, shown, "chat_states: peer_read_seq of the peer")
         seen = []
         for user in (reader, peer):
             log = await read_log(store, user)
             marks = [it for it in log if isinstance(it, MarkerMoved) and it.reader == reader]
             seen.append([it.seq for it in marks][-1:])
-        expect_equal(seen, [[own], [told]], "the newest marker in both logs")
+        expect_equal(
+            seen, [[own], [shown]], "events_after: newest marker in the user's, the peer's log"
+        )
 
     for reader, (blocker, peer) in product((ann, bob), ((ann, bob), (bob, ann))):
         state = await store.chat_state(reader.id, chat.id)
-        told = 1 + (state.read_seq if state else 0)
-        expect_equal(await mark(store, chat, reader, told), told, "the marker")
-        await expect_markers(reader, told, told)
+        seq = 1 + (state.read_seq if state else 0)
+        expect_equal(await mark(store, chat, reader, seq), seq, "move_read_marker")
+        await expect_markers(reader, seq, seq)
         await block(store, blocker, peer)
-        expect_equal(await mark(store, chat, reader, told + 1), told + 1, "the marker moves")
-        await expect_markers(reader, told + 1, told)
+        expect_equal(await mark(store, chat, reader, seq + 1), seq + 1, "move_read_marker")
+        await expect_markers(reader, seq + 1, seq)
         await unblock(store, blocker, peer)
-        expect_equal(await mark(store, chat, reader, told + 1), told + 1, "the marker stays")
-        await expect_markers(reader, told + 1, told)
-        expect_equal(await mark(store, chat, reader, told + 2), told + 2, "the marker moves")
-        await expect_markers(reader, told + 2, told + 2)
+        expect_equal(await mark(store, chat, reader, seq + 1), seq + 1, "move_read_marker")
+        await expect_markers(reader, seq + 1, seq)
+        expect_equal(await mark(store, chat, reader, seq + 2), seq + 2, "move_read_marker")
+        await expect_markers(reader, seq + 2, seq + 2)
 
 
 async def users_see_whom_they_block(store: ChatStoreWithUsers) -> None:
-    """blocked_by returns those whom the user blocks, and nobody who blocks the user: the first
+    """blocked_by returns the users that the user blocks, not those that block the user: the first
     `limit` with ids above `after`, by ascending id."""
     hub = await add_user(store, "hub")
     peers = [await add_user(store, f"Peer {n}") for n in range(7)]
@@ -189,38 +207,42 @@ async def users_see_whom_they_block(store: ChatStoreWithUsers) -> None:
         for start in range(8):
             after = peers[start - 1].id if start else 0
             found = list(await store.blocked_by(hub.id, after=after, limit=limit))
-            expect_equal(found, peers[start : start + limit], f"{limit} after the first {start}")
-    expect_equal(await blocked(store, peers[0]), [hub], "only the user's own blocks")
+            expect_equal(
+                found, peers[start : start + limit], f"blocked_by: {limit} after the first {start}"
+            )
+    expect_equal(
+        await blocked(store, peers[0]), [hub], "blocked_by returns the user's own blocks alone"
+    )
     for user_id in (peers[1].id, *UNKNOWN_IDS):
         found = list(await store.blocked_by(user_id, after=0, limit=MAX_PAGE))
-        expect_equal(found, [], "who blocks nobody")
+        expect_equal(found, [], "blocked_by of a user without blocks")
     beyond = await store.blocked_by(hub.id, after=MAX_INT64, limit=MAX_PAGE)
-    expect_equal(list(beyond), [], "nobody is above the largest id")
+    expect_equal(list(beyond), [], "blocked_by after the largest id")
 
 
 async def nobody_blocks_nobody(store: ChatStoreWithUsers) -> None:
-    """block raises SelfChat when both ids are the same, known or not, and UserNotFound when
-    either is unknown; unblock refuses nothing."""
+    """block raises SelfChat if both ids are the same, known or not, and UserNotFound if either is
+    unknown; unblock refuses nothing."""
     ann = await add_user(store, "ann")
     for user_id in (ann.id, *UNKNOWN_IDS):
-        with refused(SelfChat, "to block oneself"):
+        with refused(SelfChat, "block of oneself"):
             await store.block(user_id, user_id, NOW_US)
-        with accepted("the end of no block"):
+        with accepted("unblock without a block"):
             await store.unblock(user_id, user_id)
         for unknown in UNKNOWN_IDS:
             for pair in {(user_id, unknown), (unknown, user_id)}:
                 if pair[0] != pair[1]:
-                    with refused(UserNotFound, "a block of nobody, or by nobody,"):
+                    with refused(UserNotFound, f"block of {pair[1]} by {pair[0]}, one unknown,"):
                         await store.block(*pair, NOW_US)
-                with accepted("the end of no block"):
+                with accepted("unblock of an unknown user"):
                     await store.unblock(*pair)
         found = list(await store.blocked_by(user_id, after=0, limit=MAX_PAGE))
-        expect_equal(found, [], "a refusal changes nothing")
+        expect_equal(found, [], "a refused block changes nothing")
 
 
 async def nothing_arrives_after_a_block(store: ChatStoreWithUsers) -> None:
-    """Once block has returned, nothing arrives in the chat, also not what was sent, read or
-    opened at the same time; each of that happened before, or is refused."""
+    """After block has returned, nothing arrives in the chat, not even from simultaneous calls: each
+    of them took effect before, or is refused."""
     chat, ann, bob = await ann_and_bob(store)
     for turn in range(6):
         blocker, peer = (ann, bob) if turn % 2 else (bob, ann)
@@ -240,32 +262,42 @@ async def nothing_arrives_after_a_block(store: ChatStoreWithUsers) -> None:
         outcomes = [outcome for outcomes in await asyncio.gather(*sends) for outcome in outcomes]
         await asyncio.gather(*marks)
         refusals = [outcome for outcome in outcomes if isinstance(outcome, ChatNotFound)]
-        expect_equal(await store.last_seq(chat.id), last, "nothing is stored after the block")
-        expect_equal(last - before, 24 - len(refusals), "each was stored, or refused")
+        expect_equal(
+            await store.last_seq(chat.id), last, "last_seq does not grow after block has returned"
+        )
+        expect_equal(
+            last - before,
+            24 - len(refusals),
+            "each append_message beside a block is stored or refused",
+        )
         for user, log in zip((ann, bob), logs, strict=True):
             later = (await read_log(store, user))[len(log) :]
             own = [it for it in later if isinstance(it, MarkerMoved) and it.reader == user]
-            expect_equal(later, own, "nothing is heard after the block")
+            expect_equal(
+                later, own, "the event log gets nothing of the peer after block has returned"
+            )
         await unblock(store, blocker, peer)
-        await send(store, chat, ann, "and it is over")
+        await send(store, chat, ann, "after the block")
 
 
 async def blocks_hold_whatever_happens_at_once(store: ChatStoreWithUsers) -> None:
-    """Of a block, an unblock and an opening at the same time, from either side: who is blocked
-    then, and whether the two can talk, agree."""
+    """After simultaneous calls of block, unblock and open_chat, from either side, the blocks and
+    the state of the chat agree."""
     for turn in range(8):
         ann, bob = await add_user(store, f"ann {turn}"), await add_user(store, f"bob {turn}")
         calls = [block(store, ann, bob), block(store, bob, ann), _opened(store, bob, ann)]
         if turn % 2:
             calls += [unblock(store, ann, bob), block(store, bob, ann)]
         await simultaneously(calls if turn % 4 < 2 else reversed(calls))
-        expect_equal(await blocked(store, bob), [ann], "nobody took this block back")
+        expect_equal(
+            await blocked(store, bob), [ann], "blocked_by after simultaneous block and unblock"
+        )
         chat = await store.chat_with(ann.id, bob.name)
         if chat is None:
-            with refused(UserNotFound, "an opening while one blocks"):
+            with refused(UserNotFound, "open_chat while one user blocks"):
                 await store.open_chat(ann.id, bob.id, NOW_US)
         else:
-            await expect_closed(store, chat, "one blocks")
+            await expect_closed(store, chat, "one user blocks")
         for user, peer in ((bob, ann), (ann, bob)):
             await unblock(store, user, peer)
         chat = chat or await store.open_chat(ann.id, bob.id, NOW_US)

@@ -1,5 +1,5 @@
-"""What a Doorbell promises. Rings are hints that may be lost, so a check rings again until it
-is heard."""
+"""The promises of a Doorbell. Rings are hints that may be lost, so a check rings until every
+listener has heard a ring."""
 
 import asyncio
 import threading
@@ -10,18 +10,18 @@ from chatcore.ports import Doorbell
 from chatcore.testing.expect import accepted, expect, expect_equal, patience
 
 RINGS_APART = 0.05
-"""Seconds after which a ring that was not heard is repeated."""
+"""Seconds after which a ring that no listener heard is repeated."""
 
 USER_IDS = (1, 2, MAX_INT64)
 
 
 class Ear:
-    """Someone who listens, and counts what is heard."""
+    """A listener that counts the rings it hears."""
 
     def __init__(self, doorbell: Doorbell, user_id: int) -> None:
         self.heard = 0
         self.woken = asyncio.Event()
-        self.leave = doorbell.listen(user_id, self._wake)
+        self.unsubscribe = doorbell.listen(user_id, self._wake)
 
     def _wake(self) -> None:
         self.heard += 1
@@ -29,9 +29,9 @@ class Ear:
 
 
 async def ring_for(ears: Iterable[Ear], doorbell: Doorbell, *user_ids: int) -> None:
-    """Ring, again and again, until all of them hear one ring."""
+    """Ring repeatedly until all listeners have heard one ring."""
     ears = tuple(ears)
-    async with patience(f"a ring for {user_ids}, who listen"):
+    async with patience(f"ring for the users {user_ids}, who have listeners,"):
         heard = False
         while not heard:
             for ear in ears:
@@ -47,109 +47,110 @@ async def ring_for(ears: Iterable[Ear], doorbell: Doorbell, *user_ids: int) -> N
 
 
 async def a_ring_wakes_who_listens(here: Doorbell, there: Doorbell) -> None:
-    """A ring calls `wake` of who listens for the user, and so does every later one."""
+    """Every ring calls `wake` of the user's listener."""
     ear = Ear(here, 7)
     for _ in range(3):
         await ring_for([ear], there, 7)
-    ear.leave()
+    ear.unsubscribe()
 
 
 async def a_ring_wakes_everyone_it_is_for(here: Doorbell, there: Doorbell) -> None:
-    """One ring calls everyone who listens for one of its users, however many they are."""
+    """One ring wakes every listener of every user that it names."""
     ears = [Ear(here, user_id) for user_id in (*USER_IDS, *USER_IDS)]
     await ring_for(ears, there, *USER_IDS)
     for ear in ears:
-        ear.leave()
+        ear.unsubscribe()
 
 
 async def a_ring_wakes_nobody_else(here: Doorbell, there: Doorbell) -> None:
-    """Who listens for another user is not woken."""
+    """A ring does not wake a listener of another user."""
     ear, other = Ear(here, 1), Ear(here, 11)
-    # A doorbell may wake everyone when it has found its connection. The other is not rung for:
-    # a slow ring is repeated, and its late copy would count.
+    # A doorbell may wake every listener when it connects. No ring names the other user: a slow ring
+    # is repeated, and its late copy would count.
     await ring_for([ear], there, 1)
     before = other.heard
     for _ in range(10):
         await ring_for([ear], there, 1)
-    expect_equal(other.heard, before, "a ring wakes nobody else")
-    ear.leave()
-    other.leave()
+    expect_equal(other.heard, before, "ring wakes no listener of another user")
+    ear.unsubscribe()
+    other.unsubscribe()
 
 
 async def who_left_is_not_woken(here: Doorbell, there: Doorbell) -> None:
-    """After the function that `listen` returned was called, `wake` is not, though others who
-    listen for the same user are; who comes back is woken again."""
+    """After the function that `listen` returned was called, `wake` is not called, but other
+    listeners of the user are; a new call of `listen` is woken again."""
     stays, *others = (Ear(here, 7) for _ in range(4))
     await ring_for([stays, *others], there, 7)
     while others:
-        leaver = others.pop(len(others) // 2)
-        leaver.leave()
-        before = leaver.heard
+        former = others.pop(len(others) // 2)
+        former.unsubscribe()
+        before = former.heard
         await ring_for([stays, *others], there, 7)
-        expect_equal(leaver.heard, before, "who left is not woken")
-    stays.leave()
+        expect_equal(former.heard, before, "ring wakes no unsubscribed listener")
+    stays.unsubscribe()
     again = Ear(here, 7)
     await ring_for([again], there, 7)
-    again.leave()
+    again.unsubscribe()
 
 
 async def one_may_leave_while_woken(here: Doorbell, there: Doorbell) -> None:
-    """Who is woken may leave, and make others leave, then and there; the rest are woken all
-    the same, and who left is not, not even by the ring at hand."""
+    """A callback may unsubscribe itself and other listeners. The same ring still wakes the
+    remaining listeners, and no unsubscribed one."""
     heard: list[str] = []
-    leaves: list[Callable[[], None]] = []
+    unsubscribes: list[Callable[[], None]] = []
 
-    def go() -> None:
-        heard.append("goes")
-        while leaves:
-            leaves.pop()()
+    def unsubscribe_both() -> None:
+        heard.append("unsubscribes")
+        while unsubscribes:
+            unsubscribes.pop()()
 
     before = Ear(here, 7)
-    leaves.append(here.listen(7, go))
-    leaves.append(here.listen(7, lambda: heard.append("taken along")))
+    unsubscribes.append(here.listen(7, unsubscribe_both))
+    unsubscribes.append(here.listen(7, lambda: heard.append("unsubscribed")))
     after = Ear(here, 7)
-    with accepted("a ring at which someone leaves"):
+    with accepted("ring with a callback that unsubscribes"):
         for _ in range(3):
             await ring_for([before, after], there, 7)
-    expect_equal(heard[heard.index("goes") :], ["goes"], "who left is not woken")
-    before.leave()
-    after.leave()
+    later = heard[heard.index("unsubscribes") :]
+    expect_equal(later, ["unsubscribes"], "ring wakes no unsubscribed listener")
+    before.unsubscribe()
+    after.unsubscribe()
 
 
 async def ringing_raises_nothing(here: Doorbell, there: Doorbell) -> None:
-    """ring returns and raises nothing, whoever it is for, and whether anyone listens."""
+    """ring returns and raises nothing, for any ids, with and without listeners."""
     ear = Ear(here, 7)
     rings: tuple[Iterable[int], ...] = ((), (0,), (-1,), USER_IDS, iter((8, 8)), range(9, 5009))
     for user_ids in rings:
-        with accepted(f"a ring for {user_ids!r}"):
+        with accepted(f"ring for {user_ids!r}"):
             there.ring(user_ids)
     await ring_for([ear], there, 7)
-    ear.leave()
-    with accepted("a ring for who left"):
+    ear.unsubscribe()
+    with accepted("ring for a user without listeners"):
         there.ring([7])
 
 
 async def wake_is_called_on_the_event_loop(here: Doorbell, there: Doorbell) -> None:
-    """`wake` is called on the event loop of its listener, and on no other thread."""
+    """`wake` is called on the event loop of `listen`, and on no other thread."""
     loop, thread = asyncio.get_running_loop(), threading.get_ident()
     right: list[bool] = []
 
     def wake() -> None:
-        # Elsewhere there is no event loop to ask for.
+        # Another thread has no running event loop to ask for.
         here_too = threading.get_ident() == thread
         right.append(here_too and asyncio.get_running_loop() is loop)
 
-    leave, ear = here.listen(7, wake), Ear(here, 7)
-    async with patience("a ring for who listens"):
+    unsubscribe, ear = here.listen(7, wake), Ear(here, 7)
+    async with patience("ring for a user who has a listener"):
         while not right:
             await ring_for([ear], there, 7)
-    expect(all(right), "wake is called on the event loop of its listener")
-    leave()
-    ear.leave()
+    expect(all(right), "wake is called on the event loop of listen")
+    unsubscribe()
+    ear.unsubscribe()
 
 
 DoorbellCheck = Callable[[Doorbell, Doorbell], Awaitable[None]]
-"""Takes a doorbell to listen at and one to ring."""
+"""Takes a doorbell to listen on and one to ring."""
 
 DOORBELL_CHECKS: tuple[DoorbellCheck, ...] = (
     a_ring_wakes_who_listens,

@@ -1,4 +1,4 @@
-"""What a store of accounts and chats promises of the chats of users who are erased."""
+"""The promises of a store of accounts and chats about the chats of erased users."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -25,18 +25,18 @@ TOMBSTONE = UserName("Deleted user 1")
 
 
 class WholeStore(AccountStore, ChatStore, Protocol):
-    """One that has both."""
+    """A store of accounts and chats."""
 
 
 async def erase(store: WholeStore, user: User) -> User:
-    """Erase the user, and return what is left."""
+    """Erase the user, and return the user with the tombstone name."""
     await store.erase_user(user.id, TOMBSTONE, NOW_US)
     return User(user.id, TOMBSTONE.typed)
 
 
 async def names_that_were_erased_are_shown_nowhere(store: WholeStore) -> None:
-    """Once erase_user has returned, chats, lists and events that were written and read before
-    have the tombstone for a name. Messages, markers and counts stay as they are."""
+    """After erase_user has returned, earlier chats, lists and events show the tombstone as the
+    name. Messages, markers and counts stay."""
     chat, ann, bob = await ann_and_bob(store)
     eve = await add_user(store, "eve")
     other = await store.open_chat(eve.id, ann.id, NOW_US)
@@ -45,10 +45,11 @@ async def names_that_were_erased_are_shown_nowhere(store: WholeStore) -> None:
     await mark(store, chat, bob, 2)
     await mark(store, chat, ann, 1)
 
-    async def seen_by(peer: User, name: str, gone: str) -> list[object]:
+    async def seen_by(peer: User, name: str, other_name: str) -> list[object]:
         seen: list[object] = [await store.chat_by_id(chat.id), await read_all(store, chat)]
         seen += [await store.chat_with(peer.id, name), await read_log(store, peer)]
-        expect_equal(await store.chat_with(peer.id, gone), None, "no other name finds the chat")
+        found = await store.chat_with(peer.id, other_name)
+        expect_equal(found, None, f"chat_with({other_name!r}), not the user's present name,")
         for limit in (1, 2, MAX_PAGE):
             seen += await store.chats_of(peer.id, before=None, limit=limit)
             seen += await store.chat_states(peer.id, before=None, limit=limit)
@@ -59,13 +60,13 @@ async def names_that_were_erased_are_shown_nowhere(store: WholeStore) -> None:
     for peer, seen in before.items():
         after = await seen_by(peer, TOMBSTONE.canonical, "bob")
         wanted = repr(seen).replace(repr(bob), repr(erased))
-        expect_equal(repr(after), wanted, "all but the name is as it was")
-    expect_equal(await store.user_by_id(ann.id), ann, "others keep their names")
+        expect_equal(repr(after), wanted, "erase_user changes nothing but the name for the peers")
+    expect_equal(await store.user_by_id(ann.id), ann, "erase_user changes no other user's name")
 
 
 async def nothing_is_sent_to_who_was_erased(store: WholeStore) -> None:
-    """append_message raises ChatNotFound in the chats of a user who was erased, for both users,
-    but for replays; open_chat raises UserNotFound, and ChatExists when there is a chat."""
+    """append_message raises ChatNotFound in the chats of an erased user, for both users, except for
+    replays; open_chat raises UserNotFound, or ChatExists if there is a chat."""
     chat, ann, bob = await ann_and_bob(store)
     eve = await add_user(store, "eve")
     other = await store.open_chat(eve.id, ann.id, NOW_US)
@@ -73,16 +74,20 @@ async def nothing_is_sent_to_who_was_erased(store: WholeStore) -> None:
     await block(store, ann, bob)
     erased = await erase(store, bob)
     closed = Chat(chat.id, (ann, erased) if ann.id < bob.id else (erased, ann))
-    # Whoever blocked whom before, and takes it back.
+    # With and without a block from before the erasure.
     for user, peer in ((ann, bob), (bob, ann)):
-        await expect_closed(store, closed, "one is erased")
+        await expect_closed(store, closed, "one user is erased")
         await unblock(store, user, peer)
-    await expect_closed(store, closed, "one is erased")
+    await expect_closed(store, closed, "one user is erased")
     for user, sent in first.items():
-        with accepted("a replay"):
+        with accepted("a replay of append_message after an erasure"):
             again = await send(store, chat, user, f"of {user.name}", "a-key")
-        expect_equal(again, sent._replace(replayed=True), "a known key is a replay")
-        with refused(KeyReused, "a known key with another text"):
+        expect_equal(
+            again,
+            sent._replace(replayed=True),
+            "append_message with a known key returns the replay",
+        )
+        with refused(KeyReused, "append_message with a known key and another text"):
             await send(store, chat, user, "another text", "a-key")
     for user, peer, error in (
         (ann, bob, ChatExists),
@@ -90,17 +95,17 @@ async def nothing_is_sent_to_who_was_erased(store: WholeStore) -> None:
         (eve, bob, UserNotFound),
         (bob, eve, UserNotFound),
     ):
-        with refused(error, "an opening with who was erased"):
+        with refused(error, f"open_chat of {user.name} and {peer.name}, one erased,"):
             await store.open_chat(user.id, peer.id, NOW_US)
     for sender in other.users:
-        with accepted("a message in another chat"):
-            await send(store, other, sender, "other chats go on")
+        with accepted("append_message in another chat"):
+            await send(store, other, sender, "in another chat")
 
 
 async def who_was_erased_has_neither_log_nor_blocks(store: WholeStore) -> None:
-    """erase_user empties the user's log, whose cursors lead nowhere then, and ends the blocks
-    of the user and against the user. Nothing is logged for the user later, and the peer's
-    markers are told to nobody else."""
+    """erase_user deletes the user's event log, which makes its cursors void, and ends the blocks by
+    and of the user. Later steps add nothing to the user's log, and the peer's markers move in the
+    peer's log alone."""
     chat, ann, bob = await ann_and_bob(store)
     eve = await add_user(store, "eve")
     for n in range(3):
@@ -112,40 +117,48 @@ async def who_was_erased_has_neither_log_nor_blocks(store: WholeStore) -> None:
     erased = await erase(store, bob)
 
     async def expect_nothing_of(user: User) -> None:
-        expect_equal(await store.end_of_log(user.id), end._replace(n=0), "the log is empty")
+        expect_equal(
+            await store.end_of_log(user.id), end._replace(n=0), "end_of_log of an erased user"
+        )
         for n in range(end.n + 2):
             found = await store.events_after(end._replace(n=n), limit=MAX_PAGE)
-            told = "nothing is told" if found is None else list(found)
-            expect_equal(told, "nothing is told" if n else [], f"what follows {n}")
+            entries = None if found is None else list(found)
+            expect_equal(entries, None if n else [], f"events_after {n} of an erased user")
 
     await expect_nothing_of(bob)
     for user, others in ((bob, []), (ann, []), (eve, [ann])):
-        expect_equal(await blocked(store, user), others, "blocks with the user have ended")
+        expect_equal(await blocked(store, user), others, "blocked_by after the erasure")
     for user, peer in ((ann, bob), (bob, ann)):
-        with refused(UserNotFound, "a block with who was erased"):
+        with refused(UserNotFound, f"block of {peer.name} by {user.name}, one erased,"):
             await block(store, user, peer)
     before = await read_log(store, ann)
-    expect_equal(await mark(store, chat, ann, 2), 2, "the peer's own marker moves")
+    expect_equal(
+        await mark(store, chat, ann, 2), 2, "move_read_marker of the peer of an erased user"
+    )
     await mark(store, chat, bob, 3)
     [moved] = (await read_log(store, ann))[len(before) :]
     found = isinstance(moved, MarkerMoved) and (moved.reader, moved.seq)
-    expect_equal(found, (ann, 2), "it is told to that user alone")
+    expect_equal(found, (ann, 2), "events_after: the one new entry of the peer")
     state = await store.chat_state(ann.id, chat.id)
-    expect_equal(state and state.peer_read_seq, 0, "no marker is told that was not before")
+    expect_equal(
+        state and state.peer_read_seq,
+        0,
+        "chat_state: peer_read_seq hides moves during a block for ever",
+    )
     await expect_nothing_of(erased)
 
 
 async def nothing_arrives_after_an_erasure(store: WholeStore) -> None:
-    """Once erase_user has returned, nothing arrives in the user's chats, also not in those that
-    were opened at the same time; each message was stored before, or is refused."""
+    """After erase_user has returned, nothing arrives in the user's chats, not even in those
+    opened at the same time; each message was stored before, or is refused."""
     for turn in range(5):
-        gone = await add_user(store, f"gone {turn}")
+        user = await add_user(store, f"erased {turn}")
         peers = [await add_user(store, f"peer {turn} {n}") for n in range(8)]
-        chats = [await store.open_chat(gone.id, peer.id, NOW_US) for peer in peers[:4]]
+        chats = [await store.open_chat(user.id, peer.id, NOW_US) for peer in peers[:4]]
         openings = [
             asyncio.create_task(simultaneously([_opened(store, *sides)]))
             for peer in peers[4:]
-            for sides in ((gone, peer), (peer, gone))
+            for sides in ((user, peer), (peer, user))
         ]
         sends = [
             asyncio.create_task(simultaneously([send(store, chat, chat.users[n % 2], f"{n}")]))
@@ -154,21 +167,28 @@ async def nothing_arrives_after_an_erasure(store: WholeStore) -> None:
         ]
         for _ in range(turn):
             await asyncio.sleep(0)
-        await store.erase_user(gone.id, UserName(f"deleted {turn}"), NOW_US)
-        listed = list(await store.chats_of(gone.id, before=None, limit=MAX_PAGE))
+        await store.erase_user(user.id, UserName(f"deleted {turn}"), NOW_US)
+        listed = list(await store.chats_of(user.id, before=None, limit=MAX_PAGE))
         logs = [await read_log(store, peer) for peer in peers]
         outcomes = [outcome for outcomes in await asyncio.gather(*sends) for outcome in outcomes]
         opened = [outcome for outcomes in await asyncio.gather(*openings) for outcome in outcomes]
         refusals = [outcome for outcome in outcomes if isinstance(outcome, ChatNotFound)]
         stored = sum(summary.last_seq for summary in listed)
-        expect_equal(stored, 24 - len(refusals), "each was stored, or refused")
-        expect_equal(len(listed), 4 + opened.count(None), "each was opened, or refused")
-        after = list(await store.chats_of(gone.id, before=None, limit=MAX_PAGE))
-        expect_equal(after, listed, "nothing is stored after the erasure")
-        expect_equal([await read_log(store, peer) for peer in peers], logs, "nor is it heard")
+        expect_equal(
+            stored, 24 - len(refusals), "each append_message beside an erasure is stored or refused"
+        )
+        expect_equal(
+            len(listed),
+            4 + opened.count(None),
+            "each open_chat beside an erasure succeeds or is refused",
+        )
+        after = list(await store.chats_of(user.id, before=None, limit=MAX_PAGE))
+        expect_equal(after, listed, "chats_of does not change after erase_user has returned")
+        later = [await read_log(store, peer) for peer in peers]
+        expect_equal(later, logs, "the peers' logs do not grow after erase_user has returned")
         for summary in listed:
-            await expect_closed(store, summary.chat, "one is erased")
-        expect_equal((await store.end_of_log(gone.id)).n, 0, "nothing is logged for who is gone")
+            await expect_closed(store, summary.chat, "one user is erased")
+        expect_equal((await store.end_of_log(user.id)).n, 0, "end_of_log of an erased user")
 
 
 async def _opened(store: WholeStore, user: User, peer: User) -> None:

@@ -1,4 +1,4 @@
-"""What an EventLog promises: who reads after a cursor misses nothing."""
+"""The promises of an EventLog: a reader that resumes at its cursor misses nothing."""
 
 import asyncio
 import re
@@ -46,22 +46,27 @@ async def hub_of_three(store: ChatStoreWithUsers) -> tuple[User, list[User], lis
 
 
 async def an_empty_log_ends_at_0(store: ChatStoreWithUsers) -> None:
-    """The end of a log without entries is 0, in a log of a name that stays as it is: 1 to 32
-    ASCII letters and digits. Nobody's log is empty too."""
+    """end_of_log of an empty log has the number 0 and the name of the store, 1 to 32 ASCII
+    letters and digits. The log of an unknown user is empty, too."""
     ann = await add_user(store, "ann")
     first = await store.end_of_log(ann.id)
-    expect(re.fullmatch("[0-9A-Za-z]{1,32}", first.log), "a log is named by letters and digits")
+    expect(
+        re.fullmatch("[0-9A-Za-z]{1,32}", first.log),
+        "end_of_log names the log by letters and digits",
+    )
     for user_id in (ann.id, *UNKNOWN_IDS):
         end = await store.end_of_log(user_id)
-        expect_equal(end, Cursor(first.log, user_id, 0), "an empty log ends at 0")
+        expect_equal(end, Cursor(first.log, user_id, 0), f"end_of_log({user_id})")
         found = await store.events_after(end, limit=MAX_PAGE)
-        expect_equal(found and list(found), [], "nothing follows in an empty log")
+        expect_equal(
+            found and list(found), [], f"events_after the end of the empty log of {user_id}"
+        )
 
 
 async def both_logs_tell_of_every_step(store: ChatStoreWithUsers) -> None:
-    """Every chat that is opened, message and read marker that moves adds one entry to the logs
-    of both users, and to no other: what happened, and the place after it. It is there when
-    the step returns."""
+    """Every open_chat, append_message and move of a read marker adds one entry to the logs of both
+    users, and to no other: the change, and the cursor after it. The entry is there when the call
+    returns."""
     ann, bob, eve = [await add_user(store, name) for name in ("ann", "bob", "eve")]
     logs: dict[User, list[Entry]] = {ann: [], bob: [], eve: []}
     name = (await store.end_of_log(ann.id)).log
@@ -72,11 +77,15 @@ async def both_logs_tell_of_every_step(store: ChatStoreWithUsers) -> None:
             logs[user].append(kind(cursor, chat, *what))  # type: ignore[arg-type]
         for user, wanted in logs.items():
             end = await store.end_of_log(user.id)
-            expect_equal(end, Cursor(name, user.id, len(wanted)), "the end is the newest entry")
+            expect_equal(end, Cursor(name, user.id, len(wanted)), f"end_of_log of {user.name}")
             for entry in wanted[-1:]:
                 last = end._replace(n=end.n - 1)
-                expect_equal(await read_log(store, user, last), [entry], "the newest entry")
-            expect_equal(await read_log(store, user), wanted, f"the log of {user.name}")
+                expect_equal(
+                    await read_log(store, user, last), [entry], f"the newest entry of {user.name}"
+                )
+            expect_equal(
+                await read_log(store, user), wanted, f"events_after: the log of {user.name}"
+            )
 
     chat = await store.open_chat(bob.id, ann.id, NOW_US)
     await expect_entry(ChatOpened, chat)
@@ -96,7 +105,7 @@ async def both_logs_tell_of_every_step(store: ChatStoreWithUsers) -> None:
 
 
 async def what_changes_nothing_is_not_logged(store: ChatStoreWithUsers) -> None:
-    """A refusal, a replay and a read marker that stays where it is add no entry."""
+    """A refusal, a replay and a read marker that does not move add no entry."""
     chat, ann, bob = await ann_and_bob(store)
     eve = await add_user(store, "eve")
     await send(store, chat, ann, "one", "key")
@@ -105,27 +114,36 @@ async def what_changes_nothing_is_not_logged(store: ChatStoreWithUsers) -> None:
     before = {user: await read_log(store, user) for user in (ann, bob, eve)}
 
     for seq in (0, 1, 2, 3, MAX_INT64):
-        expect_equal(await mark(store, chat, ann, seq), 2, "the marker stays")
-    expect_equal(await mark(store, chat, bob, 0), 0, "the marker stays")
-    expect((await send(store, chat, ann, "one", "key")).replayed, "a known key is a replay")
-    with refused(KeyReused, "a known key with another text"):
+        expect_equal(await mark(store, chat, ann, seq), 2, f"move_read_marker to {seq}")
+    expect_equal(await mark(store, chat, bob, 0), 0, "move_read_marker to 0")
+    expect(
+        (await send(store, chat, ann, "one", "key")).replayed,
+        "append_message with a known key returns the replay",
+    )
+    with refused(KeyReused, "append_message with a known key and another text"):
         await send(store, chat, ann, "other", "key")
-    with refused(ChatNotFound, "a message of a stranger"):
+    with refused(ChatNotFound, "append_message by a user outside the chat"):
         await send(store, chat, eve, "hello")
-    with refused(ChatNotFound, "a marker of a stranger"):
+    with refused(ChatNotFound, "move_read_marker of a user outside the chat"):
         await mark(store, chat, eve, 1)
-    with refused(ChatNotFound, "a message to no chat"):
+    with refused(ChatNotFound, "append_message to an unknown chat"):
         await send(store, Chat(MAX_INT64, chat.users), ann, "hello")
-    with refused(ChatExists, "a second chat of a pair"):
+    with refused(ChatExists, "a second open_chat of a pair"):
         await store.open_chat(bob.id, ann.id, NOW_US)
-    with refused(SelfChat, "a chat with oneself"):
+    with refused(SelfChat, "open_chat with oneself"):
         await store.open_chat(eve.id, eve.id, NOW_US)
-    with refused(UserNotFound, "a chat with an unknown user"):
+    with refused(UserNotFound, "open_chat with an unknown user"):
         await store.open_chat(eve.id, MAX_INT64, NOW_US)
 
     for user, wanted in before.items():
-        expect_equal(await read_log(store, user), wanted, "what changes nothing is not logged")
-        expect_equal((await store.end_of_log(user.id)).n, len(wanted), "nor does the end move")
+        expect_equal(
+            await read_log(store, user), wanted, "a call that changes nothing adds no entry"
+        )
+        expect_equal(
+            (await store.end_of_log(user.id)).n,
+            len(wanted),
+            "a call that changes nothing moves no end_of_log",
+        )
 
 
 async def pages_of_a_log_are_the_next_entries(store: ChatStoreWithUsers) -> None:
@@ -136,12 +154,14 @@ async def pages_of_a_log_are_the_next_entries(store: ChatStoreWithUsers) -> None
         await mark(store, chat, bob, n + 1)
     entries = await read_log(store, bob)
     start = await log_start(store, bob)
-    expect_equal(numbers(entries), [*range(1, 8)], "entries are numbered without gaps from 1")
+    expect_equal(numbers(entries), [*range(1, 8)], "events_after: numbers 1, 2, 3, … without gaps")
     for n in range(8):
         for limit in (1, 2, 3, 6, 7, 8, MAX_PAGE):
             page = await store.events_after(start._replace(n=n), limit=limit)
             wanted = entries[n : n + limit]
-            expect_equal(page and list(page), wanted or [], f"{limit} entries after {n}")
+            expect_equal(
+                page and list(page), wanted or [], f"events_after: {limit} entries after {n}"
+            )
 
 
 async def a_page_holds_up_to_500_entries(store: ChatStoreWithUsers) -> None:
@@ -150,9 +170,9 @@ async def a_page_holds_up_to_500_entries(store: ChatStoreWithUsers) -> None:
     await simultaneously(send(store, chat, (ann, bob)[n % 2], f"{n}") for n in range(MAX_PAGE + 2))
     start = await log_start(store, ann)
     page = list(await store.events_after(start, limit=MAX_PAGE) or ())
-    expect_equal(numbers(page), [*range(1, MAX_PAGE + 1)], "a full page")
+    expect_equal(numbers(page), [*range(1, MAX_PAGE + 1)], "events_after: a full page")
     rest = list(await store.events_after(page[-1].cursor, limit=MAX_PAGE) or ())
-    expect_equal(numbers(rest), [*range(MAX_PAGE + 1, MAX_PAGE + 4)], "the rest")
+    expect_equal(numbers(rest), [*range(MAX_PAGE + 1, MAX_PAGE + 4)], "events_after: the rest")
 
 
 async def a_cursor_that_leads_nowhere_gives_none(store: ChatStoreWithUsers) -> None:
@@ -161,19 +181,21 @@ async def a_cursor_that_leads_nowhere_gives_none(store: ChatStoreWithUsers) -> N
     await send(store, chat, ann, "hello")
     end = await store.end_of_log(ann.id)
     at_the_end = await store.events_after(end, limit=MAX_PAGE)
-    expect_equal(at_the_end and list(at_the_end), [], "nothing follows at the end")
+    expect_equal(at_the_end and list(at_the_end), [], "events_after the end of the log")
     for cursor in (
         *(end._replace(n=n) for n in (end.n + 1, end.n + 2, 2**31, MAX_INT64)),
         *(end._replace(log=log, n=n) for log in ("", "0", end.log + "0") for n in range(end.n + 1)),
         *(end._replace(user_id=unknown, n=1) for unknown in UNKNOWN_IDS),
     ):
         found = await store.events_after(cursor, limit=MAX_PAGE)
-        expect_equal(found, None, f"what follows {cursor!r} while the end is {end.n}")
+        expect_equal(
+            found, None, f"events_after the void cursor {cursor!r}, where the end is {end.n},"
+        )
 
 
 async def simultaneous_steps_are_each_logged_once(store: ChatStoreWithUsers) -> None:
-    """Of steps of many at the same time every log is complete, and numbered without gaps; the
-    messages of a chat are in the order of their numbers, its markers in theirs."""
+    """After simultaneous steps of several users, every log is complete and numbered without
+    gaps; the messages and the markers of a chat are in ascending order."""
     hub, peers, chats = await hub_of_three(store)
     more = [await add_user(store, f"peer {n}") for n in range(8)]
     await simultaneously(
@@ -189,18 +211,22 @@ async def simultaneous_steps_are_each_logged_once(store: ChatStoreWithUsers) -> 
         )
     )
     hub_log = await read_log(store, hub)
-    expect_equal(numbers(hub_log), [*range(1, len(hub_log) + 1)], "numbers without gaps")
+    expect_equal(numbers(hub_log), [*range(1, len(hub_log) + 1)], "events_after: no gaps")
     for peer, chat in zip(peers, chats, strict=True):
         log = await read_log(store, peer)
-        expect_equal(numbers(log), [*range(1, len(log) + 1)], "numbers without gaps")
+        expect_equal(numbers(log), [*range(1, len(log) + 1)], "events_after: no gaps")
         stored = await read_all(store, chat)
         for its_log in (hub_log, log):
-            expect_equal(messages_in(its_log, chat), stored, "every message, in order")
+            expect_equal(
+                messages_in(its_log, chat),
+                stored,
+                "events_after: every message of the chat, in order",
+            )
             marks = [it.seq for it in its_log if isinstance(it, MarkerMoved) and it.chat == chat]
-            expect_equal(marks, sorted({*marks}), "markers are logged as they move forward")
-            expect_equal(marks[-1], 16, "the newest marker is logged")
+            expect_equal(marks, sorted({*marks}), "events_after: markers only move forward")
+            expect_equal(marks[-1], 16, "events_after: the newest marker")
     opened = [it.chat.peer_of(hub) for it in hub_log if isinstance(it, ChatOpened)]
-    expect_equal(sorted(opened), sorted(peers + more), "every opening is logged once")
+    expect_equal(sorted(opened), sorted(peers + more), "events_after: every opening once")
 
 
 async def _marked(store: ChatStoreWithUsers, chat: Chat, user: User, seq: int) -> None:
@@ -212,9 +238,8 @@ async def _opened(store: ChatStoreWithUsers, user: User, peer: User) -> None:
 
 
 async def later_steps_have_larger_numbers(store: ChatStoreWithUsers) -> None:
-    """Of two steps of which one began after the other had returned, the later one has the
-    larger number in every log that has both, whatever others do meanwhile; and when a step
-    returns, both logs have its entry."""
+    """If one step begins after another has returned, its entry has the larger number in every log
+    with both, also beside other users' steps; and when a step returns, both logs have its entry."""
     hub, peers, chats = await hub_of_three(store)
 
     async def act(first: int) -> list[Message]:
@@ -225,7 +250,7 @@ async def later_steps_have_larger_numbers(store: ChatStoreWithUsers) -> None:
             message = (await send(store, chats[turn], sender, f"{n}")).message
             for user in (hub, peers[turn]):
                 found = messages_in(await read_log(store, user), chats[turn])
-                expect(message in found, "when a step returns, both logs have its entry")
+                expect(message in found, "both logs have the entry when append_message returns")
             sent.append(message)
         return sent
 
@@ -235,13 +260,13 @@ async def later_steps_have_larger_numbers(store: ChatStoreWithUsers) -> None:
         places = {it.message: it.cursor.n for it in entries if isinstance(it, MessageSent)}
         for order in orders:
             mine = [places[message] for message in order if message in places]
-            expect_equal(mine, sorted(mine), "a later step has the larger number")
+            expect_equal(mine, sorted(mine), "events_after: a later step has the larger number")
 
 
 async def a_reader_of_a_log_misses_nothing(store: ChatStoreWithUsers) -> None:
-    """Who reads on from the last entry seen gets every entry once and in order, while others
-    act: no number is seen, or told by end_of_log, before all smaller ones, and what an entry
-    tells of can be read."""
+    """A reader that resumes after the last entry gets every entry once and in order, beside other
+    users' steps: no number appears, in events_after or end_of_log, before all smaller ones, and the
+    change that an entry records is readable."""
     hub, peers, chats = await hub_of_three(store)
 
     async def talk(sender: User, chat: Chat) -> None:
@@ -263,18 +288,26 @@ async def a_reader_of_a_log_misses_nothing(store: ChatStoreWithUsers) -> None:
         page = await store.events_after(cursor, limit=MAX_PAGE)
         seen += page or ()
         cursor = seen[-1].cursor
-        expect(end.n <= cursor.n, "end_of_log tells no number that cannot be read")
+        expect(end.n <= cursor.n, "end_of_log gives no number that events_after does not")
         for entry in page or ():
-            expect(await _shows(store, entry, hub), f"what an entry tells can be read: {entry!r}")
+            expect(await _shows(store, entry, hub), f"the recorded change is readable: {entry!r}")
         await asyncio.sleep(0)
     await asyncio.gather(*talks)
-    expect_equal(numbers(seen), [*range(1, len(seen) + 1)], "a reader sees every number, in order")
-    expect_equal(seen, await read_log(store, hub), "a reader sees every entry")
-    expect_equal(sum(isinstance(it, MessageSent) for it in seen), 60, "every message is seen")
+    expect_equal(
+        numbers(seen),
+        [*range(1, len(seen) + 1)],
+        "events_after, page by page: every number in order",
+    )
+    expect_equal(seen, await read_log(store, hub), "events_after, page by page: every entry")
+    expect_equal(
+        sum(isinstance(it, MessageSent) for it in seen),
+        60,
+        "events_after, page by page: count of messages",
+    )
 
 
 async def _shows(store: ChatStoreWithUsers, entry: Entry, user: User) -> bool:
-    """Whether the store shows what the entry tells of."""
+    """Whether the store shows the change that the entry records."""
     if isinstance(entry, MessageSent):
         seq = entry.message.seq
         page = await store.messages_after(entry.chat.id, seq - 1, limit=1)
@@ -287,10 +320,10 @@ async def _shows(store: ChatStoreWithUsers, entry: Entry, user: User) -> bool:
 
 
 async def cancelled_steps_are_logged_whole(store: ChatStoreWithUsers) -> None:
-    """A step whose caller is cancelled is logged if and only if it happened, for both users."""
+    """A cancelled step is logged, for both users, if and only if it happened."""
     chat, ann, bob = await ann_and_bob(store)
     marked = 0
-    async with patience("a step after a cancellation"):
+    async with patience("append_message or move_read_marker after a cancelled one"):
         for turn, moment in enumerate(MOMENTS):
             calls = [_sent(store, chat, ann, f"{turn}.{n}") for n in range(8)]
             calls += [_marked(store, chat, bob, marked + n) for n in range(1, 9)]
@@ -301,12 +334,16 @@ async def cancelled_steps_are_logged_whole(store: ChatStoreWithUsers) -> None:
     state = await store.chat_state(bob.id, chat.id)
     logs = [await read_log(store, user) for user in (ann, bob)]
     for log in logs:
-        expect_equal(numbers(log), [*range(1, len(log) + 1)], "numbers without gaps")
-        expect_equal(messages_in(log, chat), stored, "what happened is logged, once")
+        expect_equal(numbers(log), [*range(1, len(log) + 1)], "events_after: no gaps")
+        expect_equal(messages_in(log, chat), stored, "events_after: every stored message once")
     first, second = ([it.seq for it in log if isinstance(it, MarkerMoved)] for log in logs)
-    expect_equal(first, sorted({*first}), "markers are logged as they move forward")
-    expect_equal(first, second, "a move is logged for both users, or for none")
-    expect_equal(first[-1:], [state and state.read_seq], "where the marker is is logged")
+    expect_equal(first, sorted({*first}), "events_after: markers only move forward")
+    expect_equal(first, second, "events_after: both users have the same moves")
+    expect_equal(
+        first[-1:],
+        [state and state.read_seq],
+        "events_after: the newest marker is that of chat_state",
+    )
 
 
 async def _sent(store: ChatStoreWithUsers, chat: Chat, sender: User, text: str) -> None:

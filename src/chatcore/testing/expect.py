@@ -1,4 +1,4 @@
-"""How a check judges. Not by `assert`, which `python -O` drops."""
+"""How a check judges: not by `assert`, which `python -O` removes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
@@ -10,45 +10,44 @@ from chatcore.errors import Refused
 T = TypeVar("T")
 
 PATIENCE = 60.0
-"""Seconds after which a call that does not return counts as one that never will."""
+"""Seconds after which a call counts as one that never returns."""
 
 
 def expect(condition: object, promise: str) -> None:
-    """Raise AssertionError, with the promise that was broken, unless the condition holds."""
+    """Raise AssertionError with the broken promise unless the condition holds."""
     if not condition:
         raise AssertionError(promise)
 
 
 def expect_equal(found: object, wanted: object, promise: str) -> None:
-    expect(found == wanted, f"{promise}: {found!a:.300} instead of {wanted!a:.300}")
+    """Raise AssertionError with the promise and both values unless they are equal."""
+    expect(found == wanted, f"{promise}: found {found!a:.300}, expected {wanted!a:.300}")
 
 
 @contextmanager
-def accepted(what: str) -> Iterator[None]:
+def accepted(call: str) -> Iterator[None]:
     """Expect that the block raises nothing."""
     try:
         yield
     except Exception as error:
-        raise AssertionError(f"{what} raises no {error!r}") from error
+        raise AssertionError(f"{call} must succeed, but raised {error!r}") from error
 
 
 @contextmanager
-def refused(error: type[Refused], what: str) -> Iterator[None]:
+def refused(error: type[Refused], call: str) -> Iterator[None]:
     """Expect that the block raises `error`."""
     try:
         yield
     except error:
         return
     except Exception as other:
-        raise AssertionError(f"{what}: {other!r} instead of {error.__name__}") from other
-    raise AssertionError(f"{what} raises {error.__name__}")
+        raise AssertionError(f"{call} must raise {error.__name__}, but raised {other!r}") from other
+    raise AssertionError(f"{call} must raise {error.__name__}, but succeeded")
 
 
 async def simultaneously(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T | Refused]:
-    """The outcome of each call, all of them started before any is awaited.
-
-    What a call raises that is no Refused is raised here.
-    """
+    """Return the outcome of each call, all started before any is awaited. An exception other than
+    Refused propagates."""
     outcomes: list[T | Refused] = []
     async with patience("simultaneous calls"):
         gathered = await asyncio.gather(*calls, return_exceptions=True)
@@ -60,11 +59,11 @@ async def simultaneously(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T | Re
 
 
 async def with_cancellations(calls: list[Coroutine[Any, Any, T]], moment: int) -> list[T | None]:
-    """The outcome of each call, every other one cancelled while they run; None for those that
-    the cancellation reached.
+    """Return the outcome of each call while every other one is cancelled; None for calls that the
+    cancellation reached.
 
-    `moment` chooses when: after so many turns of the event loop, or, when negative, as soon
-    as one call has returned.
+    `moment` is the number of rounds of the event loop before the cancellation; if negative, it
+    comes as soon as one call has returned.
     """
     tasks = [asyncio.create_task(call) for call in calls]
     try:
@@ -82,14 +81,14 @@ async def with_cancellations(calls: list[Coroutine[Any, Any, T]], moment: int) -
 
 
 MOMENTS = (0, 1, 2, 3, 5, 8, 13, -1)
-"""Of cancellation: with calls not begun, somewhere in the middle, and waiting for a turn."""
+"""Moments of cancellation: before the calls begin, during them, and after one has returned."""
 
 
 @asynccontextmanager
-async def patience(what: str) -> AsyncIterator[None]:
-    """Expect that the block comes to its end."""
+async def patience(call: str) -> AsyncIterator[None]:
+    """Expect that the block ends within PATIENCE."""
     try:
         async with asyncio.timeout(PATIENCE):
             yield
     except TimeoutError:
-        raise AssertionError(f"{what}: no answer in {PATIENCE} s") from None
+        raise AssertionError(f"{call} must return, but did not within {PATIENCE} s") from None

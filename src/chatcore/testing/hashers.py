@@ -1,7 +1,7 @@
-"""What a PasswordHasher promises.
+"""The promises of a PasswordHasher.
 
-Nothing here is judged by how long it takes in seconds: only by two times compared, each the
-shortest of several, so that a busy machine changes no verdict.
+No check judges a time in seconds, only the ratio of two times, each the shortest of several, so
+that a busy machine changes no verdict.
 """
 
 import asyncio
@@ -14,28 +14,28 @@ from chatcore.testing.expect import accepted, expect, expect_equal
 
 PASSWORD = "correct horse battery"  # noqa: S105
 FEW_ATTEMPTS, ATTEMPTS = 5, 30
-"""Times are taken until the promise is seen to hold: more often on a busy machine."""
+"""A check measures until its promise holds, at most this often: more often on a busy machine."""
 
 
 async def a_hash_verifies_its_password_alone(hasher: PasswordHasher) -> None:
-    """verify is true of the password that the hash was made from, and of no other."""
+    """verify returns True for the password of the hash, and for no other."""
     made = await hasher.hash(PASSWORD)
-    expect((await hasher.verify(PASSWORD, made)) is True, "a hash verifies its password")
+    expect((await hasher.verify(PASSWORD, made)) is True, "verify of a hash and its password")
     for wrong in (PASSWORD.upper(), PASSWORD + " ", PASSWORD[:-1], "", made):
-        expect((await hasher.verify(wrong, made)) is False, f"a hash does not verify {wrong!r}")
+        expect((await hasher.verify(wrong, made)) is False, f"verify refuses {wrong!r}")
 
 
 async def every_hash_is_salted(hasher: PasswordHasher) -> None:
-    """Two hashes of one password differ, do not show it, and both verify it."""
+    """Two hashes of one password differ, do not contain it, and both verify it."""
     hashes = [await hasher.hash(PASSWORD) for _ in range(2)]
-    expect_equal(len(set(hashes)), 2, "two hashes of one password differ")
+    expect_equal(len(set(hashes)), 2, "hash is different at every call")
     for made in hashes:
-        expect(PASSWORD not in made, "a hash does not show its password")
-        expect(await hasher.verify(PASSWORD, made), "each verifies the password")
+        expect(PASSWORD not in made, "hash does not contain the password")
+        expect(await hasher.verify(PASSWORD, made), "verify of each hash and its password")
 
 
 async def passwords_count_to_their_last_byte(hasher: PasswordHasher) -> None:
-    """Passwords of every script and up to 1,024 bytes are hashed whole, white space and all."""
+    """hash uses every byte of a password, in any script and up to 1,024 bytes, with white space."""
     for password, other in (
         ("x" * 1023 + "1", "x" * 1023 + "2"),
         ("пароль" * 80 + "я", "пароль" * 80 + "ю"),
@@ -43,18 +43,23 @@ async def passwords_count_to_their_last_byte(hasher: PasswordHasher) -> None:
         (" spaces\tin front", "spaces\tin front"),
     ):
         made = await hasher.hash(password)
-        expect(await hasher.verify(password, made), f"{password!a:.40}… is verified")
-        expect(not await hasher.verify(other, made), f"{other!a:.40}… is another password")
+        expect(await hasher.verify(password, made), f"verify of {password!a:.40}…")
+        expect(
+            not await hasher.verify(other, made), f"verify refuses {other!a:.40}…, another password"
+        )
 
 
 async def without_a_hash_nothing_is_verified(hasher: PasswordHasher) -> None:
-    """With None, for a user who does not exist, verify is False."""
+    """verify returns False for None, the hash of an unknown user."""
     for password in (PASSWORD, "", "None"):
-        expect((await hasher.verify(password, None)) is False, "None verifies nothing")
+        expect(
+            (await hasher.verify(password, None)) is False,
+            f"verify of {password!r} and no hash returns False",
+        )
 
 
 async def what_is_no_hash_verifies_nothing(hasher: PasswordHasher) -> None:
-    """With a stored hash that is damaged or none at all, verify is False, not an error."""
+    """verify returns False for a damaged or malformed hash, and raises nothing."""
     made = await hasher.hash(PASSWORD)
     for garbage in (
         *("", " ", PASSWORD, "$", "$$$$$", "!", "x" * 10_000, "хеш", "\0", "null"),
@@ -63,13 +68,13 @@ async def what_is_no_hash_verifies_nothing(hasher: PasswordHasher) -> None:
         "$2b$12$",
         "scrypt:1:8:1$salt$00",
     ):
-        with accepted(f"{garbage!a:.60} as a hash"):
+        with accepted(f"verify of the malformed hash {garbage!a:.60}"):
             verified = await hasher.verify(PASSWORD, garbage)
-        expect(verified is False, f"{garbage!a:.60} is no hash")
+        expect(verified is False, f"verify of the malformed hash {garbage!a:.60} returns False")
 
 
 async def an_unknown_user_costs_as_much_as_a_wrong_password(hasher: PasswordHasher) -> None:
-    """With None, verify does the work that a hash made today costs."""
+    """verify of None takes as long as verify of a new hash."""
     made = await hasher.hash(PASSWORD)
     wrong = unknown = float("inf")
     for attempt in range(ATTEMPTS):
@@ -78,16 +83,19 @@ async def an_unknown_user_costs_as_much_as_a_wrong_password(hasher: PasswordHash
         ratio = unknown / wrong
         if attempt >= FEW_ATTEMPTS and 1 / 4 < ratio < 4:
             break
-    expect(1 / 4 < ratio < 4, f"an unknown user takes {ratio:.2g} times what a wrong password does")
+    expect(1 / 4 < ratio < 4, f"verify of None took {ratio:.2g} times as long as a wrong password")
 
 
 async def a_fresh_hash_needs_no_rehash(hasher: PasswordHasher) -> None:
-    """needs_rehash is false of a hash made with today's parameters."""
-    expect(not hasher.needs_rehash(await hasher.hash(PASSWORD)), "a fresh hash is up to date")
+    """needs_rehash returns False for a hash made with the current parameters."""
+    expect(
+        not hasher.needs_rehash(await hasher.hash(PASSWORD)),
+        "needs_rehash of a new hash returns False",
+    )
 
 
 async def the_event_loop_is_not_blocked(hasher: PasswordHasher) -> None:
-    """While a password is hashed or verified, also against None, other tasks go on."""
+    """hash and verify, also of None, do not block the event loop for other tasks."""
     made = await hasher.hash(PASSWORD)
     works: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
         "hash": lambda: hasher.hash(PASSWORD),
@@ -99,7 +107,7 @@ async def the_event_loop_is_not_blocked(hasher: PasswordHasher) -> None:
         while len(stalls) < ATTEMPTS and min(stalls, default=1) > 1 / 2:
             stalls.append(await _longest_stall(work()))
         expect(
-            min(stalls) < 1 / 2, f"{name} holds the event loop for {min(stalls):.0%} of its time"
+            min(stalls) < 1 / 2, f"{name} blocks the event loop for {min(stalls):.0%} of its time"
         )
 
 
@@ -110,7 +118,7 @@ async def _duration(work: Awaitable[object]) -> float:
 
 
 async def _longest_stall(work: Coroutine[Any, Any, object]) -> float:
-    """The longest time that no other task ran, as a share of the time that the work took."""
+    """Return the longest time without another task, as a share of the duration of the work."""
     task = asyncio.create_task(work)
     begin = last = perf_counter()
     stall = 0.0
