@@ -64,16 +64,14 @@ async def names_are_kept_as_typed(store: AccountStore) -> None:
     for name in map(UserName, TYPED_NAMES):
         user = await store.add_user(name, "a hash", NOW_US)
         found = await store.credentials(name.canonical)
-        readings = (
-            user,
-            await store.user_by_id(user.id),
-            await store.user_by_name(name.canonical),
-            found and found.user,
-        )
-        for reading in readings:
-            expect_equal(
-                reading and reading.name, name.typed, "every method returns a name as typed"
-            )
+        readings = {
+            "add_user": user,
+            "user_by_id": await store.user_by_id(user.id),
+            "user_by_name": await store.user_by_name(name.canonical),
+            "credentials": found and found.user,
+        }
+        for call, reading in readings.items():
+            expect_equal(reading and reading.name, name.typed, f"{call} returns a name as typed")
 
 
 async def names_are_compared_exactly(store: AccountStore) -> None:
@@ -117,7 +115,8 @@ async def user_ids_are_positive_and_distinct(store: AccountStore) -> None:
     ids = {user.id for user in users}
     expect_equal(len(ids), len(users), "add_user gives every user a different id")
     expect(
-        all(type(id_) is int and 0 < id_ <= MAX_INT64 for id_ in ids), "ids are positive integers"
+        all(type(id_) is int and 0 < id_ <= MAX_INT64 for id_ in ids),
+        "add_user gives ids from 1 to 2**63 - 1",
     )
 
 

@@ -31,7 +31,7 @@ class Ear:
 async def ring_for(ears: Iterable[Ear], doorbell: Doorbell, *user_ids: int) -> None:
     """Ring repeatedly until all listeners have heard one ring."""
     ears = tuple(ears)
-    async with patience(f"ring for the users {user_ids}, who have listeners,"):
+    async with patience(f"waking the listeners of {user_ids} by ring"):
         heard = False
         while not heard:
             for ear in ears:
@@ -141,7 +141,7 @@ async def wake_is_called_on_the_event_loop(here: Doorbell, there: Doorbell) -> N
         right.append(here_too and asyncio.get_running_loop() is loop)
 
     unsubscribe, ear = here.listen(7, wake), Ear(here, 7)
-    async with patience("ring for a user who has a listener"):
+    async with patience("waking a listener by ring"):
         while not right:
             await ring_for([ear], there, 7)
     expect(all(right), "wake is called on the event loop of listen")

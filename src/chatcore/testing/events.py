@@ -81,7 +81,9 @@ async def both_logs_tell_of_every_step(store: ChatStoreWithUsers) -> None:
             for entry in wanted[-1:]:
                 last = end._replace(n=end.n - 1)
                 expect_equal(
-                    await read_log(store, user, last), [entry], f"the newest entry of {user.name}"
+                    await read_log(store, user, last),
+                    [entry],
+                    f"events_after: the newest entry of {user.name}",
                 )
             expect_equal(
                 await read_log(store, user), wanted, f"events_after: the log of {user.name}"
@@ -137,7 +139,9 @@ async def what_changes_nothing_is_not_logged(store: ChatStoreWithUsers) -> None:
 
     for user, wanted in before.items():
         expect_equal(
-            await read_log(store, user), wanted, "a call that changes nothing adds no entry"
+            await read_log(store, user),
+            wanted,
+            "events_after: a call that changes nothing adds no entry",
         )
         expect_equal(
             (await store.end_of_log(user.id)).n,
@@ -290,7 +294,10 @@ async def a_reader_of_a_log_misses_nothing(store: ChatStoreWithUsers) -> None:
         cursor = seen[-1].cursor
         expect(end.n <= cursor.n, "end_of_log gives no number that events_after does not")
         for entry in page or ():
-            expect(await _shows(store, entry, hub), f"the recorded change is readable: {entry!r}")
+            expect(
+                await _shows(store, entry, hub),
+                f"the change in an entry of events_after is readable: {entry!r}",
+            )
         await asyncio.sleep(0)
     await asyncio.gather(*talks)
     expect_equal(

@@ -91,4 +91,4 @@ async def patience(call: str) -> AsyncIterator[None]:
         async with asyncio.timeout(PATIENCE):
             yield
     except TimeoutError:
-        raise AssertionError(f"{call} must return, but did not within {PATIENCE} s") from None
+        raise AssertionError(f"{call} must end within {PATIENCE} s") from None

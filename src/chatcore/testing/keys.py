@@ -1,4 +1,4 @@
-"""What a ChatStore promises of idempotency keys."""
+"""The promises of a ChatStore about idempotency keys."""
 
 from chatcore.errors import KeyReused
 from chatcore.model import Sent
@@ -14,7 +14,7 @@ from chatcore.testing.scene import (
 )
 
 LATER = 200
-"""Messages after which a key must still be known."""
+"""How many messages later a key must still be known."""
 
 VISIBLE_ASCII = "".join(map(chr, range(0x21, 0x7F)))
 DISTINCT_KEYS = (
@@ -25,23 +25,25 @@ DISTINCT_KEYS = (
 
 
 async def a_replay_gives_the_first_message(store: ChatStoreWithUsers) -> None:
-    """A message whose key is known is answered with the first one, its number and its time,
-    at any later time."""
+    """append_message with a known key returns the first message, with its number and time, however
+    much later."""
     chat, ann, bob = await ann_and_bob(store)
     first = await send(store, chat, ann, "hello", "key")
-    expect(not first.replayed, "the first message of a key is no replay")
+    expect(not first.replayed, "append_message with a new key is no replay")
     replay = Sent(first.message, replayed=True)
     for round_ in range(3):
         again = await send(store, chat, ann, "hello", "key", sent_us=NOW_US + 1 + round_)
-        expect_equal(again, replay, "a replay gives the first message")
+        expect_equal(again, replay, "append_message with a known key returns the first message")
         await simultaneously(
             send(store, chat, (ann, bob)[n % 2], "x", f"{round_}.{n}") for n in range(LATER // 2)
         )
-    expect_equal(await store.last_seq(chat.id), 1 + 3 * (LATER // 2), "a replay stores nothing")
+    expect_equal(
+        await store.last_seq(chat.id), 1 + 3 * (LATER // 2), "last_seq: a replay stores nothing"
+    )
 
 
 async def a_replay_changes_nothing(store: ChatStoreWithUsers) -> None:
-    """A replay leaves the list of chats as it is: the chat was not active."""
+    """A replay changes nothing in the list of chats: it is no activity."""
     chat, ann, _ = await ann_and_bob(store)
     eve = await add_user(store, "eve")
     await send(store, chat, ann, "hello", "key")
@@ -49,23 +51,25 @@ async def a_replay_changes_nothing(store: ChatStoreWithUsers) -> None:
     before = await store.chats_of(ann.id, before=None, limit=MAX_PAGE)
     await send(store, chat, ann, "hello", "key")
     after = await store.chats_of(ann.id, before=None, limit=MAX_PAGE)
-    expect_equal(list(after), list(before), "a replay changes nothing")
+    expect_equal(list(after), list(before), "chats_of: a replay is no activity")
 
 
 async def a_known_key_with_another_text_is_refused(store: ChatStoreWithUsers) -> None:
-    """A known key with another text raises KeyReused, however little the texts differ, and the
-    key goes on standing for its first text."""
+    """append_message with a known key and another text raises KeyReused, even for the smallest
+    difference, and the key keeps its first text."""
     chat, ann, _ = await ann_and_bob(store)
     first = await send(store, chat, ann, "caf\u00e9", "key")
     for text in ("cafe\u0301", "CAF\u00c9", "caf\u00e9 ", "cafe", "other"):
-        with refused(KeyReused, "a known key with another text"):
+        with refused(KeyReused, f"append_message with a known key and the text {text!a}"):
             await send(store, chat, ann, text, "key")
     again = await send(store, chat, ann, "caf\u00e9", "key")
-    expect_equal(again, Sent(first.message, replayed=True), "the key stands for its first text")
+    expect_equal(
+        again, Sent(first.message, replayed=True), "a refused append_message keeps the first text"
+    )
 
 
 async def a_key_is_of_its_sender_and_chat(store: ChatStoreWithUsers) -> None:
-    """The same key of the other user, or in another chat, is another key."""
+    """A key is scoped to its sender and chat."""
     chat, ann, bob = await ann_and_bob(store)
     eve = await add_user(store, "eve")
     other = await store.open_chat(ann.id, eve.id, NOW_US)
@@ -73,42 +77,48 @@ async def a_key_is_of_its_sender_and_chat(store: ChatStoreWithUsers) -> None:
         *((chat, ann, "one"), (chat, bob, "one"), (other, ann, "one")),
         *((other, eve, "two"),),
     ):
-        with accepted("a key that is new to its sender and chat"):
+        with accepted("append_message with a key new to its sender and chat"):
             sent = await send(store, place, sender, text, "key")
-        expect(not sent.replayed, f"the key is new to {sender.name} in chat {place.id}")
+        expect(not sent.replayed, f"append_message: the key is new to {sender.name} in {place.id}")
 
 
 async def keys_are_compared_exactly(store: ChatStoreWithUsers) -> None:
-    """Keys that differ in any character, or its case, are different keys."""
+    """Keys that differ in any character or its case are different keys."""
     chat, ann, _ = await ann_and_bob(store)
     for seq, key in enumerate(DISTINCT_KEYS, 1):
         sent = await send(store, chat, ann, "hello", key)
-        expect(not sent.replayed, f"{key!r} is a key of its own")
+        expect(not sent.replayed, f"append_message: {key!r} is a new key")
         again = await send(store, chat, ann, "hello", key)
-        expect_equal((again.message.seq, again.replayed), (seq, True), f"{key!r} is known")
+        expect_equal(
+            (again.message.seq, again.replayed), (seq, True), f"append_message: {key!r} is known"
+        )
 
 
 async def of_simultaneous_messages_with_a_key_one_is_stored(store: ChatStoreWithUsers) -> None:
-    """Of simultaneous messages with one key exactly one is stored; the others are its replays,
-    or, with another text, refused."""
+    """Of simultaneous append_message calls with one key exactly one stores; the others return its
+    replay, or raise KeyReused for another text."""
     chat, ann, _ = await ann_and_bob(store)
     outcomes = await simultaneously(send(store, chat, ann, f"{n % 2}", "key") for n in range(32))
     fresh = [it for it in outcomes if isinstance(it, Sent) and not it.replayed]
-    expect_equal(len(fresh), 1, "one message is stored")
+    expect_equal(len(fresh), 1, "simultaneous append_message with one key: not replays")
     [first] = fresh
-    expect_equal(await read_all(store, chat), [first.message], "one message is stored")
+    expect_equal(
+        await read_all(store, chat), [first.message], "simultaneous append_message store one"
+    )
     replays = [it for it in outcomes if it == Sent(first.message, replayed=True)]
-    expect_equal(len(replays), 15, "those with the same text are its replays")
+    expect_equal(len(replays), 15, "simultaneous append_message with one key: replays")
     reuses = [it for it in outcomes if isinstance(it, KeyReused)]
-    expect_equal(len(reuses), 16, "those with another text are refused")
+    expect_equal(len(reuses), 16, "simultaneous append_message with one key: KeyReused")
 
 
 async def messages_without_key_are_no_replays(store: ChatStoreWithUsers) -> None:
-    """Without a key every message is stored, also one whose text was sent before."""
+    """append_message without a key stores every message, also a repeated text."""
     chat, ann, _ = await ann_and_bob(store)
     for seq in (1, 2, 3):
         sent = await send(store, chat, ann, "hello")
-        expect_equal((sent.message.seq, sent.replayed), (seq, False), "the message is stored")
+        expect_equal(
+            (sent.message.seq, sent.replayed), (seq, False), "append_message without a key stores"
+        )
 
 
 KEY_CHECKS = (

@@ -1,4 +1,4 @@
-"""What a ChatStore promises of a message: it is kept as it was sent."""
+"""The promises of a ChatStore about messages: the store changes nothing in them."""
 
 from datetime import UTC, datetime
 
@@ -47,8 +47,8 @@ TIMES_US = (
 
 
 async def messages_are_read_as_they_were_sent(store: ChatStoreWithUsers) -> None:
-    """append_message returns the message as stored, not replayed, and readers of either kind
-    get the same: chat, number, sender, text and time."""
+    """append_message returns the stored message, not replayed; messages_after and messages_before
+    return the same chat, number, sender, text and time."""
     chat, ann, bob = await ann_and_bob(store)
     wanted = []
     for seq, (sender, text) in enumerate(((ann, "one"), (bob, "two"), (bob, "two")), 1):
@@ -56,39 +56,41 @@ async def messages_are_read_as_they_were_sent(store: ChatStoreWithUsers) -> None
         wanted.append(Message(chat.id, seq, sender.id, text, NOW_US + seq))
         expect_equal(sent, Sent(wanted[-1], replayed=False), "append_message returns the message")
         after = list(await store.messages_after(chat.id, 0, limit=MAX_PAGE))
-        expect_equal(after, wanted, "messages_after reads what was sent")
+        expect_equal(after, wanted, "messages_after returns the sent messages")
         before = list(await store.messages_before(chat.id, None, limit=MAX_PAGE))
-        expect_equal(before, wanted, "messages_before reads what was sent")
+        expect_equal(before, wanted, "messages_before returns the sent messages")
         expect_equal(await store.last_seq(chat.id), seq, "last_seq is the newest number")
 
 
 async def texts_are_kept_exactly(store: ChatStoreWithUsers) -> None:
-    """A text comes back code point for code point: not stripped, normalised, unescaped or cut."""
+    """A text is kept code point for code point: not stripped, normalised, unescaped or cut."""
     chat, ann, _ = await ann_and_bob(store)
     for text in TEXTS:
         sent = await send(store, chat, ann, text)
         expect_equal(sent.message.text, text, "append_message returns the text exactly")
     stored = [message.text for message in await read_all(store, chat)]
     for found, text in zip(stored, TEXTS, strict=True):
-        expect_equal(found, text, "a text is kept exactly")
+        expect_equal(found, text, "messages_after returns the text exactly")
 
 
 async def times_are_kept_to_the_microsecond(store: ChatStoreWithUsers) -> None:
-    """A time comes back to the microsecond, in UTC, and decides no order."""
+    """A time is kept to the microsecond, in UTC, and does not affect the order."""
     chat, ann, _ = await ann_and_bob(store)
     for sent_us in TIMES_US:
         sent = await send(store, chat, ann, "hello", sent_us=sent_us)
         expect_equal(sent.message.sent_us, sent_us, "append_message returns the time exactly")
     messages = await read_all(store, chat)
-    expect_equal([it.sent_us for it in messages], list(TIMES_US), "a time is kept exactly")
-    expect(all(type(it.sent_us) is int for it in messages), "a time is a whole number")
+    expect_equal(
+        [it.sent_us for it in messages], list(TIMES_US), "messages_after returns the time exactly"
+    )
+    expect(all(type(it.sent_us) is int for it in messages), "messages_after: sent_us is an int")
     moment = datetime(2026, 1, 1, 0, 0, 0, 123_456, tzinfo=UTC)
-    expect_equal(messages[0].sent_at, moment, "a time is shown in UTC")
+    expect_equal(messages[0].sent_at, moment, "messages_after: sent_at is in UTC")
 
 
 async def a_refused_message_disturbs_no_other(store: ChatStoreWithUsers) -> None:
-    """Of messages sent at the same time, those that are refused, or replayed, fail or answer
-    alone; the others are stored."""
+    """Of simultaneous append_message calls, a refused or replayed one does not affect the others,
+    which are stored."""
     chat, ann, bob = await ann_and_bob(store)
     eve = await add_user(store, "eve")
     nowhere = Chat(UNKNOWN_IDS[0], chat.users)
@@ -106,16 +108,29 @@ async def a_refused_message_disturbs_no_other(store: ChatStoreWithUsers) -> None
         )
     )
     fresh, reused, strangers, replays, lost, keyed = (outcomes[n::6] for n in range(6))
-    expect(all(isinstance(it, KeyReused) for it in reused), "a reused key is refused")
-    expect(all(isinstance(it, ChatNotFound) for it in strangers), "a stranger is refused")
-    expect(all(isinstance(it, ChatNotFound) for it in lost), "an unknown chat is refused")
+    expect(
+        all(isinstance(it, KeyReused) for it in reused), "append_message beside others: KeyReused"
+    )
+    expect(
+        all(isinstance(it, ChatNotFound) for it in strangers),
+        "append_message beside others: sender not in the chat",
+    )
+    expect(
+        all(isinstance(it, ChatNotFound) for it in lost),
+        "append_message beside others: unknown chat",
+    )
     replay = Sent(first.message, replayed=True)
-    expect(all(it == replay for it in replays), "a known key gives the first message")
-    expect(all(isinstance(it, Sent) for it in fresh + keyed), "the others are stored")
+    expect(all(it == replay for it in replays), "append_message beside others: replays")
+    expect(
+        all(isinstance(it, Sent) for it in fresh + keyed),
+        "append_message beside refused ones succeeds",
+    )
     stored = await read_all(store, chat)
-    expect_equal([it.seq for it in stored], [*range(1, 18)], "refusals leave no gap")
+    expect_equal(
+        [it.seq for it in stored], [*range(1, 18)], "messages_after: refusals leave no gap"
+    )
     texts = {"first"} | {f"{kind} {n}" for n in range(8) for kind in ("fresh", "keyed")}
-    expect_equal({it.text for it in stored}, texts, "each of the others is stored once")
+    expect_equal({it.text for it in stored}, texts, "messages_after: each accepted message once")
 
 
 MESSAGE_CHECKS = (

@@ -1,4 +1,4 @@
-"""What a ChatStore promises of reading a chat in pages."""
+"""The promises of a ChatStore about pages of messages."""
 
 from chatcore.model import MAX_INT64
 from chatcore.ports import MAX_PAGE
@@ -26,12 +26,12 @@ async def messages_after_are_the_next_ones(store: ChatStoreWithUsers) -> None:
         for limit in LIMITS:
             page = await store.messages_after(chat.id, cursor, limit=limit)
             wanted = [seq for seq in SEQS if seq > cursor][:limit]
-            expect_equal([it.seq for it in page], wanted, f"{limit} messages after {cursor}")
+            expect_equal([it.seq for it in page], wanted, f"messages_after: {limit} after {cursor}")
 
 
 async def messages_before_are_the_last_ones(store: ChatStoreWithUsers) -> None:
-    """messages_before returns the last `limit` messages numbered below `seq`, ascending; None
-    stands for the end."""
+    """messages_before returns the last `limit` messages numbered below `seq`, ascending; without
+    `seq`, the last ones of the chat."""
     chat, ann, _ = await ann_and_bob(store)
     for n in SEQS:
         await send(store, chat, ann, f"{n}")
@@ -39,23 +39,26 @@ async def messages_before_are_the_last_ones(store: ChatStoreWithUsers) -> None:
         for limit in LIMITS:
             page = await store.messages_before(chat.id, cursor, limit=limit)
             wanted = [seq for seq in SEQS if cursor is None or seq < cursor][-limit:]
-            expect_equal([it.seq for it in page], wanted, f"{limit} messages before {cursor}")
+            expect_equal(
+                [it.seq for it in page], wanted, f"messages_before: {limit} before {cursor}"
+            )
 
 
 async def a_page_holds_up_to_500_messages(store: ChatStoreWithUsers) -> None:
-    """A store serves every `limit` up to MAX_PAGE, and never more than the limit."""
+    """messages_after and messages_before serve every `limit` up to MAX_PAGE, and never return
+    more."""
     chat, ann, bob = await ann_and_bob(store)
     count = MAX_PAGE + 3
     await simultaneously(send(store, chat, (ann, bob)[n % 2], f"{n}") for n in range(count))
     after = await store.messages_after(chat.id, 1, limit=MAX_PAGE)
-    expect_equal([it.seq for it in after], [*range(2, MAX_PAGE + 2)], "a full page after")
+    expect_equal([it.seq for it in after], [*range(2, MAX_PAGE + 2)], "messages_after: a full page")
     before = await store.messages_before(chat.id, None, limit=MAX_PAGE)
-    expect_equal([it.seq for it in before], [*range(4, count + 1)], "a full page before")
+    expect_equal([it.seq for it in before], [*range(4, count + 1)], "messages_before: a full page")
 
 
 async def every_chat_has_its_own_pages(store: ChatStoreWithUsers) -> None:
-    """A page has messages of its chat alone; a chat without messages, or that does not exist,
-    has none, and its newest number is 0."""
+    """messages_after and messages_before return messages of one chat alone. For an empty or unknown
+    chat they return none, and last_seq returns 0."""
     chat, ann, bob = await ann_and_bob(store)
     eve = await add_user(store, "eve")
     other = await store.open_chat(eve.id, ann.id, NOW_US)
@@ -70,7 +73,7 @@ async def every_chat_has_its_own_pages(store: ChatStoreWithUsers) -> None:
         expect_equal([it.text for it in after], wanted, "messages_after reads one chat")
         before = await store.messages_before(chat_id, None, limit=MAX_PAGE)
         expect_equal([it.text for it in before], wanted, "messages_before reads one chat")
-        expect_equal(await store.last_seq(chat_id), len(wanted), "last_seq is of one chat")
+        expect_equal(await store.last_seq(chat_id), len(wanted), "last_seq counts one chat")
 
 
 PAGE_CHECKS = (

@@ -1,115 +1,124 @@
-"""What an AccountStore promises of users who are erased."""
+"""The promises of an AccountStore about erased users."""
 
 from chatcore.errors import NameTaken, UserNotFound
 from chatcore.model import User
 from chatcore.names import UserName
 from chatcore.ports import AccountStore, Credentials
-from chatcore.testing.expect import expect, expect_equal, refused, simultaneously
+from chatcore.testing.expect import accepted, expect, expect_equal, refused, simultaneously
 from chatcore.testing.scene import NOW_US, UNKNOWN_IDS
 
 TOMBSTONE = UserName("Deleted user 1")
 
 
 async def an_erased_user_goes_on_under_the_tombstone(store: AccountStore) -> None:
-    """erase_user gives the user the name of the tombstone, as typed, and takes the password."""
+    """erase_user gives the user the tombstone's name, as typed, and deletes the credentials."""
     ann = await store.add_user(UserName("Ann"), "hash of ann", NOW_US)
     bob = await store.add_user(UserName("Bob"), "hash of bob", NOW_US)
     await store.erase_user(ann.id, TOMBSTONE, NOW_US)
     erased = User(ann.id, TOMBSTONE.typed)
-    expect_equal(await store.user_by_id(ann.id), erased, "the id finds the tombstone")
+    expect_equal(await store.user_by_id(ann.id), erased, "user_by_id of an erased user")
     found = await store.user_by_name(TOMBSTONE.canonical)
-    expect_equal(found, erased, "the tombstone's name finds it")
-    expect_equal(await store.user_by_name("ann"), None, "the former name finds nobody")
+    expect_equal(found, erased, "user_by_name of the tombstone")
+    expect_equal(await store.user_by_name("ann"), None, "user_by_name of the former name")
     for name in ("ann", TOMBSTONE.canonical):
-        expect_equal(await store.credentials(name), None, "nobody logs in under either name")
-    expect_equal(await store.credentials_by_id(ann.id), None, "nor goes on by the id")
+        expect_equal(
+            await store.credentials(name), None, f"credentials({name!r}) of an erased user"
+        )
+    expect_equal(await store.credentials_by_id(ann.id), None, "credentials_by_id of an erased user")
     expect_equal(
-        await store.credentials("bob"), Credentials(bob, "hash of bob"), "others are left alone"
+        await store.credentials("bob"),
+        Credentials(bob, "hash of bob"),
+        "erase_user changes no other",
     )
 
 
 async def nobody_gets_the_name_again(store: AccountStore) -> None:
-    """add_user raises NameTaken for a name whose user was erased, in every spelling, and for
-    the tombstone's; and no id is given twice."""
+    """add_user raises NameTaken for the former name of an erased user, in every spelling, and for a
+    tombstone's name; it never gives an id twice."""
     users = [await store.add_user(UserName(name), "a hash", NOW_US) for name in ("Åsa", "bob")]
     for user in reversed(users):
         await store.erase_user(user.id, UserName(f"deleted {user.id}"), NOW_US)
     names = ("åsa", "ÅSA", "A\u030asa", "\u212bsa", "bob", "ＢＯＢ")
     for name in (*names, *(f"Deleted {user.id}" for user in users)):
-        with refused(NameTaken, f"the name {name!a}"):
+        with refused(NameTaken, f"add_user of the former name {name!a}"):
             await store.add_user(UserName(name), "another hash", NOW_US)
     eve = await store.add_user(UserName("eve"), "a hash", NOW_US)
-    expect(eve.id not in {user.id for user in users}, "no id is given twice")
+    expect(eve.id not in {user.id for user in users}, "add_user never gives an id twice")
     for name in ("bobb", "bo", "asa"):
-        expect(await store.add_user(UserName(name), "a hash", NOW_US), "other names are free")
+        with accepted(f"add_user of the free name {name!r}"):
+            await store.add_user(UserName(name), "a hash", NOW_US)
 
 
 async def an_erased_user_has_no_account(store: AccountStore) -> None:
-    """erase_user and void_tokens raise UserNotFound for a user who was erased before, or never
-    was, and replace_password_hash does nothing."""
+    """erase_user and void_tokens raise UserNotFound for an erased or unknown user, and
+    replace_password_hash does nothing."""
     ann = await store.add_user(UserName("ann"), "a hash", NOW_US)
     bob = await store.add_user(UserName("bob"), "a hash", NOW_US)
     await store.erase_user(ann.id, TOMBSTONE, NOW_US)
     for user_id in (ann.id, *UNKNOWN_IDS):
-        with refused(UserNotFound, "to erase nobody"):
+        with refused(UserNotFound, f"erase_user({user_id}), erased or unknown,"):
             await store.erase_user(user_id, UserName("deleted again"), NOW_US)
-        with refused(UserNotFound, "to void the tokens of nobody"):
+        with refused(UserNotFound, f"void_tokens({user_id}), erased or unknown,"):
             await store.void_tokens(user_id, NOW_US)
         for old in ("a hash", "", "new"):
             await store.replace_password_hash(user_id, old, "new")
-        expect_equal(await store.credentials_by_id(user_id), None, "nobody logs in")
-    expect_equal(await store.credentials(TOMBSTONE.canonical), None, "nobody logs in")
-    found = await store.user_by_id(ann.id)
-    expect_equal(found, User(ann.id, TOMBSTONE.typed), "the tombstone stays")
-    expect_equal(await store.credentials("bob"), Credentials(bob, "a hash"), "others stay")
+        found = await store.credentials_by_id(user_id)
+        expect_equal(found, None, f"credentials_by_id({user_id})")
+    known = await store.credentials(TOMBSTONE.canonical)
+    expect_equal(known, None, "credentials of the tombstone")
+    user = await store.user_by_id(ann.id)
+    expect_equal(user, User(ann.id, TOMBSTONE.typed), "user_by_id of an erased user")
+    expect_equal(
+        await store.credentials("bob"), Credentials(bob, "a hash"), "credentials of another user"
+    )
     await store.add_user(UserName("deleted again"), "a hash", NOW_US)
 
 
 async def a_taken_tombstone_is_refused(store: AccountStore) -> None:
-    """erase_user raises NameTaken when the tombstone is a name that somebody has or ever had,
-    and changes nothing."""
+    """erase_user raises NameTaken if a user has or ever had the tombstone's name, and changes
+    nothing."""
     ann, bob, eve = [
         await store.add_user(UserName(name), f"hash of {name}", NOW_US)
         for name in ("ann", "bob", "eve")
     ]
     await store.erase_user(eve.id, TOMBSTONE, NOW_US)
     for taken in ("BOB", "Ann", "eve", TOMBSTONE.typed.upper()):
-        with refused(NameTaken, f"the tombstone {taken!a}"):
+        with refused(NameTaken, f"erase_user with the taken tombstone {taken!a}"):
             await store.erase_user(ann.id, UserName(taken), NOW_US)
         found = await store.credentials("ann")
-        expect_equal(found, Credentials(ann, "hash of ann"), "a refusal changes nothing")
-        expect_equal(await store.user_by_name("bob"), bob, "nor for others")
+        expect_equal(found, Credentials(ann, "hash of ann"), "a refused erase_user")
+        expect_equal(await store.user_by_name("bob"), bob, "a refused erase_user")
     await store.erase_user(ann.id, UserName("deleted user 2"), NOW_US)
 
 
 async def of_simultaneous_erasures_one_succeeds(store: AccountStore) -> None:
-    """Of simultaneous erasures of one user exactly one succeeds, and its tombstone is the name;
-    so it is for those of many users that want one tombstone."""
+    """Of simultaneous erase_user calls for one user exactly one succeeds, and its tombstone is the
+    name. Of simultaneous calls for several users with one tombstone, exactly one succeeds."""
     ann = await store.add_user(UserName("ann"), "a hash", NOW_US)
     tombstones = [UserName(f"deleted {n}") for n in range(12)]
     outcomes = await simultaneously(store.erase_user(ann.id, it, NOW_US) for it in tombstones)
-    expect_equal(outcomes.count(None), 1, "one erasure succeeds")
+    expect_equal(outcomes.count(None), 1, "simultaneous erase_user of one user: successes")
     others = sum(isinstance(outcome, UserNotFound) for outcome in outcomes)
-    expect_equal(others, 11, "the others get UserNotFound")
+    expect_equal(others, 11, "simultaneous erase_user of one user: UserNotFound")
     name = tombstones[outcomes.index(None)].typed
-    expect_equal(await store.user_by_id(ann.id), User(ann.id, name), "its tombstone is the name")
+    expect_equal(await store.user_by_id(ann.id), User(ann.id, name), "user_by_id: the name")
 
     names = [f"user {n}" for n in range(12)]
     users = [await store.add_user(UserName(name), "a hash", NOW_US) for name in names]
     outcomes = await simultaneously(store.erase_user(it.id, TOMBSTONE, NOW_US) for it in users)
-    expect_equal(outcomes.count(None), 1, "one of those with one tombstone succeeds")
+    expect_equal(outcomes.count(None), 1, "simultaneous erase_user with one tombstone: successes")
     others = sum(isinstance(outcome, NameTaken) for outcome in outcomes)
-    expect_equal(others, 11, "the others get NameTaken")
+    expect_equal(others, 11, "simultaneous erase_user with one tombstone: NameTaken")
     for user, outcome in zip(users, outcomes, strict=True):
         wanted = user if outcome else User(user.id, TOMBSTONE.typed)
-        expect_equal(await store.user_by_id(user.id), wanted, "only that one is erased")
+        expect_equal(await store.user_by_id(user.id), wanted, "user_by_id after the erasures")
         known = await store.credentials_by_id(user.id)
-        expect_equal(known is not None, outcome is not None, "only that one is erased")
+        expect_equal(known is not None, outcome is not None, "credentials_by_id")
 
 
 async def a_name_is_not_free_while_it_is_given_up(store: AccountStore) -> None:
-    """add_user raises NameTaken before an erasure of that name, while it happens, and after.
-    Of an erasure and an add_user that want the tombstone's name at the same time, one gets it."""
+    """add_user raises NameTaken for a name before, during and after the erasure of its user. Of a
+    simultaneous erase_user and add_user with the tombstone's name, exactly one succeeds."""
     for turn in range(6):
         user = await store.add_user(UserName(f"user {turn}"), "a hash", NOW_US)
         tombstone = UserName(f"deleted {turn}")
@@ -120,12 +129,12 @@ async def a_name_is_not_free_while_it_is_given_up(store: AccountStore) -> None:
         winner, rival = outcomes[6:8]
         del outcomes[6:8]
         taken = [isinstance(outcome, NameTaken) for outcome in outcomes]
-        expect(all(taken), "the name is never free")
+        expect(all(taken), "add_user of a name beside its erasure")
         if isinstance(winner, NameTaken):
             winner, rival = rival, winner
-        expect(isinstance(rival, NameTaken), "one gets the tombstone's name")
+        expect(isinstance(rival, NameTaken), "erase_user or add_user loses the tombstone's name")
         found = await store.user_by_name(tombstone.canonical)
-        expect_equal(winner, found, "who got it has it")
+        expect_equal(winner, found, "user_by_name of the tombstone")
 
 
 async def _erased(store: AccountStore, user: User, tombstone: UserName) -> User:

@@ -1,4 +1,4 @@
-"""What the checks of chats begin with: users, a chat of two of them, messages."""
+"""The set-up of checks: users, a chat of two of them, messages."""
 
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
@@ -14,8 +14,7 @@ UNKNOWN_IDS = (MAX_INT64, 10**9, 0, -1)
 
 
 class ChatStoreWithUsers(ChatStore, Protocol):
-    """What the checks of a ChatStore need: one whose directory can be filled, by this one
-    method of an AccountStore."""
+    """A ChatStore that can add users, by this one method of an AccountStore."""
 
     async def add_user(self, name: UserName, password_hash: str, registered_us: int) -> User: ...
 
@@ -54,8 +53,10 @@ async def read_all(store: ChatStore, chat: Chat) -> list[Message]:
     messages: list[Message] = []
     cursor = 0
     while page := await store.messages_after(chat.id, cursor, limit=MAX_PAGE):
-        # Or this would never end.
-        expect(all(it.seq > cursor for it in page), "messages_after reads on from its cursor")
+        # Otherwise the loop would never end.
+        expect(
+            all(it.seq > cursor for it in page), "messages_after returns numbers above the cursor"
+        )
         cursor = page[-1].seq
         messages += page
     return messages
@@ -72,11 +73,11 @@ async def read_log(store: ChatStore, user: User, after: Cursor | None = None) ->
     cursor = after or await log_start(store, user)
     while page := await store.events_after(cursor, limit=MAX_PAGE):
         ahead = all(it.cursor.n > cursor.n for it in page)
-        # Or this would never end.
-        expect(ahead, "events_after reads on from its cursor")
+        # Otherwise the loop would never end.
+        expect(ahead, "events_after returns numbers above the cursor")
         cursor = page[-1].cursor
         entries += page
-    expect(page is not None, f"what follows {cursor} can be told")
+    expect(page is not None, f"events_after {cursor}, a valid cursor,")
     return entries
 
 

@@ -1,4 +1,4 @@
-"""What a ChatStore promises of read markers, and of chats as their users find them."""
+"""The promises of a ChatStore about read markers and chat states."""
 
 import asyncio
 
@@ -21,50 +21,50 @@ from chatcore.testing.scene import (
 
 
 async def state_of(store: ChatStoreWithUsers, user: User, chat: Chat) -> ChatState:
-    """The chat as the user finds it, which must be as it stands in the list."""
+    """Return the state of the chat for the user, which chat_states must list, too."""
     state = await store.chat_state(user.id, chat.id)
     if state is None:
-        raise AssertionError("chat_state finds the user's chat")
+        raise AssertionError("chat_state must return the state of the user's chat")
     listed = await store.chat_states(user.id, before=None, limit=MAX_PAGE)
-    expect(state in listed, f"chat_states has the chat as chat_state finds it: {state!r:.300}")
+    expect(state in listed, f"chat_states lists the state of chat_state: {state!r:.300}")
     return state
 
 
 def unread_by_definition(state: ChatState, user: User, messages: list[Message]) -> int:
-    """The peer's messages after the user's marker, up to the state's last message."""
+    """Count the peer's messages after the user's marker, up to the state's last message."""
     last = state.last_message.seq if state.last_message else 0
     return sum(state.read_seq < it.seq <= last and it.sender_id != user.id for it in messages)
 
 
 async def a_marker_moves_forward_only(store: ChatStoreWithUsers) -> None:
-    """move_read_marker moves the marker to a larger number, and returns where it is then; a
-    smaller one leaves it. Both users find it there."""
+    """move_read_marker moves the marker to a larger number, but never back, and returns the marker.
+    Both users see it."""
     chat, ann, bob = await ann_and_bob(store)
     for n in range(5):
         await send(store, chat, ann, f"{n}")
     for seq, wanted in ((0, 0), (2, 2), (1, 2), (2, 2), (0, 2), (4, 4), (3, 4), (5, 5), (1, 5)):
-        expect_equal(await mark(store, chat, bob, seq), wanted, f"the marker, moved to {seq},")
+        expect_equal(await mark(store, chat, bob, seq), wanted, f"move_read_marker to {seq}")
         mine, its = await state_of(store, bob, chat), await state_of(store, ann, chat)
-        expect_equal((mine.read_seq, mine.peer_read_seq), (wanted, 0), "the user's marker")
-        expect_equal((its.read_seq, its.peer_read_seq), (0, wanted), "the peer's marker")
+        expect_equal((mine.read_seq, mine.peer_read_seq), (wanted, 0), "chat_state of the reader")
+        expect_equal((its.read_seq, its.peer_read_seq), (0, wanted), "chat_state of the peer")
 
 
 async def a_marker_ends_at_the_last_message(store: ChatStoreWithUsers) -> None:
-    """A number beyond the chat's last message moves the marker to the last message, now, not
-    to those that come later."""
+    """move_read_marker beyond the chat's last message moves the marker to the last message at that
+    time, not to later ones."""
     chat, ann, bob = await ann_and_bob(store)
     for last in range(3):
         for seq in (MAX_INT64, last + 1, 2**31):
-            expect_equal(await mark(store, chat, bob, seq), last, "the last message is the end")
-        expect_equal((await state_of(store, bob, chat)).read_seq, last, "the marker stays there")
+            expect_equal(await mark(store, chat, bob, seq), last, f"move_read_marker to {seq}")
+        expect_equal((await state_of(store, bob, chat)).read_seq, last, "chat_state: read_seq")
         await send(store, chat, ann, "hello")
         state = await state_of(store, bob, chat)
-        expect_equal((state.read_seq, state.unread), (last, 1), "a later message is unread")
+        expect_equal((state.read_seq, state.unread), (last, 1), "chat_state after a later message")
 
 
 async def every_marker_is_its_own(store: ChatStoreWithUsers) -> None:
-    """Each user has a marker in each chat, which nothing but move_read_marker moves, not even
-    the user's own message."""
+    """Each user has a marker in each chat, which only move_read_marker moves, not even the user's
+    own message."""
     chat, ann, bob = await ann_and_bob(store)
     eve = await add_user(store, "eve")
     other = await store.open_chat(eve.id, ann.id, NOW_US)
@@ -77,38 +77,40 @@ async def every_marker_is_its_own(store: ChatStoreWithUsers) -> None:
     for (place, user), seq in moved.items():
         state = await state_of(store, user, place)
         wanted = seq, moved[place, place.peer_of(user)]
-        expect_equal((state.read_seq, state.peer_read_seq), wanted, "each marker is its own")
+        expect_equal(
+            (state.read_seq, state.peer_read_seq), wanted, "chat_state: markers are independent"
+        )
 
 
 async def strangers_move_no_marker(store: ChatStoreWithUsers) -> None:
-    """move_read_marker raises ChatNotFound when there is no such chat or the user is not in it,
-    and chat_state finds none."""
+    """move_read_marker raises ChatNotFound, and chat_state returns None, if there is no such
+    chat or the user is not in it."""
     chat, ann, bob = await ann_and_bob(store)
     eve = await add_user(store, "eve")
     await send(store, chat, ann, "hello")
     before = await state_of(store, ann, chat), await state_of(store, bob, chat)
-    nobodies = [User(unknown, "nobody") for unknown in UNKNOWN_IDS]
+    unknown_users = [User(unknown, "unknown") for unknown in UNKNOWN_IDS]
     nowhere = [Chat(unknown, chat.users) for unknown in UNKNOWN_IDS]
-    cases = [(chat, stranger) for stranger in (eve, *nobodies)]
+    cases = [(chat, stranger) for stranger in (eve, *unknown_users)]
     for place, user in cases + [(place, ann) for place in nowhere]:
         for seq in (0, 1):
-            with refused(ChatNotFound, "a marker of a stranger, or in no chat,"):
+            with refused(ChatNotFound, f"move_read_marker of {user.id} in {place.id}"):
                 await mark(store, place, user, seq)
         found = await store.chat_state(user.id, place.id)
-        expect_equal(found, None, "the state for a stranger, or of no chat")
+        expect_equal(found, None, f"chat_state of {user.id} in {place.id}")
     after = await state_of(store, ann, chat), await state_of(store, bob, chat)
-    expect_equal(after, before, "a refusal changes nothing")
+    expect_equal(after, before, "chat_state: a refused move_read_marker changes nothing")
 
 
 async def unread_is_what_the_peer_sent_after_the_marker(store: ChatStoreWithUsers) -> None:
-    """Unread are the peer's messages after the user's marker, in every list, whatever was sent
-    and read before; the user's own messages never are."""
+    """The unread count is that of the peer's messages after the user's marker, in chat_state and
+    chat_states, after any history; the user's own messages never count."""
     chat, ann, bob = await ann_and_bob(store)
     eve = await add_user(store, "eve")
     other = await store.open_chat(eve.id, ann.id, NOW_US)
     await send(store, other, eve, "hello")
     messages: list[Message] = []
-    # Runs of each sender, and markers in front of them, within and behind.
+    # Runs of messages by each sender, with markers before, within and after them.
     for turn in range(24):
         sender, reader = (ann, bob) if turn % 5 < 2 else (bob, ann)
         sent = [await send(store, chat, sender, f"{turn}.{n}") for n in range(turn % 4)]
@@ -119,13 +121,15 @@ async def unread_is_what_the_peer_sent_after_the_marker(store: ChatStoreWithUser
         for user in (ann, bob):
             state = await state_of(store, user, chat)
             wanted = unread_by_definition(state, user, messages)
-            expect_equal(state.unread, wanted, f"unread after {state.read_seq}")
-    expect_equal((await state_of(store, ann, other)).unread, 1, "other chats have their own")
+            expect_equal(state.unread, wanted, f"chat_state: unread after {state.read_seq}")
+    expect_equal(
+        (await state_of(store, ann, other)).unread, 1, "chat_state: unread of another chat"
+    )
 
 
 async def states_are_the_chats_of_the_user(store: ChatStoreWithUsers) -> None:
-    """chat_states gives the same chats as chats_of, in the same order, with `before` and
-    `limit` meaning the same."""
+    """chat_states returns the same chats as chats_of, in the same order, for the same `before` and
+    `limit`."""
     hub = await add_user(store, "hub")
     chats = []
     for n in range(7):
@@ -144,45 +148,50 @@ async def states_are_the_chats_of_the_user(store: ChatStoreWithUsers) -> None:
                 states = await store.chat_states(user_id, before=before, limit=limit)
                 found = [(it.chat, it.activity) for it in states]
                 wanted = [(it.chat, it.activity) for it in summaries]
-                expect_equal(found, wanted, f"{limit} states before {before}")
+                expect_equal(found, wanted, f"chat_states: {limit} before {before}")
 
 
 async def a_state_has_the_last_message(store: ChatStoreWithUsers) -> None:
-    """A state has the chat's newest message, whole, for both users alike; None without
-    messages, with both markers and unread at 0."""
+    """A state has the chat's newest message for both users; without messages it has None, and the
+    markers and the unread count are 0."""
     chat, ann, bob = await ann_and_bob(store)
     for user in (ann, bob):
         state = await state_of(store, user, chat)
         wanted = ChatState(chat, state.activity, None, 0, 0, 0)
-        expect_equal(state, wanted, "a chat without messages")
+        expect_equal(state, wanted, "chat_state of a chat without messages")
     for n, sender in enumerate((ann, bob, bob, ann)):
         sent = await send(store, chat, sender, f"text {n}", sent_us=NOW_US + n)
         for user in (ann, bob):
             found = (await state_of(store, user, chat)).last_message
-            expect_equal(found, sent.message, "the last message")
+            expect_equal(found, sent.message, "chat_state: last_message")
 
 
 async def simultaneous_marks_end_at_the_largest(store: ChatStoreWithUsers) -> None:
-    """Of moves of one marker at the same time, none is answered with less than it asked for or
-    found, and the largest wins; each is logged as far as it moved."""
+    """Of simultaneous moves of one marker, each returns at least its own number, and the largest
+    wins; the logs have every move forward."""
     chat, ann, bob = await ann_and_bob(store)
     await simultaneously(send(store, chat, ann, f"{n}") for n in range(30))
-    asked = [n * 7 % 30 for n in range(30)]
-    markers = await simultaneously(mark(store, chat, bob, seq) for seq in asked)
-    for seq, marker in zip(asked, markers, strict=True):
-        expect(isinstance(marker, int) and seq <= marker <= 29, f"{seq} is answered with {marker}")
-    expect_equal((await state_of(store, bob, chat)).read_seq, 29, "the largest wins")
+    wanted = [n * 7 % 30 for n in range(30)]
+    markers = await simultaneously(mark(store, chat, bob, seq) for seq in wanted)
+    for seq, marker in zip(wanted, markers, strict=True):
+        expect(
+            isinstance(marker, int) and seq <= marker <= 29,
+            f"move_read_marker to {seq} returned {marker!r}",
+        )
+    expect_equal(
+        (await state_of(store, bob, chat)).read_seq, 29, "chat_state: the largest number wins"
+    )
     for user in (ann, bob):
         log = await read_log(store, user)
         marks = [entry.seq for entry in log if isinstance(entry, MarkerMoved)]
-        expect_equal(marks, sorted({*marks}), "a marker is logged as it moves forward")
-        expect(set(marks) <= set(asked), "a marker is where it was asked to be")
-        expect_equal(marks[-1:], [29], "the newest marker is logged")
+        expect_equal(marks, sorted({*marks}), "events_after: markers only move forward")
+        expect(set(marks) <= set(wanted), "events_after: every marker is a wanted number")
+        expect_equal(marks[-1:], [29], "events_after: the newest marker")
 
 
 async def a_state_is_of_one_moment(store: ChatStoreWithUsers) -> None:
-    """While others send and read, each state is consistent in itself: unread is what the peer
-    sent after the marker up to the last message, and no marker lies beyond it."""
+    """Beside simultaneous sends and reads, each state is consistent: the unread count is that of
+    the peer's messages from the marker to the last message, and no marker lies beyond it."""
     chat, ann, bob = await ann_and_bob(store)
     eve = await add_user(store, "eve")
     await store.open_chat(eve.id, ann.id, NOW_US)
@@ -207,10 +216,14 @@ async def a_state_is_of_one_moment(store: ChatStoreWithUsers) -> None:
     for user, state in samples:
         last = state.last_message.seq if state.last_message else 0
         if state.last_message:
-            expect_equal(state.last_message, messages[last - 1], "the last message is a message")
-        expect(max(state.read_seq, state.peer_read_seq) <= last, "no marker is beyond the end")
+            expect_equal(
+                state.last_message, messages[last - 1], "chat_state: last_message is stored"
+            )
+        expect(
+            max(state.read_seq, state.peer_read_seq) <= last, "chat_state: no marker beyond the end"
+        )
         wanted = unread_by_definition(state, user, messages)
-        expect_equal(state.unread, wanted, "a state is of one moment: unread")
+        expect_equal(state.unread, wanted, "chat_state is of one moment: unread")
 
 
 STATE_CHECKS = (

@@ -1,4 +1,4 @@
-"""What a TokenIssuer promises."""
+"""The promises of a TokenIssuer."""
 
 import string
 from base64 import urlsafe_b64encode
@@ -11,7 +11,7 @@ from chatcore.ports import TokenIssuer
 from chatcore.testing.expect import accepted, expect, expect_equal, refused
 
 NewTokenIssuer = Callable[[], TokenIssuer]
-"""Makes an issuer with a secret of its own, another one at every call."""
+"""Returns an issuer with a new secret at every call."""
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -20,29 +20,35 @@ ALPHABET = string.ascii_letters + string.digits + "-_"
 
 
 async def claims_are_what_was_issued(new_issuer: NewTokenIssuer) -> None:
-    """verify returns the user's id, as an integer and exact, the time of issue to the second,
-    and a later time of expiry; both times aware."""
+    """verify returns the exact user id as an int, the time of issue to the second, and a later
+    expiry; both times are aware."""
     issuer = new_issuer()
     for user_id in USER_IDS:
         for now in (NOW, NOW + timedelta(days=3650), NOW + 999_999 * MICROSECOND):
             claims = issuer.verify(issuer.issue(user_id, now), now)
-            expect_equal(claims.user_id, user_id, "a token says the user's id")
-            expect(type(claims.user_id) is int, "a user's id is an integer")
+            expect_equal(claims.user_id, user_id, "verify: user_id")
+            expect(type(claims.user_id) is int, "verify: user_id is an int")
             seconds_lost = now - claims.issued_at
-            expect(timedelta(0) <= seconds_lost < timedelta(seconds=1), "issued_at is the now")
-            expect(claims.expires_at > now, "a token expires after its issue")
+            expect(
+                timedelta(0) <= seconds_lost < timedelta(seconds=1),
+                "verify: issued_at is the now of issue",
+            )
+            expect(claims.expires_at > now, "verify: expires_at is after the issue")
 
 
 async def a_token_is_visible_ascii(new_issuer: NewTokenIssuer) -> None:
-    """A token is visible ASCII: it fits in a header as it is."""
+    """issue returns visible ASCII, which fits in a header unencoded."""
     issuer = new_issuer()
     for user_id in USER_IDS:
         token = issuer.issue(user_id, NOW)
-        expect(token and all("!" <= it <= "~" for it in token), f"{token!a} is visible ASCII")
+        expect(
+            token and all("!" <= it <= "~" for it in token),
+            f"issue returns visible ASCII, not {token!a}",
+        )
 
 
 async def a_token_is_valid_until_it_expires(new_issuer: NewTokenIssuer) -> None:
-    """A token is valid before `expires_at`, and neither at it nor ever after."""
+    """A token is valid before `expires_at`, and invalid from then on."""
     issuer = new_issuer()
     token = issuer.issue(42, NOW)
     claims = issuer.verify(token, NOW)
@@ -51,20 +57,20 @@ async def a_token_is_valid_until_it_expires(new_issuer: NewTokenIssuer) -> None:
         claims.expires_at - timedelta(seconds=1),
         claims.expires_at - MICROSECOND,
     ):
-        with accepted(f"a token that has not expired, at {now},"):
+        with accepted(f"verify at {now}, before expires_at,"):
             found = issuer.verify(token, now)
-        expect_equal(found, claims, "a token always says the same")
+        expect_equal(found, claims, "verify always returns the same claims")
     for now in (
         claims.expires_at,
         claims.expires_at + MICROSECOND,
         claims.expires_at + timedelta(days=10_000),
     ):
-        with refused(InvalidToken, f"a token that expired, at {now},"):
+        with refused(InvalidToken, f"verify at {now}, from expires_at on,"):
             issuer.verify(token, now)
 
 
 async def time_zones_make_no_difference(new_issuer: NewTokenIssuer) -> None:
-    """`now` means the same moment in any time zone."""
+    """issue and verify accept `now` in any time zone."""
     issuer = new_issuer()
     claims = issuer.verify(issuer.issue(42, NOW), NOW)
     for hours in (-12, 14):
@@ -72,16 +78,16 @@ async def time_zones_make_no_difference(new_issuer: NewTokenIssuer) -> None:
         token = issuer.issue(42, NOW.astimezone(zone))
         near = (claims.expires_at - MICROSECOND).astimezone(zone)
         for now in (NOW, NOW.astimezone(zone), near):
-            with accepted(f"a token, at {now},"):
+            with accepted(f"verify at {now}"):
                 found = issuer.verify(token, now)
-            expect_equal(found, claims, "a token of the same moment")
-        with refused(InvalidToken, "an expired token"):
+            expect_equal(found, claims, "verify of a token issued at the same moment")
+        with refused(InvalidToken, "verify of an expired token"):
             issuer.verify(token, claims.expires_at.astimezone(zone))
 
 
 async def an_altered_token_is_refused(new_issuer: NewTokenIssuer) -> None:
-    """verify refuses a token that was altered at any character, but for another spelling of
-    the same bytes, of which base64 has at most 16."""
+    """verify refuses a token altered at any character, except for another spelling of the same
+    bytes; base64 has at most 16."""
     issuer = new_issuer()
     token = issuer.issue(42, NOW)
     claims = issuer.verify(token, NOW)
@@ -92,11 +98,13 @@ async def an_altered_token_is_refused(new_issuer: NewTokenIssuer) -> None:
                 found = issuer.verify(token[:place] + other + token[place + 1 :], NOW)
             except InvalidToken:
                 continue
-            expect_equal(found, claims, "another spelling of a token says the same")
+            expect_equal(found, claims, "verify of another spelling of the token")
             accepted += 1
-        expect(accepted < 16, f"a token altered at character {place} of {len(token)} is refused")
+        expect(
+            accepted < 16, f"verify refuses a token altered at character {place} of {len(token)}"
+        )
     for end in range(len(token)):
-        with refused(InvalidToken, f"the first {end} characters of a token"):
+        with refused(InvalidToken, f"verify of the first {end} characters of a token"):
             issuer.verify(token[:end], NOW)
 
 
@@ -104,12 +112,12 @@ async def a_token_of_another_issuer_is_refused(new_issuer: NewTokenIssuer) -> No
     """verify refuses a token that was issued with another secret."""
     issuer, other = new_issuer(), new_issuer()
     for one, its_other in ((issuer, other), (other, issuer)):
-        with refused(InvalidToken, "a token of another issuer"):
+        with refused(InvalidToken, "verify of a token of another issuer"):
             one.verify(its_other.issue(42, NOW), NOW)
 
 
 async def what_is_no_token_is_refused(new_issuer: NewTokenIssuer) -> None:
-    """Whatever string is passed, verify raises InvalidToken and nothing else."""
+    """verify of any malformed string raises InvalidToken and nothing else."""
     issuer = new_issuer()
     token = issuer.issue(42, NOW)
     unsigned = _base64('{"alg":"none","typ":"JWT"}'), _base64('{"user_id":42,"exp":9999999999}')
@@ -123,7 +131,7 @@ async def what_is_no_token_is_refused(new_issuer: NewTokenIssuer) -> None:
         *(_base64(head) + ".e30.AA" for head in ("9" * 5000, "NaN", "[]", '"x"', '{"alg":[]}')),
         urlsafe_b64encode(b"\xff\xfe").decode() + ".e30.AA",
     ):
-        with refused(InvalidToken, f"{garbage!a:.60} as a token"):
+        with refused(InvalidToken, f"verify of {garbage!a:.60}"):
             issuer.verify(garbage, NOW)
 
 

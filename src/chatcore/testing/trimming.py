@@ -1,4 +1,4 @@
-"""What an EventLog promises of old entries: they may go, and nobody overlooks it."""
+"""The promises of an EventLog about trimming: no reader misses that entries are deleted."""
 
 import asyncio
 
@@ -23,40 +23,43 @@ SECOND = 1_000_000
 
 
 async def trim(store: ChatStoreWithUsers, *, keep: int, since_us: int, after_user: int = 0) -> None:
-    """Call trim_logs until all is done."""
+    """Call trim_logs until it returns None."""
     next_user: int | None = after_user
     while next_user is not None:
         done, next_user = (
             next_user,
             await store.trim_logs(keep=keep, since_us=since_us, after_user=next_user),
         )
-        # Or this would never end.
-        expect(next_user is None or next_user > done, "trim_logs goes on to larger user ids")
+        # Otherwise the loop would never end.
+        expect(next_user is None or next_user > done, "trim_logs returns larger user ids")
 
 
 async def expect_trimmed(
     store: ChatStoreWithUsers, user: User, entries: list[Entry], kept: int
 ) -> None:
-    """Expect that of these entries, a whole log, the newest `kept` are left."""
+    """Expect that the log keeps the newest `kept` of its entries."""
     start = await log_start(store, user)
-    gone = len(entries) - kept
-    expect_equal((await store.end_of_log(user.id)).n, len(entries), "the end stays")
+    deleted = len(entries) - kept
+    expect_equal((await store.end_of_log(user.id)).n, len(entries), "end_of_log after trim_logs")
     for n in range(len(entries) + 1):
         found = await store.events_after(start._replace(n=n), limit=MAX_PAGE)
-        wanted = entries[n:] if n >= gone else None
-        expect_equal(found if found is None else list(found), wanted, f"after {n} of {gone} gone")
+        wanted = entries[n:] if n >= deleted else None
+        call = f"events_after {n} with {deleted} entries trimmed"
+        expect_equal(found if found is None else list(found), wanted, call)
 
 
 async def all_but_the_newest_entries_are_trimmed(store: ChatStoreWithUsers) -> None:
-    """trim_logs forgets all but the newest `keep` entries of each log, at least one of which
-    stays; a cursor from before what is left gives None, and the others give what follows."""
+    """trim_logs deletes all but the newest `keep` entries of each log, and never the newest one.
+    events_after returns None for a cursor before the deleted entries, and the rest for others."""
     chat, ann, bob = await ann_and_bob(store)
     eve = await add_user(store, "eve")
     await store.open_chat(eve.id, bob.id, NOW_US)
     for n in range(8):
         await send(store, chat, ann, f"{n}")
     logs = {user: await read_log(store, user) for user in (ann, bob, eve)}
-    expect_equal([len(log) for log in logs.values()], [9, 10, 1], "every step is logged")
+    expect_equal(
+        [len(log) for log in logs.values()], [9, 10, 1], "events_after: every step is logged"
+    )
     for keep in (EVERYTHING, 10, 9, 6, 5, 2, 1, 0):
         await trim(store, keep=keep, since_us=NOTHING_OLD)
         for user, entries in logs.items():
@@ -64,8 +67,8 @@ async def all_but_the_newest_entries_are_trimmed(store: ChatStoreWithUsers) -> N
 
 
 async def entries_of_old_times_are_trimmed(store: ChatStoreWithUsers) -> None:
-    """trim_logs forgets the entries logged before `since_us`, however few there are; the newest
-    one stays, whatever its age."""
+    """trim_logs deletes the entries logged before `since_us`, regardless of their count, except the
+    newest one."""
     chat, ann, bob = await ann_and_bob(store)
     for n in range(1, 5):
         await send(store, chat, ann, f"{n}", sent_us=NOW_US + n * SECOND)
@@ -83,8 +86,8 @@ async def entries_of_old_times_are_trimmed(store: ChatStoreWithUsers) -> None:
 
 
 async def a_trimmed_log_goes_on(store: ChatStoreWithUsers) -> None:
-    """Later entries of a trimmed log have the next numbers, and follow every cursor that is
-    still told anything. Trimming touches no message."""
+    """Later entries of a trimmed log get the next numbers, and follow every valid cursor. trim_logs
+    deletes no message."""
     chat, ann, bob = await ann_and_bob(store)
     for n in range(3):
         await send(store, chat, ann, f"{n}")
@@ -93,16 +96,18 @@ async def a_trimmed_log_goes_on(store: ChatStoreWithUsers) -> None:
         await trim(store, keep=0, since_us=NOW_US + 1)
         sent = await send(store, chat, ann, f"{n}")
         later = await read_log(store, bob, end)
-        expect_equal([it.cursor for it in later], [end._replace(n=n + 1)], "the next number")
-        expect_equal(sent.message.seq, n, "a message has the next number of its chat")
+        expect_equal([it.cursor for it in later], [end._replace(n=n + 1)], "events_after")
+        expect_equal(sent.message.seq, n, "append_message after trim_logs")
         end = later[-1].cursor
     messages = await store.messages_after(chat.id, 0, limit=MAX_PAGE)
-    expect_equal([it.seq for it in messages], [*range(1, 7)], "trimming touches no message")
+    expect_equal(
+        [it.seq for it in messages], [*range(1, 7)], "messages_after: trim_logs deletes none"
+    )
 
 
 async def trimming_goes_on_from_user_to_user(store: ChatStoreWithUsers) -> None:
-    """One call of trim_logs begins with the smallest user id above `after_user`, and returns
-    what to pass next, until all is done; logs of smaller ids are left alone."""
+    """A call of trim_logs begins with the smallest user id above `after_user` and returns the next
+    `after_user`, None at the end; it leaves the logs of smaller ids."""
     users = [await add_user(store, f"user {n}") for n in range(24)]
     users.sort()
     for one, other in zip(users[::2], users[1::2], strict=True):
@@ -115,22 +120,22 @@ async def trimming_goes_on_from_user_to_user(store: ChatStoreWithUsers) -> None:
             await expect_trimmed(store, user, logs[user], 1 if place >= first else 2)
     for after in (users[-1].id, MAX_INT64):
         left = await store.trim_logs(keep=1, since_us=NOTHING_OLD, after_user=after)
-        expect_equal(left, None, "above the largest id nothing is left to do")
+        expect_equal(left, None, "trim_logs after the largest id")
 
 
 async def no_log_is_told_with_holes(store: ChatStoreWithUsers) -> None:
-    """Whatever is trimmed, in whatever order clocks gave times, and whoever sends meanwhile:
-    a cursor gives None, or what follows it without a gap."""
+    """events_after returns None or the next entries without a gap, for any trimming, any order of
+    times and beside simultaneous sends."""
     chat, ann, bob = await ann_and_bob(store)
     for n, seconds in enumerate((5, 1, 4, 2, 3, 6, 0, 5)):
         await send(store, chat, ann, f"{n}", sent_us=NOW_US + seconds * SECOND)
     start = await log_start(store, bob)
 
-    async def expect_no_holes(cursor: Cursor) -> None:
+    async def expect_no_gaps(cursor: Cursor) -> None:
         found = await store.events_after(cursor, limit=MAX_PAGE)
-        followed = numbers(list(found or ()))
-        wanted = [*range(cursor.n + 1, cursor.n + 1 + len(followed))]
-        expect_equal(followed, wanted, f"what follows {cursor.n} has no holes")
+        ns = numbers(list(found or ()))
+        wanted = [*range(cursor.n + 1, cursor.n + 1 + len(ns))]
+        expect_equal(ns, wanted, f"events_after {cursor.n} beside trim_logs: no gaps")
 
     async def talk() -> None:
         for n in range(20):
@@ -141,15 +146,17 @@ async def no_log_is_told_with_holes(store: ChatStoreWithUsers) -> None:
         since_us = NOW_US + seconds * SECOND
         await asyncio.gather(
             trim(store, keep=30 - seconds, since_us=since_us),
-            *(expect_no_holes(start._replace(n=n)) for n in range(0, 40, 3)),
+            *(expect_no_gaps(start._replace(n=n)) for n in range(0, 40, 3)),
         )
         for n in range((await store.end_of_log(bob.id)).n + 1):
-            await expect_no_holes(start._replace(n=n))
+            await expect_no_gaps(start._replace(n=n))
     await talks
     end = await store.end_of_log(bob.id)
-    expect_equal(end.n, 49, "every step is logged")
+    expect_equal(end.n, 49, "end_of_log: every step is logged")
     newest = await store.events_after(end._replace(n=end.n - 1), limit=MAX_PAGE)
-    expect_equal(numbers(list(newest or ())), [end.n], "the newest entry stays")
+    expect_equal(
+        numbers(list(newest or ())), [end.n], "events_after: trim_logs keeps the newest entry"
+    )
 
 
 TRIM_CHECKS = (

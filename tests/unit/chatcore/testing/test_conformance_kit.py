@@ -1,15 +1,17 @@
 """The kit itself: each fault is caught by the check that names it, and each check catches one."""
 
+import re
 import secrets
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from chatcore import LocalDoorbell
-from chatcore.ports import PasswordHasher, TokenIssuer
+from chatcore.ports import AccountStore, ChatStore, Doorbell, PasswordHasher, TokenIssuer
 from chatcore.testing import (
     ACCOUNT_STORE_CHECKS,
     CHAT_STORE_CHECKS,
@@ -53,8 +55,25 @@ CHAT_FAULTS = (
 )
 
 
+CALLS = {
+    name
+    for port in (AccountStore, ChatStore, Doorbell, PasswordHasher, TokenIssuer)
+    for name in dir(port)
+    if not name.startswith("_")
+} | {"wake"}
+
+
 def named(value: Any) -> str:
     return str(value.__name__)
+
+
+@contextmanager
+def caught() -> Iterator[None]:
+    """Expect that the check fails, with a message that names a method of the port."""
+    with pytest.raises(AssertionError) as broken:
+        yield
+    words = set(re.findall(r"\w+", str(broken.value)))
+    assert words & CALLS, f"the message names no call: {broken.value}"
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +85,7 @@ def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_wrong_account_store_is_caught(
     wrong: type[MemoryStore], check: AccountStoreCheck
 ) -> None:
-    with pytest.raises(AssertionError):
+    with caught():
         await check(wrong())
 
 
@@ -74,20 +93,20 @@ async def test_a_wrong_account_store_is_caught(
 async def test_a_wrong_chat_store_is_caught(
     wrong: type[MemoryStore], check: ChatStoreCheck
 ) -> None:
-    with pytest.raises(AssertionError):
+    with caught():
         await check(wrong())
 
 
 @pytest.mark.parametrize(("wrong", "check"), tombstones.FAULTS.items(), ids=named)
 async def test_a_wrong_whole_store_is_caught(wrong: type[MemoryStore], check: ErasureCheck) -> None:
-    with pytest.raises(AssertionError):
+    with caught():
         await check(wrong())
 
 
 @pytest.mark.parametrize(("wrong", "check"), doorbells.FAULTS.items(), ids=named)
 async def test_a_wrong_doorbell_is_caught(wrong: type[LocalDoorbell], check: DoorbellCheck) -> None:
     doorbell = wrong()
-    with pytest.raises(AssertionError):
+    with caught():
         await check(doorbell, doorbell)
 
 
@@ -95,7 +114,7 @@ async def test_a_wrong_doorbell_is_caught(wrong: type[LocalDoorbell], check: Doo
 async def test_a_wrong_hasher_is_caught(
     wrong: Callable[[], PasswordHasher], check: PasswordHasherCheck
 ) -> None:
-    with pytest.raises(AssertionError):
+    with caught():
         await check(wrong())
 
 
@@ -103,7 +122,7 @@ async def test_a_wrong_hasher_is_caught(
 async def test_a_wrong_token_issuer_is_caught(
     wrong: Callable[[bytes], TokenIssuer], check: TokenIssuerCheck
 ) -> None:
-    with pytest.raises(AssertionError):
+    with caught():
         await check(lambda: wrong(secrets.token_bytes(32)))
 
 
