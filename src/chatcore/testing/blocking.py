@@ -130,7 +130,7 @@ async def no_chat_is_opened_while_one_blocks(store: ChatStoreWithUsers) -> None:
     )
 
 
-async def every_block_has_to_end(store: ChatStoreWithUsers) -> None:
+async def a_chat_is_closed_until_both_blocks_end(store: ChatStoreWithUsers) -> None:
     """A chat is closed until neither user blocks the other. One unblock ends that user's block,
     also after several calls of block, and also without a chat."""
     ann, bob = await add_user(store, "ann"), await add_user(store, "bob")
@@ -154,7 +154,7 @@ async def every_block_has_to_end(store: ChatStoreWithUsers) -> None:
                 await send(store, chat, sender, "hello")
 
 
-async def the_peer_is_not_told_of_markers_while_one_blocks(store: ChatStoreWithUsers) -> None:
+async def markers_are_hidden_from_the_peer_while_one_blocks(store: ChatStoreWithUsers) -> None:
     """While one user blocks the other, move_read_marker moves the user's own marker and adds an
     entry to the user's own log; the peer's log and the marker that the peer sees stay. After the
     block, the next move shows the peer that move alone."""
@@ -194,7 +194,7 @@ async def the_peer_is_not_told_of_markers_while_one_blocks(store: ChatStoreWithU
         await expect_markers(reader, seq + 2, seq + 2)
 
 
-async def users_see_whom_they_block(store: ChatStoreWithUsers) -> None:
+async def users_list_their_blocks(store: ChatStoreWithUsers) -> None:
     """blocked_by returns the users that the user blocks, not those that block the user: the first
     `limit` with ids above `after`, by ascending id."""
     hub = await add_user(store, "hub")
@@ -220,7 +220,7 @@ async def users_see_whom_they_block(store: ChatStoreWithUsers) -> None:
     expect_equal(list(beyond), [], "blocked_by after the largest id")
 
 
-async def nobody_blocks_nobody(store: ChatStoreWithUsers) -> None:
+async def block_refuses_oneself_and_unknown_users(store: ChatStoreWithUsers) -> None:
     """block raises SelfChat if both ids are the same, known or not, and UserNotFound if either is
     unknown; unblock refuses nothing."""
     ann = await add_user(store, "ann")
@@ -280,7 +280,7 @@ async def nothing_arrives_after_a_block(store: ChatStoreWithUsers) -> None:
         await send(store, chat, ann, "after the block")
 
 
-async def blocks_hold_whatever_happens_at_once(store: ChatStoreWithUsers) -> None:
+async def simultaneous_blocks_and_openings_agree(store: ChatStoreWithUsers) -> None:
     """After simultaneous calls of block, unblock and open_chat, from either side, the blocks and
     the state of the chat agree."""
     for turn in range(8):
@@ -312,10 +312,10 @@ BLOCK_CHECKS = (
     nothing_is_sent_while_one_blocks,
     replays_are_answered_while_one_blocks,
     no_chat_is_opened_while_one_blocks,
-    every_block_has_to_end,
-    the_peer_is_not_told_of_markers_while_one_blocks,
-    users_see_whom_they_block,
-    nobody_blocks_nobody,
+    a_chat_is_closed_until_both_blocks_end,
+    markers_are_hidden_from_the_peer_while_one_blocks,
+    users_list_their_blocks,
+    block_refuses_oneself_and_unknown_users,
     nothing_arrives_after_a_block,
-    blocks_hold_whatever_happens_at_once,
+    simultaneous_blocks_and_openings_agree,
 )

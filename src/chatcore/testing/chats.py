@@ -18,7 +18,7 @@ async def chats_of(store: ChatStoreWithUsers, user: User) -> list[ChatSummary]:
     return list(await store.chats_of(user.id, before=None, limit=MAX_PAGE))
 
 
-async def a_chat_is_alike_from_both_sides(store: ChatStoreWithUsers) -> None:
+async def a_chat_is_the_same_from_both_sides(store: ChatStoreWithUsers) -> None:
     """A chat has its users in ascending order of ids, whichever user opened it, and is the same
     chat from either side, by id and in both lists."""
     ann, bob, eve = [await add_user(store, name) for name in ("ann", "Bob", "eve")]
@@ -118,7 +118,7 @@ async def users_see_their_own_chats_alone(store: ChatStoreWithUsers) -> None:
         expect_equal(listed, mine, f"chats_of lists the chats of {user.name}")
 
 
-async def openings_and_messages_make_a_chat_the_first(store: ChatStoreWithUsers) -> None:
+async def an_active_chat_is_listed_first(store: ChatStoreWithUsers) -> None:
     """chats_of lists the most recently active chat first, for both users: the chat last opened or
     last sent to, by either user."""
     hub = await add_user(store, "hub")
@@ -149,7 +149,7 @@ async def openings_and_messages_make_a_chat_the_first(store: ChatStoreWithUsers)
         expect(activities[-1] > 0, "chats_of gives positive activities")
 
 
-async def summaries_tell_the_newest_number(store: ChatStoreWithUsers) -> None:
+async def summaries_have_the_newest_number(store: ChatStoreWithUsers) -> None:
     """chats_of gives the number of each chat's newest message, 0 without messages."""
     chat, ann, bob = await ann_and_bob(store)
     for count, sender in enumerate((ann, bob, bob, None)):
@@ -202,15 +202,15 @@ async def simultaneous_openings_are_each_listed_once(store: ChatStoreWithUsers) 
 
 
 CHAT_CHECKS = (
-    a_chat_is_alike_from_both_sides,
+    a_chat_is_the_same_from_both_sides,
     a_pair_has_one_chat,
     of_simultaneous_openings_one_succeeds,
     a_chat_with_oneself_is_refused,
     a_chat_with_an_unknown_user_is_refused,
     unknown_chats_are_none,
     users_see_their_own_chats_alone,
-    openings_and_messages_make_a_chat_the_first,
-    summaries_tell_the_newest_number,
+    an_active_chat_is_listed_first,
+    summaries_have_the_newest_number,
     pages_of_chats_are_exclusive,
     simultaneous_openings_are_each_listed_once,
 )

@@ -46,7 +46,7 @@ async def ring_for(ears: Iterable[Ear], doorbell: Doorbell, *user_ids: int) -> N
                 continue
 
 
-async def a_ring_wakes_who_listens(here: Doorbell, there: Doorbell) -> None:
+async def a_ring_wakes_its_listener(here: Doorbell, there: Doorbell) -> None:
     """Every ring calls `wake` of the user's listener."""
     ear = Ear(here, 7)
     for _ in range(3):
@@ -54,7 +54,7 @@ async def a_ring_wakes_who_listens(here: Doorbell, there: Doorbell) -> None:
     ear.unsubscribe()
 
 
-async def a_ring_wakes_everyone_it_is_for(here: Doorbell, there: Doorbell) -> None:
+async def a_ring_wakes_every_listener_of_its_users(here: Doorbell, there: Doorbell) -> None:
     """One ring wakes every listener of every user that it names."""
     ears = [Ear(here, user_id) for user_id in (*USER_IDS, *USER_IDS)]
     await ring_for(ears, there, *USER_IDS)
@@ -62,7 +62,7 @@ async def a_ring_wakes_everyone_it_is_for(here: Doorbell, there: Doorbell) -> No
         ear.unsubscribe()
 
 
-async def a_ring_wakes_nobody_else(here: Doorbell, there: Doorbell) -> None:
+async def a_ring_wakes_no_other_user(here: Doorbell, there: Doorbell) -> None:
     """A ring does not wake a listener of another user."""
     ear, other = Ear(here, 1), Ear(here, 11)
     # A doorbell may wake every listener when it connects. No ring names the other user: a slow ring
@@ -76,7 +76,7 @@ async def a_ring_wakes_nobody_else(here: Doorbell, there: Doorbell) -> None:
     other.unsubscribe()
 
 
-async def who_left_is_not_woken(here: Doorbell, there: Doorbell) -> None:
+async def an_unsubscribed_listener_is_not_woken(here: Doorbell, there: Doorbell) -> None:
     """After the function that `listen` returned was called, `wake` is not called, but other
     listeners of the user are; a new call of `listen` is woken again."""
     stays, *others = (Ear(here, 7) for _ in range(4))
@@ -93,7 +93,7 @@ async def who_left_is_not_woken(here: Doorbell, there: Doorbell) -> None:
     again.unsubscribe()
 
 
-async def one_may_leave_while_woken(here: Doorbell, there: Doorbell) -> None:
+async def a_callback_may_unsubscribe(here: Doorbell, there: Doorbell) -> None:
     """A callback may unsubscribe itself and other listeners. The same ring still wakes the
     remaining listeners, and no unsubscribed one."""
     heard: list[str] = []
@@ -153,11 +153,11 @@ DoorbellCheck = Callable[[Doorbell, Doorbell], Awaitable[None]]
 """Takes a doorbell to listen on and one to ring."""
 
 DOORBELL_CHECKS: tuple[DoorbellCheck, ...] = (
-    a_ring_wakes_who_listens,
-    a_ring_wakes_everyone_it_is_for,
-    a_ring_wakes_nobody_else,
-    who_left_is_not_woken,
-    one_may_leave_while_woken,
+    a_ring_wakes_its_listener,
+    a_ring_wakes_every_listener_of_its_users,
+    a_ring_wakes_no_other_user,
+    an_unsubscribed_listener_is_not_woken,
+    a_callback_may_unsubscribe,
     ringing_raises_nothing,
     wake_is_called_on_the_event_loop,
 )

@@ -34,7 +34,7 @@ async def erase(store: WholeStore, user: User) -> User:
     return User(user.id, TOMBSTONE.typed)
 
 
-async def names_that_were_erased_are_shown_nowhere(store: WholeStore) -> None:
+async def an_erased_name_appears_nowhere(store: WholeStore) -> None:
     """After erase_user has returned, earlier chats, lists and events show the tombstone as the
     name. Messages, markers and counts stay."""
     chat, ann, bob = await ann_and_bob(store)
@@ -64,7 +64,7 @@ async def names_that_were_erased_are_shown_nowhere(store: WholeStore) -> None:
     expect_equal(await store.user_by_id(ann.id), ann, "erase_user changes no other user's name")
 
 
-async def nothing_is_sent_to_who_was_erased(store: WholeStore) -> None:
+async def chats_of_an_erased_user_are_closed(store: WholeStore) -> None:
     """append_message raises ChatNotFound in the chats of an erased user, for both users, except for
     replays; open_chat raises UserNotFound, or ChatExists if there is a chat."""
     chat, ann, bob = await ann_and_bob(store)
@@ -102,7 +102,7 @@ async def nothing_is_sent_to_who_was_erased(store: WholeStore) -> None:
             await send(store, other, sender, "in another chat")
 
 
-async def who_was_erased_has_neither_log_nor_blocks(store: WholeStore) -> None:
+async def an_erased_user_has_no_log_and_no_blocks(store: WholeStore) -> None:
     """erase_user deletes the user's event log, which makes its cursors void, and ends the blocks by
     and of the user. Later steps add nothing to the user's log, and the peer's markers move in the
     peer's log alone."""
@@ -198,8 +198,8 @@ async def _opened(store: WholeStore, user: User, peer: User) -> None:
 ErasureCheck = Callable[[WholeStore], Awaitable[None]]
 
 ERASURE_CHECKS: tuple[ErasureCheck, ...] = (
-    names_that_were_erased_are_shown_nowhere,
-    nothing_is_sent_to_who_was_erased,
-    who_was_erased_has_neither_log_nor_blocks,
+    an_erased_name_appears_nowhere,
+    chats_of_an_erased_user_are_closed,
+    an_erased_user_has_no_log_and_no_blocks,
     nothing_arrives_after_an_erasure,
 )

@@ -45,7 +45,7 @@ async def hub_of_three(store: ChatStoreWithUsers) -> tuple[User, list[User], lis
     return hub, peers, [await store.open_chat(hub.id, peer.id, NOW_US) for peer in peers]
 
 
-async def an_empty_log_ends_at_0(store: ChatStoreWithUsers) -> None:
+async def an_empty_log_ends_at_zero(store: ChatStoreWithUsers) -> None:
     """end_of_log of an empty log has the number 0 and the name of the store, 1 to 32 ASCII
     letters and digits. The log of an unknown user is empty, too."""
     ann = await add_user(store, "ann")
@@ -63,7 +63,7 @@ async def an_empty_log_ends_at_0(store: ChatStoreWithUsers) -> None:
         )
 
 
-async def both_logs_tell_of_every_step(store: ChatStoreWithUsers) -> None:
+async def both_logs_record_every_step(store: ChatStoreWithUsers) -> None:
     """Every open_chat, append_message and move of a read marker adds one entry to the logs of both
     users, and to no other: the change, and the cursor after it. The entry is there when the call
     returns."""
@@ -106,7 +106,7 @@ async def both_logs_tell_of_every_step(store: ChatStoreWithUsers) -> None:
         await expect_entry(MarkerMoved, place, reader, marker)
 
 
-async def what_changes_nothing_is_not_logged(store: ChatStoreWithUsers) -> None:
+async def refusals_and_replays_are_not_logged(store: ChatStoreWithUsers) -> None:
     """A refusal, a replay and a read marker that does not move add no entry."""
     chat, ann, bob = await ann_and_bob(store)
     eve = await add_user(store, "eve")
@@ -179,7 +179,7 @@ async def a_page_holds_up_to_500_entries(store: ChatStoreWithUsers) -> None:
     expect_equal(numbers(rest), [*range(MAX_PAGE + 1, MAX_PAGE + 4)], "events_after: the rest")
 
 
-async def a_cursor_that_leads_nowhere_gives_none(store: ChatStoreWithUsers) -> None:
+async def a_void_cursor_gives_none(store: ChatStoreWithUsers) -> None:
     """events_after returns None for a cursor from another store, or one beyond the end."""
     chat, ann, _ = await ann_and_bob(store)
     await send(store, chat, ann, "hello")
@@ -358,12 +358,12 @@ async def _sent(store: ChatStoreWithUsers, chat: Chat, sender: User, text: str) 
 
 
 LOG_CHECKS = (
-    an_empty_log_ends_at_0,
-    both_logs_tell_of_every_step,
-    what_changes_nothing_is_not_logged,
+    an_empty_log_ends_at_zero,
+    both_logs_record_every_step,
+    refusals_and_replays_are_not_logged,
     pages_of_a_log_are_the_next_entries,
     a_page_holds_up_to_500_entries,
-    a_cursor_that_leads_nowhere_gives_none,
+    a_void_cursor_gives_none,
     simultaneous_steps_are_each_logged_once,
     later_steps_have_larger_numbers,
     a_reader_of_a_log_misses_nothing,

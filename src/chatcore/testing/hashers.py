@@ -58,7 +58,7 @@ async def without_a_hash_nothing_is_verified(hasher: PasswordHasher) -> None:
         )
 
 
-async def what_is_no_hash_verifies_nothing(hasher: PasswordHasher) -> None:
+async def a_malformed_hash_verifies_nothing(hasher: PasswordHasher) -> None:
     """verify returns False for a damaged or malformed hash, and raises nothing."""
     made = await hasher.hash(PASSWORD)
     for garbage in (
@@ -137,7 +137,7 @@ PASSWORD_HASHER_CHECKS: tuple[PasswordHasherCheck, ...] = (
     every_hash_is_salted,
     passwords_count_to_their_last_byte,
     without_a_hash_nothing_is_verified,
-    what_is_no_hash_verifies_nothing,
+    a_malformed_hash_verifies_nothing,
     an_unknown_user_costs_as_much_as_a_wrong_password,
     a_fresh_hash_needs_no_rehash,
     the_event_loop_is_not_blocked,

@@ -68,7 +68,7 @@ async def a_known_key_with_another_text_is_refused(store: ChatStoreWithUsers) ->
     )
 
 
-async def a_key_is_of_its_sender_and_chat(store: ChatStoreWithUsers) -> None:
+async def a_key_is_scoped_to_its_sender_and_chat(store: ChatStoreWithUsers) -> None:
     """A key is scoped to its sender and chat."""
     chat, ann, bob = await ann_and_bob(store)
     eve = await add_user(store, "eve")
@@ -125,7 +125,7 @@ KEY_CHECKS = (
     a_replay_gives_the_first_message,
     a_replay_changes_nothing,
     a_known_key_with_another_text_is_refused,
-    a_key_is_of_its_sender_and_chat,
+    a_key_is_scoped_to_its_sender_and_chat,
     keys_are_compared_exactly,
     of_simultaneous_messages_with_a_key_one_is_stored,
     messages_without_key_are_no_replays,

@@ -10,7 +10,7 @@ from chatcore.testing.scene import NOW_US, UNKNOWN_IDS
 TOMBSTONE = UserName("Deleted user 1")
 
 
-async def an_erased_user_goes_on_under_the_tombstone(store: AccountStore) -> None:
+async def an_erased_user_gets_the_tombstone_name(store: AccountStore) -> None:
     """erase_user gives the user the tombstone's name, as typed, and deletes the credentials."""
     ann = await store.add_user(UserName("Ann"), "hash of ann", NOW_US)
     bob = await store.add_user(UserName("Bob"), "hash of bob", NOW_US)
@@ -32,7 +32,7 @@ async def an_erased_user_goes_on_under_the_tombstone(store: AccountStore) -> Non
     )
 
 
-async def nobody_gets_the_name_again(store: AccountStore) -> None:
+async def a_name_is_never_given_again(store: AccountStore) -> None:
     """add_user raises NameTaken for the former name of an erased user, in every spelling, and for a
     tombstone's name; it never gives an id twice."""
     users = [await store.add_user(UserName(name), "a hash", NOW_US) for name in ("Åsa", "bob")]
@@ -116,7 +116,7 @@ async def of_simultaneous_erasures_one_succeeds(store: AccountStore) -> None:
         expect_equal(known is not None, outcome is not None, "credentials_by_id")
 
 
-async def a_name_is_not_free_while_it_is_given_up(store: AccountStore) -> None:
+async def a_name_is_not_free_during_its_erasure(store: AccountStore) -> None:
     """add_user raises NameTaken for a name before, during and after the erasure of its user. Of a
     simultaneous erase_user and add_user with the tombstone's name, exactly one succeeds."""
     for turn in range(6):
@@ -143,10 +143,10 @@ async def _erased(store: AccountStore, user: User, tombstone: UserName) -> User:
 
 
 RETIRING_CHECKS = (
-    an_erased_user_goes_on_under_the_tombstone,
-    nobody_gets_the_name_again,
+    an_erased_user_gets_the_tombstone_name,
+    a_name_is_never_given_again,
     an_erased_user_has_no_account,
     a_taken_tombstone_is_refused,
     of_simultaneous_erasures_one_succeeds,
-    a_name_is_not_free_while_it_is_given_up,
+    a_name_is_not_free_during_its_erasure,
 )

@@ -62,7 +62,7 @@ async def a_marker_ends_at_the_last_message(store: ChatStoreWithUsers) -> None:
         expect_equal((state.read_seq, state.unread), (last, 1), "chat_state after a later message")
 
 
-async def every_marker_is_its_own(store: ChatStoreWithUsers) -> None:
+async def markers_are_independent(store: ChatStoreWithUsers) -> None:
     """Each user has a marker in each chat, which only move_read_marker moves, not even the user's
     own message."""
     chat, ann, bob = await ann_and_bob(store)
@@ -229,7 +229,7 @@ async def a_state_is_of_one_moment(store: ChatStoreWithUsers) -> None:
 STATE_CHECKS = (
     a_marker_moves_forward_only,
     a_marker_ends_at_the_last_message,
-    every_marker_is_its_own,
+    markers_are_independent,
     strangers_move_no_marker,
     unread_is_what_the_peer_sent_after_the_marker,
     states_are_the_chats_of_the_user,

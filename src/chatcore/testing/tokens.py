@@ -116,7 +116,7 @@ async def a_token_of_another_issuer_is_refused(new_issuer: NewTokenIssuer) -> No
             one.verify(its_other.issue(42, NOW), NOW)
 
 
-async def what_is_no_token_is_refused(new_issuer: NewTokenIssuer) -> None:
+async def a_malformed_token_is_refused(new_issuer: NewTokenIssuer) -> None:
     """verify of any malformed string raises InvalidToken and nothing else."""
     issuer = new_issuer()
     token = issuer.issue(42, NOW)
@@ -148,5 +148,5 @@ TOKEN_ISSUER_CHECKS: tuple[TokenIssuerCheck, ...] = (
     time_zones_make_no_difference,
     an_altered_token_is_refused,
     a_token_of_another_issuer_is_refused,
-    what_is_no_token_is_refused,
+    a_malformed_token_is_refused,
 )

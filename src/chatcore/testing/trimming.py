@@ -85,7 +85,7 @@ async def entries_of_old_times_are_trimmed(store: ChatStoreWithUsers) -> None:
             await expect_trimmed(store, user, entries, kept)
 
 
-async def a_trimmed_log_goes_on(store: ChatStoreWithUsers) -> None:
+async def a_trimmed_log_continues_its_numbers(store: ChatStoreWithUsers) -> None:
     """Later entries of a trimmed log get the next numbers, and follow every valid cursor. trim_logs
     deletes no message."""
     chat, ann, bob = await ann_and_bob(store)
@@ -105,7 +105,7 @@ async def a_trimmed_log_goes_on(store: ChatStoreWithUsers) -> None:
     )
 
 
-async def trimming_goes_on_from_user_to_user(store: ChatStoreWithUsers) -> None:
+async def trimming_continues_from_user_to_user(store: ChatStoreWithUsers) -> None:
     """A call of trim_logs begins with the smallest user id above `after_user` and returns the next
     `after_user`, None at the end; it leaves the logs of smaller ids."""
     users = [await add_user(store, f"user {n}") for n in range(24)]
@@ -123,7 +123,7 @@ async def trimming_goes_on_from_user_to_user(store: ChatStoreWithUsers) -> None:
         expect_equal(left, None, "trim_logs after the largest id")
 
 
-async def no_log_is_told_with_holes(store: ChatStoreWithUsers) -> None:
+async def a_trimmed_log_is_never_read_with_gaps(store: ChatStoreWithUsers) -> None:
     """events_after returns None or the next entries without a gap, for any trimming, any order of
     times and beside simultaneous sends."""
     chat, ann, bob = await ann_and_bob(store)
@@ -162,7 +162,7 @@ async def no_log_is_told_with_holes(store: ChatStoreWithUsers) -> None:
 TRIM_CHECKS = (
     all_but_the_newest_entries_are_trimmed,
     entries_of_old_times_are_trimmed,
-    a_trimmed_log_goes_on,
-    trimming_goes_on_from_user_to_user,
-    no_log_is_told_with_holes,
+    a_trimmed_log_continues_its_numbers,
+    trimming_continues_from_user_to_user,
+    a_trimmed_log_is_never_read_with_gaps,
 )

@@ -71,7 +71,7 @@ async def simultaneous_voidings_each_grow(store: AccountStore) -> None:
     )
 
 
-async def nobody_has_no_tokens(store: AccountStore) -> None:
+async def void_tokens_refuses_unknown_users(store: AccountStore) -> None:
     """void_tokens raises UserNotFound for an unknown id and changes nothing."""
     ann = await store.add_user(UserName("ann"), "first", NOW_US)
     for unknown in UNKNOWN_IDS:
@@ -89,5 +89,5 @@ VOIDING_CHECKS = (
     the_time_of_void_tokens_grows,
     a_password_changes_in_the_step_that_voids,
     simultaneous_voidings_each_grow,
-    nobody_has_no_tokens,
+    void_tokens_refuses_unknown_users,
 )

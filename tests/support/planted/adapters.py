@@ -111,7 +111,7 @@ HASHER_FAULTS: dict[Callable[[], PasswordHasher], PasswordHasherCheck] = {
     SaltsNothing: hashers.every_hash_is_salted,
     HashesThe72FirstBytes: hashers.passwords_count_to_their_last_byte,
     VerifiesTheDecoy: hashers.without_a_hash_nothing_is_verified,
-    RaisesOnDamage: hashers.what_is_no_hash_verifies_nothing,
+    RaisesOnDamage: hashers.a_malformed_hash_verifies_nothing,
     KnowsUnknownUsersAtOnce: hashers.an_unknown_user_costs_as_much_as_a_wrong_password,
     IsNeverUpToDate: hashers.a_fresh_hash_needs_no_rehash,
     HashesOnTheLoop: hashers.the_event_loop_is_not_blocked,
@@ -125,6 +125,6 @@ TOKEN_FAULTS: dict[Callable[[bytes], TokenIssuer], TokenIssuerCheck] = {
     TakesEveryTimeForUtc: tokens.time_zones_make_no_difference,
     LooksAtHalfTheSignature: tokens.an_altered_token_is_refused,
     HasOneSecretForAll: tokens.a_token_of_another_issuer_is_refused,
-    TripsOverGarbage: tokens.what_is_no_token_is_refused,
-    TakesWhatFollows: tokens.what_is_no_token_is_refused,
+    TripsOverGarbage: tokens.a_malformed_token_is_refused,
+    TakesWhatFollows: tokens.a_malformed_token_is_refused,
 }

@@ -113,16 +113,16 @@ class RacesForActivity(MemoryStore):
 
 
 FAULTS: dict[type[MemoryStore], ChatStoreCheck] = {
-    OrdersUsersAsOpened: chats.a_chat_is_alike_from_both_sides,
+    OrdersUsersAsOpened: chats.a_chat_is_the_same_from_both_sides,
     OpensOneChatPerSide: chats.a_pair_has_one_chat,
     RacesForPairs: chats.of_simultaneous_openings_one_succeeds,
     AllowsSoliloquies: chats.a_chat_with_oneself_is_refused,
     TakesStrangersForPeers: chats.a_chat_with_an_unknown_user_is_refused,
     FindsChatsOfOthers: chats.unknown_chats_are_none,
     ListsEveryChat: chats.users_see_their_own_chats_alone,
-    OpensChatsAtTheBottom: chats.openings_and_messages_make_a_chat_the_first,
-    LeavesChatsWhereTheyAre: chats.openings_and_messages_make_a_chat_the_first,
-    CountsNoMessages: chats.summaries_tell_the_newest_number,
+    OpensChatsAtTheBottom: chats.an_active_chat_is_listed_first,
+    LeavesChatsWhereTheyAre: chats.an_active_chat_is_listed_first,
+    CountsNoMessages: chats.summaries_have_the_newest_number,
     ListsTheCursorAgain: chats.pages_of_chats_are_exclusive,
     ListsOneChatTooMany: chats.pages_of_chats_are_exclusive,
     RacesForActivity: chats.simultaneous_openings_are_each_listed_once,

@@ -92,15 +92,15 @@ class WakesOnAThread(LocalDoorbell):
 
 
 FAULTS: dict[type[LocalDoorbell], DoorbellCheck] = {
-    RingsOnce: doorbells.a_ring_wakes_who_listens,
-    RingsForOneUser: doorbells.a_ring_wakes_everyone_it_is_for,
-    KeepsTheNewestListener: doorbells.a_ring_wakes_everyone_it_is_for,
-    WakesEveryone: doorbells.a_ring_wakes_nobody_else,
-    RingsForPrefixes: doorbells.a_ring_wakes_nobody_else,
-    NeverLeaves: doorbells.who_left_is_not_woken,
-    MakesAllLeave: doorbells.who_left_is_not_woken,
-    TripsOverLeavers: doorbells.one_may_leave_while_woken,
-    RingsForLeavers: doorbells.one_may_leave_while_woken,
+    RingsOnce: doorbells.a_ring_wakes_its_listener,
+    RingsForOneUser: doorbells.a_ring_wakes_every_listener_of_its_users,
+    KeepsTheNewestListener: doorbells.a_ring_wakes_every_listener_of_its_users,
+    WakesEveryone: doorbells.a_ring_wakes_no_other_user,
+    RingsForPrefixes: doorbells.a_ring_wakes_no_other_user,
+    NeverLeaves: doorbells.an_unsubscribed_listener_is_not_woken,
+    MakesAllLeave: doorbells.an_unsubscribed_listener_is_not_woken,
+    TripsOverLeavers: doorbells.a_callback_may_unsubscribe,
+    RingsForLeavers: doorbells.a_callback_may_unsubscribe,
     RingsForListenersAlone: doorbells.ringing_raises_nothing,
     WakesOnAThread: doorbells.wake_is_called_on_the_event_loop,
 }

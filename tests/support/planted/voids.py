@@ -98,5 +98,5 @@ FAULTS: dict[type[MemoryStore], AccountStoreCheck] = {
     EmptiesThePassword: voiding.a_password_changes_in_the_step_that_voids,
     VoidsInTwoSteps: voiding.simultaneous_voidings_each_grow,
     StoresThePasswordLater: voiding.simultaneous_voidings_each_grow,
-    VoidsForNobody: voiding.nobody_has_no_tokens,
+    VoidsForNobody: voiding.void_tokens_refuses_unknown_users,
 }

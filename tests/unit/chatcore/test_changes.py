@@ -1,4 +1,4 @@
-"""Who announces a changed user, and to which caches."""
+"""Announcements of changed users, and the caches that subscribe to them."""
 
 import asyncio
 import gc
