@@ -212,7 +212,7 @@ class Accounts:
         if len(normal := normal_password(password)) < MIN_PASSWORD:
             raise InvalidPassword(f"a password has at least {MIN_PASSWORD} characters")
         if self._refuse_common_passwords and is_common(normal):
-            raise InvalidPassword("a password is not one of the 10,000 most common")
+            raise InvalidPassword("this password is one of the 10,000 most common; choose another")
         return normal
 
     def _credential_lock(self, user: User) -> asyncio.Lock:

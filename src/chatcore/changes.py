@@ -16,7 +16,7 @@ Subscriber = Callable[[int], None]
 
 
 class Changes:
-    """Announces changed users to its subscribers, on the event loop of the change."""
+    """Announces changed users to subscribers, synchronously, on the event loop of the change."""
 
     def __init__(self) -> None:
         self._subscribers: set[WeakMethod[Subscriber]] = set()
@@ -24,7 +24,7 @@ class Changes:
     def subscribe(self, method: Subscriber) -> None:
         """Call a bound method for every user that changes from now on.
 
-        The subscription keeps the method's object alive no longer: it ends with the object.
+        The subscription does not keep the method's object alive; it ends with the object.
         """
         self._subscribers.add(WeakMethod(method, self._subscribers.discard))
 
@@ -52,9 +52,10 @@ _by_store: WeakKeyDictionary[object, Changes] = WeakKeyDictionary()
 
 
 def changes_of(store: object) -> Changes:
-    """The one `Changes` of this store object, for as long as the store lives.
+    """Return the one `Changes` of this store object, kept as long as the store lives.
 
-    A store that cannot be weakly referenced or hashed gets a new one at each call.
+    A store that cannot be weakly referenced or hashed gets a new one at each call: there, call
+    `Messenger.forget_names` after an erasure.
     """
     try:
         return _by_store.setdefault(store, Changes())

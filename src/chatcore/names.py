@@ -81,9 +81,9 @@ def _check(form: str) -> None:
     if form.startswith(":"):
         raise InvalidName("a name does not begin with a colon")
     if form in {".", ".."} or "/" in form:
-        raise InvalidName("a name fits in one segment of a URL's path")
+        raise InvalidName("a name has no slash and is neither . nor ..")
     if form.split(" ") != form.split():
-        raise InvalidName("a name has no white space but single spaces between other characters")
+        raise InvalidName("a name has no white space except single spaces between other characters")
     if "\ufffd" in form or any(unicodedata.category(character)[0] == "C" for character in form):
         raise InvalidName("a name has no control, format, unassigned or replacement character")
 
