@@ -77,7 +77,7 @@ class BusDoorbell:
         self._due = asyncio.Event()
         self._echo = asyncio.Event()
         self._tried = asyncio.Event()
-        self._missed = False
+        self._disconnected = False
         self._steady_at = float("inf")
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -141,7 +141,7 @@ class BusDoorbell:
             try:
                 async with AsyncExitStack() as stack:
                     async with asyncio.timeout(self._patience):
-                        link = await stack.enter_async_context(self._connect(self._heard))
+                        link = await stack.enter_async_context(self._connect(self._received))
                     await self._use(link)
             except (Exception, asyncio.CancelledError) as error:
                 if (task := asyncio.current_task()) is not None and task.cancelling():
@@ -153,11 +153,11 @@ class BusDoorbell:
 
     async def _use(self, link: Link) -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._hear(link))
+            tasks.create_task(self._receive(link))
             tasks.create_task(self._send_rings(link))
             await self._pulse()
 
-    async def _hear(self, link: Link) -> None:
+    async def _receive(self, link: Link) -> None:
         await link.run()
         raise ConnectionError("the connection ended")
 
@@ -189,7 +189,7 @@ class BusDoorbell:
                 await self._connected()
             await asyncio.sleep(self._patience)
 
-    def _heard(self, message: bytes) -> None:
+    def _received(self, message: bytes) -> None:
         if len(message) > MESSAGE_BYTES or not (read := _MESSAGE.fullmatch(message)):
             return
         if read[1] == self._node.encode():
@@ -200,8 +200,8 @@ class BusDoorbell:
     async def _connected(self) -> None:
         self._steady_at = asyncio.get_running_loop().time() + _MAX_DELAY
         self._tried.set()
-        if self._missed:
-            self._missed = False
+        if self._disconnected:
+            self._disconnected = False
             logger.info("connected to %s again", self._name)
         # In pieces, with pauses: each woken listener reads the store.
         users = self._local.users()
@@ -211,9 +211,9 @@ class BusDoorbell:
 
     def _lost(self, error: BaseException) -> None:
         self._tried.set()
-        if self._missed:
+        if self._disconnected:
             return
-        self._missed = True
+        self._disconnected = True
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         logger.warning(

@@ -82,17 +82,18 @@ PAIR_UNDER_ATTACK = Limit(1, 60, 4 * 3600)
 ADDRESS = Limit(20, 1, 30)
 NETWORK = Limit(200, 0.1, 3)
 NAME = Limit(20, 0, 180, most=40)
-"""Causes no wait by itself. Two hours after an attack the name is free of it."""
+"""Causes no wait by itself. The count is 0 again two hours after an attack."""
 REGISTRATIONS = Limit(20, 1, 180)
 REGISTRATIONS_OF_NETWORK = Limit(200, 0.1, 18)
 REGISTRATIONS_OF_OWNER = Limit(2000, 1, 180)
 
-UNDER_WAY = (4, 16)
+CONCURRENT_TRIES = (4, 16)
 """Concurrent tries from an address, and from a network of many addresses."""
-UNDER_WAY_OF_OWNER = (64,)
+CONCURRENT_TRIES_OF_OWNER = (64,)
 
-REMEMBERED = 8192
-"""The most counts of each kind that make a client wait, and as many again that do not."""
+MAX_COUNTS = 8192
+"""The most counts of each kind that make a client wait, as many again that do not, and the most
+names with known addresses."""
 KNOWN_ADDRESSES = 4
 
 
@@ -114,7 +115,7 @@ class Guard:
         self._addresses = _Counts()
         self._registrations = _Counts()
         self._known: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
-        self._under_way: Counter[bytes] = Counter()
+        self._concurrent: Counter[bytes] = Counter()
 
     @contextmanager
     def attempt(self, name: str, address: str | None) -> Iterator[None]:
@@ -184,9 +185,9 @@ class Guard:
         once it fails. Raises TooManyAttempts."""
         now = self._seconds()
         wait = max(counts.wait(key, limit, now) for counts, key, limit in limits)
-        each_most = UNDER_WAY_OF_OWNER if client.is_owner else UNDER_WAY
+        each_most = CONCURRENT_TRIES_OF_OWNER if client.is_owner else CONCURRENT_TRIES
         places = zip(client.networks, each_most, strict=False)
-        if any(self._under_way[network] >= most * room for network, most in places):
+        if any(self._concurrent[network] >= most * room for network, most in places):
             wait = max(wait, 1)
         if wait > 0:
             raise TooManyAttempts(math.ceil(wait))
@@ -196,7 +197,7 @@ class Guard:
             if defer and counts.count(key, limit, now) < limit.free
         ]
         counted = self._count([each for each in limits if each not in deferred])
-        self._under_way.update(client.networks)
+        self._concurrent.update(client.networks)
         try:
             yield counted
         except Unavailable:
@@ -206,10 +207,10 @@ class Guard:
             self._count_burst(deferred)
             raise
         finally:
-            self._under_way.subtract(client.networks)
+            self._concurrent.subtract(client.networks)
             for network in client.networks:
-                if not self._under_way[network]:
-                    del self._under_way[network]
+                if not self._concurrent[network]:
+                    del self._concurrent[network]
 
     def _count_burst(self, limits: "Sequence[_Limited]") -> None:
         now = self._seconds()
@@ -224,7 +225,7 @@ class Guard:
     def _remember(self, name_key: bytes, network: bytes) -> None:
         others = [each for each in self._known.pop(name_key, ()) if each != network]
         self._known[name_key] = (network, *others[: KNOWN_ADDRESSES - 1])
-        if len(self._known) > REMEMBERED:
+        if len(self._known) > MAX_COUNTS:
             self._known.popitem(last=False)
 
     def _client(self, address: str) -> "_Client":
@@ -285,7 +286,7 @@ class _Counts:
         self.forget(key)
         counts = self._free if count < limit.free else self._waiting
         counts[key] = count, now
-        if len(counts) > REMEMBERED:
+        if len(counts) > MAX_COUNTS:
             counts.popitem(last=False)
         return _Added(count - before, now, former)
 

@@ -38,7 +38,7 @@ from chatcore.ports import MAX_PAGE, ChatStore, Doorbell
 KEPT_EVENTS = 10_000
 KEPT_DAYS = 30
 
-_NOWHERE = Cursor("", 0, 0)
+_VOID_CURSOR = Cursor("", 0, 0)
 
 
 class Page(NamedTuple):
@@ -336,7 +336,7 @@ class Messenger:
         first, and then the events after it.
         """
         if isinstance(after, str):
-            after = Cursor.parse(after) or _NOWHERE
+            after = Cursor.parse(after) or _VOID_CURSOR
         if after is not None and after.user_id != user.id:
             # No store's log has this name.
             after = Cursor("", user.id, 0)

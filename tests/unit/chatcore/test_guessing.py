@@ -411,7 +411,7 @@ async def test_asking_which_names_are_taken_counts_and_what_the_rules_refuse_doe
 async def test_a_flood_does_not_wash_away_what_limits_a_guesser(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guessing, "REMEMBERED", 64)
+    monkeypatch.setattr(guessing, "MAX_COUNTS", 64)
     for _ in range(6):
         await scene.guess(HERE)
     for n in range(20):
@@ -428,7 +428,7 @@ async def test_a_flood_does_not_wash_away_what_limits_a_guesser(
 
 
 async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guessing, "REMEMBERED", 32)
+    monkeypatch.setattr(guessing, "MAX_COUNTS", 32)
     guard, sizes = Guard(), []
 
     def flood(seed: int) -> None:
