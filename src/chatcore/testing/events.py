@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from typing import assert_never
 
 from chatcore.errors import ChatExists, ChatNotFound, KeyReused, SelfChat, UserNotFound
 from chatcore.events import ChatOpened, Cursor, Entry, MarkerMoved, MessageSent
@@ -315,15 +316,19 @@ async def a_reader_of_a_log_misses_nothing(store: ChatStoreWithUsers) -> None:
 
 async def _shows(store: ChatStoreWithUsers, entry: Entry, user: User) -> bool:
     """Whether the store shows the change that the entry records."""
-    if isinstance(entry, MessageSent):
-        seq = entry.message.seq
-        page = await store.messages_after(entry.chat.id, seq - 1, limit=1)
-        return list(page) == [entry.message]
-    if isinstance(entry, ChatOpened):
-        return await store.chat_by_id(entry.chat.id) == entry.chat
-    state = await store.chat_state(user.id, entry.chat.id)
-    own = entry.reader == user
-    return state is not None and (state.read_seq if own else state.peer_read_seq) >= entry.seq
+    match entry:
+        case MessageSent():
+            seq = entry.message.seq
+            page = await store.messages_after(entry.chat.id, seq - 1, limit=1)
+            return list(page) == [entry.message]
+        case ChatOpened():
+            return await store.chat_by_id(entry.chat.id) == entry.chat
+        case MarkerMoved():
+            state = await store.chat_state(user.id, entry.chat.id)
+            own = entry.reader == user
+            seen = state and (state.read_seq if own else state.peer_read_seq)
+            return seen is not None and seen >= entry.seq
+    assert_never(entry)
 
 
 async def cancelled_steps_are_logged_whole(store: ChatStoreWithUsers) -> None:
