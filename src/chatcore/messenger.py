@@ -245,7 +245,7 @@ class Messenger:
         if around is not None:
             end = await self._store.last_seq(chat.id) + 1
             after = max(min(around, end) - limit // 2 - 1, 0)
-        # Numbers have no gaps, so the page itself shows mostly whether others precede or follow.
+        # Numbers have no gaps: the page alone mostly shows whether more messages precede or follow.
         if after is None:
             messages = await self._store.messages_before(chat.id, before, limit=limit)
             older = bool(messages) and messages[0].seq > 1
@@ -346,7 +346,7 @@ class Messenger:
         self, *, keep: int = KEPT_EVENTS, age: timedelta = timedelta(days=KEPT_DAYS)
     ) -> None:
         """Delete events older than `age`, and all but the newest `keep` events of each user. Call
-        it regularly. A cursor before the deleted events yields a Reset."""
+        it regularly. A cursor before a deleted event yields a Reset."""
         since_us = to_microseconds(self._clock() - age)
         after_user: int | None = 0
         while after_user is not None:

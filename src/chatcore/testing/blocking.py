@@ -34,7 +34,7 @@ async def blocked(store: ChatStoreWithUsers, user: User) -> list[User]:
 
 
 async def what_they_see(store: ChatStoreWithUsers, chat: Chat) -> list[object]:
-    """Everything that the two users of a chat can read."""
+    """Return everything that the two users of a chat can read."""
     seen: list[object] = [await store.chat_by_id(chat.id), await read_all(store, chat)]
     for user in chat.users:
         seen += [

@@ -74,7 +74,7 @@ async def chats_of_an_erased_user_are_closed(store: WholeStore) -> None:
     await block(store, ann, bob)
     erased = await erase(store, bob)
     closed = Chat(chat.id, (ann, erased) if ann.id < bob.id else (erased, ann))
-    # With and without a block from before the erasure.
+    # Still closed after either user ends a block from before the erasure.
     for user, peer in ((ann, bob), (bob, ann)):
         await expect_closed(store, closed, "one user is erased")
         await unblock(store, user, peer)

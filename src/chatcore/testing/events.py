@@ -40,7 +40,7 @@ def messages_in(entries: list[Entry], chat: Chat) -> list[Message]:
 
 
 async def hub_of_three(store: ChatStoreWithUsers) -> tuple[User, list[User], list[Chat]]:
-    """A user, three peers, and the chats of that user with each of them."""
+    """Return a user, three peers, and the user's chats with each of them."""
     hub = await add_user(store, "hub")
     peers = [await add_user(store, name) for name in ("ann", "bob", "eve")]
     return hub, peers, [await store.open_chat(hub.id, peer.id, NOW_US) for peer in peers]

@@ -49,7 +49,7 @@ async def send(
 
 
 async def read_all(store: ChatStore, chat: Chat) -> list[Message]:
-    """Every message of the chat, read page by page."""
+    """Return every message of the chat, read page by page."""
     messages: list[Message] = []
     cursor = 0
     while page := await store.messages_after(chat.id, cursor, limit=MAX_PAGE):
@@ -63,12 +63,12 @@ async def read_all(store: ChatStore, chat: Chat) -> list[Message]:
 
 
 async def log_start(store: ChatStore, user: User) -> Cursor:
-    """The place before the first entry of the user's log."""
+    """Return the cursor before the first entry of the user's log."""
     return (await store.end_of_log(user.id))._replace(n=0)
 
 
 async def read_log(store: ChatStore, user: User, after: Cursor | None = None) -> list[Entry]:
-    """Every entry of the user's log, or every one after the cursor, read page by page."""
+    """Return the entries of the user's log, after the cursor if given, read page by page."""
     entries: list[Entry] = []
     cursor = after or await log_start(store, user)
     while page := await store.events_after(cursor, limit=MAX_PAGE):

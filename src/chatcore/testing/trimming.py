@@ -50,7 +50,7 @@ async def expect_trimmed(
 
 async def all_but_the_newest_entries_are_trimmed(store: ChatStoreWithUsers) -> None:
     """trim_logs deletes all but the newest `keep` entries of each log, and never the newest one.
-    events_after returns None for a cursor before the deleted entries, and the rest for others."""
+    events_after returns None for a cursor before a deleted entry, and the rest for others."""
     chat, ann, bob = await ann_and_bob(store)
     eve = await add_user(store, "eve")
     await store.open_chat(eve.id, bob.id, NOW_US)
