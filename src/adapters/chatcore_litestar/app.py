@@ -8,9 +8,10 @@ from litestar.types import Message, Scope
 
 from chatcore import Accounts, Clock, Messenger
 from chatcore.model import Seconds, elapsed, utc_now
+from chatcore_litestar import contract
 from chatcore_litestar.auth import Sessions, bearer_auth
 from chatcore_litestar.client import Network, address_behind
-from chatcore_litestar.contract import account_routes, chat_routes
+from chatcore_litestar.context import Context
 from chatcore_litestar.errors import EXCEPTION_HANDLERS
 from chatcore_litestar.health import Ready, always, health_routes
 from chatcore_litestar.openapi import openapi_config
@@ -19,9 +20,11 @@ from chatcore_litestar.replies import SAFETY, SAFETY_BY_NAME
 from chatcore_litestar.requests import MAX_BODY
 from chatcore_litestar.streams import Streams
 from chatcore_litestar.v1.blocks import block_routes
-from chatcore_litestar.v1.chats import v1_routes
+from chatcore_litestar.v1.chats import chat_routes
 from chatcore_litestar.v1.events import event_routes
+from chatcore_litestar.v1.export import export_routes
 from chatcore_litestar.v1.me import me_routes
+from chatcore_litestar.v1.messages import message_routes
 from chatcore_litestar.v1.problems import HANDLERS_BY_PATH, PROBLEM_HANDLERS, unauthorized
 
 _BEARER = [{"bearer": list[str]()}]
@@ -50,23 +53,34 @@ def chat_router(
     the client's address, which behind `trusted_proxies`, addresses and networks, is the one that
     X-Forwarded-For tells; ValueError for what is neither.
     """
-    address_of = address_behind(trusted_proxies)
     sessions = Sessions(accounts, clock, seconds)
     streams = streams or Streams()
     accounts.changes.subscribe(streams.end_of)
+    context = Context(
+        accounts,
+        messenger,
+        sessions,
+        streams,
+        clock,
+        address_behind(trusted_proxies),
+        body_seconds,
+        send_seconds,
+    )
     fixed = Router(
         path="/",
-        route_handlers=chat_routes(messenger, sessions, body_seconds, send_seconds),
+        route_handlers=contract.chat_routes(context),
         middleware=[bearer_auth(sessions)],
         security=_BEARER,
     )
     v1 = Router(
         path="/v1",
         route_handlers=[
-            *v1_routes(messenger, body_seconds),
-            *block_routes(messenger),
-            *event_routes(messenger, sessions, streams, clock, send_seconds),
-            *me_routes(accounts, messenger, sessions, address_of, body_seconds, send_seconds),
+            *chat_routes(context),
+            *message_routes(context),
+            *block_routes(context),
+            *event_routes(context),
+            *me_routes(context),
+            *export_routes(context),
         ],
         middleware=[bearer_auth(sessions, unauthorized)],
         security=_BEARER,
@@ -74,7 +88,7 @@ def chat_router(
     )
     return Router(
         path=path,
-        route_handlers=[*account_routes(accounts, body_seconds, address_of), fixed, v1],
+        route_handlers=[*contract.account_routes(context), fixed, v1],
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=MAX_BODY,
     )

@@ -1,6 +1,6 @@
 """The six fixed routes. Their paths, statuses, keys and words never change."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,10 +10,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.types import ASGIApp
 
-from chatcore import Accounts, Chat, Message, Messenger, Page, User
+from chatcore import Chat, Message, Page
 from chatcore.model import MAX_INT64
-from chatcore_litestar.auth import Sessions
-from chatcore_litestar.client import AddressOf
+from chatcore_litestar.context import Context
 from chatcore_litestar.openapi import (
     CREDENTIALS,
     IDEMPOTENCY_KEY,
@@ -56,9 +55,9 @@ class MessageItem(msgspec.Struct):
 REGISTERED = encode(Registered("User registered successfully"))
 
 
-def account_routes(
-    accounts: Accounts, body_seconds: float, address_of: AddressOf
-) -> list[HTTPRouteHandler]:
+def account_routes(context: Context) -> list[HTTPRouteHandler]:
+    accounts = context.accounts
+
     @post(
         "/register",
         opt={"refusal": (400, "Username already exists or invalid data")},
@@ -68,8 +67,8 @@ def account_routes(
         responses=returns(Registered, 201, 400, 408, 413, 429),
     )
     async def register(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = await read_body(request, decode_login, body_seconds, of_any_type=True)
-        address = address_of(request.scope)
+        body = await read_body(request, decode_login, context.body_seconds, of_any_type=True)
+        address = context.address_of(request.scope)
         await accounts.register(body.username, body.password, address=address)
         return Reply(201, REGISTERED)
 
@@ -82,19 +81,22 @@ def account_routes(
         responses=returns(Token, 200, 401, 408, 413, 429),
     )
     async def login(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = await read_body(request, decode_login, body_seconds, of_any_type=True)
-        address = address_of(request.scope)
+        body = await read_body(request, decode_login, context.body_seconds, of_any_type=True)
+        address = context.address_of(request.scope)
         token = await accounts.log_in(body.username, body.password, address=address)
         return Reply(200, encode(Token(token)))
 
     return [register, login]
 
 
-def chat_routes(
-    messenger: Messenger, sessions: Sessions, body_seconds: float, send_seconds: float
-) -> list[HTTPRouteHandler]:
+def chat_routes(context: Context) -> list[HTTPRouteHandler]:
     """For a router that puts the user into `scope["user"]` and what proves it into
     `scope["auth"]`."""
+    return [*_list_routes(context), *_message_routes(context)]
+
+
+def _list_routes(context: Context) -> list[HTTPRouteHandler]:
+    messenger = context.messenger
 
     @get(
         "/chats",
@@ -123,80 +125,82 @@ def chat_routes(
         chat = await messenger.open_chat(request.user, peer)
         return Reply(201, encode(ChatItem(chat.id, peer.name)))
 
-    async def send_to(request: UserRequest, user_name: str) -> ASGIApp:
-        body = await read_body(request, decode_message, body_seconds, of_any_type=True)
-        key = read_key(request)
-        chat = await messenger.chat_with(request.user, _name(user_name))
-        headers: Headers = ()
-        if key is None:
-            message = await messenger.send(request.user, chat, body.message)
-        else:
-            message, replayed = await messenger.send_once(request.user, chat, body.message, key)
-            headers = [(b"idempotency-replayed", b"true")] if replayed else ()
-        return Reply(201, encode(_items(chat, [message])[0]), headers)
+    return [list_chats, open_chat]
 
-    async def read_from(request: UserRequest, user_name: str) -> ASGIApp:
-        paging = read_paging(request)
-        chat = await messenger.chat_with(request.user, _name(user_name))
-        if paging is not None:
-            page = await messenger.page(
-                request.user, chat, before=paging.before, after=paging.after, limit=paging.limit
-            )
-            return Reply(200, encode(_items(chat, page.messages)), _links(page, paging))
-        authenticate = partial(sessions.find, request.auth.token)
-        return await _whole_history(messenger, request.user, chat, send_seconds, authenticate)
 
-    sending: dict[str, Any] = {
-        "opt": {"refusal": (400, "Invalid message or chat not found")},
-        "summary": "Send a message to a user with whom I have a chat",
-        "operation_class": operation(
-            body=MESSAGE,
-            parameters=[IDEMPOTENCY_KEY],
-            headers={201: {"Idempotency-Replayed": "`true` when this is the first answer again."}},
-        ),
-        "responses": returns(MessageItem, 201, 400, 401, 408, 413),
-    }
-    reading: dict[str, Any] = {
-        "opt": {"refusal": (404, "Chat not found")},
-        "summary": "Read the messages of a chat, oldest first",
-        "description": "All of them, or, with any of the parameters, a page: the newest "
-        "messages, those before a number or those after one. A chat numbers its messages from 1.",
-        "operation_class": operation(
-            parameters=PAGING,
-            headers={200: {"Link": "`prev`, the page of older messages, and `next`, of newer."}},
-        ),
-        "responses": returns(list[MessageItem], 200, 400, 401, 404),
-    }
+_SENDING: dict[str, Any] = {
+    "opt": {"refusal": (400, "Invalid message or chat not found")},
+    "summary": "Send a message to a user with whom I have a chat",
+    "operation_class": operation(
+        body=MESSAGE,
+        parameters=[IDEMPOTENCY_KEY],
+        headers={201: {"Idempotency-Replayed": "`true` when this is the first answer again."}},
+    ),
+    "responses": returns(MessageItem, 201, 400, 401, 408, 413),
+}
+_READING: dict[str, Any] = {
+    "opt": {"refusal": (404, "Chat not found")},
+    "summary": "Read the messages of a chat, oldest first",
+    "description": "All of them, or, with any of the parameters, a page: the newest "
+    "messages, those before a number or those after one. A chat numbers its messages from 1.",
+    "operation_class": operation(
+        parameters=PAGING,
+        headers={200: {"Link": "`prev`, the page of older messages, and `next`, of newer."}},
+    ),
+    "responses": returns(list[MessageItem], 200, 400, 401, 404),
+}
 
-    @post("/chats/{user_name:str}/messages", **sending)
+
+def _message_routes(context: Context) -> list[HTTPRouteHandler]:
+    @post("/chats/{user_name:str}/messages", **_SENDING)
     async def send(request: UserRequest, user_name: FromPath[str]) -> ASGIApp:
-        return await send_to(request, user_name)
+        return await _send(context, request, user_name)
 
-    @get("/chats/messages/{user_name:str}", **reading)
+    @get("/chats/messages/{user_name:str}", **_READING)
     async def read(request: UserRequest, user_name: FromPath[str]) -> ASGIApp:
-        return await read_from(request, user_name)
+        return await _read(context, request, user_name)
 
     # The routes above meet in this one path, and Litestar prefers a static segment to a
     # parameter: without these two, nobody could write to the user named "messages".
-    @post("/chats/messages/messages", include_in_schema=False, **sending)
+    @post("/chats/messages/messages", include_in_schema=False, **_SENDING)
     async def send_to_messages(request: UserRequest) -> ASGIApp:
-        return await send_to(request, "messages")
+        return await _send(context, request, "messages")
 
-    @get("/chats/messages/messages", include_in_schema=False, **reading)
+    @get("/chats/messages/messages", include_in_schema=False, **_READING)
     async def read_from_messages(request: UserRequest) -> ASGIApp:
-        return await read_from(request, "messages")
+        return await _read(context, request, "messages")
 
-    return [list_chats, open_chat, send, read, send_to_messages, read_from_messages]
+    return [send, read, send_to_messages, read_from_messages]
 
 
-async def _whole_history(
-    messenger: Messenger,
-    user: User,
-    chat: Chat,
-    send_seconds: float,
-    authenticate: Callable[[], Awaitable[object]],
-) -> ASGIApp:
-    pieces = messenger.history(user, chat)
+async def _send(context: Context, request: UserRequest, user_name: str) -> ASGIApp:
+    messenger = context.messenger
+    body = await read_body(request, decode_message, context.body_seconds, of_any_type=True)
+    key = read_key(request)
+    chat = await messenger.chat_with(request.user, _name(user_name))
+    headers: Headers = ()
+    if key is None:
+        message = await messenger.send(request.user, chat, body.message)
+    else:
+        message, replayed = await messenger.send_once(request.user, chat, body.message, key)
+        headers = [(b"idempotency-replayed", b"true")] if replayed else ()
+    return Reply(201, encode(_items(chat, [message])[0]), headers)
+
+
+async def _read(context: Context, request: UserRequest, user_name: str) -> ASGIApp:
+    messenger = context.messenger
+    paging = read_paging(request)
+    chat = await messenger.chat_with(request.user, _name(user_name))
+    if paging is not None:
+        page = await messenger.page(
+            request.user, chat, before=paging.before, after=paging.after, limit=paging.limit
+        )
+        return Reply(200, encode(_items(chat, page.messages)), _links(page, paging))
+    return await _whole_history(context, request, chat)
+
+
+async def _whole_history(context: Context, request: UserRequest, chat: Chat) -> ASGIApp:
+    pieces = context.messenger.history(request.user, chat)
     first = await anext(pieces, None)
     second = await anext(pieces, None)
     if first is None or second is None:
@@ -208,7 +212,8 @@ async def _whole_history(
         async for piece in pieces:
             yield encode(_items(chat, piece))
 
-    return Streamed(joined(encoded()), send_seconds, authenticate=authenticate)
+    authenticate = partial(context.sessions.find, request.auth.token)
+    return Streamed(joined(encoded()), context.send_seconds, authenticate=authenticate)
 
 
 def _items(chat: Chat, messages: Sequence[Message]) -> list[MessageItem]:

@@ -63,6 +63,11 @@ def in_query(name: str, description: str, schema: Schema) -> Parameter:
     return Parameter(name=name, param_in="query", description=description, schema=schema)
 
 
+CHAT_ID = in_path("chat_id", number(1, MAX_INT64))
+SEQ = in_path("seq", number(1, MAX_INT64))
+USER_NAME = in_path("user_name", TEXT)
+
+
 def limit_on(what: str) -> Parameter:
     return in_query("limit", f"At most so many {what}.", number(1, MAX_LIMIT, DEFAULT_LIMIT))
 

@@ -11,7 +11,8 @@ from litestar import Request
 from litestar.exceptions import HTTPException
 
 from chatcore import User
-from chatcore.errors import InvalidKey, InvalidPage, Refused
+from chatcore.errors import ChatNotFound, InvalidKey, InvalidPage, MessageNotFound, Refused
+from chatcore.model import MAX_INT64
 from chatcore_litestar.errors import BodyRefused
 
 MAX_BODY = 64 * 1024
@@ -161,6 +162,26 @@ def read_number(text: str) -> int:
     if not _NUMBER.fullmatch(text):
         raise InvalidPage
     return int(text)
+
+
+def read_chat_id(request: UserRequest) -> int:
+    """Raises ChatNotFound, for no chat has an id that is none."""
+    if (chat_id := _path_number(request, "chat_id")) is None:
+        raise ChatNotFound
+    return chat_id
+
+
+def read_seq(request: UserRequest) -> int:
+    """Raises MessageNotFound."""
+    if (seq := _path_number(request, "seq")) is None:
+        raise MessageNotFound
+    return seq
+
+
+def _path_number(request: UserRequest, name: str) -> int | None:
+    segment = request.path_params[name]
+    number = int(segment) if _NUMBER.fullmatch(segment) else 0
+    return number if 1 <= number <= MAX_INT64 else None
 
 
 def read_limit(found: dict[str, str]) -> int:

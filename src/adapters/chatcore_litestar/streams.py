@@ -10,6 +10,9 @@ from litestar.types import Receive
 from chatcore import Event, Overloaded
 from chatcore.following import Following
 
+LONG_RUNNING = "chatcore.long_running"
+"""In the scope of a request that is slow by design: keep it out of the slow-request log."""
+
 GONE = "gone"
 REPLACED = "replaced"
 SHUTDOWN = "shutdown"

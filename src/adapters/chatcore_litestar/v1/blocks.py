@@ -5,13 +5,11 @@ from litestar import Response, delete, get, put
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from chatcore import Messenger
-from chatcore_litestar.openapi import TEXT, answers, in_path, in_query, limit_on, operation
+from chatcore_litestar.context import Context
+from chatcore_litestar.openapi import TEXT, USER_NAME, answers, in_query, limit_on, operation
 from chatcore_litestar.options import options
 from chatcore_litestar.replies import Reply, done, encode
 from chatcore_litestar.requests import UserRequest, read_limit, read_place, read_query
-
-_USER_NAME = in_path("user_name", TEXT)
 
 
 class Block(msgspec.Struct):
@@ -24,7 +22,9 @@ class BlockPage(msgspec.Struct):
     """What to ask for next."""
 
 
-def block_routes(messenger: Messenger) -> list[HTTPRouteHandler]:
+def block_routes(context: Context) -> list[HTTPRouteHandler]:
+    messenger = context.messenger
+
     @get(
         "/blocks",
         summary="Whom I block",
@@ -52,7 +52,7 @@ def block_routes(messenger: Messenger) -> list[HTTPRouteHandler]:
         summary="Block a user",
         description="From now on neither of us hears from the other: no chat is opened, no "
         "message sent, no read marker told. The user is not told, and our chat can still be read.",
-        operation_class=operation(parameters=[_USER_NAME]),
+        operation_class=operation(parameters=[USER_NAME]),
         responses=answers(None, 204, 404, 422),
     )
     async def block(request: UserRequest) -> Response[None]:
@@ -64,7 +64,7 @@ def block_routes(messenger: Messenger) -> list[HTTPRouteHandler]:
         "/blocks/{user_name:str}",
         status_code=204,
         summary="End a block, if there is one",
-        operation_class=operation(parameters=[_USER_NAME]),
+        operation_class=operation(parameters=[USER_NAME]),
         responses=answers(None, 204, 404),
     )
     async def unblock(request: UserRequest) -> Response[None]:

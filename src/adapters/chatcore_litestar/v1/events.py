@@ -10,14 +10,16 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.spec import Parameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from chatcore import Clock, Event, InvalidPage, InvalidToken, Messenger, Unavailable, User
+from chatcore import Clock, Event, InvalidPage, InvalidToken, Unavailable, User
 from chatcore.following import Following
 from chatcore_litestar.auth import Sessions, Trusted
+from chatcore_litestar.context import Context
 from chatcore_litestar.openapi import TEXT, answers, in_query, number, operation
 from chatcore_litestar.replies import CHUNK, SAFETY, Reply, encode
 from chatcore_litestar.requests import UserRequest, read_number, read_query
 from chatcore_litestar.streams import (
     GONE,
+    LONG_RUNNING,
     REPLACED,
     VOID,
     Listener,
@@ -28,9 +30,6 @@ from chatcore_litestar.v1.items import EventItem, event_item
 from chatcore_litestar.v1.problems import PROBLEM_JSON, problem
 
 MAX_WAIT = 30
-
-WAITS = "chatcore.waits"
-"""In the scope of a request whose answer may take long without anything being slow."""
 
 TOO_MANY = Reply(
     429,
@@ -64,9 +63,7 @@ class End(msgspec.Struct, tag="end"):
     reason: str
 
 
-def event_routes(
-    messenger: Messenger, sessions: Sessions, streams: Streams, clock: Clock, send_seconds: float
-) -> list[HTTPRouteHandler]:
+def event_routes(context: Context) -> list[HTTPRouteHandler]:
     """For a router under `/v1` that puts the user into `scope["user"]` and what proves it
     into `scope["auth"]`."""
 
@@ -96,39 +93,47 @@ def event_routes(
         wait = read_number(query.get("wait", "0"))
         if wait > MAX_WAIT:
             raise InvalidPage(f"wait for {MAX_WAIT} seconds at most")
-        user = request.user
-        trust = Trust(sessions, request.auth, clock)
-        # What takes long on purpose is not slow.
-        request.scope[WAITS] = True  # type: ignore[literal-required]
+        request.scope[LONG_RUNNING] = True  # type: ignore[literal-required]
         after = query.get("after")
         if _wants_stream(request):
             # Browsers leave an empty one away.
             after = _header(request, b"last-event-id").decode("latin-1") or after
-            following = messenger.follow(user, after=after)
-            first = b"" if after is not None else _data(Start(str(await following.start())))
-            # Before the head, so that a store that fails is a 503.
-            first += _frames(await following.batch(0), user)
-            return EventStream(following, user, first, streams, trust, send_seconds)
-
-        following = messenger.follow(user, after=after)
-        if wait == 0:
-            return await _reply(following, await following.batch(0), user)
-        with (
-            streams.listener(user.id) as listener,
-            ending_when_gone(listener, request.receive),
-        ):
-            found = await listener.batch(following, min(wait, trust.seconds()))
-        if listener.ended == REPLACED:
-            return TOO_MANY
-        if await trust.lost():
-            raise InvalidToken
-        return await _reply(following, found, user)
+            return await _stream(context, request, after)
+        return await _poll(context, request, after, wait)
 
     return [events]
 
 
-class Trust:
-    """In the token of a request that takes long, and in which others may lose it meanwhile."""
+async def _stream(context: Context, request: UserRequest, after: str | None) -> ASGIApp:
+    user = request.user
+    following = context.messenger.follow(user, after=after)
+    first = b"" if after is not None else _data(Start(str(await following.start())))
+    # Before the head, so that a store that fails is a 503.
+    first += _frames(await following.batch(0), user)
+    watch = TokenWatch(context.sessions, request.auth, context.clock)
+    return EventStream(following, user, first, context.streams, watch, context.send_seconds)
+
+
+async def _poll(context: Context, request: UserRequest, after: str | None, wait: int) -> ASGIApp:
+    user = request.user
+    following = context.messenger.follow(user, after=after)
+    if wait == 0:
+        return await _reply(following, await following.batch(0), user)
+    watch = TokenWatch(context.sessions, request.auth, context.clock)
+    with (
+        context.streams.listener(user.id) as listener,
+        ending_when_gone(listener, request.receive),
+    ):
+        found = await listener.batch(following, min(wait, watch.seconds()))
+    if listener.ended == REPLACED:
+        return TOO_MANY
+    if await watch.lost():
+        raise InvalidToken
+    return await _reply(following, found, user)
+
+
+class TokenWatch:
+    """Re-checks a token that may expire or be revoked while its request is open."""
 
     __slots__ = ("_clock", "_sessions", "_trusted")
 
@@ -154,7 +159,7 @@ class Trust:
 class EventStream:
     """Server-sent events. A client that takes none of 64 KiB for `send_seconds` is dropped."""
 
-    __slots__ = ("_first", "_following", "_send_seconds", "_streams", "_trust", "_user")
+    __slots__ = ("_first", "_following", "_send_seconds", "_streams", "_user", "_watch")
 
     def __init__(
         self,
@@ -162,14 +167,14 @@ class EventStream:
         user: User,
         first: bytes,
         streams: Streams,
-        trust: Trust,
+        watch: TokenWatch,
         send_seconds: float,
     ) -> None:
         self._following = following
         self._user = user
         self._first = first
         self._streams = streams
-        self._trust = trust
+        self._watch = watch
         self._send_seconds = send_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -187,7 +192,7 @@ class EventStream:
         chunk, self._first = self._first, b""
         while True:
             try:
-                if why := await self._trust.lost():
+                if why := await self._watch.lost():
                     listener.end(why)
                 if now() >= over_at:
                     listener.end("age")
@@ -196,7 +201,7 @@ class EventStream:
                 if not await self._taken(send, chunk):
                     return
                 seconds = min(
-                    self._streams.heartbeat_seconds, self._trust.seconds(), over_at - now()
+                    self._streams.heartbeat_seconds, self._watch.seconds(), over_at - now()
                 )
                 events = await listener.batch(self._following, max(seconds, 0))
             except Unavailable as error:

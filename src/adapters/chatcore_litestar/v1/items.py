@@ -1,6 +1,5 @@
 """How things look under /v1, in JSON."""
 
-from collections.abc import Sequence
 from typing import assert_never
 
 import msgspec
@@ -17,7 +16,6 @@ from chatcore import (
     User,
 )
 from chatcore.events import TAGS
-from chatcore.exporting import Blocked, History, Piece, Totals
 
 
 class V1Message(msgspec.Struct):
@@ -36,45 +34,6 @@ class V1Chat(msgspec.Struct):
     unread: int
     read_seq: int
     peer_read_seq: int
-
-
-class UserLine(msgspec.Struct, tag="user"):
-    """The first line of an export."""
-
-    user: str
-
-
-class BlockLine(msgspec.Struct, tag="block"):
-    user: str
-    """Whom the user blocks."""
-
-
-class ChatLine(msgspec.Struct, tag="chat"):
-    """Its messages follow."""
-
-    chat_id: int
-    user: str
-    """The peer."""
-    read_seq: int
-    peer_read_seq: int
-
-
-class MessageLine(msgspec.Struct, tag="message"):
-    chat_id: int
-    seq: int
-    sender: str
-    text: str
-    sent_at: str
-
-
-class EndLine(msgspec.Struct, tag="end"):
-    """The last one."""
-
-    chats: int
-    messages: int
-
-
-ExportLine = UserLine | BlockLine | ChatLine | MessageLine | EndLine
 
 
 class MessageEvent(msgspec.Struct, tag=TAGS[MessageSent]):
@@ -103,10 +62,10 @@ EventItem = MessageEvent | ChatEvent | ReadEvent | ResetEvent
 
 
 def message_item(chat: Chat, message: Message) -> V1Message:
-    return V1Message(message.seq, chat.sender_of(message).name, message.text, _sent_at(message))
+    return V1Message(message.seq, chat.sender_of(message).name, message.text, sent_at(message))
 
 
-def _sent_at(message: Message) -> str:
+def sent_at(message: Message) -> str:
     # Without the offset, which is always that of UTC.
     return message.sent_at.isoformat(timespec="microseconds")[:26] + "Z"
 
@@ -122,26 +81,6 @@ def chat_item(state: ChatState, user: User) -> V1Chat:
         state.read_seq,
         state.peer_read_seq,
     )
-
-
-def export_lines(piece: Piece, user: User) -> Sequence[ExportLine]:
-    """A piece of the export of `user`."""
-    if isinstance(piece, History):
-        chat = piece.chat
-        return [
-            MessageLine(
-                chat.id, message.seq, chat.sender_of(message).name, message.text, _sent_at(message)
-            )
-            for message in piece.messages
-        ]
-    if isinstance(piece, ChatState):
-        chat, peer = piece.chat, piece.chat.peer_of(user)
-        return [ChatLine(chat.id, peer.name, piece.read_seq, piece.peer_read_seq)]
-    if isinstance(piece, Blocked):
-        return [BlockLine(blocked.name) for blocked in piece.users]
-    if isinstance(piece, Totals):
-        return [EndLine(piece.chats, piece.messages)]
-    return [UserLine(piece.name)]
 
 
 def event_item(event: Event, user: User) -> EventItem:

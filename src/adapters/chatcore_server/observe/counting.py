@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from chatcore import Overloaded
 from chatcore.ports import Doorbell, PasswordHasher
-from chatcore_litestar.v1.events import WAITS
+from chatcore_litestar.streams import LONG_RUNNING
 from chatcore_server.observe.request_log import ASGIApp, Message, Receive, Scope, Send
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -67,7 +67,7 @@ class Requests:
         if (cell := self.cells.get(labels)) is None:
             cell = self.cells[labels] = Cell()
         cell.number += 1
-        if WAITS not in scope:
+        if LONG_RUNNING not in scope:
             cell.buckets[bisect_left(BOUNDS, seconds)] += 1
             cell.seconds += seconds
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import quote
 
-from chatcore_litestar.v1.events import WAITS
+from chatcore_litestar.streams import LONG_RUNNING
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -41,7 +41,7 @@ def _log_slow(app: ASGIApp) -> ASGIApp:
             await app(scope, receive, send)
         finally:
             seconds = time.perf_counter() - started
-            if seconds > SLOW_SECONDS and scope["type"] == "http" and WAITS not in scope:
+            if seconds > SLOW_SECONDS and scope["type"] == "http" and LONG_RUNNING not in scope:
                 logger.warning(
                     "slow: %s %s %.0f ms",
                     *_request(scope),
@@ -72,7 +72,7 @@ def _log_every(app: ASGIApp) -> ASGIApp:
             seconds = time.perf_counter() - started
             level, label = (
                 (logging.WARNING, "slow: ")
-                if seconds > SLOW_SECONDS and WAITS not in scope
+                if seconds > SLOW_SECONDS and LONG_RUNNING not in scope
                 else (logging.INFO, "")
             )
             access.log(

@@ -1,0 +1,114 @@
+"""`GET /v1/me/export`: the user's data as JSON Lines."""
+
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+
+import msgspec
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.types import ASGIApp
+
+from chatcore import ChatState, User
+from chatcore.exporting import Blocked, History, Piece, Totals, export
+from chatcore_litestar.context import Context
+from chatcore_litestar.openapi import answers, operation
+from chatcore_litestar.replies import Streamed, encode_lines
+from chatcore_litestar.requests import UserRequest
+from chatcore_litestar.streams import LONG_RUNNING
+from chatcore_litestar.v1.items import sent_at
+
+_HEADERS = [
+    (b"content-type", b"application/jsonl"),
+    (b"content-disposition", b'attachment; filename="chatcore.jsonl"'),
+]
+
+
+class UserLine(msgspec.Struct, tag="user"):
+    """The first line of an export."""
+
+    user: str
+
+
+class BlockLine(msgspec.Struct, tag="block"):
+    user: str
+    """Whom the user blocks."""
+
+
+class ChatLine(msgspec.Struct, tag="chat"):
+    """Its messages follow."""
+
+    chat_id: int
+    user: str
+    """The peer."""
+    read_seq: int
+    peer_read_seq: int
+
+
+class MessageLine(msgspec.Struct, tag="message"):
+    chat_id: int
+    seq: int
+    sender: str
+    text: str
+    sent_at: str
+
+
+class EndLine(msgspec.Struct, tag="end"):
+    """The last one."""
+
+    chats: int
+    messages: int
+
+
+Line = UserLine | BlockLine | ChatLine | MessageLine | EndLine
+
+
+def export_routes(context: Context) -> list[HTTPRouteHandler]:
+    @get(
+        "/me/export",
+        summary="Everything of mine",
+        description="JSON Lines, each an object with a `type`: `user`; a `block` for each whom I "
+        "block; each `chat`, followed by its `message`s; `end`, with how much there was.",
+        operation_class=operation(
+            headers={200: {"Content-Disposition": "`attachment`, with a name for the file."}}
+        ),
+        responses=answers(None, 200) | {200: ResponseSpec(bytes, False, "OK", "application/jsonl")},
+    )
+    async def export_mine(request: UserRequest) -> ASGIApp:
+        user = request.user
+        pieces = export(context.messenger, user)
+        # Before the head, so that a store that fails is a 503: the first one does not ask it.
+        begin = [await anext(pieces), await anext(pieces)]
+        request.scope[LONG_RUNNING] = True  # type: ignore[literal-required]
+
+        async def encoded() -> AsyncIterator[bytes]:
+            for piece in begin:
+                yield encode_lines(_lines(piece, user))
+            async for piece in pieces:
+                yield encode_lines(_lines(piece, user))
+
+        # What is cut lacks its last line, and says so by that, too.
+        authenticate = partial(context.sessions.find, request.auth.token)
+        return Streamed(encoded(), context.send_seconds, _HEADERS, authenticate)
+
+    return [export_mine]
+
+
+def _lines(piece: Piece, user: User) -> Sequence[Line]:
+    """A piece of the export of `user`."""
+    if isinstance(piece, History):
+        chat = piece.chat
+        return [
+            MessageLine(
+                chat.id, message.seq, chat.sender_of(message).name, message.text, sent_at(message)
+            )
+            for message in piece.messages
+        ]
+    if isinstance(piece, ChatState):
+        chat, peer = piece.chat, piece.chat.peer_of(user)
+        return [ChatLine(chat.id, peer.name, piece.read_seq, piece.peer_read_seq)]
+    if isinstance(piece, Blocked):
+        return [BlockLine(blocked.name) for blocked in piece.users]
+    if isinstance(piece, Totals):
+        return [EndLine(piece.chats, piece.messages)]
+    return [UserLine(piece.name)]
