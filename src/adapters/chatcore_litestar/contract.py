@@ -20,7 +20,7 @@ from chatcore_litestar.openapi import (
     NEW_ACCOUNT,
     PAGING,
     operation,
-    returns,
+    with_errors,
 )
 from chatcore_litestar.replies import Headers, Reply, Streamed, encode, joined
 from chatcore_litestar.requests import (
@@ -64,7 +64,7 @@ def account_routes(context: Context) -> list[HTTPRouteHandler]:
         summary="Create an account",
         description="Names that look the same to Unicode, by normal form or by case, are one.",
         operation_class=operation(body=NEW_ACCOUNT),
-        responses=returns(Registered, 201, 400, 408, 413, 429),
+        responses=with_errors(Registered, 201, 400, 408, 413, 429),
     )
     async def register(request: Request[Any, Any, Any]) -> ASGIApp:
         body = await read_body(request, decode_login, context.body_seconds, of_any_type=True)
@@ -78,7 +78,7 @@ def account_routes(context: Context) -> list[HTTPRouteHandler]:
         opt={"refusal": (401, "Invalid username or password")},
         summary="Get a token, valid for 12 hours",
         operation_class=operation(body=CREDENTIALS),
-        responses=returns(Token, 200, 401, 408, 413, 429),
+        responses=with_errors(Token, 200, 401, 408, 413, 429),
     )
     async def login(request: Request[Any, Any, Any]) -> ASGIApp:
         body = await read_body(request, decode_login, context.body_seconds, of_any_type=True)
@@ -102,7 +102,7 @@ def _list_routes(context: Context) -> list[HTTPRouteHandler]:
         "/chats",
         summary="List my chats, the most recently active first",
         operation_class=operation(),
-        responses=returns(list[ChatItem], 200, 401),
+        responses=with_errors(list[ChatItem], 200, 401),
     )
     async def list_chats(request: UserRequest) -> ASGIApp:
         user = request.user
@@ -118,7 +118,7 @@ def _list_routes(context: Context) -> list[HTTPRouteHandler]:
         summary="Open a chat with a user",
         description="Two users have one chat, whoever of them opens it.",
         operation_class=operation(),
-        responses=returns(ChatItem, 201, 400, 401),
+        responses=with_errors(ChatItem, 201, 400, 401),
     )
     async def open_chat(request: UserRequest, user_name: FromPath[str]) -> ASGIApp:
         peer = await messenger.find_user(_name(user_name))
@@ -136,7 +136,7 @@ _SENDING: dict[str, Any] = {
         parameters=[IDEMPOTENCY_KEY],
         headers={201: {"Idempotency-Replayed": "`true` when this is the first answer again."}},
     ),
-    "responses": returns(MessageItem, 201, 400, 401, 408, 413),
+    "responses": with_errors(MessageItem, 201, 400, 401, 408, 413),
 }
 _READING: dict[str, Any] = {
     "opt": {"refusal": (404, "Chat not found")},
@@ -147,7 +147,7 @@ _READING: dict[str, Any] = {
         parameters=PAGING,
         headers={200: {"Link": "`prev`, the page of older messages, and `next`, of newer."}},
     ),
-    "responses": returns(list[MessageItem], 200, 400, 401, 404),
+    "responses": with_errors(list[MessageItem], 200, 400, 401, 404),
 }
 
 

@@ -7,7 +7,7 @@ from litestar import HttpMethod, get, route
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from chatcore_litestar.openapi import returns
+from chatcore_litestar.openapi import with_errors
 from chatcore_litestar.options import options
 from chatcore_litestar.replies import Reply, encode
 
@@ -28,11 +28,11 @@ def health_routes(ready: Ready) -> list[HTTPRouteHandler]:
     can_serve = Reply(200, encode(Health("ready")))
     cannot_serve = Reply(503, encode(Health("not ready")), [(b"retry-after", b"1")])
 
-    @get("/healthz", summary="Whether the service answers", responses=returns(Health, 200))
+    @get("/healthz", summary="Whether the service answers", responses=with_errors(Health, 200))
     async def healthz() -> ASGIApp:
         return lives
 
-    @get("/readyz", summary="Whether the service can serve", responses=returns(Health, 200))
+    @get("/readyz", summary="Whether the service can serve", responses=with_errors(Health, 200))
     async def readyz() -> ASGIApp:
         return can_serve if await ready() else cannot_serve
 

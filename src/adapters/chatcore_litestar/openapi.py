@@ -1,6 +1,6 @@
 """What the OpenAPI document says of handlers that read and write bytes themselves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -126,22 +126,23 @@ class _Response(ResponseSpec):
         return self
 
 
-def returns(result: Any, success: int, *errors: int) -> dict[int, ResponseSpec]:
-    """`result` on success, `{"error": …}` otherwise."""
-    types = {success: result} | dict.fromkeys((*errors, 503), Error)
-    return {
-        status: _Response(type_, generate_examples=False, description=phrase(status))
-        for status, type_ in types.items()
-    }
+def with_errors(result: Any, *statuses: int) -> dict[int, ResponseSpec]:
+    """Describe `result` for success, `{"error": …}` for other statuses and for 503."""
+    return _responses((*statuses, 503), (result, MediaType.JSON), (Error, MediaType.JSON))
 
 
-def answers(result: Any, *statuses: int) -> dict[int, ResponseSpec]:
-    """Under /v1: `result` on success, problem details otherwise."""
-    good, bad = (result, MediaType.JSON), (Problem, PROBLEM_JSON)
+def with_problems(result: Any, *statuses: int) -> dict[int, ResponseSpec]:
+    """Describe `result` for success, problem details for other statuses and for 400, 401, 503."""
+    return _responses((*statuses, 400, 401, 503), (result, MediaType.JSON), (Problem, PROBLEM_JSON))
+
+
+def _responses(
+    statuses: Iterable[int], success: tuple[Any, str], failure: tuple[Any, str]
+) -> dict[int, ResponseSpec]:
     return {
         status: _Response(type_, False, phrase(status), media_type)
-        for status in (*statuses, 400, 401, 503)
-        for type_, media_type in [good if status < 400 else bad]
+        for status in statuses
+        for type_, media_type in [success if status < 400 else failure]
     }
 
 

@@ -6,7 +6,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from chatcore_litestar.context import Context
-from chatcore_litestar.openapi import TEXT, USER_NAME, answers, in_query, limit_on, operation
+from chatcore_litestar.openapi import TEXT, USER_NAME, in_query, limit_on, operation, with_problems
 from chatcore_litestar.options import options
 from chatcore_litestar.replies import Reply, done, encode
 from chatcore_litestar.requests import UserRequest, read_limit, read_place, read_query
@@ -34,7 +34,7 @@ def block_routes(context: Context) -> list[HTTPRouteHandler]:
                 in_query("after", "The `after` of the page before, as it is.", TEXT),
             ]
         ),
-        responses=answers(BlockPage, 200),
+        responses=with_problems(BlockPage, 200),
     )
     async def list_blocks(request: UserRequest) -> ASGIApp:
         found = read_query(request, ("limit", "after"))
@@ -53,7 +53,7 @@ def block_routes(context: Context) -> list[HTTPRouteHandler]:
         description="From now on neither of us hears from the other: no chat is opened, no "
         "message sent, no read marker told. The user is not told, and our chat can still be read.",
         operation_class=operation(parameters=[USER_NAME]),
-        responses=answers(None, 204, 404, 422),
+        responses=with_problems(None, 204, 404, 422),
     )
     async def block(request: UserRequest) -> Response[None]:
         peer = await messenger.find_user(request.path_params["user_name"])
@@ -65,7 +65,7 @@ def block_routes(context: Context) -> list[HTTPRouteHandler]:
         status_code=204,
         summary="End a block, if there is one",
         operation_class=operation(parameters=[USER_NAME]),
-        responses=answers(None, 204, 404),
+        responses=with_problems(None, 204, 404),
     )
     async def unblock(request: UserRequest) -> Response[None]:
         peer = await messenger.find_user(request.path_params["user_name"])

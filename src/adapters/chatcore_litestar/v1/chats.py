@@ -13,11 +13,11 @@ from chatcore_litestar.openapi import (
     CHAT_ID,
     TEXT,
     USER_NAME,
-    answers,
     in_query,
     limit_on,
     number,
     operation,
+    with_problems,
 )
 from chatcore_litestar.replies import Reply, encode
 from chatcore_litestar.requests import (
@@ -59,7 +59,7 @@ def _list_routes(context: Context) -> list[HTTPRouteHandler]:
         "/sync",
         summary="How things are now: the newest 100 chats, and where the events go on",
         operation_class=operation(),
-        responses=answers(Snapshot, 200),
+        responses=with_problems(Snapshot, 200),
     )
     async def sync(request: UserRequest) -> ASGIApp:
         user = request.user
@@ -77,7 +77,7 @@ def _list_routes(context: Context) -> list[HTTPRouteHandler]:
                 in_query("before", "The `next` of the page before, as it is.", TEXT),
             ]
         ),
-        responses=answers(ChatPage, 200),
+        responses=with_problems(ChatPage, 200),
     )
     async def list_chats(request: UserRequest) -> ASGIApp:
         user = request.user
@@ -96,7 +96,7 @@ def _list_routes(context: Context) -> list[HTTPRouteHandler]:
         "/chats/{chat_id:str}",
         summary="One of my chats",
         operation_class=operation(parameters=[CHAT_ID]),
-        responses=answers(V1Chat, 200, 404),
+        responses=with_problems(V1Chat, 200, 404),
     )
     async def show_chat(request: UserRequest) -> ASGIApp:
         user = request.user
@@ -116,7 +116,7 @@ def _change_routes(context: Context) -> list[HTTPRouteHandler]:
             parameters=[USER_NAME],
             headers={201: {"Location": "The path of the chat that was opened."}},
         ),
-        responses=answers(V1Chat, 200, 201, 404, 422),
+        responses=with_problems(V1Chat, 200, 201, 404, 422),
     )
     async def ensure_chat(request: UserRequest) -> ASGIApp:
         user = request.user
@@ -136,7 +136,7 @@ def _change_routes(context: Context) -> list[HTTPRouteHandler]:
         description="The marker only moves forward, and not beyond the last message; at most "
         "once a second, so that an answer may take as long.",
         operation_class=operation(parameters=[CHAT_ID], body={"seq": number(0, MAX_INT64)}),
-        responses=answers(ReadMarker, 200, 404, 408, 413, 422),
+        responses=with_problems(ReadMarker, 200, 404, 408, 413, 422),
     )
     async def mark_read(request: UserRequest) -> ASGIApp:
         body = await read_body(request, decode_read, context.body_seconds)

@@ -14,7 +14,7 @@ from chatcore import Clock, Event, InvalidPage, InvalidToken, Unavailable, User
 from chatcore.following import Following
 from chatcore_litestar.auth import Sessions, Trusted
 from chatcore_litestar.context import Context
-from chatcore_litestar.openapi import TEXT, answers, in_query, number, operation
+from chatcore_litestar.openapi import TEXT, in_query, number, operation, with_problems
 from chatcore_litestar.replies import CHUNK, SAFETY, Reply, encode
 from chatcore_litestar.requests import UserRequest, read_number, read_query
 from chatcore_litestar.streams import (
@@ -86,7 +86,7 @@ def event_routes(context: Context) -> list[HTTPRouteHandler]:
                 ),
             ),
         ),
-        responses=answers(Batch, 200, 400, 429),
+        responses=with_problems(Batch, 200, 400, 429),
     )
     async def events(request: UserRequest) -> ASGIApp:
         query = read_query(request, ("after", "wait"))

@@ -12,7 +12,7 @@ from litestar.types import ASGIApp
 from chatcore import ChatState, User
 from chatcore.exporting import Blocked, History, Piece, Totals, export
 from chatcore_litestar.context import Context
-from chatcore_litestar.openapi import answers, operation
+from chatcore_litestar.openapi import operation, with_problems
 from chatcore_litestar.replies import Streamed, encode_lines
 from chatcore_litestar.requests import UserRequest
 from chatcore_litestar.streams import LONG_RUNNING
@@ -72,7 +72,8 @@ def export_routes(context: Context) -> list[HTTPRouteHandler]:
         operation_class=operation(
             headers={200: {"Content-Disposition": "`attachment`, with a name for the file."}}
         ),
-        responses=answers(None, 200) | {200: ResponseSpec(bytes, False, "OK", "application/jsonl")},
+        responses=with_problems(None, 200)
+        | {200: ResponseSpec(bytes, False, "OK", "application/jsonl")},
     )
     async def export_mine(request: UserRequest) -> ASGIApp:
         user = request.user

@@ -12,7 +12,7 @@ from litestar.types import ASGIApp
 from chatcore import InvalidToken, UserNotFound
 from chatcore.accounts import MIN_PASSWORD
 from chatcore_litestar.context import Context
-from chatcore_litestar.openapi import TEXT, answers, operation
+from chatcore_litestar.openapi import TEXT, operation, with_problems
 from chatcore_litestar.options import options
 from chatcore_litestar.replies import Reply, done, encode
 from chatcore_litestar.requests import (
@@ -44,7 +44,7 @@ def _account_routes(context: Context) -> list[HTTPRouteHandler]:
         "/me",
         summary="Who I am",
         operation_class=operation(),
-        responses=answers(Me, 200),
+        responses=with_problems(Me, 200),
     )
     async def show_me(request: UserRequest) -> ASGIApp:
         return Reply(200, encode(Me(request.user.name)))
@@ -56,7 +56,7 @@ def _account_routes(context: Context) -> list[HTTPRouteHandler]:
         description="My messages stay for those I wrote to, under a name that says that I am "
         "gone. Nobody gets my name again, not even I.",
         operation_class=operation(body={"password": TEXT}),
-        responses=answers(None, 204, 403, 408, 413, 415, 429),
+        responses=with_problems(None, 204, 403, 408, 413, 415, 429),
     )
     async def erase_me(request: UserRequest) -> Response[None]:
         body = await read_body(request, decode_password, context.body_seconds)
@@ -75,7 +75,7 @@ def _token_routes(context: Context) -> list[HTTPRouteHandler]:
         summary="Change my password, and void every token issued before",
         description="The new token goes on; what streams and waits with others ends.",
         operation_class=operation(body={"current_password": TEXT, "new_password": _PASSWORD}),
-        responses=answers(NewToken, 200, 403, 408, 413, 415, 422, 429),
+        responses=with_problems(NewToken, 200, 403, 408, 413, 415, 422, 429),
     )
     async def change_password(request: UserRequest) -> ASGIApp:
         body = await read_body(request, decode_password_change, context.body_seconds)
@@ -93,7 +93,7 @@ def _token_routes(context: Context) -> list[HTTPRouteHandler]:
         status_code=204,
         summary="Void every token issued before, the one used here included",
         operation_class=operation(),
-        responses=answers(None, 204),
+        responses=with_problems(None, 204),
     )
     async def log_out_everywhere(request: UserRequest) -> Response[None]:
         with _erased_is_invalid_token():

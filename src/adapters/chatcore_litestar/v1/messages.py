@@ -14,10 +14,10 @@ from chatcore_litestar.openapi import (
     IDEMPOTENCY_KEY,
     PAGING,
     SEQ,
-    answers,
     in_query,
     number,
     operation,
+    with_problems,
 )
 from chatcore_litestar.options import options
 from chatcore_litestar.replies import Headers, Reply, encode
@@ -73,7 +73,7 @@ def _read_routes(context: Context) -> list[HTTPRouteHandler]:
                 ),
             ]
         ),
-        responses=answers(MessagePage, 200, 404),
+        responses=with_problems(MessagePage, 200, 404),
     )
     async def list_messages(request: UserRequest) -> ASGIApp:
         found = read_query(request, ("limit", "before", "after", "around"))
@@ -87,7 +87,7 @@ def _read_routes(context: Context) -> list[HTTPRouteHandler]:
         _MESSAGES + "/{seq:str}",
         summary="One message",
         operation_class=operation(parameters=[CHAT_ID, SEQ]),
-        responses=answers(V1Message, 200, 404),
+        responses=with_problems(V1Message, 200, 404),
     )
     async def show_message(request: UserRequest) -> ASGIApp:
         chat = await messenger.chat(request.user, read_chat_id(request))
@@ -110,7 +110,7 @@ def _send_routes(context: Context) -> list[HTTPRouteHandler]:
             parameters=[CHAT_ID, IDEMPOTENCY_KEY],
             headers={201: {"Idempotency-Replayed": "`true` when this is the first answer again."}},
         ),
-        responses=answers(V1Message, 201, 404, 408, 413, 422),
+        responses=with_problems(V1Message, 201, 404, 408, 413, 422),
     )
     async def send(request: UserRequest) -> ASGIApp:
         body = await read_body(request, decode_v1_message, context.body_seconds)
