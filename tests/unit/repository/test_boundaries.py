@@ -16,6 +16,10 @@ from tests.support.repository import ROOT
 SRC = ROOT / "src"
 ADAPTERS = SRC / "adapters"
 LONGEST_FILE = 400  # lines: a reader holds small files
+LONGEST_FUNCTION = 60  # lines from `def` on: it fits on a screen
+LONG_FUNCTIONS = {
+    "_parser",  # of the command line: a flat list of options, in the order of --help
+}
 
 # The top-level names that each package may import besides itself and the standard library.
 MAY_IMPORT = {
@@ -108,6 +112,17 @@ def overlong(folder: Path) -> list[str]:
     return [f"{path}: {n} lines" for path, n in sorted(lengths.items()) if n > LONGEST_FILE]
 
 
+def overlong_functions(folder: Path) -> list[str]:
+    return [
+        f"{path}:{node.lineno}: {node.name} has {length} lines"
+        for path in sorted(folder.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (length := (node.end_lineno or node.lineno) - node.lineno + 1) > LONGEST_FUNCTION
+        and node.name not in LONG_FUNCTIONS
+    ]
+
+
 def public_names(module: types.ModuleType) -> set[str]:
     """What a reader of the module could take for its interface: all but `_names` and submodules."""
     return {
@@ -158,6 +173,10 @@ def test_all_of_the_ports_is_what_they_define() -> None:
 
 def test_files_stay_small() -> None:
     assert overlong(SRC) == []
+
+
+def test_functions_stay_small() -> None:
+    assert overlong_functions(SRC) == []
 
 
 # The checks above must be able to fail.
@@ -218,6 +237,16 @@ def test_an_overlong_file_is_found(tmp_path: Path) -> None:
     (tmp_path / "long.py").write_text("x = 1\n" * (LONGEST_FILE + 1), "utf-8")
     [found] = overlong(tmp_path)
     assert found.endswith("long.py: 401 lines")
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_an_overlong_function_is_found(tmp_path: Path, kind: str) -> None:
+    body = "        pass\n" * (LONGEST_FUNCTION - 1)
+    (tmp_path / "fits.py").write_text(f"class A:\n    {kind} f():\n{body}", "utf-8")
+    assert overlong_functions(tmp_path) == []
+    (tmp_path / "long.py").write_text(f"class A:\n    {kind} f():\n{body}        pass", "utf-8")
+    [found] = overlong_functions(tmp_path)
+    assert found.endswith("long.py:2: f has 61 lines")
 
 
 def test_a_name_kept_out_of_all_is_found() -> None:
