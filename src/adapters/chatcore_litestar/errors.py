@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -58,7 +59,7 @@ def on_refused(request: Request[Any, Any, Any], error: Refused) -> ErrorResponse
     if isinstance(error, InvalidPage):
         return error_response(*_INVALID_QUERY)
     if (refusal := request.route_handler.opt.get("refusal")) is None:
-        return on_exception(request, error)
+        return error_response(500, headers=log_failure(request, error))
     return error_response(*refusal)
 
 
@@ -79,24 +80,23 @@ def on_body_refused(_request: Request[Any, Any, Any], error: BodyRefused) -> Err
     return error_response(error.status, headers=error.headers)
 
 
-def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> ErrorResponse:
-    headers = dict(error.headers or {})
-    if error.status_code >= 500:
-        headers |= log_failure(request, error)
-    return error_response(error.status_code, headers=headers)
+def failure_handlers(respond: Callable[..., Response[Any]]) -> dict[int | type[Exception], Any]:
+    """Handle errors that are not the core's: `respond` makes the response of a status, with
+    `headers`."""
 
+    def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+        headers = dict(error.headers or {})
+        if "allow" in headers:
+            # Litestar lists the methods of a set: in another order in each process.
+            headers["allow"] = ", ".join(sorted(headers["allow"].split(", ")))
+        if error.status_code >= 500:
+            headers |= log_failure(request, error)
+        return respond(error.status_code, headers=headers)
 
-def on_exception(request: Request[Any, Any, Any], error: Exception) -> ErrorResponse:
-    return error_response(500, headers=log_failure(request, error))
+    def on_exception(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        return respond(500, headers=log_failure(request, error))
 
-
-EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
-    Refused: on_refused,
-    Unavailable: on_unavailable,
-    BodyRefused: on_body_refused,
-    HTTPException: on_http_exception,
-    Exception: on_exception,
-}
+    return {HTTPException: on_http_exception, Exception: on_exception}
 
 
 def log_failure(request: Request[Any, Any, Any], error: Exception) -> dict[str, str]:
@@ -111,3 +111,11 @@ def log_failure(request: Request[Any, Any, Any], error: Exception) -> dict[str, 
         exc_info=error,
     )
     return {"x-request-id": request_id}
+
+
+EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
+    Refused: on_refused,
+    Unavailable: on_unavailable,
+    BodyRefused: on_body_refused,
+    **failure_handlers(error_response),
+}

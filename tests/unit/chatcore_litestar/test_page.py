@@ -114,7 +114,7 @@ async def test_nothing_else_is_served() -> None:
             assert (answer.status_code, answer.json()) == (404, {"error": "Not Found"})
         answer = await api.call("POST", "/")
         assert answer.status_code == 405
-        assert sorted(answer.headers["allow"].split(", ")) == ["GET", "HEAD", "OPTIONS"]
+        assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
         document = (await api.call("GET", "/schema/openapi.json")).json()
         assert not {"/", "/page/{version}/{name}"} & set(document["paths"])
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response
-from litestar.exceptions import HTTPException
 
 from chatcore.errors import InvalidToken, Refused, TooManyAttempts, Unavailable
 from chatcore_litestar.errors import (
     EXCEPTION_HANDLERS,
     BodyRefused,
+    failure_handlers,
     log_failure,
     phrase,
     unavailable_headers,
@@ -80,7 +80,7 @@ def on_refused(request: AnyRequest, error: Refused) -> ProblemResponse:
         return _respond(401, headers={"www-authenticate": 'Bearer error="invalid_token"'})
     status = _STATUSES.get(error.code)
     if status is None:
-        return on_exception(request, error)
+        return _respond(500, headers=log_failure(request, error))
     # What was not found has no detail: it could tell what is there and only closed.
     return _respond(status, error.code, "" if status == 404 else str(error))
 
@@ -95,23 +95,11 @@ def on_body_refused(_request: AnyRequest, error: BodyRefused) -> ProblemResponse
     return _respond(error.status, code, headers=error.headers)
 
 
-def on_http_exception(request: AnyRequest, error: HTTPException) -> ProblemResponse:
-    headers = dict(error.headers or {})
-    if error.status_code >= 500:
-        headers |= log_failure(request, error)
-    return _respond(error.status_code, headers=headers)
-
-
-def on_exception(request: AnyRequest, error: Exception) -> ProblemResponse:
-    return _respond(500, headers=log_failure(request, error))
-
-
 PROBLEM_HANDLERS: dict[int | type[Exception], Any] = {
     Refused: on_refused,
     Unavailable: on_unavailable,
     BodyRefused: on_body_refused,
-    HTTPException: on_http_exception,
-    Exception: on_exception,
+    **failure_handlers(_respond),
 }
 
 
