@@ -1,4 +1,4 @@
-"""chatcore over HTTP, with Litestar: an application of its own, or a router to mount."""
+"""chatcore over HTTP with Litestar: a complete application, or a router to mount in yours."""
 
 from chatcore_litestar.app import chat_router, create_app
 from chatcore_litestar.streams import Streams

@@ -1,4 +1,4 @@
-"""Puts the routes together."""
+"""Assemble the routes into a router or an application."""
 
 from collections.abc import Iterable, Sequence
 
@@ -42,16 +42,19 @@ def chat_router(
     streams: Streams | None = None,
     trusted_proxies: Iterable[str | Network] = (),
 ) -> Router:
-    """The six fixed routes and those under /v1, to be mounted in any Litestar application.
+    """Build a router of the fixed routes and the routes under /v1, to mount in any Litestar app.
 
-    Errors raised inside the fixed routes have the shape `{"error": "<text>"}`, those under /v1
-    are problem details; the host's own handlers, its 404 and its 405 stay as they are. `clock`
-    tells when a token has expired and is the one that `accounts` was given; `seconds` tells for
-    how long a verified one is trusted, and never steps back. A request has `body_seconds` to send
-    its body; a client that takes nothing of a stream for `send_seconds` is dropped. Through
-    `streams` a server that stops ends the streams first. Guesses and registrations are limited by
-    the client's address, which behind `trusted_proxies`, addresses and networks, is the one that
-    X-Forwarded-For tells; ValueError for what is neither.
+    The fixed routes answer errors with `{"error": "<text>"}`, the routes under /v1 with problem
+    details. The host's own handlers, 404 and 405 are untouched.
+
+    `clock` must be the clock of `accounts`; it decides when a token has expired. `seconds` never
+    steps back; it limits how long a verified token is cached. A request has `body_seconds` to send
+    its body. A client that accepts no data for `send_seconds` is disconnected. A server that stops
+    calls `streams.end_all()` first.
+
+    Login attempts and registrations are limited per client address. Behind `trusted_proxies`
+    (addresses and networks) that address is read from X-Forwarded-For. Raises ValueError for
+    an entry that is neither.
     """
     sessions = Sessions(accounts, clock, seconds)
     streams = streams or Streams()
@@ -108,12 +111,13 @@ def create_app(
     cors_origins: Sequence[str] = (),
     ready: Ready = always,
 ) -> Litestar:
-    """An application of the routes that `chat_router` has, `GET /healthz`, `GET /readyz`, which
-    says what `ready` says, the OpenAPI document at `/schema/openapi.json` and, unless `page` is
-    false, the page at `/`. Pages of `cors_origins` may use the routes, too, from browsers; "*"
-    stands for all.
+    """Build an application with the routes of `chat_router`, whose parameters it shares.
 
-    Every error has the shape `{"error": "<text>"}`, or, under /v1, that of problem details.
+    It adds `GET /healthz`, `GET /readyz` (the result of `ready`), the OpenAPI document at
+    `/schema/openapi.json` and, unless `page` is false, the page at `/`. Web pages of
+    `cors_origins` may call the routes from browsers; "*" allows every origin.
+
+    Every error has the shape `{"error": "<text>"}`; under /v1, problem details.
     """
     router = chat_router(
         accounts,
@@ -128,11 +132,11 @@ def create_app(
     return Litestar(
         route_handlers=[router, *health_routes(ready), *(page_routes() if page else ())],
         exception_handlers=HANDLERS_BY_PATH,
-        # For what Litestar answers itself; all else has them already.
+        # For Litestar's own answers; ours already have these headers.
         response_headers=SAFETY_BY_NAME,
         cors_config=_cors(cors_origins) if cors_origins else None,
-        before_send=[_keep_safe] if cors_origins else [],
-        # Litestar's own logging would configure the process's loggers behind the host's back.
+        before_send=[_add_safety_headers] if cors_origins else [],
+        # Litestar's logging would reconfigure the host's loggers.
         logging_config=None,
         openapi_config=openapi_config(),
     )
@@ -143,14 +147,14 @@ def _cors(origins: Sequence[str]) -> CORSConfig:
         allow_origins=list(origins),
         allow_methods=["GET", "POST", "PUT", "DELETE"],
         allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id"],
-        # Tokens travel in a header, and there are no cookies to allow.
+        # Tokens travel in a header; there are no cookies.
         allow_credentials=False,
         expose_headers=["idempotency-replayed", "link", "location", "retry-after", "x-request-id"],
     )
 
 
-async def _keep_safe(message: Message, _scope: Scope) -> None:
-    # Litestar answers preflight requests before anything of ours is asked.
+async def _add_safety_headers(message: Message, _scope: Scope) -> None:
+    # Litestar answers preflight requests before any of our code runs.
     if message["type"] == "http.response.start":
         headers = message["headers"] = list(message["headers"])
         present = {name for name, _ in headers}

@@ -1,4 +1,4 @@
-"""Bearer tokens (RFC 6750), checked once and remembered for a minute."""
+"""Bearer tokens (RFC 6750), verified once and cached for a minute."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,11 +10,11 @@ from chatcore.model import Seconds
 from chatcore_litestar.replies import Headers, Reply
 
 MAX_TOKEN = 4096
-TRUSTED_SECONDS = 60.0
+CACHE_SECONDS = 60.0
 MAX_SESSIONS = 10_000
 
 Unauthorized = Callable[[Headers], Reply]
-"""Makes an answer of status 401 with these headers."""
+"""Makes a 401 reply with the given headers."""
 
 
 def unauthorized(headers: Headers) -> Reply:
@@ -24,73 +24,74 @@ def unauthorized(headers: Headers) -> Reply:
 def bearer_auth(
     sessions: "Sessions", unauthorized: Unauthorized = unauthorized
 ) -> Callable[[ASGIApp], ASGIApp]:
-    """Middleware that puts the user into `scope["user"]` and what proves it, Trusted, into
-    `scope["auth"]`, or answers 401."""
+    """Make middleware that sets `scope["user"]` to the User and `scope["auth"]` to the
+    VerifiedToken, or answers 401."""
     no_token = unauthorized([(b"www-authenticate", b"Bearer")])
     bad_token = unauthorized([(b"www-authenticate", b'Bearer error="invalid_token"')])
 
-    # A function, for Litestar copies what it registers, deeply: a DefineMiddleware would get
-    # accounts of its own, on a copy of the store.
+    # A function: Litestar deep-copies what it registers, and a DefineMiddleware would get a copy
+    # of the store.
     def middleware(app: ASGIApp) -> ASGIApp:
         return BearerAuth(app, sessions, no_token, bad_token)
 
     return middleware
 
 
-class Trusted(NamedTuple):
+class VerifiedToken(NamedTuple):
+    """A token, its session, and how long both may be cached."""
+
     token: str
     session: Session
     until: float
-    """When to ask for it again, by `Seconds`; it may expire before."""
+    """When to verify it again, by `Seconds`. It may expire earlier."""
 
 
 class Sessions:
-    """The tokens that were valid a moment ago.
+    """A bounded cache of verified tokens, since verifying costs more than many a request.
 
-    Verifying a token costs more than the rest of many a request. The expiry is checked every
-    time, by the wall clock, which tokens go by; that the token is not void and the user still
-    exists, every 60 s, by a clock that never steps back: so long it may take until what another
-    node did is known here. What this process does is announced by `Accounts.changes`.
+    Each use checks the token's expiry by the wall clock. Whether the token was revoked or its
+    user erased is checked every 60 s, by a clock that never steps back, so another node's
+    change takes up to 60 s to show. `Accounts.changes` announces the changes of this process.
     """
 
     def __init__(self, accounts: Accounts, clock: Clock, seconds: Seconds) -> None:
         self._accounts = accounts
         self._clock = clock
         self._seconds = seconds
-        self._known: dict[str, Trusted] = {}
+        self._cache: dict[str, VerifiedToken] = {}
         self._forgotten = 0
         accounts.changes.subscribe(self.forget)
 
-    async def find(self, token: str) -> Trusted:
-        """Raises InvalidToken, Unavailable."""
+    async def find(self, token: str) -> VerifiedToken:
+        """Return the verified token. Raises InvalidToken, Unavailable."""
         now = self._seconds()
-        known = self._known.get(token)
-        if known is not None:
-            if now < known.until and self._clock() < known.session.claims.expires_at:
-                return known
-            del self._known[token]
+        cached = self._cache.get(token)
+        if cached is not None:
+            if now < cached.until and self._clock() < cached.session.claims.expires_at:
+                return cached
+            del self._cache[token]
         forgotten = None
         while forgotten != self._forgotten:
-            # Once more when the answer may be of before the forgetting.
+            # Again, if `forget` ran during the check: its result may be from before.
             forgotten = self._forgotten
             session = await self._accounts.authenticate(token)
-        if len(self._known) >= MAX_SESSIONS:
-            # The oldest entry, since dictionaries keep their order.
-            self._known.pop(next(iter(self._known)), None)
-        found = self._known[token] = Trusted(token, session, now + TRUSTED_SECONDS)
-        return found
+        if len(self._cache) >= MAX_SESSIONS:
+            # Dicts keep insertion order: the oldest entry comes first.
+            self._cache.pop(next(iter(self._cache)), None)
+        verified = self._cache[token] = VerifiedToken(token, session, now + CACHE_SECONDS)
+        return verified
 
-    def seconds_left(self, trusted: Trusted) -> float:
-        """For how long no question is needed; 0 or less when it is."""
-        expires = trusted.session.claims.expires_at - self._clock()
-        return min(trusted.until - self._seconds(), expires.total_seconds())
+    def seconds_left(self, verified: VerifiedToken) -> float:
+        """Seconds until `find` has to verify or refuse the token; 0 or less if it has to now."""
+        expires = verified.session.claims.expires_at - self._clock()
+        return min(verified.until - self._seconds(), expires.total_seconds())
 
     def forget(self, user_id: int) -> None:
-        """From now on ask for every token of the user anew."""
+        """Drop the user's tokens from the cache, so that each is verified again."""
         self._forgotten += 1
-        for token, known in [*self._known.items()]:
-            if known.session.user.id == user_id:
-                del self._known[token]
+        for token, cached in [*self._cache.items()]:
+            if cached.session.user.id == user_id:
+                del self._cache[token]
 
 
 class BearerAuth:
@@ -101,7 +102,7 @@ class BearerAuth:
         self._bad_token = bad_token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # A CORS preflight never carries a token.
+        # A CORS preflight carries no token.
         if scope.get("method") == "OPTIONS":
             await self._app(scope, receive, send)
             return
@@ -113,15 +114,15 @@ class BearerAuth:
         try:
             if len(sent) > 1 or len(tokens[0]) > MAX_TOKEN:
                 raise InvalidToken
-            trusted = await self._sessions.find(tokens[0].decode("latin-1"))
+            verified = await self._sessions.find(tokens[0].decode("latin-1"))
         except InvalidToken:
             await self._bad_token(scope, receive, send)
             return
-        scope["user"], scope["auth"] = trusted.session.user, trusted
+        scope["user"], scope["auth"] = verified.session.user, verified
         await self._app(scope, receive, send)
 
 
 def _bearer_token(value: bytes) -> bytes:
-    # Stripped: httptools leaves the white space at the end of a header.
+    # httptools keeps white space at the end of a header.
     scheme, _, token = value.strip(b" \t").partition(b" ")
     return token.lstrip(b" ") if scheme.lower() == b"bearer" else b""

@@ -1,4 +1,4 @@
-"""Who asks: the address that guesses and registrations are counted by."""
+"""Find the client address by which login attempts and registrations are limited."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -9,10 +9,10 @@ from litestar.types import Scope
 
 Network = IPv4Network | IPv6Network
 AddressOf = Callable[[Scope], str | None]
-"""The address of the client that a request comes from; None for one that must not be limited."""
+"""The client address of a request; None if the request must not be limited."""
 
 NOT_THE_OWNER = "loopback, not its owner"
-"""Stands for clients on this machine that do not get its owner's allowance (`chatcore.Guard`)."""
+"""The address of loopback clients that do not get the owner's allowance (`chatcore.Guard`)."""
 
 _FORWARDED = (b"x-forwarded-", b"forwarded", b"via", b"x-real-ip")
 
@@ -20,17 +20,18 @@ logger = logging.getLogger("chatcore")
 
 
 def address_behind(trusted: Iterable[str | Network]) -> AddressOf:
-    """Find client addresses behind proxies of these addresses and networks. Raises ValueError
-    for anything else.
+    """Find client addresses behind the `trusted` proxies, given as addresses and networks.
 
-    Without proxies it is the peer's address. With them, the header X-Forwarded-For of a peer that
-    is one of them is read from the right, where each proxy has added its own peer, and the first
-    that is not trusted is the client. Anybody can write what stands left of it. An entry that is
-    no address ends the walk, at the proxy that let it pass. No other header names a client.
+    For a peer that is not a trusted proxy, the client address is the peer's address. For a
+    trusted proxy, X-Forwarded-For is read from the right, where each proxy adds its own peer: the
+    first address that is not trusted is the client. Entries further left can be forged. An
+    invalid entry ends the walk at the proxy that passed it on. No other header is read.
 
-    A loopback address is the machine's owner only for a direct request: it has no forwarding
-    header and no page of another origin sent it. Otherwise it is NOT_THE_OWNER; the first time
-    that a proxy nobody trusts is the reason, a log line says what to set.
+    A loopback address counts as the machine's owner only for a direct request: without a
+    forwarding header, and not sent by a page of another origin. Otherwise it is NOT_THE_OWNER.
+    If no proxy is trusted, the first forwarded request logs which setting is missing.
+
+    Raises ValueError if an entry of `trusted` is neither an address nor a network.
     """
     networks = [ip_network(each) for each in trusted]
     warned = False
@@ -38,7 +39,7 @@ def address_behind(trusted: Iterable[str | Network]) -> AddressOf:
     def address_of(scope: Scope) -> str | None:
         nonlocal warned
         peer = parse_address((scope.get("client") or ("",))[0])
-        # A Unix socket, or a test client.
+        # A Unix socket or a test client.
         if peer is None:
             return None
         found = peer
@@ -71,9 +72,8 @@ def _is_forwarded(scope: Scope) -> bool:
 
 
 def _is_from_another_origin(scope: Scope) -> bool:
-    """Whether a browser sent the request for a page that this machine does not serve here. A name
-    that merely resolves to a loopback address is not this machine's: a page can bring that about
-    (DNS rebinding)."""
+    """Whether a browser sent the request for a page of another origin. A host name that merely
+    resolves to a loopback address counts as another origin (DNS rebinding)."""
     headers = dict(scope["headers"])
     if headers.get(b"sec-fetch-site") == b"cross-site":
         return True
@@ -90,8 +90,8 @@ def _is_from_another_origin(scope: Scope) -> bool:
 
 
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:
-    """An address as a header or a server may tell it: with a port, in brackets, with a zone,
-    IPv4 inside IPv6."""
+    """Parse an address as headers and servers write it: with a port, in brackets, with a zone,
+    or IPv4 inside IPv6. None if it is invalid."""
     host = text.strip(" \t")
     if host.startswith("["):
         host, _, port = host[1:].partition("]")
@@ -113,7 +113,7 @@ def _is_port(text: str) -> bool:
 
 
 def _forwarded_for(scope: Scope) -> Iterator[str]:
-    """The entries, the last one first."""
+    """Yield the entries of X-Forwarded-For, the last first."""
     for name, value in reversed(list(scope["headers"])):
         if name == b"x-forwarded-for":
             yield from reversed(value.decode("latin-1").split(","))

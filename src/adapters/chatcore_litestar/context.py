@@ -1,4 +1,4 @@
-"""The objects and limits that the handlers of one application share."""
+"""The context that all handlers of an application share."""
 
 from dataclasses import dataclass
 
@@ -10,6 +10,8 @@ from chatcore_litestar.streams import Streams
 
 @dataclass(frozen=True, slots=True)
 class Context:
+    """The dependencies and time limits of the handlers."""
+
     accounts: Accounts
     messenger: Messenger
     sessions: Sessions
@@ -17,6 +19,6 @@ class Context:
     clock: Clock
     address_of: AddressOf
     body_seconds: float
-    """How long a client may take to send its body."""
+    """Time a client has to send a body."""
     send_seconds: float
-    """How long a client may take to accept a chunk of an answer."""
+    """Time a client has to accept a chunk of an answer."""

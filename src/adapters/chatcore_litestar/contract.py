@@ -1,4 +1,8 @@
-"""The six fixed routes. Their paths, statuses, keys and words never change."""
+"""The fixed routes: six routes that an external contract prescribes.
+
+A customer's document fixes their paths, statuses, JSON keys and error texts, and their clients
+depend on them, so none of these ever changes. New features go under /v1.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
@@ -62,7 +66,7 @@ def account_routes(context: Context) -> list[HTTPRouteHandler]:
         "/register",
         opt={"refusal": (400, "Username already exists or invalid data")},
         summary="Create an account",
-        description="Names that look the same to Unicode, by normal form or by case, are one.",
+        description="Names that differ only in case or in Unicode normal form are the same name.",
         operation_class=operation(body=NEW_ACCOUNT),
         responses=with_errors(Registered, 201, 400, 408, 413, 429),
     )
@@ -90,8 +94,7 @@ def account_routes(context: Context) -> list[HTTPRouteHandler]:
 
 
 def chat_routes(context: Context) -> list[HTTPRouteHandler]:
-    """For a router that puts the user into `scope["user"]` and what proves it into
-    `scope["auth"]`."""
+    """Routes that need `bearer_auth` on their router."""
     return [*_list_routes(context), *_message_routes(context)]
 
 
@@ -116,7 +119,7 @@ def _list_routes(context: Context) -> list[HTTPRouteHandler]:
         "/chat/{user_name:str}",
         opt={"refusal": (400, "Chat already exists or invalid user")},
         summary="Open a chat with a user",
-        description="Two users have one chat, whoever of them opens it.",
+        description="Two users share one chat; either of them may open it.",
         operation_class=operation(),
         responses=with_errors(ChatItem, 201, 400, 401),
     )
@@ -134,18 +137,20 @@ _SENDING: dict[str, Any] = {
     "operation_class": operation(
         body=MESSAGE,
         parameters=[IDEMPOTENCY_KEY],
-        headers={201: {"Idempotency-Replayed": "`true` when this is the first answer again."}},
+        headers={201: {"Idempotency-Replayed": "`true` if this repeats the first answer."}},
     ),
     "responses": with_errors(MessageItem, 201, 400, 401, 408, 413),
 }
 _READING: dict[str, Any] = {
     "opt": {"refusal": (404, "Chat not found")},
     "summary": "Read the messages of a chat, oldest first",
-    "description": "All of them, or, with any of the parameters, a page: the newest "
-    "messages, those before a number or those after one. A chat numbers its messages from 1.",
+    "description": "Without parameters, all messages. With any of them, a page: the newest "
+    "messages, or those before or after a number. A chat numbers its messages from 1.",
     "operation_class": operation(
         parameters=PAGING,
-        headers={200: {"Link": "`prev`, the page of older messages, and `next`, of newer."}},
+        headers={
+            200: {"Link": "`prev`, the page of older messages; `next`, the page of newer ones."}
+        },
     ),
     "responses": with_errors(list[MessageItem], 200, 400, 401, 404),
 }
@@ -160,8 +165,8 @@ def _message_routes(context: Context) -> list[HTTPRouteHandler]:
     async def read(request: UserRequest, user_name: FromPath[str]) -> ASGIApp:
         return await _read(context, request, user_name)
 
-    # The routes above meet in this one path, and Litestar prefers a static segment to a
-    # parameter: without these two, nobody could write to the user named "messages".
+    # Both routes above match this path, and Litestar prefers a static segment to a parameter:
+    # without these two handlers, the user named "messages" could not be reached.
     @post("/chats/messages/messages", include_in_schema=False, **_SENDING)
     async def send_to_messages(request: UserRequest) -> ASGIApp:
         return await _send(context, request, "messages")
@@ -222,7 +227,8 @@ def _items(chat: Chat, messages: Sequence[Message]) -> list[MessageItem]:
 
 
 def _links(page: Page, paging: Paging) -> Headers:
-    """RFC 8288. The targets are relative: only the query differs, wherever this is mounted."""
+    """The Link header (RFC 8288). Its targets are relative, so they hold wherever the router is
+    mounted."""
     links = []
     if page.older:
         before = page.messages[0].seq if page.messages else min((paging.after or 0) + 1, MAX_INT64)
@@ -234,5 +240,5 @@ def _links(page: Page, paging: Paging) -> Headers:
 
 
 def _name(segment: str) -> str:
-    """One colon in front is dropped: the routes were once written as `/chat/:{user_name}`."""
+    """Drop one leading colon: the contract once wrote the routes as `/chat/:{user_name}`."""
     return segment.removeprefix(":")

@@ -1,4 +1,4 @@
-"""What errors become over HTTP outside /v1: `{"error": "<text>"}`."""
+"""Error answers outside /v1: `{"error": "<text>"}`."""
 
 import logging
 import secrets
@@ -15,10 +15,10 @@ from chatcore_litestar.replies import SAFETY_BY_NAME
 logger = logging.getLogger("chatcore")
 
 Refusal = tuple[int, str]
-"""The status and the words that a route refuses with; its `opt["refusal"]`."""
+"""The status and text with which a route refuses, in its `opt["refusal"]`."""
 
 _INVALID_QUERY: Refusal = (400, "Invalid query")
-# Python's own phrase for it depends on its version.
+# Python's own phrases for these depend on its version.
 _PHRASES = {status.value: status.phrase for status in HTTPStatus} | {
     413: "Content Too Large",
     422: "Unprocessable Content",
@@ -28,10 +28,9 @@ ErrorResponse = Response[dict[str, str]]
 
 
 class BodyRefused(Exception):
-    """The body was not read to its end.
+    """The body was not read completely.
 
-    No HTTPException, for which a host may have a handler by its status; that one would come
-    before ours.
+    Not an HTTPException: a host's handler for that status would take precedence over ours.
     """
 
     def __init__(self, status: int, headers: dict[str, str] | None = None) -> None:
@@ -46,7 +45,7 @@ def phrase(status: int) -> str:
 def error_response(
     status: int, text: str | None = None, headers: dict[str, str] | None = None
 ) -> ErrorResponse:
-    # By name: without it, a handler of text or HTML would want the error in its own type.
+    # Without a media type, Litestar would use that of a handler of text or HTML.
     return Response(
         {"error": text or phrase(status)},
         status_code=status,
@@ -81,13 +80,13 @@ def on_body_refused(_request: Request[Any, Any, Any], error: BodyRefused) -> Err
 
 
 def failure_handlers(respond: Callable[..., Response[Any]]) -> dict[int | type[Exception], Any]:
-    """Handle errors that are not the core's: `respond` makes the response of a status, with
-    `headers`."""
+    """Make handlers for errors that are not the core's. `respond` makes a response from a status
+    and `headers`."""
 
     def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
         headers = dict(error.headers or {})
         if "allow" in headers:
-            # Litestar lists the methods of a set: in another order in each process.
+            # Litestar's order comes from a set and differs between processes.
             headers["allow"] = ", ".join(sorted(headers["allow"].split(", ")))
         if error.status_code >= 500:
             headers |= log_failure(request, error)
@@ -100,9 +99,9 @@ def failure_handlers(respond: Callable[..., Response[Any]]) -> dict[int | type[E
 
 
 def log_failure(request: Request[Any, Any, Any], error: Exception) -> dict[str, str]:
-    """Log with the traceback; the id goes to the client too, who can quote it."""
+    """Log the error with a request id; return the header that gives the client the same id."""
     request_id = secrets.token_hex(8)
-    # ascii(): a path can hold anything, line ends included.
+    # ascii(), because a path may contain line ends.
     logger.error(
         "request %s: %s %s failed",
         request_id,

@@ -1,4 +1,4 @@
-"""What those who run the service ask: does the process live, and can it serve?"""
+"""Health checks: whether the process is alive, and whether it can serve."""
 
 from collections.abc import Awaitable, Callable
 
@@ -12,7 +12,7 @@ from chatcore_litestar.options import options
 from chatcore_litestar.replies import Reply, encode
 
 Ready = Callable[[], Awaitable[bool]]
-"""Whether requests can be served. Answers within seconds, and raises nothing."""
+"""Whether requests can be served. Returns within seconds and raises nothing."""
 
 
 class Health(msgspec.Struct):
@@ -28,7 +28,7 @@ def health_routes(ready: Ready) -> list[HTTPRouteHandler]:
     can_serve = Reply(200, encode(Health("ready")))
     cannot_serve = Reply(503, encode(Health("not ready")), [(b"retry-after", b"1")])
 
-    @get("/healthz", summary="Whether the service answers", responses=with_errors(Health, 200))
+    @get("/healthz", summary="Whether the service is alive", responses=with_errors(Health, 200))
     async def healthz() -> ASGIApp:
         return lives
 
@@ -36,7 +36,7 @@ def health_routes(ready: Ready) -> list[HTTPRouteHandler]:
     async def readyz() -> ASGIApp:
         return can_serve if await ready() else cannot_serve
 
-    # Routes of their own, so that the OpenAPI document has each operation once.
+    # HEAD has its own handlers, so that the OpenAPI document lists each operation once.
     @route("/healthz", http_method=[HttpMethod.HEAD], include_in_schema=False)
     async def head_healthz() -> ASGIApp:
         return lives

@@ -1,4 +1,4 @@
-"""OPTIONS, where several handlers share a path."""
+"""OPTIONS for paths that several handlers share."""
 
 from litestar import Response, route
 from litestar.handlers import HTTPRouteHandler
@@ -7,8 +7,8 @@ from chatcore_litestar.replies import SAFETY_BY_NAME
 
 
 def options(path: str, *methods: str) -> HTTPRouteHandler:
-    """Answers which methods there are. It has to come before their handlers: Litestar's own
-    would know of the first of them alone."""
+    """Answer with the methods of a path. Register it before their handlers: Litestar's own
+    OPTIONS handler would list only the first one's."""
     allow = ", ".join(sorted([*methods, "OPTIONS"]))
 
     @route(path, http_method="OPTIONS", include_in_schema=False)

@@ -1,4 +1,4 @@
-"""Answers, as the ASGI messages that they are."""
+"""Replies, sent as plain ASGI messages."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -16,9 +16,9 @@ Headers = Iterable[tuple[bytes, bytes]]
 JSON = (b"content-type", b"application/json")
 
 SAFETY = [
-    # Tokens and messages are nobody's to keep but the client's.
+    # No cache may store tokens or messages.
     (b"cache-control", b"no-store"),
-    # Whatever a message says, no browser is to take an answer for a page or a script.
+    # No browser may treat an answer as a page or a script, even if a message contains one.
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -51,8 +51,7 @@ class Reply:
         self._headers = [content_type, (b"content-length", b"%d" % len(body)), *SAFETY, *headers]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # A list of its own each time: a host's middleware may add to it, and some replies
-        # are given again and again.
+        # A copy: a host's middleware may add to the list, and some replies are sent repeatedly.
         headers = self._headers.copy()
         await send({"type": "http.response.start", "status": self._status, "headers": headers})
         body = b"" if scope.get("method") == "HEAD" else self._body
@@ -60,18 +59,18 @@ class Reply:
 
 
 def done() -> Response[None]:
-    """An answer without content."""
+    """Make an answer without content."""
     return Response(None, status_code=204, headers=SAFETY_BY_NAME)
 
 
 class Streamed:
-    """A body whose length nobody knows yet, in pieces.
+    """A body of unknown length, sent in pieces.
 
-    When making a piece fails, the exception leaves the application and the server cuts the
-    connection: the client sees a broken transfer, never a body that ends properly but too soon.
-    So does a client that takes none of 64 KiB for `send_seconds`, but without an exception,
-    for it would be logged as a fault of ours; and one whose token becomes void, which
-    `authenticate` tells by InvalidToken.
+    A body that cannot be completed is cut off: the client sees a broken transfer, never a short
+    body that seems complete. If making a piece fails, the exception leaves the application and
+    the server closes the connection. The body also ends, without an exception, when the client
+    accepts none of a 64 KiB chunk for `send_seconds`, or when `authenticate` raises InvalidToken
+    because the token was revoked or has expired.
     """
 
     __slots__ = ("_authenticate", "_headers", "_pieces", "_send_seconds")
@@ -90,24 +89,24 @@ class Streamed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self._headers})
-        gone = asyncio.create_task(_wait_for_disconnect(receive))
+        left = asyncio.create_task(_wait_for_disconnect(receive))
         try:
             async for chunk in self._chunks():
-                # Others go on meanwhile, even where neither the store nor the socket waits.
+                # Let other requests run, even if neither the store nor the socket blocks.
                 await asyncio.sleep(0)
-                if gone.done() and not gone.exception():
+                if left.done() and not left.exception():
                     return
                 if self._authenticate is not None:
                     await self._authenticate()
-                if not await self._taken(send, chunk, more=True):
+                if not await self._send_chunk(send, chunk, more=True):
                     return
-            await self._taken(send, b"", more=False)
+            await self._send_chunk(send, b"", more=False)
         except InvalidToken:
             return
         finally:
-            gone.cancel()
+            left.cancel()
 
-    async def _taken(self, send: Send, chunk: bytes, *, more: bool) -> bool:
+    async def _send_chunk(self, send: Send, chunk: bytes, *, more: bool) -> bool:
         try:
             async with asyncio.timeout(self._send_seconds):
                 await send({"type": "http.response.body", "body": chunk, "more_body": more})
@@ -122,7 +121,7 @@ class Streamed:
 
 
 async def joined(arrays: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """One JSON array, from pieces that are arrays themselves."""
+    """Join pieces that are JSON arrays into one JSON array."""
     joint = b"["
     async for array in arrays:
         yield joint + array[1:-1]

@@ -1,4 +1,4 @@
-"""What requests say, checked for form before the core sees it."""
+"""Decode requests and check their form before they reach the core."""
 
 import asyncio
 import re
@@ -21,7 +21,7 @@ MAX_LIMIT = 200
 DEFAULT_LIMIT = 50
 _CHARSETS = {"", "charset=utf-8", 'charset="utf-8"'}
 _PAGING = ("limit", "before", "after")
-# int() also takes signs, underscores and every script's digits.
+# int() also accepts signs, underscores and the digits of every script.
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -30,13 +30,13 @@ T = TypeVar("T")
 
 
 class MalformedBody(Refused):
-    """The body is not the JSON that the route asks for."""
+    """The body is not the JSON that the route requires."""
 
     code = "malformed_body"
 
 
 class UnsupportedType(MalformedBody):
-    """The body says that it is something else than JSON in UTF-8."""
+    """The headers declare a body that is not JSON in UTF-8."""
 
     code = "unsupported_media_type"
 
@@ -92,12 +92,13 @@ async def read_body(
     *,
     of_any_type: bool = False,
 ) -> T:
-    """The body, which the client has this many seconds to send. Unless it may be `of_any_type`,
-    its Content-Type must be JSON or absent. Raises MalformedBody, UnsupportedType and BodyRefused.
+    """Read and decode the body, which must arrive within `seconds`.
+
+    Unless `of_any_type`, its Content-Type must be JSON or absent. Raises MalformedBody,
+    UnsupportedType, BodyRefused.
     """
     for name, value in request.scope["headers"]:
-        # A page of another origin can send a body without a type unasked, but not with anybody's
-        # token.
+        # Absent is safe: a page of another origin can send an untyped body, but no token with it.
         if name == b"content-type" and value != b"application/json":
             _check_type(value, of_any_type)
         elif name == b"content-encoding" and value.lower() not in {b"", b"identity"}:
@@ -108,46 +109,45 @@ async def read_body(
     except TimeoutError:
         raise BodyRefused(408, {"connection": "close"}) from None
     except HTTPException as error:
-        # It is 413, or Litestar's 500 for a client that left: no fault of ours.
+        # 413, or Litestar's 500 for a client that disconnected, which is no server error.
         raise BodyRefused(413 if error.status_code == 413 else 400) from None
     try:
-        # Text, not bytes: msgspec does not look at the bytes of keys it has no use for, and a
-        # body that is not UTF-8 is not JSON (RFC 8259, section 8.1). The same section allows to
-        # ignore the byte order mark that some libraries write.
+        # Decode to text first: msgspec does not check the bytes of unknown keys, and JSON must be
+        # UTF-8 (RFC 8259, section 8.1). The same section allows ignoring a byte order mark, which
+        # some libraries write.
         return decode(body.removeprefix(_BYTE_ORDER_MARK).decode())
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise MalformedBody from None
 
 
 def _check_type(value: bytes, of_any_type: bool) -> None:
-    """RFC 9110, section 8.3.1. JSON is UTF-8 (RFC 8259, section 8.1), so a charset that says so
-    is accepted and any other is not."""
+    """Check a Content-Type (RFC 9110, section 8.3.1). JSON is UTF-8 (RFC 8259, section 8.1), so
+    no other charset is accepted. Raises UnsupportedType."""
     kind, *parameters = value.decode("latin-1").lower().replace(" ", "").split(";")
     if of_any_type:
         refused = any(each not in _CHARSETS for each in parameters if each.startswith("charset="))
     else:
         refused = kind != "application/json" or any(each not in _CHARSETS for each in parameters)
     if refused:
-        raise UnsupportedType("the body's type is application/json")
+        raise UnsupportedType("the Content-Type must be application/json")
 
 
 def read_key(request: Request[Any, Any, Any]) -> str | None:
-    """The Idempotency-Key header, bare or in double quotes. Raises InvalidKey when it comes
-    twice; what a key may hold is the core's business."""
+    """Read the Idempotency-Key header, bare or in double quotes. Raises InvalidKey if it is
+    repeated; the core checks the key itself."""
     keys = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
     if not keys:
         return None
     if len(keys) > 1:
-        raise InvalidKey("one idempotency key, please")
+        raise InvalidKey("the Idempotency-Key header is repeated; send it once")
     key = keys[0].decode("latin-1").strip(" \t")
     return key[1:-1] if len(key) > 1 and key[0] == key[-1] == '"' else key
 
 
 def read_query(request: Request[Any, Any, Any], names: Sequence[str]) -> dict[str, str]:
-    """The parameters of these names that the query has. Raises InvalidPage when one comes
-    twice."""
+    """Read the query parameters of these names. Raises InvalidPage if one is repeated."""
     found: dict[str, str] = {}
-    # A third of what parse_qsl takes, which would be a tenth of a page's cost.
+    # parse_qsl would take three times as long: a tenth of a page's cost.
     for field in request.scope["query_string"].decode("latin-1").split("&"):
         name, _, value = map(unquote_plus, field.partition("="))
         if name in names:
@@ -158,21 +158,21 @@ def read_query(request: Request[Any, Any, Any], names: Sequence[str]) -> dict[st
 
 
 def read_number(text: str) -> int:
-    """A decimal number without a sign or leading zeros. Raises InvalidPage."""
+    """Parse a decimal number without a sign or leading zeros. Raises InvalidPage."""
     if not _NUMBER.fullmatch(text):
         raise InvalidPage
     return int(text)
 
 
 def read_chat_id(request: UserRequest) -> int:
-    """Raises ChatNotFound, for no chat has an id that is none."""
+    """Read the chat id in the path. Raises ChatNotFound if it is not a valid id."""
     if (chat_id := _path_number(request, "chat_id")) is None:
         raise ChatNotFound
     return chat_id
 
 
 def read_seq(request: UserRequest) -> int:
-    """Raises MessageNotFound."""
+    """Read the message number in the path. Raises MessageNotFound if it is not a valid number."""
     if (seq := _path_number(request, "seq")) is None:
         raise MessageNotFound
     return seq
@@ -185,7 +185,7 @@ def _path_number(request: UserRequest, name: str) -> int | None:
 
 
 def read_limit(found: dict[str, str]) -> int:
-    """How many items a page has at most. Raises InvalidPage."""
+    """Read the maximum number of items on a page. Raises InvalidPage."""
     limit = read_number(found["limit"]) if "limit" in found else DEFAULT_LIMIT
     if not 1 <= limit <= MAX_LIMIT:
         raise InvalidPage
@@ -193,19 +193,20 @@ def read_limit(found: dict[str, str]) -> int:
 
 
 def read_cursors(found: dict[str, str]) -> dict[str, int]:
-    """All but the limit. Raises InvalidPage."""
+    """Parse all parameters but `limit`. Raises InvalidPage."""
     return {name: read_number(text) for name, text in found.items() if name != "limit"}
 
 
 def read_place(sign: str, text: str) -> int:
-    """The number in a place of a list, which clients pass on as it is. Raises InvalidPage."""
+    """Parse a list position, such as `a17`: the sign and a number. Clients treat it as opaque.
+    Raises InvalidPage."""
     if not text.startswith(sign):
         raise InvalidPage
     return read_number(text[len(sign) :])
 
 
 def read_paging(request: Request[Any, Any, Any]) -> Paging | None:
-    """The paging parameters; None when the query has none of them. Raises InvalidPage."""
+    """Read the paging parameters; None if the query has none of them. Raises InvalidPage."""
     if not request.scope["query_string"] or not (found := read_query(request, _PAGING)):
         return None
     cursors = read_cursors(found)

@@ -1,4 +1,4 @@
-"""Who is listening over HTTP, and what ends it."""
+"""Open event streams and long polls, and how they end."""
 
 import asyncio
 import random
@@ -11,9 +11,9 @@ from chatcore import Event, Overloaded
 from chatcore.following import Following
 
 LONG_RUNNING = "chatcore.long_running"
-"""In the scope of a request that is slow by design: keep it out of the slow-request log."""
+"""A scope key. Slow by design: keep this request out of the slow-request log and latencies."""
 
-GONE = "gone"
+DISCONNECTED = "disconnected"
 REPLACED = "replaced"
 SHUTDOWN = "shutdown"
 VOID = "void"
@@ -26,22 +26,22 @@ class Listener:
 
     def __init__(self) -> None:
         self.ended: str | None = None
-        """Why it is to end, once it is."""
+        """The reason to end, once there is one."""
         self._waiting: asyncio.Timeout | None = None
 
-    def end(self, why: str) -> None:
-        """Let it end, for the first reason that it is given, and wait no longer."""
+    def end(self, reason: str) -> None:
+        """Stop waiting and end. Only the first reason counts."""
         if self.ended is None:
-            self.ended = why
+            self.ended = reason
             if self._waiting is not None:
                 self._waiting.reschedule(asyncio.get_running_loop().time())
 
     async def batch(self, following: Following, seconds: float) -> Sequence[Event]:
-        """The next events; none when it ends, or after so many seconds without any."""
+        """Wait for the next events. Empty after `seconds` without events, or if it has to end."""
         if self.ended is not None:
             return ()
         try:
-            # Only the wait for events is broken off, never a send.
+            # `end` interrupts only the wait for events, never a send.
             async with asyncio.timeout(None) as self._waiting:
                 return await following.batch(seconds)
         except TimeoutError:
@@ -51,16 +51,15 @@ class Listener:
 
 
 class Streams:
-    """The streams and long polls under way in one `chat_router` or `create_app`.
+    """The open streams and long polls of one `chat_router` or `create_app`.
 
-    Whoever runs a server calls `end_all` when it is told to stop, before it waits for requests
-    to finish. Lifespan shutdown is too late on servers that wait first, as uvicorn does.
+    A server that stops must call `end_all` before it waits for requests to finish. Lifespan
+    shutdown is too late on servers that wait first, such as uvicorn.
 
-    A stream says that it is alive after `heartbeat_seconds` of silence, and ends after
-    `max_age_seconds`, or up to a fifth sooner, so that those who came together do not come
-    back together. A user may have `per_user` streams and long polls at once. One more ends the
-    oldest, not itself: the oldest may be a connection that broke unnoticed, and the newest is
-    where the user is.
+    A stream sends a heartbeat after `heartbeat_seconds` of silence. It ends after
+    `max_age_seconds` or up to a fifth earlier, so that clients that connected together do not
+    reconnect together. A user may have `per_user` streams and long polls at once. One more ends
+    the oldest: that may be a connection that broke unnoticed, while the newest is in use.
     """
 
     def __init__(
@@ -75,7 +74,7 @@ class Streams:
         self._per_user = per_user
         self._closed = False
         self._of_user: dict[int, dict[Listener, None]] = {}
-        """Each user's, the oldest first."""
+        """The listeners of each user id, oldest first."""
 
     @property
     def closed(self) -> bool:
@@ -84,29 +83,29 @@ class Streams:
 
     @property
     def under_way(self) -> int:
-        """How many there are."""
+        """The number of open streams and long polls."""
         return sum(map(len, self._of_user.values()))
 
     def end_all(self) -> None:
-        """End every stream and long poll now, properly, and refuse those to come with 503. To
-        be called on the event loop; again, it does nothing."""
+        """End every stream and long poll cleanly; answer later ones with 503. Call it on the
+        event loop. A second call has no effect."""
         self._closed = True
         for listeners in self._of_user.values():
             for listener in listeners:
                 listener.end(SHUTDOWN)
 
     def end_of(self, user_id: int) -> None:
-        """End the user's streams and long polls now, for their tokens are void."""
+        """End the user's streams and long polls, because their tokens were revoked."""
         for listener in self._of_user.get(user_id, ()):
             listener.end(VOID)
 
     def lifetime(self) -> float:
-        """How long a stream that begins now may last, in seconds."""
+        """Choose the maximum age of a new stream, in seconds."""
         return self._max_age_seconds * random.uniform(0.8, 1)  # noqa: S311, no secret
 
     @contextmanager
     def listener(self, user_id: int) -> Iterator[Listener]:
-        """Raises Overloaded after `end_all`."""
+        """Register a stream or long poll of the user. Raises Overloaded after `end_all`."""
         if self._closed:
             raise Overloaded
         listeners = self._of_user.setdefault(user_id, {})
@@ -114,19 +113,19 @@ class Streams:
             oldest = next(iter(listeners))
             del listeners[oldest]
             oldest.end(REPLACED)
-        made = Listener()
-        listeners[made] = None
+        listener = Listener()
+        listeners[listener] = None
         try:
-            yield made
+            yield listener
         finally:
-            listeners.pop(made, None)
+            listeners.pop(listener, None)
             if not listeners and self._of_user.get(user_id) is listeners:
                 del self._of_user[user_id]
 
 
 @contextmanager
-def ending_when_gone(listener: Listener, receive: Receive) -> Iterator[None]:
-    """The client's leaving ends the listener at once."""
+def ending_on_disconnect(listener: Listener, receive: Receive) -> Iterator[None]:
+    """End the listener as soon as the client disconnects."""
 
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -134,9 +133,9 @@ def ending_when_gone(listener: Listener, receive: Receive) -> Iterator[None]:
 
     def left(watching: "asyncio.Task[None]") -> None:
         if not watching.cancelled():
-            # What `receive` may raise means the same, and would be reported as never looked at.
+            # An error of `receive` means the same; asyncio would report it if not retrieved.
             watching.exception()
-            listener.end(GONE)
+            listener.end(DISCONNECTED)
 
     watching = asyncio.create_task(watch())
     watching.add_done_callback(left)

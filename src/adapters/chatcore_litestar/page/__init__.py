@@ -1,7 +1,7 @@
-"""The page: two people chat in their browsers.
+"""The page: a web client for chatting in a browser.
 
-Plain files, served as they are. All but the document itself lie under a path that names their
-contents, so that a browser keeps them for good and never mixes those of two versions.
+Its files are served without a build step. All but index.html are under a path with a digest of
+their contents, so that browsers cache them for ever and never mix two versions.
 """
 
 import gzip
@@ -38,7 +38,7 @@ _SAFETY = [
 
 
 class PageFile:
-    """A file of the page, plain and compressed, with its tag."""
+    """A file of the page, plain and compressed, with its ETag."""
 
     def __init__(self, name: str, content: bytes, cache: bytes) -> None:
         self._content = content
@@ -53,12 +53,12 @@ class PageFile:
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asked = dict(scope["headers"])
+        received = dict(scope["headers"])
         headers = self._headers.copy()
         status, body = 200, self._content
-        if self._tag in asked.get(b"if-none-match", b""):
+        if self._tag in received.get(b"if-none-match", b""):
             status, body = 304, b""
-        elif _accepts_gzip(asked.get(b"accept-encoding", b"")):
+        elif _accepts_gzip(received.get(b"accept-encoding", b"")):
             body = self._compressed
             headers.append((b"content-encoding", b"gzip"))
         if status == 200:
@@ -70,8 +70,8 @@ class PageFile:
 
 
 def page_routes() -> list[HTTPRouteHandler]:
-    """The page at `/` and its files below `/page/`. Their addresses are relative, so the
-    application may live under any path that ends in a slash."""
+    """Serve the page at `/` and its files below `/page/`. Their URLs are relative, so the
+    application may be mounted under any path that ends in a slash."""
     contents = {
         file.name: file.read_bytes()
         for file in files("chatcore_litestar").joinpath("page").iterdir()
@@ -83,9 +83,10 @@ def page_routes() -> list[HTTPRouteHandler]:
     )
     document = document.replace(b'"page/', b'"page/%s/' % version.encode())
     home = PageFile("index.html", document, b"no-cache")
-    kept = b"public, max-age=31536000, immutable"
+    immutable = b"public, max-age=31536000, immutable"
     parts = {
-        f"{version}/{name}": PageFile(name, content, kept) for name, content in contents.items()
+        f"{version}/{name}": PageFile(name, content, immutable)
+        for name, content in contents.items()
     }
 
     both = [HttpMethod.GET, HttpMethod.HEAD]
@@ -105,8 +106,8 @@ def page_routes() -> list[HTTPRouteHandler]:
 
 
 def _accepts_gzip(accept: bytes) -> bool:
-    """RFC 9110, section 12.5.3: a coding with `q=0` is not acceptable, and `*` stands for every
-    coding that is not named."""
+    """Whether Accept-Encoding allows gzip. A coding with `q=0` is not acceptable; `*` stands for
+    every coding that is not listed (RFC 9110, section 12.5.3)."""
     qualities = dict[str, float]()
     for item in accept.decode("latin-1").lower().replace(" ", "").replace("\t", "").split(","):
         coding, _, quality = item.partition(";q=")
@@ -118,6 +119,6 @@ def _accepts_gzip(accept: bytes) -> bool:
 
 
 def _digest(*parts: bytes) -> str:
-    # Lengths keep apart what would run together.
+    # The lengths keep adjacent parts distinct.
     joined = b"".join(b"%d:%s" % (len(part), part) for part in parts)
     return hashlib.sha256(joined).hexdigest()[:16]

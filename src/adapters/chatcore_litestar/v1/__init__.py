@@ -1,1 +1,1 @@
-"""The routes under `/v1`."""
+"""The routes under /v1: every feature beyond the fixed routes."""

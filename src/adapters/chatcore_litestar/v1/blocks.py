@@ -1,4 +1,4 @@
-"""The routes under /v1/blocks: of whom I want to hear nothing more."""
+"""The routes under /v1/blocks: list, add and remove the users I block."""
 
 import msgspec
 from litestar import Response, delete, get, put
@@ -19,7 +19,7 @@ class Block(msgspec.Struct):
 class BlockPage(msgspec.Struct):
     blocks: list[Block]
     after: str | None
-    """What to ask for next."""
+    """The `after` of the next page; None on the last."""
 
 
 def block_routes(context: Context) -> list[HTTPRouteHandler]:
@@ -27,11 +27,11 @@ def block_routes(context: Context) -> list[HTTPRouteHandler]:
 
     @get(
         "/blocks",
-        summary="Whom I block",
+        summary="List the users I block",
         operation_class=operation(
             parameters=[
                 limit_on("users"),
-                in_query("after", "The `after` of the page before, as it is.", TEXT),
+                in_query("after", "The `after` of the previous page, unchanged.", TEXT),
             ]
         ),
         responses=with_problems(BlockPage, 200),
@@ -40,7 +40,7 @@ def block_routes(context: Context) -> list[HTTPRouteHandler]:
         found = read_query(request, ("limit", "after"))
         limit = read_limit(found)
         after = read_place("b", found["after"]) if "after" in found else 0
-        # One more than asked for tells whether anything follows.
+        # One extra item shows whether another page follows.
         users = await messenger.blocked_by(request.user, after=after, limit=limit + 1)
         items = [Block(user.name) for user in users[:limit]]
         more = len(users) > limit
@@ -50,8 +50,8 @@ def block_routes(context: Context) -> list[HTTPRouteHandler]:
         "/blocks/{user_name:str}",
         status_code=204,
         summary="Block a user",
-        description="From now on neither of us hears from the other: no chat is opened, no "
-        "message sent, no read marker told. The user is not told, and our chat can still be read.",
+        description="Neither of us can open a chat with the other, send to the other, or see the "
+        "other's read marker move. The user is not notified. Our chat stays readable.",
         operation_class=operation(parameters=[USER_NAME]),
         responses=with_problems(None, 204, 404, 422),
     )
@@ -63,7 +63,7 @@ def block_routes(context: Context) -> list[HTTPRouteHandler]:
     @delete(
         "/blocks/{user_name:str}",
         status_code=204,
-        summary="End a block, if there is one",
+        summary="Unblock a user",
         operation_class=operation(parameters=[USER_NAME]),
         responses=with_problems(None, 204, 404),
     )

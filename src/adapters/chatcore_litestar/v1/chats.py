@@ -1,4 +1,4 @@
-"""The routes under /v1, but for the events."""
+"""The routes under /v1 for the state of chats: sync, list, open, mark as read."""
 
 from urllib.parse import quote
 
@@ -41,7 +41,7 @@ class Snapshot(msgspec.Struct):
 class ChatPage(msgspec.Struct):
     chats: list[V1Chat]
     next: str | None
-    """The `before` of the page that follows."""
+    """The `before` of the next page; None on the last."""
 
 
 class ReadMarker(msgspec.Struct):
@@ -57,7 +57,7 @@ def _list_routes(context: Context) -> list[HTTPRouteHandler]:
 
     @get(
         "/sync",
-        summary="How things are now: the newest 100 chats, and where the events go on",
+        summary="Get the current state: my newest 100 chats, and the cursor to follow from",
         operation_class=operation(),
         responses=with_problems(Snapshot, 200),
     )
@@ -69,12 +69,13 @@ def _list_routes(context: Context) -> list[HTTPRouteHandler]:
 
     @get(
         "/chats",
-        summary="My chats, the most recently active first",
-        description="Page after page, every chat that was not active meanwhile appears once.",
+        summary="List my chats, the most recently active first",
+        description="The pages together show every chat once; a chat that becomes active "
+        "between two requests may be missing.",
         operation_class=operation(
             parameters=[
                 limit_on("chats"),
-                in_query("before", "The `next` of the page before, as it is.", TEXT),
+                in_query("before", "The `next` of the previous page, unchanged.", TEXT),
             ]
         ),
         responses=with_problems(ChatPage, 200),
@@ -84,7 +85,7 @@ def _list_routes(context: Context) -> list[HTTPRouteHandler]:
         found = read_query(request, ("limit", "before"))
         limit = read_limit(found)
         before = read_place("a", found["before"]) if "before" in found else None
-        # One more than asked for tells whether anything follows.
+        # One extra item shows whether another page follows.
         states = await messenger.states(user, before=before, limit=limit + 1)
         more = len(states) > limit
         items = [chat_item(state, user) for state in states[:limit]]
@@ -94,7 +95,7 @@ def _list_routes(context: Context) -> list[HTTPRouteHandler]:
 
     @get(
         "/chats/{chat_id:str}",
-        summary="One of my chats",
+        summary="Get one of my chats",
         operation_class=operation(parameters=[CHAT_ID]),
         responses=with_problems(V1Chat, 200, 404),
     )
@@ -111,10 +112,10 @@ def _change_routes(context: Context) -> list[HTTPRouteHandler]:
 
     @put(
         "/users/{user_name:str}/chat",
-        summary="My chat with a user, opened if there is none",
+        summary="Get my chat with a user; open it if it does not exist",
         operation_class=operation(
             parameters=[USER_NAME],
-            headers={201: {"Location": "The path of the chat that was opened."}},
+            headers={201: {"Location": "The path of the new chat."}},
         ),
         responses=with_problems(V1Chat, 200, 201, 404, 422),
     )
@@ -126,15 +127,15 @@ def _change_routes(context: Context) -> list[HTTPRouteHandler]:
         body = encode(chat_item(await messenger.state(user, chat.id), user))
         if not created:
             return Reply(200, body)
-        # Three segments up, wherever this is mounted.
+        # Three segments up, so that it holds wherever the router is mounted.
         root = request.scope.get("root_path", "") + request.scope["path"].rsplit("/", 3)[0]
         return Reply(201, body, [(b"location", f"{quote(root)}/chats/{chat.id}".encode())])
 
     @put(
         "/chats/{chat_id:str}/read",
-        summary="Tell that I have read up to a message",
-        description="The marker only moves forward, and not beyond the last message; at most "
-        "once a second, so that an answer may take as long.",
+        summary="Mark a chat as read up to a message",
+        description="The read marker only moves forward, up to the last message. It moves at most "
+        "once a second, so an answer may take that long.",
         operation_class=operation(parameters=[CHAT_ID], body={"seq": number(0, MAX_INT64)}),
         responses=with_problems(ReadMarker, 200, 404, 408, 413, 422),
     )

@@ -1,4 +1,4 @@
-"""`GET /v1/events`: what happens to a user, as a batch, by long poll, or as a stream."""
+"""`GET /v1/events`: a user's event log, as a batch, by long poll, or as a stream."""
 
 import asyncio
 import logging
@@ -12,19 +12,19 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from chatcore import Clock, Event, InvalidPage, InvalidToken, Unavailable, User
 from chatcore.following import Following
-from chatcore_litestar.auth import Sessions, Trusted
+from chatcore_litestar.auth import Sessions, VerifiedToken
 from chatcore_litestar.context import Context
 from chatcore_litestar.openapi import TEXT, in_query, number, operation, with_problems
 from chatcore_litestar.replies import CHUNK, SAFETY, Reply, encode
 from chatcore_litestar.requests import UserRequest, read_number, read_query
 from chatcore_litestar.streams import (
-    GONE,
+    DISCONNECTED,
     LONG_RUNNING,
     REPLACED,
     VOID,
     Listener,
     Streams,
-    ending_when_gone,
+    ending_on_disconnect,
 )
 from chatcore_litestar.v1.items import EventItem, event_item
 from chatcore_litestar.v1.problems import PROBLEM_JSON, problem
@@ -41,7 +41,7 @@ TOO_MANY = Reply(
 _STREAM_HEADERS = [
     (b"content-type", b"text/event-stream"),
     *SAFETY,
-    # nginx would hold events back until its buffer is full.
+    # Otherwise nginx delays events until its buffer is full.
     (b"x-accel-buffering", b"no"),
 ]
 _HEARTBEAT = b'data: {"type":"heartbeat"}\n\n'
@@ -52,7 +52,7 @@ logger = logging.getLogger("chatcore")
 class Batch(msgspec.Struct):
     events: list[EventItem]
     cursor: str
-    """What to ask for next, as `after`."""
+    """The `after` of the next request."""
 
 
 class Start(msgspec.Struct, tag="start"):
@@ -64,24 +64,23 @@ class End(msgspec.Struct, tag="end"):
 
 
 def event_routes(context: Context) -> list[HTTPRouteHandler]:
-    """For a router under `/v1` that puts the user into `scope["user"]` and what proves it
-    into `scope["auth"]`."""
+    """A route that needs `bearer_auth` on its router."""
 
     @get(
         "/events",
-        summary="What happened to me after a cursor, and what happens next",
-        description="With `Accept: text/event-stream`, a stream of server-sent events: each of "
-        "them in `data`, its cursor in `id`. Otherwise up to 100 events; if there are none yet, "
-        "the answer waits for the first, for `wait` seconds at most. Without a cursor, it begins "
-        "now. After `reset` look at everything anew, with `GET /v1/sync`.",
+        summary="Get my events after a cursor, or wait for new ones",
+        description="With `Accept: text/event-stream`, a stream of server-sent events, with the "
+        "event in `data` and its cursor in `id`. Otherwise up to 100 events; if there are none "
+        "yet, the answer waits up to `wait` seconds for the first. Without a cursor, the events "
+        "begin now. After `reset`, load the current state with `GET /v1/sync`.",
         operation_class=operation(
             parameters=(
-                in_query("after", "A cursor.", TEXT),
-                in_query("wait", "Seconds.", number(0, MAX_WAIT, 0)),
+                in_query("after", "A cursor: only events after it.", TEXT),
+                in_query("wait", "The maximum time to wait, in seconds.", number(0, MAX_WAIT, 0)),
                 Parameter(
                     name="Last-Event-ID",
                     param_in="header",
-                    description="For a stream, the cursor, which goes before `after`.",
+                    description="The cursor of a stream; takes precedence over `after`.",
                     schema=TEXT,
                 ),
             ),
@@ -92,11 +91,11 @@ def event_routes(context: Context) -> list[HTTPRouteHandler]:
         query = read_query(request, ("after", "wait"))
         wait = read_number(query.get("wait", "0"))
         if wait > MAX_WAIT:
-            raise InvalidPage(f"wait for {MAX_WAIT} seconds at most")
+            raise InvalidPage(f"wait must be at most {MAX_WAIT} seconds")
         request.scope[LONG_RUNNING] = True  # type: ignore[literal-required]
         after = query.get("after")
         if _wants_stream(request):
-            # Browsers leave an empty one away.
+            # Browsers omit an empty Last-Event-ID.
             after = _header(request, b"last-event-id").decode("latin-1") or after
             return await _stream(context, request, after)
         return await _poll(context, request, after, wait)
@@ -108,7 +107,7 @@ async def _stream(context: Context, request: UserRequest, after: str | None) -> 
     user = request.user
     following = context.messenger.follow(user, after=after)
     first = b"" if after is not None else _data(Start(str(await following.start())))
-    # Before the head, so that a store that fails is a 503.
+    # Before the head, so that a failing store is a 503.
     first += _frames(await following.batch(0), user)
     watch = TokenWatch(context.sessions, request.auth, context.clock)
     return EventStream(following, user, first, context.streams, watch, context.send_seconds)
@@ -122,7 +121,7 @@ async def _poll(context: Context, request: UserRequest, after: str | None, wait:
     watch = TokenWatch(context.sessions, request.auth, context.clock)
     with (
         context.streams.listener(user.id) as listener,
-        ending_when_gone(listener, request.receive),
+        ending_on_disconnect(listener, request.receive),
     ):
         found = await listener.batch(following, min(wait, watch.seconds()))
     if listener.ended == REPLACED:
@@ -135,29 +134,32 @@ async def _poll(context: Context, request: UserRequest, after: str | None, wait:
 class TokenWatch:
     """Re-checks a token that may expire or be revoked while its request is open."""
 
-    __slots__ = ("_clock", "_sessions", "_trusted")
+    __slots__ = ("_clock", "_sessions", "_verified")
 
-    def __init__(self, sessions: Sessions, trusted: Trusted, clock: Clock) -> None:
+    def __init__(self, sessions: Sessions, verified: VerifiedToken, clock: Clock) -> None:
         self._sessions = sessions
-        self._trusted = trusted
+        self._verified = verified
         self._clock = clock
 
     async def lost(self) -> str | None:
-        """Why the token is not valid any more, if so. Raises Unavailable."""
-        token, session, _ = self._trusted
+        """Why the token is no longer valid; None while it is. Raises Unavailable."""
+        token, session, _ = self._verified
         try:
-            self._trusted = await self._sessions.find(token)
+            self._verified = await self._sessions.find(token)
         except InvalidToken:
             return "expired" if self._clock() >= session.claims.expires_at else VOID
         return None
 
     def seconds(self) -> float:
-        """How long that is good for."""
-        return max(self._sessions.seconds_left(self._trusted), 0)
+        """Seconds until the next check is due."""
+        return max(self._sessions.seconds_left(self._verified), 0)
 
 
 class EventStream:
-    """Server-sent events. A client that takes none of 64 KiB for `send_seconds` is dropped."""
+    """A stream of server-sent events.
+
+    A client that accepts none of a 64 KiB chunk for `send_seconds` is disconnected.
+    """
 
     __slots__ = ("_first", "_following", "_send_seconds", "_streams", "_user", "_watch")
 
@@ -180,7 +182,7 @@ class EventStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with (
             self._streams.listener(self._user.id) as listener,
-            ending_when_gone(listener, receive),
+            ending_on_disconnect(listener, receive),
         ):
             headers = _STREAM_HEADERS.copy()
             await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -192,32 +194,32 @@ class EventStream:
         chunk, self._first = self._first, b""
         while True:
             try:
-                if why := await self._watch.lost():
-                    listener.end(why)
+                if reason := await self._watch.lost():
+                    listener.end(reason)
                 if now() >= over_at:
                     listener.end("age")
                 if listener.ended is not None:
                     break
-                if not await self._taken(send, chunk):
+                if not await self._send_chunks(send, chunk):
                     return
                 seconds = min(
                     self._streams.heartbeat_seconds, self._watch.seconds(), over_at - now()
                 )
                 events = await listener.batch(self._following, max(seconds, 0))
             except Unavailable as error:
-                # An end without a word: who comes back gets the 503.
+                # Close without an end frame; the reconnecting client gets the 503.
                 logger.warning("a stream of events ended: %r", error)
-                await self._taken(send, b"", more=False)
+                await self._send_chunks(send, b"", more=False)
                 return
             chunk = _frames(events, self._user) or _HEARTBEAT
-        if listener.ended != GONE:
-            await self._taken(send, _data(End(listener.ended)), more=False)
+        if listener.ended != DISCONNECTED:
+            await self._send_chunks(send, _data(End(listener.ended)), more=False)
 
-    async def _taken(self, send: Send, data: bytes, *, more: bool = True) -> bool:
+    async def _send_chunks(self, send: Send, data: bytes, *, more: bool = True) -> bool:
         for start in range(0, len(data) or 1, CHUNK):
             chunk = data[start : start + CHUNK]
             more_body = more or start + CHUNK < len(data)
-            # Others go on meanwhile, even where neither the store nor the socket waits.
+            # Let other requests run, even if neither the store nor the socket blocks.
             await asyncio.sleep(0)
             try:
                 async with asyncio.timeout(self._send_seconds):
@@ -242,12 +244,12 @@ def _frames(events: Sequence[Event], user: User) -> bytes:
 
 
 def _data(item: msgspec.Struct) -> bytes:
-    # JSON has no line ends of its own.
+    # Encoded JSON contains no line ends.
     return b"data: %b\n\n" % encode(item)
 
 
 def _wants_stream(request: UserRequest) -> bool:
-    """Whether it names the type. Who accepts JSON as well would not name it in vain."""
+    """Whether Accept names the type of streams, which a client of batches has no reason to do."""
     for media_range in _header(request, b"accept").lower().split(b","):
         name, *parameters = (part.strip() for part in media_range.split(b";"))
         if name == b"text/event-stream":

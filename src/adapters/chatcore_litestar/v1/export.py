@@ -25,18 +25,18 @@ _HEADERS = [
 
 
 class UserLine(msgspec.Struct, tag="user"):
-    """The first line of an export."""
+    """The first line: the user who exports."""
 
     user: str
 
 
 class BlockLine(msgspec.Struct, tag="block"):
     user: str
-    """Whom the user blocks."""
+    """A user that the exporting user blocks."""
 
 
 class ChatLine(msgspec.Struct, tag="chat"):
-    """Its messages follow."""
+    """A chat; the lines of its messages follow."""
 
     chat_id: int
     user: str
@@ -54,7 +54,7 @@ class MessageLine(msgspec.Struct, tag="message"):
 
 
 class EndLine(msgspec.Struct, tag="end"):
-    """The last one."""
+    """The last line: how many chats and messages the export has."""
 
     chats: int
     messages: int
@@ -66,11 +66,11 @@ Line = UserLine | BlockLine | ChatLine | MessageLine | EndLine
 def export_routes(context: Context) -> list[HTTPRouteHandler]:
     @get(
         "/me/export",
-        summary="Everything of mine",
-        description="JSON Lines, each an object with a `type`: `user`; a `block` for each whom I "
-        "block; each `chat`, followed by its `message`s; `end`, with how much there was.",
+        summary="Export my data",
+        description="JSON Lines, each an object with a `type`: `user`; a `block` for each user I "
+        "block; each `chat`, followed by its `message`s; `end`, with the totals.",
         operation_class=operation(
-            headers={200: {"Content-Disposition": "`attachment`, with a name for the file."}}
+            headers={200: {"Content-Disposition": "`attachment`, with a file name."}}
         ),
         responses=with_problems(None, 200)
         | {200: ResponseSpec(bytes, False, "OK", "application/jsonl")},
@@ -78,7 +78,7 @@ def export_routes(context: Context) -> list[HTTPRouteHandler]:
     async def export_mine(request: UserRequest) -> ASGIApp:
         user = request.user
         pieces = export(context.messenger, user)
-        # Before the head, so that a store that fails is a 503: the first one does not ask it.
+        # Before the head, so that a failing store is a 503. The first piece does not read from it.
         begin = [await anext(pieces), await anext(pieces)]
         request.scope[LONG_RUNNING] = True  # type: ignore[literal-required]
 
@@ -88,7 +88,7 @@ def export_routes(context: Context) -> list[HTTPRouteHandler]:
             async for piece in pieces:
                 yield encode_lines(_lines(piece, user))
 
-        # What is cut lacks its last line, and says so by that, too.
+        # An export that is cut off also lacks its `end` line.
         authenticate = partial(context.sessions.find, request.auth.token)
         return Streamed(encoded(), context.send_seconds, _HEADERS, authenticate)
 
@@ -96,7 +96,7 @@ def export_routes(context: Context) -> list[HTTPRouteHandler]:
 
 
 def _lines(piece: Piece, user: User) -> Sequence[Line]:
-    """A piece of the export of `user`."""
+    """Write a piece of the export of `user` as lines."""
     if isinstance(piece, History):
         chat = piece.chat
         return [

@@ -1,4 +1,4 @@
-"""How things look under /v1, in JSON."""
+"""The JSON shapes that the routes under /v1 share."""
 
 from typing import assert_never
 
@@ -23,7 +23,7 @@ class V1Message(msgspec.Struct):
     sender: str
     text: str
     sent_at: str
-    """RFC 3339, always in UTC and with six decimals, so that it sorts as text."""
+    """RFC 3339 in UTC with six decimals, so that it sorts as text."""
 
 
 class V1Chat(msgspec.Struct):
@@ -50,7 +50,7 @@ class ChatEvent(msgspec.Struct, tag=TAGS[ChatOpened]):
 class ReadEvent(msgspec.Struct, tag=TAGS[MarkerMoved]):
     chat_id: int
     user: str
-    """Who has read: the peer, or the user on some other device."""
+    """The reader: the peer, or the user on another device."""
     seq: int
 
 
@@ -66,12 +66,12 @@ def message_item(chat: Chat, message: Message) -> V1Message:
 
 
 def sent_at(message: Message) -> str:
-    # Without the offset, which is always that of UTC.
+    # Cut off the offset, which is always +00:00.
     return message.sent_at.isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def chat_item(state: ChatState, user: User) -> V1Chat:
-    """The chat as `user`, of whom the state is, finds it."""
+    """Show the chat to `user`, whose state this is."""
     chat, last = state.chat, state.last_message
     return V1Chat(
         chat.id,
@@ -84,7 +84,7 @@ def chat_item(state: ChatState, user: User) -> V1Chat:
 
 
 def event_item(event: Event, user: User) -> EventItem:
-    """What `user`, from whose log the event is, is told of it."""
+    """Show the event to `user`, whose event log it is from."""
     match event:
         case MessageSent():
             return MessageEvent(event.chat.id, message_item(event.chat, event.message))

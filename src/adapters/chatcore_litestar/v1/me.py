@@ -1,4 +1,4 @@
-"""The routes under /v1/me: my account, and what belongs to it."""
+"""The routes under /v1/me: my account, its password and its tokens."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,15 +34,14 @@ class NewToken(msgspec.Struct):
 
 
 def me_routes(context: Context) -> list[HTTPRouteHandler]:
-    """For a router under `/v1` that puts the user into `scope["user"]` and what proves it
-    into `scope["auth"]`."""
+    """Routes that need `bearer_auth` on their router."""
     return [options("/me", "GET", "DELETE"), *_account_routes(context), *_token_routes(context)]
 
 
 def _account_routes(context: Context) -> list[HTTPRouteHandler]:
     @get(
         "/me",
-        summary="Who I am",
+        summary="Get my name",
         operation_class=operation(),
         responses=with_problems(Me, 200),
     )
@@ -52,9 +51,9 @@ def _account_routes(context: Context) -> list[HTTPRouteHandler]:
     @delete(
         "/me",
         status_code=204,
-        summary="Erase my account, for good",
-        description="My messages stay for those I wrote to, under a name that says that I am "
-        "gone. Nobody gets my name again, not even I.",
+        summary="Erase my account permanently",
+        description="My messages stay with their recipients, under a name that says that this "
+        "user was deleted. My name is never given to an account again.",
         operation_class=operation(body={"password": TEXT}),
         responses=with_problems(None, 204, 403, 408, 413, 415, 429),
     )
@@ -72,8 +71,8 @@ def _token_routes(context: Context) -> list[HTTPRouteHandler]:
 
     @put(
         "/me/password",
-        summary="Change my password, and void every token issued before",
-        description="The new token goes on; what streams and waits with others ends.",
+        summary="Change my password and revoke every token issued before",
+        description="Only the new token is valid; streams and long polls with other tokens end.",
         operation_class=operation(body={"current_password": TEXT, "new_password": _PASSWORD}),
         responses=with_problems(NewToken, 200, 403, 408, 413, 415, 422, 429),
     )
@@ -91,7 +90,7 @@ def _token_routes(context: Context) -> list[HTTPRouteHandler]:
     @post(
         "/logout-everywhere",
         status_code=204,
-        summary="Void every token issued before, the one used here included",
+        summary="Revoke every token issued before, including the one used here",
         operation_class=operation(),
         responses=with_problems(None, 204),
     )

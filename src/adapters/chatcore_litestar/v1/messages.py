@@ -1,4 +1,4 @@
-"""The routes under /v1/chats/{chat_id}/messages."""
+"""The routes under /v1/chats/{chat_id}/messages: read and send."""
 
 import msgspec
 from litestar import get, post
@@ -59,16 +59,16 @@ def _read_routes(context: Context) -> list[HTTPRouteHandler]:
 
     @get(
         _MESSAGES,
-        summary="A page of a chat's messages, oldest first",
-        description="With one of `before`, `after` and `around`, or, without, the newest. A chat "
-        "numbers its messages from 1.",
+        summary="List a page of a chat's messages, oldest first",
+        description="Give one of `before`, `after` and `around`; without them, the page has the "
+        "newest messages. A chat numbers its messages from 1.",
         operation_class=operation(
             parameters=[
                 CHAT_ID,
                 *PAGING,
                 in_query(
                     "around",
-                    "Half of the page numbered below, the rest from this number on.",
+                    "Half of the page has lower numbers, the rest starts at this number.",
                     number(0, MAX_INT64),
                 ),
             ]
@@ -85,7 +85,7 @@ def _read_routes(context: Context) -> list[HTTPRouteHandler]:
 
     @get(
         _MESSAGES + "/{seq:str}",
-        summary="One message",
+        summary="Get one message",
         operation_class=operation(parameters=[CHAT_ID, SEQ]),
         responses=with_problems(V1Message, 200, 404),
     )
@@ -103,12 +103,12 @@ def _send_routes(context: Context) -> list[HTTPRouteHandler]:
     @post(
         _MESSAGES,
         summary="Send a message",
-        description="The idempotency key may come in the body or in the header.",
+        description="The idempotency key may be in the body or in the header.",
         operation_class=operation(
             body={"text": _TEXT, "idempotency_key": _KEY},
             optional=["idempotency_key"],
             parameters=[CHAT_ID, IDEMPOTENCY_KEY],
-            headers={201: {"Idempotency-Replayed": "`true` when this is the first answer again."}},
+            headers={201: {"Idempotency-Replayed": "`true` if this repeats the first answer."}},
         ),
         responses=with_problems(V1Message, 201, 404, 408, 413, 422),
     )

@@ -1,4 +1,4 @@
-"""What errors become under /v1: problem details (RFC 9457)."""
+"""Error answers under /v1: problem details (RFC 9457)."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ _STATUSES = {
     "key_reused": 422,
     "self_chat": 422,
 }
-"""By the code of what was refused."""
+"""The status of each code of a refusal."""
 
 
 class Problem(msgspec.Struct):
@@ -41,7 +41,7 @@ class Problem(msgspec.Struct):
     title: str
     status: int
     code: str
-    """A word that never changes, for programs; `title` and `detail` are for people."""
+    """Stable, for programs; `title` and `detail` are for people and may change."""
     detail: str | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -50,7 +50,7 @@ ProblemResponse = Response[Problem]
 
 
 def problem(status: int, code: str | None = None, detail: str = "") -> Problem:
-    """Without a code, it is the status in words."""
+    """Make a problem. Its code defaults to the phrase of the status."""
     title = phrase(status)
     code = code or title.lower().replace(" ", "_")
     return Problem("about:blank", title, status, code, detail or msgspec.UNSET)
@@ -81,7 +81,7 @@ def on_refused(request: AnyRequest, error: Refused) -> ProblemResponse:
     status = _STATUSES.get(error.code)
     if status is None:
         return _respond(500, headers=log_failure(request, error))
-    # What was not found has no detail: it could tell what is there and only closed.
+    # No detail on 404: it could reveal that something exists but is closed to the user.
     return _respond(status, error.code, "" if status == 404 else str(error))
 
 
@@ -115,5 +115,5 @@ def _by_path(kind: int | type[Exception]) -> Any:
 
 
 HANDLERS_BY_PATH = {kind: _by_path(kind) for kind in PROBLEM_HANDLERS}
-"""For an application whose root is ours: what fails before a route is found is a problem, too,
-where the path is under /v1."""
+"""For an application of ours: a failure before a route is found becomes a problem as well, if the
+path is under /v1."""
