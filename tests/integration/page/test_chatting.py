@@ -63,10 +63,10 @@ def test_two_people_chat(people: People) -> None:
     start.fill("nobody by this name")
     start.press("Enter")
     ann.expected = re.compile("status of 4(04|22)")
-    ann.page.get_by_text("Nobody here has this name.").wait_for()
+    ann.page.get_by_text("No user has this name.").wait_for()
     start.fill(ann.name)
     start.press("Enter")
-    ann.page.get_by_text("That is you.").wait_for()
+    ann.page.get_by_text("This is your own name.").wait_for()
     start.fill(bob.name.upper())
     start.press("Enter")
     ann.write(bob, "Hello Bob!", "How are you?")
@@ -185,7 +185,7 @@ def test_addresses_are_links_and_nothing_else_is(people: People) -> None:
 def in_view(page: "Page") -> tuple[str, float]:
     """The topmost message that is wholly visible, and where it stands."""
     found = page.evaluate(
-        """() => { const log = document.querySelector(".log").getBoundingClientRect();
+        """() => { const log = document.querySelector(".scroller").getBoundingClientRect();
         for (const row of document.querySelectorAll(".message")) {
           const {top} = row.getBoundingClientRect();
           if (top >= log.top) return [row.querySelector(".text").textContent, top];
@@ -215,7 +215,7 @@ def test_hundreds_of_messages_scroll_without_a_jump(people: People) -> None:
     assert len(texts) == count
     ann.open(bob)
     ann.bubbles(texts[-1]).wait_for()
-    page, log = ann.page, ann.page.locator(".log")
+    page, log = ann.page, ann.page.locator(".scroller")
     assert len(ann.shown()) < 150
     below = "log => log.scrollHeight - log.scrollTop - log.clientHeight"
     until(page, lambda: log.evaluate(below), lambda pixels: pixels < 2)
@@ -223,7 +223,7 @@ def test_hundreds_of_messages_scroll_without_a_jump(people: People) -> None:
     # frame and what the page does before the next, no wheel moves anything.
     log.hover()
     page.evaluate(
-        """() => { const log = document.querySelector(".log");
+        """() => { const log = document.querySelector(".scroller");
         let top, height; window.jumps = [];
         const look = () => [top, height] = [log.scrollTop, log.scrollHeight];
         const frame = () => { look(); requestAnimationFrame(frame); };

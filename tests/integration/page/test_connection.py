@@ -57,7 +57,7 @@ def test_offline_and_back(people: People) -> None:
     ann.wait_for_marks("read", 1)
     # If the own message is faster than those missed, a gap parts it from what came before: what
     # lies in it comes as ann scrolls.
-    ann.page.locator(".log").hover()
+    ann.page.locator(".scroller").hover()
 
     def scroll() -> int:
         ann.page.mouse.wheel(0, -300)

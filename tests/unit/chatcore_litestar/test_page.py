@@ -138,3 +138,16 @@ def test_the_scripts_never_make_markup_of_text(path: Path) -> None:
     dangers = 'HTML|document.write|eval|Function|srcdoc|DOMParser|setAttribute."on'
     assert re.findall(dangers, source) == []
     assert len(source.splitlines()) <= 400
+
+
+def test_both_languages_have_the_same_texts_and_no_russian_one_declines_a_name() -> None:
+    source = (ROOT / "src/adapters/chatcore_litestar/page/words.js").read_text("utf-8")
+    english, russian = (
+        dict(re.findall(r'^  "?([\w-]+)"?: (.+)', block, re.MULTILINE))
+        for block in source.partition("const locale")[0].split("const RU")
+    )
+    assert english.keys() == russian.keys()
+    named = [text for text in russian.values() if "{name}" in text]
+    assert len(named) > 3
+    # Beside a colon, a name stands in the nominative.
+    assert [text for text in named if "{name}:" not in text and ": {name}" not in text] == []

@@ -1,12 +1,12 @@
-// The account: its password, its data and its end.
+// The account dialog: change the password, export the data, delete the account.
 
 import { ask, call } from "./api.js";
 import { el } from "./dom.js";
-import { checkNew, fail, handler, nameBeside, passwordInput, withEye } from "./forms.js";
-import { session, signIn, signOut, whileVoiding } from "./session.js";
+import { checkNewPassword, fail, nameBeside, passwordInput, submitHandler, withEye } from "./forms.js";
+import { session, signIn, signOut, whileRevoking } from "./session.js";
 import { say } from "./words.js";
 
-/** Shows it over what is on the screen. `mayLeave()` asks whoever has something to lose. */
+/** Opens the dialog. `mayLeave()` asks for confirmation if messages are unsent. */
 export function showAccount(mayLeave) {
   const { name } = session();
   const dialog = el(
@@ -15,7 +15,7 @@ export function showAccount(mayLeave) {
     el("h2", { id: "account-title" }, say("account")),
     passwordForm(name),
     action("download", download),
-    action("signOutEverywhere", () => mayLeave() && voidAll()),
+    action("signOutEverywhere", () => mayLeave() && revokeAll()),
     deleteForm(name),
     el("button", { type: "button", class: "plain", onclick: () => dialog.close() }, say("close")),
   );
@@ -30,10 +30,10 @@ function passwordForm(name) {
 
   async function change(form) {
     done.textContent = "";
-    checkNew(next);
+    checkNewPassword(next);
     const body = { current_password: current.value, new_password: next.value };
-    await whileVoiding(async () => {
-      const { token } = await refusedAt(() => call("PUT", "v1/me/password", { body }), current, next);
+    await whileRevoking(async () => {
+      const { token } = await showRefusal(() => call("PUT", "v1/me/password", { body }), current, next);
       signIn(token, name);
     });
     form.reset();
@@ -56,8 +56,8 @@ function deleteForm(name) {
 
   async function erase() {
     const body = { password: password.value };
-    await whileVoiding(async () => {
-      await refusedAt(() => call("DELETE", "v1/me", { body }), password);
+    await whileRevoking(async () => {
+      await showRefusal(() => call("DELETE", "v1/me", { body }), password);
       signOut();
     });
   }
@@ -70,22 +70,22 @@ function deleteForm(name) {
   ]);
 }
 
-/** A form below its title, there when it is asked for. */
+/** A form that unfolds below its title. */
 function folded(title, button, enter, parts) {
   const alert = el("p", { class: "alert", role: "alert" });
   const submit = el("button", { class: "primary", type: "submit" }, say(button));
-  const form = el("form", { onsubmit: handler(alert, submit, () => enter(form)) }, ...parts, alert, submit);
+  const form = el("form", { onsubmit: submitHandler(alert, submit, () => enter(form)) }, ...parts, alert, submit);
   return el("details", { name: "account" }, el("summary", {}, say(title)), form);
 }
 
-/** A form that is nothing but its button. */
-function action(words, enter) {
+/** A form with nothing but its button. */
+function action(text, enter) {
   const alert = el("p", { class: "alert", role: "alert" });
-  const submit = el("button", { class: "row", type: "submit" }, say(words));
-  return el("form", { onsubmit: handler(alert, submit, () => enter(submit)) }, submit, alert);
+  const submit = el("button", { class: "row", type: "submit" }, say(text));
+  return el("form", { onsubmit: submitHandler(alert, submit, () => enter(submit)) }, submit, alert);
 }
 
-async function refusedAt(work, current, next) {
+async function showRefusal(work, current, next) {
   try {
     return await work();
   } catch (error) {
@@ -95,8 +95,8 @@ async function refusedAt(work, current, next) {
   }
 }
 
-async function voidAll() {
-  await whileVoiding(async () => {
+async function revokeAll() {
+  await whileRevoking(async () => {
     await call("POST", "v1/logout-everywhere");
     signOut();
   });
@@ -105,7 +105,7 @@ async function voidAll() {
 async function download(button) {
   const response = await ask("GET", "v1/me/export");
   const data = await response.blob();
-  // Its last line tells that it is all.
+  // A complete export has this last line.
   if (!(await data.slice(-200).text()).includes('"type":"end"')) fail("downloadFailed", button);
   const href = URL.createObjectURL(data);
   el("a", { href, download: `chatcore ${session().name}.jsonl` }).click();

@@ -4,7 +4,7 @@ import { expire, session } from "./session.js";
 
 const SECONDS = 20;
 
-/** The service answered, and the answer is no. */
+/** The service answered with an error. */
 export class Refused extends Error {
   constructor(status, code, retryAfter = 0) {
     super(`${status} ${code}`);
@@ -13,16 +13,16 @@ export class Refused extends Error {
     this.retryAfter = retryAfter; // seconds
   }
 
-  /** Whether the same request may succeed later. */
-  get passing() {
+  /** Whether a retry of the request may succeed. */
+  get retryable() {
     return this.status >= 500 || this.status === 408 || this.status === 429;
   }
 }
 
-/** No answer came. What was asked for has happened, or has not. */
+/** No answer arrived; the request may or may not have taken effect. */
 export class Unreachable extends Error {}
 
-/** The answer's JSON, if it has any. Raises Refused, Unreachable. */
+/** Sends a request; resolves with the JSON of the answer, if it has any. Throws Refused, Unreachable. */
 export async function call(method, path, { body, headers = {}, token, signal, keepalive } = {}) {
   const aborter = new AbortController();
   const abort = () => aborter.abort();
@@ -45,7 +45,7 @@ export async function call(method, path, { body, headers = {}, token, signal, ke
   }
 }
 
-/** The response, if it is a success. Raises Refused, and what `fetch` raises. */
+/** Sends a request; resolves with a successful response. Throws Refused and the errors of `fetch`. */
 export async function ask(method, path, { headers = {}, body, signal, token, keepalive } = {}) {
   const used = token ?? session()?.token;
   const response = await fetch(new URL(path, document.baseURI.split("#")[0]), {
@@ -64,7 +64,7 @@ export async function ask(method, path, { headers = {}, body, signal, token, kee
   try {
     problem = await response.json();
   } catch {
-    // A proxy's page, perhaps; the status says enough.
+    // Not JSON, for example a proxy's error page: the status is enough.
   }
   const retryAfter = Number(response.headers.get("retry-after")) || 0;
   throw new Refused(response.status, problem.code ?? problem.error ?? "", retryAfter);

@@ -1,4 +1,4 @@
-// Whom the account blocks. All tabs share what the service last said of it.
+// The users that the account blocks. All tabs share the last answer of the service.
 
 import { call, Refused } from "./api.js";
 import { el } from "./dom.js";
@@ -7,11 +7,11 @@ import { load, onOtherTabs, save } from "./storage.js";
 import { say } from "./words.js";
 
 export class Blocks {
-  /** `onChange()` follows each change, in this tab or another. */
+  /** Calls `onChange()` after each change, in this tab or another. */
   constructor(onChange) {
     this._place = `${folder()}blocks`;
     this._onChange = onChange;
-    this._turn = 0;
+    this._request = 0;
     onOtherTabs((key) => key === this._place && onChange());
   }
 
@@ -19,13 +19,13 @@ export class Blocks {
     return (load(this._place) ?? []).includes(name);
   }
 
-  /** Asks the service. Resolves when its newest answer is stored, also if another call asked for it. */
+  /** Fetches the list. Resolves when the newest answer is stored, even if a later call requested it. */
   refresh() {
     return (this._newest = this._refresh());
   }
 
   async _refresh() {
-    const turn = ++this._turn;
+    const request = ++this._request;
     const names = [];
     let after = "";
     do {
@@ -33,7 +33,7 @@ export class Blocks {
       names.push(...page.blocks.map(({ user }) => user));
       after = page.after;
     } while (after);
-    if (turn !== this._turn) return this._newest;
+    if (request !== this._request) return this._newest;
     if (!session()) return;
     save(this._place, names);
     this._onChange();
@@ -45,13 +45,13 @@ export class Blocks {
   }
 }
 
-/** For an open chat: the button that blocks the peer, the question that it asks, and what stands
- * in the place of `composer` while the peer is blocked. */
+/** For an open chat: the button that blocks the peer, the question it opens, and the notice that
+ * replaces `composer` while the peer is blocked. */
 export function blocking(blocks, { user: name }, composer) {
   const alert = el("p", { class: "alert", role: "alert" });
-  const button = el("button", { type: "button", class: "plain block", onclick: () => turn(true) }, say("block"));
+  const button = el("button", { type: "button", class: "plain block", onclick: () => ask(true) }, say("block"));
   const yes = el("button", { type: "button", class: "plain danger", onclick: () => set(true) }, say("block"));
-  const no = el("button", { type: "button", class: "plain", onclick: () => turn(false) }, say("cancel"));
+  const no = el("button", { type: "button", class: "plain", onclick: () => ask(false) }, say("cancel"));
   const question = el(
     "div",
     { class: "strip", role: "group", "aria-label": say("blockAsk", { name }), onkeydown: pressed },
@@ -62,17 +62,17 @@ export function blocking(blocks, { user: name }, composer) {
   const notice = el("div", { class: "strip" }, el("p", {}, say("blocked", { name })), undo);
   question.hidden = true;
 
-  function turn(asking) {
-    question.hidden = !asking;
-    button.hidden = asking;
+  function ask(open) {
+    question.hidden = !open;
+    button.hidden = open;
     alert.textContent = "";
-    (asking ? yes : button).focus();
+    (open ? yes : button).focus();
   }
 
   function pressed(event) {
     if (event.key !== "Escape") return;
     event.stopPropagation();
-    turn(false);
+    ask(false);
   }
 
   async function set(blocked) {
@@ -82,8 +82,8 @@ export function blocking(blocks, { user: name }, composer) {
       if (blocked) undo.focus();
       else composer.focus();
     } catch (error) {
-      const gone = error instanceof Refused && !error.passing;
-      if (error.status !== 401) alert.textContent = say(gone ? "nobody" : error instanceof Refused ? "busy" : "unreachable");
+      const refused = error instanceof Refused && !error.retryable;
+      if (error.status !== 401) alert.textContent = say(refused ? "noSuchUser" : error instanceof Refused ? "busy" : "unreachable");
     }
   }
 

@@ -1,4 +1,4 @@
-// The box to write in. What is typed is stored as it is typed.
+// The text box of a chat. Every keystroke stores the draft.
 
 import { el, icon } from "./dom.js";
 import { folder } from "./session.js";
@@ -38,12 +38,12 @@ export function composer(outbox, chat, onSent) {
   }
 
   function pressed(event) {
-    // On a touch keyboard, Enter is the only way to a new line.
+    // On a touch keyboard, only Enter can start a new line.
     const sends = event.key === "Enter" && !event.shiftKey && !event.isComposing;
     if (sends && !matchMedia("(pointer: coarse)").matches) send(event);
   }
 
-  /** Emptied at once: a second click finds nothing to send. */
+  /** Empties the box at once, so that a second click sends nothing. */
   function send(event) {
     event.preventDefault();
     const text = wellFormed(box.value).trim();
@@ -59,5 +59,5 @@ export function composer(outbox, chat, onSent) {
   return { element, focus: () => box.focus({ preventScroll: true }) };
 }
 
-/** Without what no message may hold. */
+/** Removes what no message may contain: lone surrogates and NUL. */
 const wellFormed = (text) => (text.toWellFormed?.() ?? text).replaceAll("\0", "");

@@ -1,14 +1,13 @@
-// Keeps the store in step with the service. Every tab has its own cursor; the leading one holds
-// the stream and passes on what it hears, each time with the cursor from which it followed. A tab
-// whose cursor is another has missed something, or has heard it already: it asks for what comes
-// after its own, and is in step again.
+// Keeps the store up to date with the service. Every tab has its own cursor. The leading tab holds
+// the stream and posts its events to the other tabs, with the cursor before them. A tab with
+// another cursor has missed events or seen these already, so it fetches the events after its own.
 //
-// A cursor is good with the state that it belongs to, so it lives as long as the tab. A page that
-// is loaded anew starts with a snapshot, which has a cursor of its own.
+// A cursor is valid only with the state it belongs to, so it is not stored: a page that is loaded
+// again starts with a snapshot and its cursor.
 
 import { ask, call, Refused } from "./api.js";
 import { lead, sleep } from "./leader.js";
-import { expire, session, usable } from "./session.js";
+import { expire, session, validSession } from "./session.js";
 
 const SILENCE = 35_000; // ms; the service sends a heartbeat after 15 s
 const FIRST_PAUSE = 500;
@@ -16,7 +15,7 @@ const LONGEST_PAUSE = 15_000;
 const REPLACED_PAUSE = 30_000;
 
 export class Connection {
-  /** `onStatus` gets "connecting", "catching-up", "online" or "offline". */
+  /** Calls `onStatus` with "connecting", "catching-up", "online" or "offline". */
   constructor(store, onStatus) {
     this.status = "connecting";
     this._store = store;
@@ -25,41 +24,41 @@ export class Connection {
     this._leading = false;
     this._attempt = new AbortController();
     this._pause = new AbortController();
-    this._silent = () => false;
-    this._missing = new Set();
+    this._isSilent = () => false;
+    this._loadingChats = new Set();
     this._name = `chatcore:${session().id}:${session().name}`;
     this._channel = new BroadcastChannel(this._name);
-    this._channel.onmessage = ({ data }) => this._overheard(data);
+    this._channel.onmessage = ({ data }) => this._receive(data);
   }
 
   async run() {
-    addEventListener("online", () => this.hurry());
-    // Only a hint: a service on this machine is there without any network. But what is on its
-    // way may be lost, so it is asked for again, and the answer tells.
-    addEventListener("offline", () => this.hurry());
+    addEventListener("online", () => this.retryNow());
+    // Only a hint: a service on this machine needs no network. But the request under way may be
+    // lost, so it is repeated.
+    addEventListener("offline", () => this.retryNow());
     addEventListener("pageshow", (event) => event.persisted && this.wake());
     document.addEventListener("resume", () => this.wake());
     document.addEventListener("visibilitychange", () => document.hidden || this.wake());
-    this._store.onMissing = (chatId) => this._insistOnChat(chatId);
-    await this._insist((signal) => this._sync(signal));
+    this._store.onMissing = (chatId) => this._loadMissingChat(chatId);
+    await this._retry((signal) => this._sync(signal));
     this._post({ hello: true });
     await lead(`${this._name}:stream`, (lost) => this._lead(lost));
   }
 
-  /** Tries again now rather than later. */
-  hurry() {
+  /** Retries at once, without waiting for the pause to end. */
+  retryNow() {
     this._attempt.abort();
     this._pause.abort();
-    if (!this._leading) this._post({ hurry: true });
+    if (!this._leading) this._post({ retryNow: true });
   }
 
-  /** The tab has been away: its timers slept, and it may have heard nothing. */
+  /** Catches up after the tab was suspended: its timers slept, and it may have missed events. */
   wake() {
     if (this._leading || this._cursor === undefined) {
-      if (this.status !== "online" || this._silent()) this.hurry();
+      if (this.status !== "online" || this._isSilent()) this.retryNow();
     } else {
-      this._post({ hurry: true });
-      this._missed();
+      this._post({ retryNow: true });
+      this._resync();
     }
   }
 
@@ -73,7 +72,7 @@ export class Connection {
     this._leading = true;
     lost.addEventListener("abort", () => this._attempt.abort());
     while (!lost.aborted) {
-      await this._insist(async (signal) => {
+      await this._retry(async (signal) => {
         if (lost.aborted) return;
         await this._catchUp(signal);
         await this._listen(signal);
@@ -82,32 +81,32 @@ export class Connection {
     this._leading = false;
   }
 
-  /** Follows the stream until it ends as announced. Raises what stands in the way. */
+  /** Follows the stream until its end frame. Throws if it ends without one. */
   async _listen(signal) {
     const attempt = this._attempt;
-    let heard = Date.now();
-    this._silent = () => Date.now() - heard > SILENCE;
-    const watchdog = setInterval(() => this._silent() && attempt.abort(), 5000);
+    let heardAt = Date.now();
+    this._isSilent = () => Date.now() - heardAt > SILENCE;
+    const watchdog = setInterval(() => this._isSilent() && attempt.abort(), 5000);
     try {
       const { token } = session();
       const response = await ask("GET", `v1/events?after=${encodeURIComponent(this._cursor)}`, {
         headers: { accept: "text/event-stream" },
         signal,
       });
-      this._tell("online");
+      this._setStatus("online");
       for await (const { id, data } of frames(response.body)) {
-        heard = Date.now();
+        heardAt = Date.now();
         const event = JSON.parse(data);
         if (event.type === "end") {
-          // Who comes back at once replaces another, and so on for ever.
+          // Reconnecting at once would replace another stream, which would do the same.
           const replaced = event.reason === "replaced";
           if (event.reason === "expired" || event.reason === "void") expire(token);
-          else this._tell(replaced ? "offline" : "connecting");
-          // All clients of a service that restarts hear this at once.
+          else this._setStatus(replaced ? "offline" : "connecting");
+          // A random pause: a service that restarts ends all its streams at once.
           await sleep((replaced ? REPLACED_PAUSE : 0) + Math.random() * FIRST_PAUSE, signal);
           return;
         }
-        if (id !== undefined) await this._take([event], id);
+        if (id !== undefined) await this._apply([event], id);
       }
       throw new Error("the stream broke off");
     } finally {
@@ -124,18 +123,18 @@ export class Connection {
     this._cursor = snapshot.cursor;
   }
 
-  /** Asks for what comes after the cursor until there is nothing more. */
+  /** Fetches the events after the cursor until there are no more. */
   async _catchUp(signal) {
     for (;;) {
       const path = `v1/events?after=${encodeURIComponent(this._cursor)}`;
       const { events, cursor } = await call("GET", path, { signal });
       if (!events.length) return;
-      if (this._leading) this._tell("catching-up");
-      await this._take(events, cursor);
+      if (this._leading) this._setStatus("catching-up");
+      await this._apply(events, cursor);
     }
   }
 
-  async _take(events, cursor) {
+  async _apply(events, cursor) {
     const from = this._cursor;
     for (const event of events) {
       if (event.type === "reset") await this._sync();
@@ -145,50 +144,50 @@ export class Connection {
     if (this._leading) this._post({ events, from, cursor });
   }
 
-  /** The store has heard of a chat that it needs to know more of. */
-  async _insistOnChat(chatId) {
-    if (this._missing.has(chatId)) return;
-    this._missing.add(chatId);
+  /** Fetches a chat of which the store knows too little; retries until it has an answer. */
+  async _loadMissingChat(chatId) {
+    if (this._loadingChats.has(chatId)) return;
+    this._loadingChats.add(chatId);
     for (let found = false; !found; found || (await sleep(FIRST_PAUSE * 4))) {
-      found = await this.fetchChat(chatId).catch((error) => error instanceof Refused && !error.passing);
+      found = await this.fetchChat(chatId).catch((error) => error instanceof Refused && !error.retryable);
     }
-    this._missing.delete(chatId);
+    this._loadingChats.delete(chatId);
   }
 
-  /** A follower's way back into step; one at a time. */
-  async _missed() {
+  /** Catches up in a tab that does not lead; one run at a time. */
+  async _resync() {
     this._behind = true;
-    if (this._mending) return;
-    this._mending = true;
+    if (this._resyncing) return;
+    this._resyncing = true;
     try {
       while (this._behind) {
         this._behind = false;
         await this._catchUp();
       }
     } catch {
-      // The next event, or the tab's becoming visible, starts it again.
+      // The next event retries, and so does the tab when it becomes visible.
     } finally {
-      this._mending = false;
+      this._resyncing = false;
     }
   }
 
-  _overheard({ events, from, cursor, status, hello, hurry }) {
+  _receive({ events, from, cursor, status, hello, retryNow }) {
     if (this._leading) {
       if (hello) this._post({ status: this.status });
-      if (hurry) this.wake();
+      if (retryNow) this.wake();
       return;
     }
     if (status) this._show(status);
     if (!events || this._cursor === undefined) return;
-    if (from === this._cursor && !this._mending && !events.some(({ type }) => type === "reset")) {
-      this._take(events, cursor);
+    if (from === this._cursor && !this._resyncing && !events.some(({ type }) => type === "reset")) {
+      this._apply(events, cursor);
     } else {
-      this._missed();
+      this._resync();
     }
   }
 
   /** Runs `attempt(signal)` until it succeeds, with growing pauses. */
-  async _insist(attempt) {
+  async _retry(attempt) {
     for (let failures = 0; ; ) {
       const since = Date.now();
       this._attempt = new AbortController();
@@ -196,23 +195,23 @@ export class Connection {
         return await attempt(this._attempt.signal);
       } catch (error) {
         if (error instanceof Refused && error.status === 401) {
-          this._tell("connecting");
-          await usable();
+          this._setStatus("connecting");
+          await validSession();
           failures = 0;
           continue;
         }
-        // What held for a while was a success.
+        // A connection that lasted for a while counts as a success.
         failures = Date.now() - since > LONGEST_PAUSE ? 1 : failures + 1;
-        this._tell(failures > 1 ? "offline" : "connecting");
+        this._setStatus(failures > 1 ? "offline" : "connecting");
         const pause = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 1));
         this._pause = new AbortController();
-        const wanted = Math.max(pause * (0.5 + Math.random() / 2), (error.retryAfter ?? 0) * 1000);
-        await sleep(failures > 1 ? wanted : wanted / 4, this._pause.signal);
+        const delay = Math.max(pause * (0.5 + Math.random() / 2), (error.retryAfter ?? 0) * 1000);
+        await sleep(failures > 1 ? delay : delay / 4, this._pause.signal);
       }
     }
   }
 
-  _tell(status) {
+  _setStatus(status) {
     this._show(status);
     if (this._leading) this._post({ status });
   }
@@ -228,7 +227,7 @@ export class Connection {
   }
 }
 
-/** The frames of an event stream. */
+/** Yields the frames of an event stream. */
 async function* frames(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";

@@ -1,4 +1,4 @@
-// Makes elements. Text is only ever set as text; nothing here reads markup.
+// Creates elements. Text is only set as text; nothing here parses markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -16,8 +16,8 @@ const ICONS = {
   eye: "M2 12s4-7 10-7 10 7 10 7-4 7-10 7S2 12 2 12zM12 9a3 3 0 1 0 0 6 3 3 0 0 0 0-6",
 };
 
-/** An element. Attributes that are functions are listeners (`onclick`); false and undefined ones
- * are left out. Children are nodes and text. */
+/** Creates an element. Attributes that are functions become listeners (`onclick`); those that are
+ * false or undefined are omitted. Children are nodes and text; undefined ones are omitted. */
 export function el(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -41,10 +41,10 @@ export function icon(name) {
 
 export const hidden = (text) => el("span", { class: "unseen" }, text);
 
-/** A name in a paragraph of another direction stays what it is. */
+/** Isolates a name whose text direction may differ from its paragraph's. */
 export const bdi = (text) => el("bdi", {}, text);
 
-/** Initials on a colour of the name's own. */
+/** The initials of a name, on a colour derived from the name. */
 export function avatar(name) {
   const [first, second] = name.split(/[\s._-]+/u).filter(Boolean);
   const initials = second ? letter(first) + letter(second) : letter(first ?? name);
@@ -62,9 +62,9 @@ function letter(word) {
   return first.toUpperCase();
 }
 
-/** Brings the children of `parent` in line with `items`, in their order, touching only what has
- * changed. Each item has a `key`; `make(item)` makes its element, `update(element, item)` fills
- * it. */
+/** Makes the children of `parent` match `items`, in their order, and keeps the elements of keys
+ * that stay. Each item has a `key`; `make(item)` creates its element, `update(element, item)`
+ * fills it. */
 export function reconcile(parent, items, make, update) {
   const before = parent.rows ?? new Map();
   const rows = new Map();
@@ -79,13 +79,13 @@ export function reconcile(parent, items, make, update) {
     else parent.insertBefore(row, place);
   }
   parent.rows = rows;
-  // An element that is moved loses the focus.
+  // An element loses the focus when it is moved.
   if (focused && focused !== document.activeElement) focused.focus({ preventScroll: true });
 }
 
 const announcer = el("div", { class: "unseen", "aria-live": "polite", role: "status" });
 
-/** Tells those who listen to the page rather than see it. */
+/** Announces `text` to users of screen readers. */
 export function announce(text) {
   if (!announcer.isConnected) document.body.append(announcer);
   announcer.textContent = text;

@@ -1,4 +1,4 @@
-// What the forms that ask for a password have in common.
+// Parts of all forms that ask for a password.
 
 import { Refused } from "./api.js";
 import { el, icon } from "./dom.js";
@@ -8,19 +8,19 @@ const SHORTEST = 8; // characters of a new password
 
 class Mistake extends Error {}
 
-/** Ends a submit: `field` is to be filled in anew. */
-export function fail(words, field) {
+/** Aborts a submit: shows `text` and selects `field`, which the user has to correct. */
+export function fail(text, field) {
   field.focus();
   field.select?.();
-  throw new Mistake(say(words));
+  throw new Mistake(say(text));
 }
 
-export function checkNew(password) {
+export function checkNewPassword(password) {
   if ([...password.value.normalize("NFC")].length < SHORTEST) fail("shortPassword", password);
 }
 
-/** Runs `enter` on submit, once at a time, and shows what went wrong. */
-export function handler(alert, submit, enter) {
+/** Makes a submit listener that runs `enter`, one run at a time, and shows its error in `alert`. */
+export function submitHandler(alert, submit, enter) {
   return async (event) => {
     event.preventDefault();
     if (submit.getAttribute("aria-busy") === "true") return;
@@ -29,14 +29,14 @@ export function handler(alert, submit, enter) {
     try {
       await enter();
     } catch (error) {
-      alert.textContent = words(error);
+      alert.textContent = textOf(error);
     } finally {
       submit.removeAttribute("aria-busy");
     }
   };
 }
 
-function words(error) {
+function textOf(error) {
   if (error instanceof Mistake) return error.message;
   if (error.status === 429 && error.retryAfter) return count("tooMany", error.retryAfter);
   return say(error instanceof Refused ? "busy" : "unreachable");
@@ -48,7 +48,7 @@ export function input(id, type, autocomplete, more) {
 
 export const passwordInput = (id, autocomplete) => input(id, "password", autocomplete, { maxlength: 1024 });
 
-/** For password managers, which look for the name beside the password. */
+/** A hidden field for password managers, which look for the name beside the password. */
 export const nameBeside = (name) =>
   el("input", { class: "unseen", value: name, autocomplete: "username", readonly: true, tabindex: "-1", "aria-hidden": "true" });
 

@@ -1,11 +1,11 @@
-// Text with its web addresses made into links, from nodes.
+// Turns the web addresses in a text into links.
 
 import { el } from "./dom.js";
 
 const ADDRESS = /https?:\/\/[^\s<>"'`\p{C}]+/giu;
 const CLOSING = { ")": "(", "]": "[", "}": "{", "»": "«", "”": "“" };
 
-/** Nodes that show exactly `text`. */
+/** Nodes that show exactly `text`, with links. */
 export function linked(text) {
   const nodes = [];
   let done = 0;
@@ -27,14 +27,14 @@ function link(address) {
 function safe(address) {
   try {
     const { protocol, username, password, hostname } = new URL(address);
-    // `https://bank.example@elsewhere.example` is there to mislead.
+    // An address such as `https://bank.example@elsewhere.example` is meant to mislead.
     return /^https?:$/.test(protocol) && !username && !password && hostname !== "";
   } catch {
     return false;
   }
 }
 
-/** Without the punctuation that ends the sentence rather than the address. */
+/** Removes punctuation at the end that belongs to the sentence, not to the address. */
 function trimmed(address) {
   for (;;) {
     const last = address.at(-1);

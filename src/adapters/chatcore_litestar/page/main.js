@@ -1,23 +1,23 @@
-// Puts the page together.
+// Assembles the page.
 
 import { showAccount } from "./account.js";
 import { Blocks, blocking } from "./blocks.js";
 import { Connection } from "./connection.js";
 import { announce, avatar, bdi, el, icon } from "./dom.js";
 import { composer } from "./composer.js";
-import { Log } from "./log.js";
+import { MessageList } from "./messages.js";
 import { Outbox } from "./outbox.js";
-import { Reading } from "./reading.js";
+import { ReadMarkers } from "./read_markers.js";
 import { onSession, session, signOut } from "./session.js";
 import { sidebar } from "./sidebar.js";
 import { Store } from "./store.js";
-import { askAgain, welcome } from "./welcome.js";
+import { askPassword, welcome } from "./welcome.js";
 import { count, language, say } from "./words.js";
 
 document.documentElement.lang = language;
 
 onSession((now, before) => {
-  // Another account, or none: nothing of the old one stays in memory.
+  // Another account or none: a reload clears the old one's data from memory.
   if (before && (now?.id !== before.id || now?.name !== before.name)) location.reload();
   else if (!before && now) start();
 });
@@ -29,36 +29,36 @@ function start() {
   const store = new Store();
   const connection = new Connection(store, showStatus);
   const outbox = new Outbox(connection, store);
-  const reading = new Reading(store);
+  const readMarkers = new ReadMarkers(store);
   const blocks = new Blocks(() => blocker?.show());
   const side = sidebar(store, session().name, {
     onAccount: () => showAccount(mayLeave),
     onSignOut: leave,
-    onOpen: ({ id }) => go(id),
+    onOpen: ({ id }) => openChat(id),
   });
   const notice = el("span");
   const pill = el(
     "div",
     { class: "pill" },
     notice,
-    el("button", { type: "button", class: "plain", onclick: () => connection.hurry() }, say("tryNow")),
+    el("button", { type: "button", class: "plain", onclick: () => connection.retryNow() }, say("tryNow")),
   );
   const pane = el("div", { class: "pane" });
   const title = el("h1", { class: "unseen" }, "chatcore");
   document.body.replaceChildren(el("main", { class: "app" }, title, side.element, pane, pill));
-  let log;
+  let messages;
   let box;
   let blocker;
-  let open = null; // the id of the chat that is open; undefined when none is
-  let settled = false; // whether `open` is what the pane shows
+  let open = null; // the id of the open chat; undefined if none is open
+  let settled = false; // whether the pane shows `open`
   let dialog;
 
   store.subscribe(show);
   store.onArrival = (chat, message) => announce(`${chat.user}: ${message.text}`);
   onSession(checkSession);
   addEventListener("hashchange", openAddressed);
-  addEventListener("focus", () => log?.look());
-  document.addEventListener("visibilitychange", () => log?.look());
+  addEventListener("focus", () => messages?.look());
+  document.addEventListener("visibilitychange", () => messages?.look());
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && open !== undefined && !document.querySelector("dialog")) {
       location.hash = "";
@@ -74,7 +74,7 @@ function start() {
   function show() {
     if (!settled) openAddressed();
     side.show(open);
-    log?.show();
+    messages?.show();
     const unread = store.unread();
     document.title = unread ? `(${unread}) chatcore` : "chatcore";
   }
@@ -82,8 +82,8 @@ function start() {
   async function openAddressed() {
     const id = Number(/^#(\d{1,15})$/.exec(location.hash)?.[1]) || undefined;
     if (id === open && (settled || !store.loaded)) return;
-    log?.close();
-    log = box = blocker = undefined;
+    messages?.close();
+    messages = box = blocker = undefined;
     open = id;
     settled = store.loaded || id === undefined;
     document.body.classList.toggle("reading", open !== undefined);
@@ -95,25 +95,25 @@ function start() {
       } catch (error) {
         settled = error.status === 404;
       }
-      if (open !== id || log) return;
+      if (open !== id || messages) return;
     }
     if (!chat) {
       const text = id === undefined ? "chooseChat" : settled && "noSuchChat";
       pane.replaceChildren(...(text ? [el("p", { class: "hint" }, say(text))] : []));
     } else {
-      log = new Log(store, outbox, reading, chat);
-      box = composer(outbox, chat, () => log?.toBottom());
+      messages = new MessageList(store, outbox, readMarkers, chat);
+      box = composer(outbox, chat, () => messages?.toBottom());
       const back = el("a", { class: "round back", href: "#", "aria-label": say("back"), title: say("back") }, icon("back"));
       blocker = blocking(blocks, chat, box);
       const bar = el("header", { class: "bar" }, back, avatar(chat.user), el("h2", {}, bdi(chat.user)), blocker.button);
-      pane.replaceChildren(bar, blocker.question, log.element, blocker.alert, blocker.notice, box.element);
-      log.show();
+      pane.replaceChildren(bar, blocker.question, messages.element, blocker.alert, blocker.notice, box.element);
+      messages.show();
       if (!dialog && !matchMedia("(pointer: coarse)").matches) box.focus();
     }
     side.show(open);
   }
 
-  function go(id) {
+  function openChat(id) {
     location.hash = `#${id}`;
   }
 
@@ -124,23 +124,23 @@ function start() {
     announce(say(status));
     if (status !== "online") return;
     outbox.flush();
-    reading.flush();
-    blocks.refresh().catch(() => {}); // It is asked for again after the next interruption.
-    log?.again();
+    readMarkers.flush();
+    blocks.refresh().catch(() => {}); // The next reconnection retries.
+    messages?.retryLoading();
     show();
   }
 
   function checkSession() {
     const expired = session()?.expired;
-    if (expired && !dialog) dialog = askAgain(leave);
+    if (expired && !dialog) dialog = askPassword(leave);
     if (expired || !dialog) return;
     dialog.remove();
     dialog = undefined;
     box?.focus();
     connection.wake();
     outbox.flush();
-    reading.flush();
-    log?.again();
+    readMarkers.flush();
+    messages?.retryLoading();
   }
 
   function mayLeave() {

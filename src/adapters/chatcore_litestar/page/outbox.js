@@ -1,14 +1,14 @@
-// Messages on their way. Each is stored before it is sent, with a key that makes it safe to send
-// again, and stays until the service has acknowledged or refused it. All tabs share them.
+// Unsent messages. Each is stored before it is sent, with an idempotency key that makes retries
+// safe, until the service acknowledges it or the user deletes it. All tabs share them.
 
 import { call, Refused } from "./api.js";
-import { alone, sleep } from "./leader.js";
+import { exclusively, sleep } from "./leader.js";
 import { folder, session } from "./session.js";
 import { forget, keys, load, onOtherTabs, save } from "./storage.js";
 
 const FIRST_PAUSE = 1000; // ms
 const LONGEST_PAUSE = 15_000;
-const MOST_FAULTS = 5; // answers that blame the service, until a message counts as failed
+const MOST_FAULTS = 5; // errors of the service, after which a message counts as failed
 
 export class Outbox {
   constructor(connection, store) {
@@ -17,13 +17,13 @@ export class Outbox {
     this._folder = `${folder()}outbox:`;
     this._failures = 0;
     this._pause = new AbortController();
-    /** The keys of this tab's messages by chat and number, to recognise them by. */
+    /** The keys of the messages this tab has sent, by chat and number. */
     this.acknowledged = new Map();
     onOtherTabs((key) => key === null || (key.startsWith(this._folder) && store.touch()));
   }
 
-  /** `{key, chat, to, text, after, at, failed}`, oldest first. `after` is the last number that
-   * the chat had; `failed`, the code of a refusal. */
+  /** Items `{key, chat, to, text, after, at, failed}`, oldest first. `after` is the last message
+   * number of the chat when the item was added; `failed`, the code of a refusal. */
   items() {
     return keys(this._folder)
       .map((key) => load(key))
@@ -31,7 +31,7 @@ export class Outbox {
   }
 
   of(chat) {
-    // What was refused stays, though the peer is gone and has another name.
+    // A refused message stays, even if the peer was deleted and so has another name.
     return this.items().filter((item) => item.chat === chat.id && (item.to === chat.user || item.failed));
   }
 
@@ -55,25 +55,25 @@ export class Outbox {
     this._store.touch();
   }
 
-  /** Sends what waits, oldest first, one after the other. */
+  /** Sends the waiting messages one by one, oldest first. */
   async flush() {
-    this._wanted = true;
+    this._requested = true;
     this._pause.abort();
     if (this._flushing) return;
     this._flushing = true;
-    while (this._wanted) {
-      this._wanted = false;
-      // Two tabs that send the same messages would do no harm, but twice the work.
-      const done = await alone(`${this._folder}sending`, () => this._sendAll());
+    while (this._requested) {
+      this._requested = false;
+      // Two tabs that send the same messages would do no harm, only double work.
+      const done = await exclusively(`${this._folder}sending`, () => this._sendAll());
       if (done) continue;
-      this._wanted = true;
+      this._requested = true;
       this._pause = new AbortController();
       await sleep(Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** this._failures++), this._pause.signal);
     }
     this._flushing = false;
   }
 
-  /** False when it should be tried again later. */
+  /** Resolves with false if a retry is needed later. */
   async _sendAll() {
     for (;;) {
       const item = this.items().find(({ failed }) => !failed);
@@ -84,10 +84,10 @@ export class Outbox {
       } catch (error) {
         if (!(error instanceof Refused)) return false;
         if (error.status === 401) return true;
-        // Signed out meanwhile, or deleted: it does not come back.
+        // Deleted during the request, by a sign-out or by the user: do not store it again.
         if (!load(this._place(item))) continue;
         const faults = (item.faults ?? 0) + (error.status === 500 ? 1 : 0);
-        const failed = error.passing && faults < MOST_FAULTS ? undefined : error.code || "refused";
+        const failed = error.retryable && faults < MOST_FAULTS ? undefined : error.code || "refused";
         this._save({ ...item, faults, failed });
         if (!failed) return false;
       }
@@ -95,7 +95,7 @@ export class Outbox {
   }
 
   async _send(item) {
-    // The same number may be another chat where the database was made anew.
+    // In a recreated database, the same id may be another chat.
     const chat = this._store.chats.get(item.chat) ?? (await this._connection.fetchChat(item.chat));
     if (chat.user !== item.to) throw new Refused(404, "chat_not_found");
     const message = await call("POST", `v1/chats/${chat.id}/messages`, {

@@ -1,5 +1,5 @@
-// Who is signed in: one account for all tabs of the browser. An expired session is kept, marked
-// as such, so that its name, drafts and unsent messages wait for the password.
+// The session: one signed-in account for all tabs of the browser. An expired session is kept and
+// marked, so that its name, drafts and unsent messages are there when the user signs in again.
 
 import { forget, keys, load, onOtherTabs, save } from "./storage.js";
 
@@ -7,13 +7,13 @@ const KEY = "chatcore";
 const listeners = new Set();
 
 let current = load(KEY);
-let voiding = false;
+let revoking = false;
 
 /** `{token, id, name, expired}`, or undefined. */
 export const session = () => current;
 
-/** Where this account's drafts and unsent messages are kept. The id alone would not do: a
- * database that was made anew gives the same ids to others. */
+/** The prefix of this account's storage keys. The id alone is not enough: a recreated database
+ * gives the same ids to other users. */
 export const folder = () => `${KEY}:${current.id}:${current.name}:`;
 
 /** Calls `changed(session, before)` after each change, in this tab or another. */
@@ -26,45 +26,45 @@ export function signIn(token, name) {
 }
 
 export function expire(token) {
-  if (voiding) return;
-  // Another tab may have a new one.
+  if (revoking) return;
+  // Another tab may have stored a new token.
   const stored = load(KEY);
   if (stored?.token !== current?.token) change(stored);
   if (current?.token === token && !current.expired) set({ ...current, expired: true });
 }
 
-/** Runs `work`, on whose way the token becomes void: until it is over, nothing is to be asked of
- * anybody for that. */
-export async function whileVoiding(work) {
-  voiding = true;
+/** Runs `work`, which revokes the token. Until it ends, a refused token does not count as expired,
+ * so the page does not ask for the password. */
+export async function whileRevoking(work) {
+  revoking = true;
   try {
     return await work();
   } finally {
-    voiding = false;
+    revoking = false;
     change(current);
   }
 }
 
-/** Forgets the account and all that this browser keeps for it. */
+/** Deletes the session and everything stored for its account. */
 export function signOut() {
   for (const key of keys(folder())) forget(key);
   set(undefined);
 }
 
-/** Resolves when there is a session that has not expired. */
-export function usable() {
+/** Resolves when there is a valid session. */
+export function validSession() {
   return new Promise((resolve) => {
-    const look = () => {
-      if (!current || current.expired || voiding) return;
-      listeners.delete(look);
+    const check = () => {
+      if (!current || current.expired || revoking) return;
+      listeners.delete(check);
       resolve();
     };
-    listeners.add(look);
-    look();
+    listeners.add(check);
+    check();
   });
 }
 
-/** The id that a token is for; it is the server who checks tokens. */
+/** The user id in a token, unverified: only the service verifies tokens. */
 export function userId(token) {
   try {
     return JSON.parse(atob(token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/"))).user_id;

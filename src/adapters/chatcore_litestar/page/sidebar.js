@@ -1,19 +1,19 @@
-// Who is signed in, how the connection is, and the list of chats.
+// The sidebar: the signed-in user, the state of the connection, and the list of chats.
 
 import { call } from "./api.js";
 import { avatar, bdi, el, hidden, icon, reconcile } from "./dom.js";
 import { brief, count, say } from "./words.js";
 
-const NEAR = 400; // px from the end of the list, from where older chats are asked for
+const NEAR = 400; // px from the end of the list, closer than this, older chats are loaded
 
 export function sidebar(store, name, { onAccount, onSignOut, onOpen }) {
   const status = el("span", { class: "status" });
   const list = el("ul", { class: "chats" });
-  const nobody = el("div", { class: "hint" }, el("p", {}, say("noChats")), el("p", {}, say("noChatsText")));
-  nobody.hidden = true;
+  const empty = el("div", { class: "hint" }, el("p", {}, say("noChats")), el("p", {}, say("noChatsText")));
+  empty.hidden = true;
   const skeleton = el("div", { class: "skeleton", "aria-hidden": "true" }, ...Array.from({ length: 6 }, () => el("span")));
-  const nav = el("nav", { "aria-label": say("chats"), onkeydown: walk }, skeleton, nobody, list);
-  nav.addEventListener("scroll", more, { passive: true });
+  const nav = el("nav", { "aria-label": say("chats"), onkeydown: walk }, skeleton, empty, list);
+  nav.addEventListener("scroll", loadMore, { passive: true });
   const account = el("button", { type: "button", class: "round", "aria-label": say("account"), title: say("account"), onclick: onAccount }, icon("person"));
   const out = el("button", { type: "button", class: "round", "aria-label": say("signOut"), title: say("signOut"), onclick: onSignOut }, icon("leave"));
   const element = el(
@@ -23,13 +23,13 @@ export function sidebar(store, name, { onAccount, onSignOut, onOpen }) {
     starter(store, onOpen),
     nav,
   );
-  let asking = false;
-  let next; // what the next page of chats goes by
+  let loading = false;
+  let next; // the `before` of the next page of chats
 
   function show(open) {
     skeleton.hidden = store.loaded;
     const chats = store.list();
-    nobody.hidden = !store.loaded || chats.length > 0;
+    empty.hidden = !store.loaded || chats.length > 0;
     reconcile(list, chats.map((chat) => ({ key: chat.id, chat })), make, (row, { chat }) => fill(row, chat, open));
   }
 
@@ -52,9 +52,9 @@ export function sidebar(store, name, { onAccount, onSignOut, onOpen }) {
   function fill(row, chat, open) {
     if (chat.id === open) row.link.setAttribute("aria-current", "page");
     else row.link.removeAttribute("aria-current");
-    const told = [chat.last?.seq, chat.unread, new Date().getDate()].join();
-    if (row.told === told) return;
-    row.told = told;
+    const shown = [chat.last?.seq, chat.unread, new Date().getDate()].join();
+    if (row.shown === shown) return;
+    row.shown = shown;
     row.badge.hidden = !chat.unread;
     row.badge.replaceChildren(
       el("span", { "aria-hidden": "true" }, chat.unread > 99 ? "99+" : String(chat.unread)),
@@ -69,21 +69,21 @@ export function sidebar(store, name, { onAccount, onSignOut, onOpen }) {
     row.last.replaceChildren(...(mine ? [el("span", { class: "mine" }, `${say("you")}: `)] : []), bdi(chat.last.text.slice(0, 120)));
   }
 
-  /** Older chats, when their end comes near. */
-  async function more() {
-    if (asking || !store.more || nav.scrollHeight - nav.scrollTop - nav.clientHeight > NEAR) return;
-    asking = true;
+  /** Loads older chats when the end of the list is near. */
+  async function loadMore() {
+    if (loading || !store.more || nav.scrollHeight - nav.scrollTop - nav.clientHeight > NEAR) return;
+    loading = true;
     try {
       const before = next ? `&before=${encodeURIComponent(next)}` : "";
       const page = await call("GET", `v1/chats?limit=100${before}`);
       next = page.next;
       store.loadOlderChats(page);
-      // The first page told of no chat that the snapshot had not.
-      requestAnimationFrame(more);
+      // The first page repeats the chats of the snapshot.
+      requestAnimationFrame(loadMore);
     } catch {
-      // The next scroll asks again.
+      // The next scroll retries.
     }
-    asking = false;
+    loading = false;
   }
 
   function walk(event) {
@@ -127,8 +127,8 @@ function starter(store, onOpen) {
     busy = true;
     alert.textContent = "";
     try {
-      // No path can carry these two, and nobody may have them as a name.
-      if (peer === "." || peer === "..") alert.textContent = say("nobody");
+      // No URL path can carry these two, and no user can have them as a name.
+      if (peer === "." || peer === "..") alert.textContent = say("noSuchUser");
       else {
         const chat = store.put(await call("PUT", `v1/users/${encodeURIComponent(peer)}/chat`));
         name.value = "";
@@ -136,8 +136,8 @@ function starter(store, onOpen) {
       }
     } catch (error) {
       if (error.status === 401) return;
-      const known = { self_chat: "yourself", user_not_found: "nobody" }[error.code];
-      alert.textContent = say(known ?? (error.status < 500 ? "nobody" : error.status ? "busy" : "unreachable"));
+      const known = { self_chat: "yourself", user_not_found: "noSuchUser" }[error.code];
+      alert.textContent = say(known ?? (error.status < 500 ? "noSuchUser" : error.status ? "busy" : "unreachable"));
     } finally {
       busy = false;
     }

@@ -1,5 +1,5 @@
-// The browser's localStorage as JSON. Where it is full or forbidden, memory stands in for it:
-// what is typed then lasts as long as the tab.
+// The browser's localStorage, as JSON. If it is full or forbidden, memory replaces it: the data then
+// lasts as long as the tab.
 
 const memory = new Map();
 
@@ -26,22 +26,22 @@ export function forget(key) {
   try {
     localStorage.removeItem(key);
   } catch {
-    // Then there was nothing to remove.
+    // Storage is forbidden, so it has nothing to remove.
   }
 }
 
-/** Every stored key with this prefix, in the order of their names. */
+/** Every stored key with this prefix, sorted. */
 export function keys(prefix) {
   const found = new Set(memory.keys());
   try {
     for (let i = 0; i < localStorage.length; i++) found.add(localStorage.key(i));
   } catch {
-    // Memory is all there is.
+    // Storage is forbidden: memory has all keys.
   }
   return [...found].filter((key) => key.startsWith(prefix)).sort();
 }
 
-/** Calls `heard(key)` when another tab changes something; `key` is null when it clears all. */
-export function onOtherTabs(heard) {
-  addEventListener("storage", (event) => heard(event.key));
+/** Calls `changed(key)` when another tab changes a key; `key` is null when it clears all. */
+export function onOtherTabs(changed) {
+  addEventListener("storage", (event) => changed(event.key));
 }

@@ -1,29 +1,29 @@
-// What this tab knows of the account's chats. It learns from snapshots, events and pages, and
-// each may tell again what another has told: everything here can be applied twice.
+// This tab's copy of the account's chats. Snapshots, events and pages update it and may overlap, so
+// every update can be applied twice.
 
-const KEPT = 100; // messages of a chat that is not open
+const KEPT = 100; // messages kept of a chat that is not open
 
 export class Store {
   constructor() {
     this.me = undefined;
     this.loaded = false;
-    this.more = false; // whether the service has older chats than these
+    this.more = false; // whether the service has older chats
     this.chats = new Map();
     this._newest = 0;
     this._listeners = new Set();
-    this._told = false;
-    /** Called with the id of a chat that has to be asked for. */
+    this._notifying = false;
+    /** Called with the id of a chat that has to be fetched. */
     this.onMissing = () => {};
-    /** Called with a chat and a message that the peer has just sent. */
+    /** Called with a chat and a new message of the peer. */
     this.onArrival = () => {};
   }
 
-  /** Calls `changed()` soon after changes, once for many. */
+  /** Calls `changed()` soon after changes, once for several. */
   subscribe(changed) {
     this._listeners.add(changed);
   }
 
-  /** A snapshot: how things are. */
+  /** Applies a snapshot of the current state. */
   loadSnapshot({ me, chats }) {
     this.me = me;
     this.loaded = true;
@@ -31,13 +31,13 @@ export class Store {
     for (const item of [...chats].reverse()) {
       const chat = this.put(item);
       chat.order = ++this._newest;
-      // What was said meanwhile is in no event: the newest page has to be read again.
+      // The snapshot replaces events, so the newest page has to be loaded again.
       if ((chat.messages.at(-1)?.seq ?? 0) < chat.seen) chat.known = false;
     }
     this.touch();
   }
 
-  /** A page of the list of chats, below all that are known. */
+  /** Applies a page of the list of chats that is below all known chats. */
   loadOlderChats({ chats, next }) {
     this.more = next !== null;
     for (const item of chats) {
@@ -48,7 +48,7 @@ export class Store {
     this.touch();
   }
 
-  /** A chat item. One that is older than what the events have told changes no counter. */
+  /** Applies a chat item. If it is older than the applied events, it changes no counter. */
   put(item) {
     const chat = this._chat(item.chat_id, item.user);
     const seen = item.last_message?.seq ?? 0;
@@ -60,7 +60,7 @@ export class Store {
         chat.read = item.read_seq;
         chat.unread = item.unread;
       } else {
-        // The service has yet to be told how far this tab has read.
+        // This tab's newer read marker has not reached the service.
         chat.unread = this._countUnread(chat) ?? Math.min(chat.unread, item.unread);
       }
     }
@@ -68,7 +68,7 @@ export class Store {
     return chat;
   }
 
-  /** An event of the log, in the log's order. */
+  /** Applies an event. Events come in the order of the event log. */
   apply(event) {
     const chat = this.chats.get(event.chat_id);
     if (event.type === "chat") {
@@ -76,7 +76,7 @@ export class Store {
     } else if (!chat) {
       this.onMissing(event.chat_id);
     } else if (event.type === "message") {
-      this._heard(chat, event.message);
+      this._arrived(chat, event.message);
     } else if (event.type === "read" && event.user === this.me) {
       this.markRead(chat, event.seq);
     } else if (event.type === "read") {
@@ -85,7 +85,7 @@ export class Store {
     this.touch();
   }
 
-  _heard(chat, message) {
+  _arrived(chat, message) {
     this.place(chat, message);
     if (message.seq <= chat.seen) return;
     chat.seen = message.seq;
@@ -96,7 +96,7 @@ export class Store {
     }
   }
 
-  /** A message that is known to be stored, from an event or from the answer to its sending. */
+  /** Applies a stored message, from an event or from the answer to its sending. */
   place(chat, message) {
     if (message.seq > (chat.last?.seq ?? 0)) {
       chat.last = message;
@@ -110,8 +110,8 @@ export class Store {
     this.touch();
   }
 
-  /** The newest page of messages, or the one before those that are here. Older messages that a
-   * gap parts from it are given up: together they would show a conversation that never was. */
+  /** Applies the newest page of messages, or the page before the known ones. Older messages that a
+   * gap separates from the page are dropped, since no list may hide a gap. */
   merge(chat, page) {
     if (page.length && page.at(-1).seq + 1 < chat.messages[0]?.seq) return;
     const all = new Map([...chat.messages, ...page].map((message) => [message.seq, message]));
@@ -123,7 +123,7 @@ export class Store {
     this.touch();
   }
 
-  /** Forgets what is far up in a chat that is no longer looked at. */
+  /** Drops older messages of a chat that was closed. */
   trim(chat) {
     if (chat.messages.length > KEPT) chat.messages = chat.messages.slice(-KEPT);
   }
@@ -137,7 +137,7 @@ export class Store {
     this.touch();
   }
 
-  /** Undefined where the messages that are here do not tell. */
+  /** The unread count; undefined if too few messages are loaded. */
   _countUnread({ messages, read, seen }) {
     if (read >= seen) return 0;
     if (!messages.length || messages[0].seq > read + 1 || messages.at(-1).seq < seen) return;
@@ -163,25 +163,25 @@ export class Store {
         id,
         user,
         last: null, // the newest message
-        seen: 0, // the newest number that `unread` accounts for
+        seen: 0, // the newest message number counted in `unread`
         read: 0,
         peerRead: 0,
         unread: 0,
         order: ++this._newest,
-        messages: [], // without gaps, but that an own message may come before older ones
-        known: false, // whether `messages` reaches the newest one
+        messages: [], // without gaps, except that an own message may arrive before older ones
+        known: false, // whether `messages` includes the newest one
       };
       this.chats.set(id, chat);
     }
     return chat;
   }
 
-  /** Something that is shown with the chats has changed. */
+  /** Notifies the subscribers of a change. */
   touch() {
-    if (this._told) return;
-    this._told = true;
+    if (this._notifying) return;
+    this._notifying = true;
     queueMicrotask(() => {
-      this._told = false;
+      this._notifying = false;
       for (const changed of this._listeners) changed();
     });
   }

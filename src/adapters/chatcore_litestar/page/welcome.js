@@ -1,12 +1,12 @@
-// Registering, signing in, and the password once more when a session has ended.
+// The forms to register, to sign in, and to sign in again after a session expired.
 
 import { call } from "./api.js";
 import { el } from "./dom.js";
-import { checkNew, fail, handler, input, nameBeside, passwordInput, withEye } from "./forms.js";
+import { checkNewPassword, fail, input, nameBeside, passwordInput, submitHandler, withEye } from "./forms.js";
 import { session, signIn, userId } from "./session.js";
 import { say } from "./words.js";
 
-/** The screen of someone who is not signed in. */
+/** The screen without a session. */
 export function welcome() {
   let registering = false;
   const name = input("name", "text", "username", { maxlength: 128, autocapitalize: "none", spellcheck: "false" });
@@ -14,12 +14,12 @@ export function welcome() {
   const alert = el("p", { class: "alert", role: "alert" });
   const submit = el("button", { class: "primary", type: "submit" });
   const question = el("span");
-  const other = el("button", { type: "button", class: "plain", onclick: () => turn(!registering) });
+  const switcher = el("button", { type: "button", class: "plain", onclick: () => setMode(!registering) });
   const nameRule = el("span", { class: "rule", id: "name-rule" }, say("nameRule"));
   const passwordRule = el("span", { class: "rule", id: "password-rule" }, say("passwordRule"));
   const form = el(
     "form",
-    { class: "card", onsubmit: handler(alert, submit, enter) },
+    { class: "card", onsubmit: submitHandler(alert, submit, enter) },
     el("img", { src: new URL("icon.svg", import.meta.url).href, alt: "", width: 48, height: 48 }),
     el("h1", {}, "chatcore"),
     el("p", { class: "tagline" }, say("tagline")),
@@ -31,12 +31,12 @@ export function welcome() {
     passwordRule,
     alert,
     submit,
-    el("p", { class: "switch" }, question, " ", other),
+    el("p", { class: "switch" }, question, " ", switcher),
   );
 
   async function enter() {
     if (registering) {
-      checkNew(password);
+      checkNewPassword(password);
       const body = { username: name.value, password: password.value };
       try {
         await call("POST", "register", { body });
@@ -51,42 +51,42 @@ export function welcome() {
     signIn(token, me);
   }
 
-  function turn(to) {
-    registering = to;
-    submit.textContent = say(to ? "createAccount" : "signIn");
-    question.textContent = say(to ? "haveAccount" : "newHere");
-    other.textContent = say(to ? "signIn" : "createAccount");
-    password.autocomplete = to ? "new-password" : "current-password";
+  function setMode(register) {
+    registering = register;
+    submit.textContent = say(register ? "createAccount" : "signIn");
+    question.textContent = say(register ? "haveAccount" : "newHere");
+    switcher.textContent = say(register ? "signIn" : "createAccount");
+    password.autocomplete = register ? "new-password" : "current-password";
     for (const [field, rule] of [[name, nameRule], [password, passwordRule]]) {
-      rule.classList.toggle("off", !to);
-      if (to) field.setAttribute("aria-describedby", rule.id);
+      rule.classList.toggle("off", !register);
+      if (register) field.setAttribute("aria-describedby", rule.id);
       else field.removeAttribute("aria-describedby");
     }
     alert.textContent = "";
     queueMicrotask(() => name.focus());
   }
 
-  turn(false);
+  setMode(false);
   return el("main", { class: "welcome" }, form);
 }
 
-/** Asks for the password in place, over what is on the screen. Goes when the session is good
- * again, be it through another tab. */
-export function askAgain(onSignOut) {
+/** Opens a dialog that asks for the password. The caller removes it when the session is valid
+ * again, which may happen in another tab. */
+export function askPassword(onSignOut) {
   const { name, id } = session();
   const password = passwordInput("again", "current-password");
   const alert = el("p", { class: "alert", role: "alert" });
-  const submit = el("button", { class: "primary", type: "submit" }, say("goOn"));
+  const submit = el("button", { class: "primary", type: "submit" }, say("continue"));
 
   async function enter() {
     const token = await logIn(name, password.value);
     if (!token) return fail("wrongPassword", password);
-    // Another account by the same name: what this browser keeps is not its.
+    // Another account with the same name must not get the stored data.
     if (userId(token) !== id) return onSignOut();
     signIn(token, name);
   }
 
-  // Escape, pressed twice, closes any dialog.
+  // A second Escape closes any dialog.
   function reopen() {
     if (dialog.isConnected) dialog.showModal();
   }
@@ -96,7 +96,7 @@ export function askAgain(onSignOut) {
     { "aria-labelledby": "again-title", "aria-describedby": "again-text", oncancel: (event) => event.preventDefault(), onclose: reopen },
     el(
       "form",
-      { onsubmit: handler(alert, submit, enter) },
+      { onsubmit: submitHandler(alert, submit, enter) },
       el("h2", { id: "again-title" }, say("expired")),
       el("p", { id: "again-text" }, say("expiredText")),
       nameBeside(name),
@@ -113,7 +113,7 @@ export function askAgain(onSignOut) {
   return dialog;
 }
 
-/** The token, or undefined when name and password do not fit. */
+/** Resolves with a token, or undefined if the name or the password is wrong. */
 async function logIn(username, password) {
   try {
     return (await call("POST", "login", { body: { username, password } })).token;

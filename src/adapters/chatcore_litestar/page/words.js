@@ -1,4 +1,6 @@
-// What the page says, in English and Russian, and how it writes times.
+// The page's texts in English and Russian, and its formats of dates and times.
+//
+// Russian texts must not decline a user's name: it stands in the nominative, beside a colon.
 
 const EN = {
   name: "Name",
@@ -8,7 +10,7 @@ const EN = {
   newHere: "New here?",
   haveAccount: "Have an account?",
   tagline: "One to one, nothing missed.",
-  nameRule: "1 to 64 characters. Others find you by it.",
+  nameRule: "1 to 64 characters. Others find you by this name.",
   passwordRule: "At least 8 characters.",
   wrongPassword: "The name or the password is wrong.",
   nameRefused: "This name is taken, or the name or the password cannot be used. Try others.",
@@ -23,7 +25,7 @@ const EN = {
   expired: "Still there?",
   expiredText: "Your session has ended. Your drafts and unsent messages are kept.",
   passwordOf: "Password of {name}",
-  goOn: "Continue",
+  continue: "Continue",
   signOut: "Sign out",
   signOutUnsent: {
     one: "{n} message has not been sent yet and will be deleted. Sign out?",
@@ -32,8 +34,8 @@ const EN = {
   chats: "Chats",
   startChat: "Start a chat",
   personName: "Name of a person",
-  nobody: "Nobody here has this name.",
-  yourself: "That is you.",
+  noSuchUser: "No user has this name.",
+  yourself: "This is your own name.",
   noChats: "No chats yet",
   noChatsText: "Enter a person’s name above, and say hello.",
   chooseChat: "Choose a chat, or start a new one",
@@ -56,7 +58,7 @@ const EN = {
   retry: "Try again",
   remove: "Delete",
   loading: "Loading…",
-  loadFailed: "Could not be loaded.",
+  loadFailed: "The messages could not be loaded.",
   newMessages: "New messages",
   toNewest: "To the newest messages",
   unread: { one: "{n} unread message", other: "{n} unread messages" },
@@ -67,7 +69,7 @@ const EN = {
   offline: "Offline. Trying again…",
   tryNow: "Try now",
   block: "Block",
-  blockAsk: "Block {name}? You will hear nothing more from each other.",
+  blockAsk: "Block {name}? You will no longer be able to write to each other.",
   blocked: "You blocked {name}.",
   unblock: "Unblock",
   cancel: "Cancel",
@@ -76,14 +78,14 @@ const EN = {
   changePassword: "Change password",
   currentPassword: "Current password",
   newPassword: "New password",
-  passwordChanged: "The password is changed. Other devices have to sign in again.",
+  passwordChanged: "The password is changed. Sign in again on your other devices.",
   wrongCurrent: "This is not your password.",
   refusedPassword: "This password cannot be used. Try another one.",
   download: "Download my data",
-  downloadFailed: "Not all of it came. Try again.",
+  downloadFailed: "The download is incomplete. Try again.",
   signOutEverywhere: "Sign out everywhere",
   deleteAccount: "Delete account",
-  deleteText: "Your account is gone for good, and nobody gets its name again. Those you wrote to keep your messages.",
+  deleteText: "Your account will be deleted permanently, and its name will never be given to another. The people you wrote to keep your messages.",
   deleteForGood: "Delete for good",
 };
 
@@ -95,7 +97,7 @@ const RU = {
   newHere: "Впервые здесь?",
   haveAccount: "Уже есть аккаунт?",
   tagline: "Один на один, и ничего не теряется.",
-  nameRule: "От 1 до 64 символов. По нему вас найдут.",
+  nameRule: "От 1 до 64 символов. По этому имени вас можно будет найти.",
   passwordRule: "Не меньше 8 символов.",
   wrongPassword: "Неверное имя или пароль.",
   nameRefused: "Имя занято, либо имя или пароль не подходят. Попробуйте другие.",
@@ -111,29 +113,29 @@ const RU = {
   showPassword: "Показать пароль",
   expired: "Вы ещё здесь?",
   expiredText: "Сеанс закончился. Черновики и неотправленные сообщения сохранены.",
-  passwordOf: "Пароль пользователя {name}",
-  goOn: "Продолжить",
+  passwordOf: "{name}: пароль",
+  continue: "Продолжить",
   signOut: "Выйти",
   signOutUnsent: {
     one: "{n} сообщение ещё не отправлено и будет удалено. Выйти?",
     few: "{n} сообщения ещё не отправлены и будут удалены. Выйти?",
-    many: "{n} сообщений ещё не отправлены и будут удалены. Выйти?",
-    other: "{n} сообщения ещё не отправлены и будут удалены. Выйти?",
+    many: "{n} сообщений ещё не отправлено и будет удалено. Выйти?",
+    other: "{n} сообщения ещё не отправлено и будет удалено. Выйти?",
   },
   chats: "Чаты",
   startChat: "Начать чат",
   personName: "Имя собеседника",
-  nobody: "Здесь нет никого с таким именем.",
-  yourself: "Это вы сами.",
+  noSuchUser: "Пользователя с таким именем нет.",
+  yourself: "Это ваше собственное имя.",
   noChats: "Чатов пока нет",
   noChatsText: "Введите имя собеседника выше и поздоровайтесь.",
   chooseChat: "Выберите чат или начните новый",
   noMessages: "Сообщений пока нет. Поздоровайтесь.",
   you: "Вы",
   back: "Назад к чатам",
-  messagesWith: "Сообщения: вы и {name}",
+  messagesWith: "{name}: сообщения",
   message: "Сообщение",
-  messageTo: "Сообщение для {name}",
+  messageTo: "Сообщение. Кому: {name}",
   send: "Отправить",
   tooLong: {
     one: "{n} лишний символ",
@@ -149,9 +151,9 @@ const RU = {
   retry: "Повторить",
   remove: "Удалить",
   loading: "Загрузка…",
-  loadFailed: "Не удалось загрузить.",
+  loadFailed: "Не удалось загрузить сообщения.",
   newMessages: "Новые сообщения",
-  toNewest: "К новым сообщениям",
+  toNewest: "К последним сообщениям",
   unread: {
     one: "{n} непрочитанное сообщение",
     few: "{n} непрочитанных сообщения",
@@ -163,51 +165,51 @@ const RU = {
   "catching-up": "Получаем пропущенное…",
   online: "В сети",
   offline: "Нет связи. Пробуем снова…",
-  tryNow: "Попробовать",
+  tryNow: "Попробовать сейчас",
   block: "Заблокировать",
-  blockAsk: "Заблокировать {name}? Вы больше ничего не получите друг от друга.",
-  blocked: "Вы заблокировали {name}.",
+  blockAsk: "{name}: заблокировать? Вы больше не сможете писать друг другу.",
+  blocked: "Заблокировано: {name}.",
   unblock: "Разблокировать",
   cancel: "Отмена",
   close: "Закрыть",
   account: "Аккаунт",
   changePassword: "Сменить пароль",
-  currentPassword: "Нынешний пароль",
+  currentPassword: "Текущий пароль",
   newPassword: "Новый пароль",
   passwordChanged: "Пароль изменён. На других устройствах нужно войти снова.",
   wrongCurrent: "Это не ваш пароль.",
   refusedPassword: "Этот пароль не подходит. Попробуйте другой.",
   download: "Скачать мои данные",
-  downloadFailed: "Пришло не всё. Попробуйте ещё раз.",
+  downloadFailed: "Данные загружены не полностью. Попробуйте ещё раз.",
   signOutEverywhere: "Выйти на всех устройствах",
   deleteAccount: "Удалить аккаунт",
-  deleteText: "Аккаунт исчезнет навсегда, и его имя никому не достанется. Ваши сообщения останутся у тех, кому вы писали.",
+  deleteText: "Аккаунт будет удалён навсегда, и его имя больше никто не получит. Ваши сообщения останутся у тех, кому вы писали.",
   deleteForGood: "Удалить навсегда",
 };
 
-const wanted = navigator.languages.find((each) => /^(en|ru)\b/i.test(each)) ?? "en";
+const locale = navigator.languages.find((each) => /^(en|ru)\b/i.test(each)) ?? "en";
 
-export const language = /^ru/i.test(wanted) ? "ru" : "en";
+export const language = /^ru/i.test(locale) ? "ru" : "en";
 
-const words = language === "ru" ? RU : EN;
+const texts = language === "ru" ? RU : EN;
 const plural = new Intl.PluralRules(language);
-const number = new Intl.NumberFormat(wanted);
+const number = new Intl.NumberFormat(locale);
 const clock = new Intl.DateTimeFormat(navigator.language, { hour: "numeric", minute: "2-digit" });
-const dayOfYear = new Intl.DateTimeFormat(wanted, { day: "numeric", month: "long" });
-const dayOfAnyYear = new Intl.DateTimeFormat(wanted, { dateStyle: "long" });
-const shortDay = new Intl.DateTimeFormat(wanted, { day: "numeric", month: "short" });
-const shortDate = new Intl.DateTimeFormat(wanted, { dateStyle: "short" });
-const full = new Intl.DateTimeFormat(wanted, { dateStyle: "full", timeStyle: "medium" });
-const relative = new Intl.RelativeTimeFormat(wanted, { numeric: "auto" });
+const dayOfYear = new Intl.DateTimeFormat(locale, { day: "numeric", month: "long" });
+const dayOfAnyYear = new Intl.DateTimeFormat(locale, { dateStyle: "long" });
+const shortDay = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short" });
+const shortDate = new Intl.DateTimeFormat(locale, { dateStyle: "short" });
+const full = new Intl.DateTimeFormat(locale, { dateStyle: "full", timeStyle: "medium" });
+const relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto" });
 
-/** The words of that name; `{name}` in them is replaced by `values.name`. */
+/** The text called `name`; each `{key}` in it is replaced by `values.key`. */
 export function say(name, values = {}) {
-  return words[name].replace(/\{(\w+)\}/g, (_, key) => values[key]);
+  return texts[name].replace(/\{(\w+)\}/g, (_, key) => values[key]);
 }
 
-/** The words of that name in the form that goes with the number. */
+/** The text called `name`, in the plural form for `n`. */
 export function count(name, n) {
-  return (words[name][plural.select(n)] ?? words[name].other).replace("{n}", number.format(n));
+  return (texts[name][plural.select(n)] ?? texts[name].other).replace("{n}", number.format(n));
 }
 
 export const timeOf = (date) => clock.format(date);
@@ -221,7 +223,7 @@ export function dayOf(date) {
   return sameYear(date) ? dayOfYear.format(date) : dayOfAnyYear.format(date);
 }
 
-/** As little as tells when: a time, or a day. */
+/** The time if it was today, otherwise the day. */
 export function brief(date) {
   const days = daysAgo(date);
   if (days <= 0) return timeOf(date);

@@ -1,4 +1,4 @@
-// The messages of one chat: a list that keeps its place while it grows at both ends.
+// The messages of one chat: a list that keeps its scroll position while it grows at both ends.
 
 import { call } from "./api.js";
 import { el, hidden, icon, reconcile } from "./dom.js";
@@ -7,11 +7,11 @@ import { dayOf, momentOf, say, timeOf } from "./words.js";
 
 const PAGE = 50;
 const LARGEST_PAGE = 200;
-const NEAR = 1200; // px from the top, from where older messages are asked for
-const STUCK = 60; // px from the bottom that still count as the bottom
-const TOGETHER = 5 * 60_000; // ms between messages that stand as one group
+const NEAR = 1200; // px from the top; closer than this, older messages are loaded
+const STUCK = 60; // px from the bottom; closer than this counts as the bottom
+const TOGETHER = 5 * 60_000; // ms; messages closer than this form a group
 
-export class Log {
+export class MessageList {
   constructor(store, outbox, reading, chat) {
     this._store = store;
     this._outbox = outbox;
@@ -27,12 +27,12 @@ export class Log {
     this._empty = el("p", { class: "hint" }, say("noMessages"));
     this._scroller = el(
       "div",
-      { class: "log", tabindex: "0", role: "region", "aria-label": say("messagesWith", { name: chat.user }) },
+      { class: "scroller", tabindex: "0", role: "region", "aria-label": say("messagesWith", { name: chat.user }) },
       this._top,
       this._empty,
       this._list,
     );
-    this.element = el("div", { class: "logbox" }, this._scroller, this._jump);
+    this.element = el("div", { class: "scrollbox" }, this._scroller, this._jump);
     this._stuck = true;
     // The first message that was unread when the chat was opened, if any.
     this._divider = chat.unread ? chat.read + 1 : Infinity;
@@ -49,8 +49,8 @@ export class Log {
     this._store.trim(this.chat);
   }
 
-  /** Brings the list in line with the store. Only for a log that is on the screen: elsewhere
-   * nothing has a place, and nobody reads. */
+  /** Makes the list match the store. Does nothing unless the list is on the screen: only there
+   * elements have a position, and the user reads. */
   show() {
     if (!this.element.isConnected) return;
     const { chat } = this;
@@ -73,7 +73,7 @@ export class Log {
     this._scroller.scrollTo({ top: this._scroller.scrollHeight, behavior });
   }
 
-  /** Marks as read what is on the screen of a person who looks at it. */
+  /** Marks the visible messages as read, if the page has the user's attention. */
   look() {
     if (document.hidden || !document.hasFocus() || !this._placed || !this.element.isConnected) return;
     const edge = this._scroller.getBoundingClientRect().bottom + 1;
@@ -84,7 +84,7 @@ export class Log {
     }
   }
 
-  // What there is to show, top to bottom.
+  // The items to show, top to bottom.
 
   _items() {
     const { chat, _store: store } = this;
@@ -99,9 +99,9 @@ export class Log {
       if (day !== before?.day) items.push({ key: `day ${day}`, heading: at });
       if (first) items.push({ key: "new" });
       const joined = !first && day === before?.day && mine === before.mine && at - before.at < TOGETHER;
-      // An own message may be heard of before its sending is answered.
-      const heard = mine ? waiting.findIndex(({ text, after }) => message.seq > after && text === message.text) : -1;
-      const [item] = heard < 0 ? [] : waiting.splice(heard, 1);
+      // The event of an own message may arrive before the answer to its sending.
+      const sent = mine ? waiting.findIndex(({ text, after }) => message.seq > after && text === message.text) : -1;
+      const [item] = sent < 0 ? [] : waiting.splice(sent, 1);
       const key = item?.key ?? this._outbox.acknowledged.get(`${chat.id}:${message.seq}`) ?? message.seq;
       const state = mine ? (message.seq <= chat.peerRead ? "read" : "sent") : undefined;
       before = { key, seq: message.seq, text: message.text, at, day, mine, joined, state };
@@ -122,9 +122,9 @@ export class Log {
     if (!item.text) return;
     row.seq = item.seq;
     row.classList.toggle("joined", item.joined);
-    const told = `${item.state} ${+item.at}`;
-    if (row.told === told) return;
-    row.told = told;
+    const shown = `${item.state} ${+item.at}`;
+    if (row.shown === shown) return;
+    row.shown = shown;
     row.className = `message ${item.mine ? "mine" : "theirs"}${item.joined ? " joined" : ""} ${item.state ?? ""}`;
     row.sender.textContent = `${item.mine ? say("you") : this.chat.user}: `;
     if (row.text.source !== item.text) row.text.replaceChildren(...linked((row.text.source = item.text)));
@@ -146,16 +146,16 @@ export class Log {
 
   // Loading.
 
-  /** The newest messages: enough to reach what is unread. */
+  /** Loads the newest messages, enough to include the unread ones. */
   _load() {
-    return this._ask(`limit=${Math.min(LARGEST_PAGE, PAGE + this.chat.unread)}`);
+    return this._fetch(`limit=${Math.min(LARGEST_PAGE, PAGE + this.chat.unread)}`);
   }
 
   _loadOlder() {
-    return this._ask(`limit=${PAGE}&before=${this.chat.messages[0].seq}`);
+    return this._fetch(`limit=${PAGE}&before=${this.chat.messages[0].seq}`);
   }
 
-  async _ask(query) {
+  async _fetch(query) {
     if (this._loading) return;
     this._loading = true;
     this._failed = false;
@@ -169,8 +169,8 @@ export class Log {
     this.show();
   }
 
-  /** After a time without connection: what failed is tried again. */
-  again() {
+  /** Retries a load that failed while there was no connection. */
+  retryLoading() {
     if (!this._failed) return;
     this._failed = false;
     this.show();
@@ -181,14 +181,14 @@ export class Log {
     const state = this._failed ? "failed" : "loading";
     if (this._top.state === state) return;
     this._top.state = state;
-    const retry = el("button", { type: "button", class: "plain", onclick: () => this.again() }, say("retry"));
+    const retry = el("button", { type: "button", class: "plain", onclick: () => this.retryLoading() }, say("retry"));
     this._top.replaceChildren(...(this._failed ? [`${say("loadFailed")} `, retry] : [say("loading")]));
   }
 
-  // Keeping the place.
+  // Keeping the scroll position.
 
-  /** Where the first visible message stands. Not every browser keeps it there by itself, and none
-   * does at the very top. */
+  /** The first visible message and its position. Not every browser keeps it there, and none does
+   * at the very top. */
   _anchor() {
     const edge = this._scroller.getBoundingClientRect().top;
     for (const row of this._list.children) {
@@ -203,7 +203,7 @@ export class Log {
     if (moved) this._scroller.scrollTop += moved;
   }
 
-  /** The first look: at what is new, else at the end. */
+  /** Scrolls to the first unread message, or else to the end. */
   _place() {
     this._placed = true;
     const divider = this._list.rows.get("new");
