@@ -60,14 +60,14 @@ def chat_router(
     streams = streams or Streams()
     accounts.changes.subscribe(streams.end_of)
     context = Context(
-        accounts,
-        messenger,
-        sessions,
-        streams,
-        clock,
-        address_behind(trusted_proxies),
-        body_seconds,
-        send_seconds,
+        accounts=accounts,
+        messenger=messenger,
+        sessions=sessions,
+        streams=streams,
+        clock=clock,
+        address_of=address_behind(trusted_proxies),
+        body_seconds=body_seconds,
+        send_seconds=send_seconds,
     )
     fixed = Router(
         path="/",
@@ -75,7 +75,16 @@ def chat_router(
         middleware=[bearer_auth(sessions)],
         security=_BEARER,
     )
-    v1 = Router(
+    return Router(
+        path=path,
+        route_handlers=[*contract.account_routes(context), fixed, _v1_router(context)],
+        exception_handlers=EXCEPTION_HANDLERS,
+        request_max_body_size=MAX_BODY,
+    )
+
+
+def _v1_router(context: Context) -> Router:
+    return Router(
         path="/v1",
         route_handlers=[
             *chat_routes(context),
@@ -85,15 +94,9 @@ def chat_router(
             *me_routes(context),
             *export_routes(context),
         ],
-        middleware=[bearer_auth(sessions, unauthorized)],
+        middleware=[bearer_auth(context.sessions, unauthorized)],
         security=_BEARER,
         exception_handlers=PROBLEM_HANDLERS,
-    )
-    return Router(
-        path=path,
-        route_handlers=[*contract.account_routes(context), fixed, v1],
-        exception_handlers=EXCEPTION_HANDLERS,
-        request_max_body_size=MAX_BODY,
     )
 
 

@@ -68,8 +68,8 @@ SEQ = in_path("seq", number(1, MAX_INT64))
 USER_NAME = in_path("user_name", TEXT)
 
 
-def limit_on(what: str) -> Parameter:
-    return in_query("limit", f"The maximum number of {what}.", number(1, MAX_LIMIT, DEFAULT_LIMIT))
+def limit_on(items: str) -> Parameter:
+    return in_query("limit", f"The maximum number of {items}.", number(1, MAX_LIMIT, DEFAULT_LIMIT))
 
 
 PAGING = (

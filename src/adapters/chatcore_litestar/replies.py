@@ -18,7 +18,7 @@ JSON = (b"content-type", b"application/json")
 SAFETY = [
     # No cache may store tokens or messages.
     (b"cache-control", b"no-store"),
-    # No browser may treat an answer as a page or a script, even if a message contains one.
+    # No browser may run an answer as a page or a script, even if a message contains HTML.
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cross-origin-resource-policy", b"same-origin"),

@@ -129,7 +129,7 @@ def _check_type(value: bytes, of_any_type: bool) -> None:
     else:
         refused = kind != "application/json" or any(each not in _CHARSETS for each in parameters)
     if refused:
-        raise UnsupportedType("the Content-Type must be application/json")
+        raise UnsupportedType("the Content-Type must be application/json in UTF-8")
 
 
 def read_key(request: Request[Any, Any, Any]) -> str | None:

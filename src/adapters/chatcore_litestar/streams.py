@@ -20,7 +20,7 @@ VOID = "void"
 
 
 class Listener:
-    """One request that waits for events: a stream or a long poll."""
+    """A request that waits for events: a stream or a long poll."""
 
     __slots__ = ("_waiting", "ended")
 

@@ -105,7 +105,7 @@ def _token_routes(context: Context) -> list[HTTPRouteHandler]:
 
 @contextmanager
 def _erased_is_invalid_token() -> Iterator[None]:
-    """Turn UserNotFound into InvalidToken: the user was erased while the request waited."""
+    """Turn UserNotFound into InvalidToken: the user was erased during the request."""
     try:
         yield
     except UserNotFound:
