@@ -22,7 +22,7 @@ export class Refused extends Error {
 /** No answer arrived; the request may or may not have taken effect. */
 export class Unreachable extends Error {}
 
-/** Sends a request; resolves with the JSON of the answer, if it has any. Throws Refused, Unreachable. */
+/** Sends a request; resolves with the JSON of the answer, if any. Throws Refused, Unreachable. */
 export async function call(method, path, { body, headers = {}, token, signal, keepalive } = {}) {
   const aborter = new AbortController();
   const abort = () => aborter.abort();
@@ -45,7 +45,7 @@ export async function call(method, path, { body, headers = {}, token, signal, ke
   }
 }
 
-/** Sends a request; resolves with a successful response. Throws Refused and the errors of `fetch`. */
+/** Sends a request; resolves with a successful response. Throws Refused and errors of `fetch`. */
 export async function ask(method, path, { headers = {}, body, signal, token, keepalive } = {}) {
   const used = token ?? session()?.token;
   const response = await fetch(new URL(path, document.baseURI.split("#")[0]), {

@@ -19,7 +19,7 @@ export class Blocks {
     return (load(this._place) ?? []).includes(name);
   }
 
-  /** Fetches the list. Resolves when the newest answer is stored, even if a later call requested it. */
+  /** Fetches the list. Resolves when the newest answer is stored, be it that of a later call. */
   refresh() {
     return (this._newest = this._refresh());
   }
