@@ -9,21 +9,18 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, Union
+from typing import TYPE_CHECKING, Self, Union
 
-from chatcore.errors import ChatExists, ChatNotFound, SelfChat, UserNotFound
+from chatcore.errors import SelfChat, UserNotFound
 from chatcore.events import Cursor, Entry
 from chatcore.model import MAX_INT64, Chat, ChatState, ChatSummary, Message, NewMessage, Sent, User
 from chatcore.names import UserName
 from chatcore.ports import Credentials
-from chatcore_sqlalchemy import accounts, blocks
-from chatcore_sqlalchemy import statements as sql
 from chatcore_sqlalchemy.database_url import sqlite_path
-from chatcore_sqlalchemy.errors import CannotOpen
+from chatcore_sqlalchemy.errors import CannotOpen, Meanwhile
 from chatcore_sqlalchemy.group_commit import Run, Writes
-from chatcore_sqlalchemy.log import chat_of, entries, log, trim
 from chatcore_sqlalchemy.page_cache import Recent, size_of_list, size_of_messages
-from chatcore_sqlalchemy.schema import HI_READ, LO_READ, OPENED
+from chatcore_sqlalchemy.queries import blocks, chats, events, markers, messages, pairs, users
 from chatcore_sqlalchemy.sqlite.database import SqliteDatabase
 from chatcore_sqlalchemy.upgrade import Migrated
 
@@ -98,45 +95,42 @@ class SqlAlchemyStore:
         await self.close()
 
     async def user_by_name(self, canonical: str) -> User | None:
-        rows = await self._database.read(sql.USER_BY_NAME, canonical=canonical)
-        return User(*rows[0]) if rows else None
+        rows = await self._database.read(users.USER_BY_NAME, canonical=canonical)
+        return users.user_of(rows)
 
     async def user_by_id(self, user_id: int) -> User | None:
-        rows = await self._database.read(sql.USER_BY_ID, user_id=user_id)
-        return User(*rows[0]) if rows else None
+        rows = await self._database.read(users.USER_BY_ID, user_id=user_id)
+        return users.user_of(rows)
 
     async def credentials(self, canonical: str) -> Credentials | None:
-        return _credentials(await self._database.read(sql.CREDENTIALS, canonical=canonical))
+        rows = await self._database.read(users.CREDENTIALS, canonical=canonical)
+        return users.credentials_of(rows)
 
     async def credentials_by_id(self, user_id: int) -> Credentials | None:
-        return _credentials(await self._database.read(sql.CREDENTIALS_BY_ID, user_id=user_id))
+        rows = await self._database.read(users.CREDENTIALS_BY_ID, user_id=user_id)
+        return users.credentials_of(rows)
 
     async def add_user(self, name: UserName, password_hash: str, registered_us: int) -> User:
         return await self._database.write(
-            lambda run: accounts.add_user(run, name, password_hash, registered_us)
+            lambda run: users.add_user(run, name, password_hash, registered_us)
         )
 
     async def replace_password_hash(self, user_id: int, old: str, new: str) -> None:
         await self._database.write(
-            lambda run: run(sql.REPLACE_HASH, user_id=user_id, old=old, new=new)
+            lambda run: run(users.REPLACE_HASH, user_id=user_id, old=old, new=new)
         )
 
     async def void_tokens(
         self, user_id: int, from_us: int, *, password_hash: str | None = None
     ) -> int:
-        def change(run: Run) -> int:
-            for (raised,) in run(
-                sql.VOID_TOKENS, user_id=user_id, from_us=from_us, password_hash=password_hash
-            ):
-                return int(raised)
-            raise UserNotFound
-
-        return await self._database.write(change)
+        return await self._database.write(
+            lambda run: users.void_tokens(run, user_id, from_us, password_hash)
+        )
 
     async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
         try:
             await self._write_alone(
-                lambda run: accounts.erase_user(run, user_id, tombstone, erased_us)
+                lambda run: users.erase_user(run, user_id, tombstone, erased_us)
             )
         finally:
             # Another one, for what is being read meanwhile goes into the old one.
@@ -152,40 +146,29 @@ class SqlAlchemyStore:
             await self._write_alone(lambda run: blocks.unblock(run, user_id, peer_id))
 
     async def blocked_by(self, user_id: int, *, after: int, limit: int) -> Sequence[User]:
-        rows = await self._database.read(sql.BLOCKED_BY, user_id=user_id, after=after, limit=limit)
-        return [User(*row) for row in rows]
+        rows = await self._database.read(
+            blocks.BLOCKED_BY, user_id=user_id, after=after, limit=limit
+        )
+        return blocks.users_of(rows)
 
     async def _write_alone(self, change: Callable[[Run], None]) -> None:
         while True:
-            with contextlib.suppress(accounts.Meanwhile):
+            with contextlib.suppress(Meanwhile):
                 return await self._database.write(change)
 
     async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
         if user_id == peer_id:
             raise SelfChat
         lo, hi = min(user_id, peer_id), max(user_id, peer_id)
-
-        def change(run: Run) -> Chat:
-            pair = run(sql.PAIR, lo=lo, hi=hi)
-            if len(pair) < 2 or run(sql.BLOCKS_OF_PAIR, user_id=lo, peer_id=hi):
-                raise ChatExists if run(sql.CHAT_OF_PAIR, lo=lo, hi=hi) else UserNotFound
-            added = run(sql.ADD_CHAT, lo=lo, hi=hi, opened_us=opened_us)
-            if not added:
-                raise ChatExists
-            chat_id = added[0][0]
-            log(run, (lo, hi), OPENED, chat_id, 0, opened_us)
-            first, second = pair
-            return Chat(chat_id, (User(*first), User(*second)))
-
-        return await self._database.write(change)
+        return await self._database.write(lambda run: pairs.open_chat(run, lo, hi, opened_us))
 
     async def chat_by_id(self, chat_id: int) -> Chat | None:
-        rows = await self._database.read(sql.CHAT_BY_ID, chat_id=chat_id)
-        return chat_of(rows[0]) if rows else None
+        rows = await self._database.read(chats.CHAT_BY_ID, chat_id=chat_id)
+        return chats.first_chat(rows)
 
     async def chat_with(self, user_id: int, peer: str) -> Chat | None:
-        rows = await self._database.read(sql.CHAT_WITH, user_id=user_id, peer=peer)
-        return chat_of(rows[0]) if rows else None
+        rows = await self._database.read(chats.CHAT_WITH, user_id=user_id, peer=peer)
+        return chats.first_chat(rows)
 
     async def chats_of(
         self, user_id: int, *, before: int | None, limit: int
@@ -206,48 +189,32 @@ class SqlAlchemyStore:
         return summaries
 
     async def _newest_activity(self, user_id: int) -> int:
-        ((activity,),) = await self._database.read(sql.NEWEST_ACTIVITY, user_id=user_id)
+        ((activity,),) = await self._database.read(chats.NEWEST_ACTIVITY, user_id=user_id)
         return int(activity)
 
     async def _chats_before(self, user_id: int, activity: int, limit: int) -> Sequence[ChatSummary]:
         rows = await self._database.read(
-            sql.CHATS_OF, user_id=user_id, before=activity, limit=limit
+            chats.CHATS_OF, user_id=user_id, before=activity, limit=limit
         )
-        return tuple(ChatSummary(chat_of(row), row[5], row[6]) for row in rows)
+        return tuple(map(chats.summary_of, rows))
 
     async def chat_states(
         self, user_id: int, *, before: int | None, limit: int
     ) -> Sequence[ChatState]:
         before = MAX_INT64 if before is None else before
         rows = await self._database.read(
-            sql.CHAT_STATES, user_id=user_id, before=before, limit=limit
+            chats.CHAT_STATES, user_id=user_id, before=before, limit=limit
         )
-        return [_state(row) for row in rows]
+        return list(map(chats.state_of, rows))
 
     async def chat_state(self, user_id: int, chat_id: int) -> ChatState | None:
-        rows = await self._database.read(sql.CHAT_STATE, user_id=user_id, chat_id=chat_id)
-        return _state(rows[0]) if rows else None
+        rows = await self._database.read(chats.CHAT_STATE, user_id=user_id, chat_id=chat_id)
+        return chats.state_of(rows[0]) if rows else None
 
     async def move_read_marker(self, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
-        def change(run: Run) -> int:
-            for lo, lo_read, hi, hi_read, last_seq, closed in run(sql.MARKERS, chat_id=chat_id):
-                marker = min(seq, last_seq)
-                if user_id == lo:
-                    before, kind, move = lo_read, LO_READ, sql.MOVE_LO_MARKER
-                elif user_id == hi:
-                    before, kind, move = hi_read, HI_READ, sql.MOVE_HI_MARKER
-                else:
-                    break
-                if marker > before:
-                    told = [user for user, _ in run(sql.PAIR, lo=lo, hi=hi)]
-                    if closed:
-                        told = [user for user in told if user == user_id]
-                    run(move, chat_id=chat_id, seq=marker)
-                    log(run, told, kind, chat_id, marker, moved_us)
-                return int(max(marker, before))
-            raise ChatNotFound
-
-        return await self._database.write(change)
+        return await self._database.write(
+            lambda run: markers.move_read_marker(run, chat_id, user_id, seq, moved_us)
+        )
 
     async def append_message(self, new: NewMessage) -> Sent:
         sent = await self._database.append(new)
@@ -255,12 +222,14 @@ class SqlAlchemyStore:
         return sent
 
     async def last_seq(self, chat_id: int) -> int:
-        rows = await self._database.read(sql.LAST_SEQ, chat_id=chat_id)
+        rows = await self._database.read(messages.LAST_SEQ, chat_id=chat_id)
         return rows[0][0] if rows else 0
 
     async def messages_after(self, chat_id: int, seq: int, *, limit: int) -> Sequence[Message]:
-        rows = await self._database.read(sql.MESSAGES_AFTER, chat_id=chat_id, seq=seq, limit=limit)
-        return list(map(_message, rows))
+        rows = await self._database.read(
+            messages.MESSAGES_AFTER, chat_id=chat_id, seq=seq, limit=limit
+        )
+        return list(map(messages.message_of, rows))
 
     async def messages_before(
         self, chat_id: int, seq: int | None, *, limit: int
@@ -288,11 +257,13 @@ class SqlAlchemyStore:
         return tail[-limit:]
 
     async def _messages_before(self, chat_id: int, seq: int, limit: int) -> Sequence[Message]:
-        rows = await self._database.read(sql.MESSAGES_BEFORE, chat_id=chat_id, seq=seq, limit=limit)
-        return list(map(_message, reversed(rows)))
+        rows = await self._database.read(
+            messages.MESSAGES_BEFORE, chat_id=chat_id, seq=seq, limit=limit
+        )
+        return list(map(messages.message_of, reversed(rows)))
 
     async def end_of_log(self, user_id: int) -> Cursor:
-        ((n,),) = await self._database.read(sql.END_OF_LOG, user_id=user_id)
+        ((n,),) = await self._database.read(events.END_OF_LOG, user_id=user_id)
         return Cursor(await self._log_name(), user_id, n)
 
     async def events_after(self, after: Cursor, *, limit: int) -> Sequence[Entry] | None:
@@ -301,18 +272,18 @@ class SqlAlchemyStore:
         # From the entry before the first one wanted, which shows in the same glance whether
         # anything between them is missing.
         rows = await self._database.read(
-            sql.EVENTS_FROM, user_id=after.user_id, n=after.n, limit=limit + 1
+            events.EVENTS_FROM, user_id=after.user_id, n=after.n, limit=limit + 1
         )
-        return entries(after, rows, limit)
+        return events.entries(after, rows, limit)
 
     async def trim_logs(self, *, keep: int, since_us: int, after_user: int) -> int | None:
         return await self._database.write(
-            partial(trim, keep=keep, since_us=since_us, after_user=after_user)
+            partial(events.trim, keep=keep, since_us=since_us, after_user=after_user)
         )
 
     async def _log_name(self) -> str:
         if not self._log:
-            ((self._log,),) = await self._database.read(sql.LOG_NAME)
+            ((self._log,),) = await self._database.read(events.LOG_NAME)
         return self._log
 
 
@@ -350,23 +321,6 @@ def _asyncpg_needed() -> Iterator[None]:
         raise CannotOpen(f"PostgreSQL needs chatcore[postgres]: {error}") from error
 
 
-# What Message._make does, without a call into Python for each row.
-_message = partial(tuple.__new__, Message)
-
-
 def _holds(tail: Sequence[Message], limit: int) -> bool:
     """Whether the newest `limit` messages of a chat were in its tail when it was read."""
     return len(tail) >= limit or tail[0].seq == 1
-
-
-def _credentials(rows: Sequence[Sequence[Any]]) -> Credentials | None:
-    for user_id, name, *rest in rows:
-        return Credentials(User(user_id, name), *rest)
-    return None
-
-
-def _state(row: Sequence[Any]) -> ChatState:
-    activity, read_seq, peer_read_seq, unread = row[5:9]
-    # A chat without messages joins none.
-    last = None if row[9] is None else _message(row[9:])
-    return ChatState(chat_of(row), activity, last, read_seq, peer_read_seq, unread)

@@ -9,13 +9,13 @@ from sqlalchemy.util import await_only, greenlet_spawn
 
 from chatcore.model import NewMessage, Sent
 from chatcore_sqlalchemy.group_commit import GroupCommit, Run, Writes
-from chatcore_sqlalchemy.log import touch
 from chatcore_sqlalchemy.postgres.connection import Connection, Row, connect, expect_writable
 from chatcore_sqlalchemy.postgres.gather import GATHERED, Gathered
 from chatcore_sqlalchemy.postgres.pool import Pool
 from chatcore_sqlalchemy.postgres.schema import check
 from chatcore_sqlalchemy.postgres.statement import run
 from chatcore_sqlalchemy.postgres.writer import PostgresWriter
+from chatcore_sqlalchemy.queries.events import touch
 from chatcore_sqlalchemy.upgrade import Migrated
 
 CONNECTIONS = 4

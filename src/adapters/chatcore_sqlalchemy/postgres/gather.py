@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from sqlalchemy import Executable
 
 from chatcore.errors import Unavailable
-from chatcore_sqlalchemy import statements as sql
 from chatcore_sqlalchemy.postgres.connection import Row
+from chatcore_sqlalchemy.queries.chats import NEWEST_ACTIVITY
+from chatcore_sqlalchemy.queries.messages import LAST_SEQ
 
 # Each tells an id and a number, for the ids that have one.
 LAST_SEQS = "SELECT id, last_seq FROM chats WHERE id = ANY($1::bigint[])"
@@ -23,8 +24,8 @@ FROM unnest($1::bigint[]) AS wanted (id)
 """
 
 GATHERED: dict[Executable, str] = {
-    sql.LAST_SEQ: LAST_SEQS,
-    sql.NEWEST_ACTIVITY: NEWEST_ACTIVITIES,
+    LAST_SEQ: LAST_SEQS,
+    NEWEST_ACTIVITY: NEWEST_ACTIVITIES,
 }
 """What is asked instead of these, which are about one id."""
 

@@ -11,7 +11,7 @@ from sqlalchemy import Executable
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
 from chatcore_sqlalchemy.postgres.connection import Connection, Row
-from chatcore_sqlalchemy.statements import ON_POSTGRESQL
+from chatcore_sqlalchemy.postgres.variants import ON_POSTGRESQL
 
 _DIALECT = dialect()  # type: ignore[no-untyped-call]
 
@@ -20,7 +20,7 @@ async def run(
     connection: Connection, statement: Executable, values: Mapping[str, Any]
 ) -> list[Row]:
     """All rows that the statement returns. There are as many statements as there are constants
-    in `statements`: each is kept in its compiled form for ever."""
+    in `queries`: each is kept in its compiled form for ever."""
     sql, in_order = _compiled(statement)
     return await connection.fetch(sql, *in_order(values))
 

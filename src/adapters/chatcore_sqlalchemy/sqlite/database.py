@@ -14,7 +14,7 @@ from sqlalchemy import Executable
 from chatcore.errors import StoreUnavailable
 from chatcore.model import NewMessage, Sent
 from chatcore_sqlalchemy.group_commit import GroupCommit, Run, Work, Writes
-from chatcore_sqlalchemy.log import touch
+from chatcore_sqlalchemy.queries.events import touch
 from chatcore_sqlalchemy.sqlite.commit_thread import CommitThread
 from chatcore_sqlalchemy.sqlite.file import SqliteFile
 from chatcore_sqlalchemy.sqlite.statement import Rows, run

@@ -20,7 +20,7 @@ _DIALECT = dialect(paramstyle="named")
 
 def run(connection: sqlite3.Connection, statement: Executable, values: Mapping[str, Any]) -> Rows:
     """All rows that the statement returns. There are as many statements as there are constants
-    in `statements`: each is kept in its compiled form for ever."""
+    in `queries`: each is kept in its compiled form for ever."""
     sql, constants = _compiled(statement)
     return connection.execute(sql, {**constants, **values}).fetchall()
 

@@ -5,17 +5,13 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import Executable
 
 from chatcore import NewMessage
-from chatcore_sqlalchemy import statements
 from chatcore_sqlalchemy.postgres import batch as postgres_batch
 from chatcore_sqlalchemy.postgres.connection import Connection, connect
 from chatcore_sqlalchemy.postgres.gather import GATHERED
 from chatcore_sqlalchemy.postgres.statement import run
-
-# A base that others narrow down; alone it is never run.
-NEVER_RUN = {"CHAT"}
+from tests.support.statements import STATEMENTS
 
 POPULAR = 2_000
 """The user with 4,000 chats, half of them on either side of the pair, and 12,000 events."""
@@ -109,13 +105,12 @@ async def test_every_statement_reads_a_few_rows(analyzed: bool, connection: Conn
     if analyzed:
         await connection.execute("ANALYZE")
     costs = {}
-    for name, statement in vars(statements).items():
-        if isinstance(statement, Executable) and name.isupper() and name not in NEVER_RUN:
-            values = VALUES | OTHER_VALUES.get(name, {})
-            costs[name] = await rows_read(
-                connection,
-                lambda statement=statement, values=values: run(connection, statement, values),  # type: ignore[misc]
-            )
+    for name, statement in STATEMENTS.items():
+        values = VALUES | OTHER_VALUES.get(name, {})
+        costs[name] = await rows_read(
+            connection,
+            lambda statement=statement, values=values: run(connection, statement, values),  # type: ignore[misc]
+        )
     batch = [NewMessage(chat, POPULAR, "hello", 0, f"{chat}") for chat in range(100, 200)]
     costs["append"] = await rows_read(
         connection, lambda: postgres_batch.append_batch(connection, batch)

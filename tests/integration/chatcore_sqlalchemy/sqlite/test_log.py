@@ -14,7 +14,7 @@ from chatcore.model import ChatState
 from chatcore.testing.scene import NOW_US, add_user, ann_and_bob, send
 from chatcore_memory import MemoryStore
 from chatcore_sqlalchemy import SqlAlchemyStore
-from chatcore_sqlalchemy.log import TRIMMED_ENTRIES, TRIMMED_USERS
+from chatcore_sqlalchemy.queries.events import TRIMMED_ENTRIES, TRIMMED_USERS
 from tests.support.soak import SOAK
 
 Store = MemoryStore | SqlAlchemyStore

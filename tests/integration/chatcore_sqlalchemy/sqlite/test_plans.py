@@ -7,22 +7,18 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Executable
 from sqlalchemy.dialects.sqlite import dialect
 
 from chatcore.testing.scene import NOW_US, add_user, send
-from chatcore_sqlalchemy import SqlAlchemyStore, statements
+from chatcore_sqlalchemy import SqlAlchemyStore
 from chatcore_sqlalchemy.sqlite import batch as sqlite_batch
-
-# A base that others narrow down; alone it is never run.
-NEVER_RUN = {"CHAT"}
+from tests.support.statements import STATEMENTS
 
 
 def all_statements() -> Iterator[tuple[str, str]]:
-    for name, statement in vars(statements).items():
-        if isinstance(statement, Executable) and name.isupper() and name not in NEVER_RUN:
-            compiled = statement.compile(dialect=dialect(paramstyle="named"))  # type: ignore[attr-defined]
-            yield name, str(compiled)
+    for name, statement in STATEMENTS.items():
+        compiled = statement.compile(dialect=dialect(paramstyle="named"))  # type: ignore[attr-defined]
+        yield name, str(compiled)
     for name, statement in vars(sqlite_batch).items():
         if isinstance(statement, str) and name.isupper():
             yield f"append {name}", statement
@@ -90,7 +86,7 @@ async def test_a_list_reads_no_more_than_its_page(name: str, tmp_path: Path) -> 
         for peer in (*users[:50], *users[51:]):
             chat = await store.open_chat(users[50].id, peer.id, NOW_US)
             await send(store, chat, peer, "hello")
-    compiled = getattr(statements, name).compile(dialect=dialect(paramstyle="named"))
+    compiled = STATEMENTS[name].compile(dialect=dialect(paramstyle="named"))  # type: ignore[attr-defined]
     steps = 0
 
     def count() -> None:

@@ -16,10 +16,11 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 import chatcore_sqlalchemy
 from chatcore import StoreUnavailable, UserName
 from chatcore.testing.scene import ann_and_bob, send
-from chatcore_sqlalchemy import SqlAlchemyStore, statements
+from chatcore_sqlalchemy import SqlAlchemyStore
 from chatcore_sqlalchemy.schema import metadata
 from chatcore_sqlalchemy.sqlite.file import APPLICATION_ID
 from chatcore_sqlalchemy.upgrade import REVISIONS
+from tests.support.statements import STATEMENTS
 
 TABLES = {"users", "retired_names", "blocks", "chats", "messages", "events", "store"}
 
@@ -161,12 +162,11 @@ def test_schema_and_statements_are_postgresql_too() -> None:
         assert "INTEGER" not in sql
         for index in table.indexes:
             str(CreateIndex(index).compile(dialect=dialect))
-    for statement in vars(statements).values():
-        if isinstance(statement, sqlalchemy.Executable):
-            sql = str(statement.compile(dialect=dialect))  # type: ignore[attr-defined]
-            # Ids and numbers have 64 bits, also where they are compared.
-            assert re.search(r"%\((?!coalesce)\w+\)s::INTEGER", sql) is None
-            # What may be there already is no error. Before the others their user is locked.
-            assert ("INSERT" in sql and statement not in {statements.LOG, statements.RETIRE}) == (
-                re.search(r"ON CONFLICT \(.+\) DO NOTHING", sql) is not None
-            )
+    for name, statement in STATEMENTS.items():
+        sql = str(statement.compile(dialect=dialect))  # type: ignore[attr-defined]
+        # Ids and numbers have 64 bits, also where they are compared.
+        assert re.search(r"%\((?!coalesce)\w+\)s::INTEGER", sql) is None
+        # What may be there already is no error. Before the others their user is locked.
+        assert ("INSERT" in sql and name not in {"LOG", "RETIRE"}) == (
+            re.search(r"ON CONFLICT \(.+\) DO NOTHING", sql) is not None
+        )

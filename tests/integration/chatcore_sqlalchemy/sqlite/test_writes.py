@@ -28,8 +28,8 @@ from chatcore import (
 from chatcore.testing.scene import Scene, add_user, ann_and_bob, read_all, send
 from chatcore_sqlalchemy import SqlAlchemyStore
 from chatcore_sqlalchemy.group_commit import Run
+from chatcore_sqlalchemy.queries.users import ADD_USER, USER_BY_NAME
 from chatcore_sqlalchemy.sqlite.database import SqliteDatabase
-from chatcore_sqlalchemy.statements import ADD_USER, USER_BY_NAME
 
 
 @pytest.fixture

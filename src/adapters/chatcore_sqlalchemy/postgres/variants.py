@@ -1,0 +1,33 @@
+"""Statements that PostgreSQL gets in another form than SQLite."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import CompoundSelect, Executable, desc, func, or_, select, union_all
+
+from chatcore_sqlalchemy.queries.chats import CHAT_STATES, CHATS_OF
+from chatcore_sqlalchemy.queries.parameters import LIMIT, USER_ID
+from chatcore_sqlalchemy.queries.users import LOCK_CHATS_OF
+from chatcore_sqlalchemy.schema import chats
+
+
+def _each_limited(merged: CompoundSelect[Any]) -> CompoundSelect[Any]:
+    sides: Sequence[Any] = merged.selects
+    limited = (side.order_by(desc("activity")).limit(LIMIT) for side in sides)
+    return union_all(*limited).order_by(desc("activity")).limit(LIMIT)
+
+
+ON_POSTGRESQL: dict[Executable, Executable] = {
+    CHATS_OF: _each_limited(CHATS_OF),
+    CHAT_STATES: _each_limited(CHAT_STATES),
+    LOCK_CHATS_OF: select(func.count()).select_from(
+        select(chats.c.id)
+        .where(or_(chats.c.lo_id == USER_ID, chats.c.hi_id == USER_ID))
+        .order_by(chats.c.id)
+        .with_for_update(key_share=True)
+        .subquery()
+    ),
+}
+"""What is asked in other words there: PostgreSQL merges sides that have an end each, but reads
+and sorts all of two that have not (190 ms instead of 0.1 for a user with 20,000 chats). SQLite
+sorts where there are two ends, and what it need not lock."""

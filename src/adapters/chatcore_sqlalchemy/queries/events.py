@@ -1,0 +1,123 @@
+"""The users' event logs: how entries are written, read and trimmed."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from chatcore.events import ChatOpened, Cursor, Entry, MarkerMoved, MessageSent
+from chatcore.model import Message
+from chatcore_sqlalchemy.group_commit import Run
+from chatcore_sqlalchemy.queries.chats import CHAT, CHAT_WIDTH, chat_of
+from chatcore_sqlalchemy.queries.messages import MESSAGE
+from chatcore_sqlalchemy.queries.parameters import LIMIT, ONE, USER_ID
+from chatcore_sqlalchemy.schema import LO_READ, OPENED, SENT, chats, events, messages, store, users
+
+TRIMMED_USERS = 100
+TRIMMED_ENTRIES = 1000
+"""At most in one step, which others wait for."""
+
+LOG_NAME = select(store.c.log).where(store.c.id == 1)
+NAME_LOG = update(store).where(store.c.id == 1).values(log=bindparam("name"))
+_newest = select(func.coalesce(func.max(events.c.n), 0)).where(events.c.user_id == USER_ID)
+END_OF_LOG = _newest
+LOG = insert(events).values(
+    user_id=USER_ID,
+    n=_newest.scalar_subquery() + 1,
+    kind=bindparam("kind"),
+    chat_id=bindparam("chat_id"),
+    seq=bindparam("seq"),
+    at_us=bindparam("at_us"),
+)
+# Messages of other kinds of events are read for nothing. There are few of them.
+EVENTS_FROM = (
+    CHAT.add_columns(events.c.n, events.c.kind, events.c.seq, *MESSAGE[2:])
+    .join(events, events.c.chat_id == chats.c.id)
+    .outerjoin(
+        messages, (messages.c.chat_id == events.c.chat_id) & (messages.c.seq == events.c.seq)
+    )
+    .where(events.c.user_id == USER_ID, events.c.n >= bindparam("n"))
+    .order_by(events.c.n)
+    .limit(LIMIT)
+)
+
+_log = events.c.user_id == users.c.id
+LOGS = (
+    select(
+        users.c.id,
+        select(func.min(events.c.n)).where(_log).scalar_subquery(),
+        select(events.c.at_us).where(_log).order_by(events.c.n).limit(ONE).scalar_subquery(),
+        select(func.max(events.c.n)).where(_log).scalar_subquery(),
+    )
+    .where(users.c.id > bindparam("after_user"))
+    .order_by(users.c.id)
+    .limit(LIMIT)
+)
+_entries = events.c.user_id == USER_ID
+FIRST_SINCE = (
+    select(events.c.n)
+    .where(_entries, events.c.at_us >= bindparam("since_us"), events.c.n < bindparam("before"))
+    .order_by(events.c.n)
+    .limit(ONE)
+)
+TRIM = delete(events).where(_entries, events.c.n < bindparam("before"))
+
+
+def append_entries(
+    run: Run, user_ids: Iterable[int], kind: int, chat_id: int, seq: int, at_us: int
+) -> None:
+    """Add an entry to the log of each user."""
+    for user_id in user_ids:
+        run(LOG, user_id=user_id, kind=kind, chat_id=chat_id, seq=seq, at_us=at_us)
+
+
+def touch(run: Run) -> None:
+    """A write that leaves all as it was, for finding out whether one succeeds."""
+    ((name,),) = run(LOG_NAME)
+    # SQLite writes no page for a row that stays the same.
+    for each in (f"{name} ", name):
+        run(NAME_LOG, name=each)
+
+
+def entries(after: Cursor, rows: Sequence[Sequence[Any]], limit: int) -> list[Entry] | None:
+    """The first `limit` entries after the cursor, of rows that begin with the one before them
+    if there is one; None when some are missing or there are none to follow."""
+    first = rows[0][CHAT_WIDTH] if rows else 0
+    if first == after.n:
+        rows = rows[1:] if after.n else rows
+    elif first != after.n + 1:
+        return None
+    return [_entry(after, row) for row in rows[:limit]]
+
+
+def _entry(cursor: Cursor, row: Sequence[Any]) -> Entry:
+    n, kind, seq, *message = row[CHAT_WIDTH:]
+    chat = chat_of(row)
+    cursor = Cursor(cursor.log, cursor.user_id, n)
+    if kind == SENT:
+        return MessageSent(cursor, chat, Message(chat.id, seq, *message))
+    if kind == OPENED:
+        return ChatOpened(cursor, chat)
+    return MarkerMoved(cursor, chat, chat.users[kind != LO_READ], seq)
+
+
+def trim(run: Run, *, keep: int, since_us: int, after_user: int) -> int | None:
+    """One step of `EventLog.trim_logs`."""
+    logs = run(LOGS, after_user=after_user, limit=TRIMMED_USERS)
+    left = TRIMMED_ENTRIES
+    for user_id, oldest, oldest_us, newest in logs:
+        if oldest is None:
+            continue
+        # What is below this goes, for whichever reason; never the newest.
+        bound = newest - max(keep, 1) + 1
+        if oldest_us < since_us:
+            found = run(FIRST_SINCE, user_id=user_id, since_us=since_us, before=oldest + left)
+            bound = max(bound, min(found[0][0], newest) if found else newest)
+        if bound - oldest > left:
+            run(TRIM, user_id=user_id, before=oldest + left)
+            return int(user_id) - 1
+        if bound > oldest:
+            run(TRIM, user_id=user_id, before=bound)
+            left -= bound - oldest
+    return int(logs[-1][0]) if len(logs) == TRIMMED_USERS else None
