@@ -8,7 +8,7 @@ from pathlib import Path
 import chatcore_sqlalchemy
 from chatcore_server.key_file import forget_key_of_missing
 from chatcore_server.settings import CannotStart, Settings
-from chatcore_sqlalchemy import CannotOpen, Migrated
+from chatcore_sqlalchemy import CannotOpen, Engine, Migrated, engine_of
 
 
 async def migrate(settings: Settings) -> Migrated:
@@ -21,8 +21,21 @@ async def migrate(settings: Settings) -> Migrated:
 
 def database_file(settings: Settings) -> Path | None:
     """The SQLite file; None for another database. Raises CannotStart."""
+    return engine(settings).file
+
+
+def engine(settings: Settings) -> Engine:
+    """The engine of the database. Raises CannotStart."""
     with told_to_operator():
-        return chatcore_sqlalchemy.sqlite_path(settings.database_url)
+        return engine_of(settings.database_url)
+
+
+def expect_several_processes(settings: Settings) -> None:
+    """Raise CannotStart unless several processes may use the database."""
+    if not engine(settings).several_processes:
+        raise CannotStart(
+            f"{settings.workers} workers need PostgreSQL: one process at a time uses a SQLite file"
+        )
 
 
 @contextmanager

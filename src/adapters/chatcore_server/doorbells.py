@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from chatcore import LocalDoorbell, Unavailable
 from chatcore.bus import BusDoorbell
 from chatcore.ports import Doorbell, EventLog
+from chatcore_server.database import engine
 from chatcore_server.settings import CannotStart, Settings
 
 
@@ -13,10 +14,10 @@ from chatcore_server.settings import CannotStart, Settings
 async def open_doorbell(settings: Settings, store: EventLog) -> AsyncIterator[Doorbell]:
     """A doorbell that the other nodes hear, where there can be any. Raises CannotStart; but a
     bus that does not answer is only told of in the log."""
-    url = settings.bus_url or settings.database_url
-    if url.startswith("sqlite:"):
+    if not settings.bus_url and not engine(settings).notifies:
         yield LocalDoorbell()
         return
+    url = settings.bus_url or settings.database_url
     # One bus may serve many installations. The name of the log is this one's alone.
     try:
         channel = f"chatcore_{(await store.end_of_log(0)).log}"

@@ -22,10 +22,10 @@ _OF_POSTGRESQL = {"postgresql", "postgres", "pgsql", "psql"}
 _OF_SQLITE = {"sqlite", "sqlite3", "file"}
 
 
-def sqlite_path(url: str) -> Path | None:
-    """The file that a `sqlite:///…` URL names; None for a URL of a PostgreSQL database.
+def backend_of(url: str) -> str:
+    """Which database the URL is for: "sqlite" or "postgresql". The rest of it may be wrong.
 
-    Raises CannotOpen for any other, in one line that says what to write.
+    Raises CannotOpen for any other URL.
     """
     if url != url.strip():
         raise CannotOpen("the database URL begins or ends with white space: remove it")
@@ -40,10 +40,9 @@ def sqlite_path(url: str) -> Path | None:
                 f"{POSTGRESQL}"
             )
     if backend in _OF_POSTGRESQL:
-        _expect_postgresql(scheme, rest)
-        return None
+        return "postgresql"
     if backend in _OF_SQLITE:
-        return _file(url, scheme, rest)
+        return "sqlite"
     of = f"{scheme}://" if rest.startswith("//") else "another database"
     raise CannotOpen(
         f"chatcore keeps its data in SQLite or PostgreSQL, and the database URL is of {of}; "
@@ -58,7 +57,9 @@ def names_host(url: str) -> bool:
     return bool(host) or "host" in dict(parse_qsl(query))
 
 
-def _expect_postgresql(scheme: str, rest: str) -> None:
+def expect_postgresql(url: str) -> None:
+    """Raise CannotOpen for a PostgreSQL URL that no driver could read."""
+    scheme, _, rest = url.partition(":")
     # libpq takes the short form, too.
     if scheme not in {"postgresql", "postgres"} and _SCHEME.fullmatch(scheme):
         raise CannotOpen(
@@ -91,7 +92,9 @@ def _expect_postgresql(scheme: str, rest: str) -> None:
         )
 
 
-def _file(url: str, scheme: str, rest: str) -> Path:
+def sqlite_file(url: str) -> Path:
+    """The file of a SQLite URL. Raises CannotOpen if it names none."""
+    scheme, _, rest = url.partition(":")
     path, parameters, _ = rest.partition("?")
     if not path.startswith("///") or scheme != "sqlite" or parameters:
         # How many slashes were meant: none or two lead to a relative path, one to an absolute.

@@ -7,5 +7,9 @@ class CannotOpen(Exception):
     """The database cannot be used. The message is one line for the operator."""
 
 
-class Meanwhile(Refused):
+class RetryTransaction(Refused):
     """A chat was opened before all that this locks was locked. To be done again."""
+
+
+class Damaged(Exception):
+    """The database itself cannot answer a query."""

@@ -27,7 +27,7 @@ V = TypeVar("V")
 
 
 @dataclass(slots=True)
-class Kept(Generic[V]):
+class Entry(Generic[V]):
     value: V
     size: int
     version: int | None
@@ -42,25 +42,25 @@ class Kept(Generic[V]):
         return version is not None and self.version == version
 
 
-class Recent(Generic[K, V]):
+class PageCache(Generic[K, V]):
     """Forgets what was put in first to stay within a number of bytes."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._kept: dict[K, Kept[V]] = {}
+        self._entries: dict[K, Entry[V]] = {}
 
-    def get(self, key: K) -> Kept[V] | None:
-        return self._kept.get(key)
+    def get(self, key: K) -> Entry[V] | None:
+        return self._entries.get(key)
 
     def put(self, key: K, value: V, size: int, version: int | None) -> None:
-        if (before := self._kept.pop(key, None)) is not None:
+        if (before := self._entries.pop(key, None)) is not None:
             self._bytes -= before.size
-        self._kept[key] = Kept(value, size, version, elapsed())
+        self._entries[key] = Entry(value, size, version, elapsed())
         self._bytes += size
         while self._bytes > self._max_bytes:
             # The oldest, since dictionaries keep their order.
-            self._bytes -= self._kept.pop(next(iter(self._kept))).size
+            self._bytes -= self._entries.pop(next(iter(self._entries))).size
 
 
 def size_of_messages(messages: Sequence[Message]) -> int:

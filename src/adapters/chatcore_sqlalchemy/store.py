@@ -7,27 +7,22 @@ it is `read` (a query), `write` (a change, in a transaction) and `append` (a mes
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Self, Union
+from typing import Self
 
 from chatcore.errors import SelfChat, UserNotFound
 from chatcore.events import Cursor, Entry
 from chatcore.model import MAX_INT64, Chat, ChatState, ChatSummary, Message, NewMessage, Sent, User
 from chatcore.names import UserName
 from chatcore.ports import Credentials
-from chatcore_sqlalchemy.database_url import sqlite_path
-from chatcore_sqlalchemy.errors import CannotOpen, Meanwhile
+from chatcore_sqlalchemy.database import Database
+from chatcore_sqlalchemy.engines import engine_of
+from chatcore_sqlalchemy.errors import RetryTransaction
 from chatcore_sqlalchemy.group_commit import Run, Writes
-from chatcore_sqlalchemy.page_cache import Recent, size_of_list, size_of_messages
+from chatcore_sqlalchemy.page_cache import PageCache, size_of_list, size_of_messages
 from chatcore_sqlalchemy.queries import blocks, chats, events, markers, messages, pairs, users
-from chatcore_sqlalchemy.sqlite.database import SqliteDatabase
 from chatcore_sqlalchemy.upgrade import Migrated
-
-if TYPE_CHECKING:
-    from chatcore_sqlalchemy.postgres.database import PostgresDatabase
-
-Database = Union["SqliteDatabase", "PostgresDatabase"]
 
 
 class SqlAlchemyStore:
@@ -43,8 +38,8 @@ class SqlAlchemyStore:
         self._log = ""
         self.replayed = 0
         """Sends so far that were answered with a message stored before."""
-        self._tails: Recent[int, Sequence[Message]] = Recent()
-        self._lists: Recent[tuple[int, int], Sequence[ChatSummary]] = Recent()
+        self._tails: PageCache[int, Sequence[Message]] = PageCache()
+        self._lists: PageCache[tuple[int, int], Sequence[ChatSummary]] = PageCache()
 
     @classmethod
     async def open(cls, url: str) -> Self:
@@ -56,7 +51,7 @@ class SqlAlchemyStore:
         this version (`migrate`), and any number of processes may use it. Raises CannotOpen,
         with one line that says why.
         """
-        return cls(await _open(url))
+        return cls(await engine_of(url).open())
 
     @property
     def _database(self) -> Database:
@@ -134,7 +129,7 @@ class SqlAlchemyStore:
             )
         finally:
             # Another one, for what is being read meanwhile goes into the old one.
-            self._lists = Recent()
+            self._lists = PageCache()
 
     async def block(self, user_id: int, peer_id: int, blocked_us: int) -> None:
         if user_id == peer_id:
@@ -153,7 +148,7 @@ class SqlAlchemyStore:
 
     async def _write_alone(self, change: Callable[[Run], None]) -> None:
         while True:
-            with contextlib.suppress(Meanwhile):
+            with contextlib.suppress(RetryTransaction):
                 return await self._database.write(change)
 
     async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
@@ -176,13 +171,13 @@ class SqlAlchemyStore:
         if before is not None:
             return await self._chats_before(user_id, before, limit)
         version, lists = self._database.version, self._lists
-        kept = lists.get((user_id, limit))
-        if kept and not kept.is_old():
-            if kept.is_current(version):
-                return kept.value
-            if kept.value[0].activity == await self._newest_activity(user_id):
-                kept.version = version
-                return kept.value
+        cached = lists.get((user_id, limit))
+        if cached and not cached.is_old():
+            if cached.is_current(version):
+                return cached.value
+            if cached.value[0].activity == await self._newest_activity(user_id):
+                cached.version = version
+                return cached.value
         summaries = await self._chats_before(user_id, MAX_INT64, limit)
         if summaries:
             lists.put((user_id, limit), summaries, size_of_list(summaries), version)
@@ -237,14 +232,14 @@ class SqlAlchemyStore:
         if seq is not None:
             return await self._messages_before(chat_id, seq, limit)
         version = self._database.version
-        kept = self._tails.get(chat_id)
-        tail = kept.value if kept and _holds(kept.value, limit) else ()
-        if kept and tail:
-            if kept.is_current(version):
+        cached = self._tails.get(chat_id)
+        tail = cached.value if cached and _holds(cached.value, limit) else ()
+        if cached and tail:
+            if cached.is_current(version):
                 return tail[-limit:]
             missing = await self.last_seq(chat_id) - tail[-1].seq
             if not missing:
-                kept.version = version
+                cached.version = version
                 return tail[-limit:]
             if missing > limit:
                 tail = ()
@@ -292,33 +287,7 @@ async def migrate(url: str) -> Migrated:
 
     Raises CannotOpen, also while a service uses the database.
     """
-    if sqlite_path(url) is None:
-        with _asyncpg_needed():
-            from chatcore_sqlalchemy.postgres import schema as postgres_schema
-        return await postgres_schema.migrate(url)
-    database = await _open(url)
-    await database.close()
-    return database.migrated
-
-
-async def _open(url: str) -> Database:
-    database: Database
-    if (path := sqlite_path(url)) is not None:
-        database = SqliteDatabase(path)
-    else:
-        with _asyncpg_needed():
-            from chatcore_sqlalchemy.postgres.database import PostgresDatabase
-        database = PostgresDatabase(url)
-    await database.open()
-    return database
-
-
-@contextlib.contextmanager
-def _asyncpg_needed() -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise CannotOpen(f"PostgreSQL needs chatcore[postgres]: {error}") from error
+    return await engine_of(url).migrate()
 
 
 def _holds(tail: Sequence[Message], limit: int) -> bool:

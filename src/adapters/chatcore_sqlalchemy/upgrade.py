@@ -16,6 +16,7 @@ from sqlalchemy import (
     select,
 )
 
+from chatcore_sqlalchemy.errors import CannotOpen
 from chatcore_sqlalchemy.schema import metadata, store
 
 REVISIONS = ("0001", "0002", "0003")
@@ -59,6 +60,19 @@ def look(connection: Connection) -> Migrated:
     if len(found) > 1 or not {*found} <= {*REVISIONS}:
         raise NewerSchema
     return Migrated(found[0] if found else None, REVISIONS[-1])
+
+
+def expect_current(connection: Connection) -> None:
+    """Raise CannotOpen unless the database is at the revision of this version."""
+    try:
+        found = look(connection)
+    except NewerSchema:
+        raise CannotOpen("the database is of a newer chatcore") from None
+    if found.before != found.after:
+        raise CannotOpen(
+            f"the database is at revision {found.before}, not {found.after}: "
+            "run `chatcore migrate` first"
+        )
 
 
 def upgrade(connection: Connection) -> None:

@@ -40,6 +40,7 @@ def main() -> int:
     threading.Thread(target=_end_with, args=(control, stopping), daemon=True).start()
 
     gc.disable()  # Until it serves, as without workers.
+    from chatcore_server.database import expect_several_processes
     from chatcore_server.observe.log_lines import configure_logging
     from chatcore_server.serving.serve import serve_on
 
@@ -52,6 +53,7 @@ def main() -> int:
             control.sendall(told)
 
     try:
+        expect_several_processes(task.settings)
         serve_on(listeners, task.settings, stopping, lambda _: say(READY), trims=task.trims)
     except CannotStart as error:
         say(str(error).encode())

@@ -38,10 +38,6 @@ def serve_with_workers(
     replaced; all end when this process does. `started` gets the URLs as soon as all serve.
     Raises CannotStart when one of them cannot, as long as not all have.
     """
-    if settings.database_url.startswith("sqlite"):
-        raise CannotStart(
-            f"{settings.workers} workers need PostgreSQL: one process at a time uses a SQLite file"
-        )
     _keep_low_descriptors()
     sockets = bind(settings.host, settings.port)
     workers = _Workers(settings, sockets)

@@ -9,8 +9,8 @@ from sqlalchemy.util import await_only, greenlet_spawn
 
 from chatcore.model import NewMessage, Sent
 from chatcore_sqlalchemy.group_commit import GroupCommit, Run, Writes
+from chatcore_sqlalchemy.postgres.coalescing import COALESCED, CoalescedLookup
 from chatcore_sqlalchemy.postgres.connection import Connection, Row, connect, expect_writable
-from chatcore_sqlalchemy.postgres.gather import GATHERED, Gathered
 from chatcore_sqlalchemy.postgres.pool import Pool
 from chatcore_sqlalchemy.postgres.schema import check
 from chatcore_sqlalchemy.postgres.statement import run
@@ -32,9 +32,9 @@ class PostgresDatabase:
         self._pool = Pool(partial(connect, url), CONNECTIONS)
         self._appends = Pool(partial(connect, url), 1)
         self._group = GroupCommit[NewMessage](PostgresWriter(self._appends))
-        self._gathered = {
-            statement: Gathered(partial(self._fetch, query))
-            for statement, query in GATHERED.items()
+        self._coalesced = {
+            statement: CoalescedLookup(partial(self._fetch, query))
+            for statement, query in COALESCED.items()
         }
         self.migrated: Migrated
 
@@ -59,9 +59,9 @@ class PostgresDatabase:
 
     async def read(self, statement: Executable, /, **values: Any) -> Sequence[Row]:
         """All rows that a query returns for these bound values."""
-        if (gathered := self._gathered.get(statement)) is not None:
+        if (lookup := self._coalesced.get(statement)) is not None:
             (wanted,) = values.values()
-            return await gathered.rows(wanted)
+            return await lookup.rows(wanted)
         return await self._pool.use(lambda connection: run(connection, statement, values))
 
     async def _fetch(self, query: str, *values: Any) -> list[Row]:

@@ -33,7 +33,7 @@ def users_of(rows: Sequence[Sequence[Any]]) -> list[User]:
 
 
 def block(run: Run, user_id: int, peer_id: int, blocked_us: int) -> None:
-    """Raises Meanwhile."""
+    """Raises RetryTransaction."""
     chat = lock_chat_of_pair(run, user_id, peer_id)
     run(BLOCK, user_id=user_id, peer_id=peer_id, blocked_us=blocked_us)
     for chat_id, reasons in chat:
@@ -41,7 +41,7 @@ def block(run: Run, user_id: int, peer_id: int, blocked_us: int) -> None:
 
 
 def unblock(run: Run, user_id: int, peer_id: int) -> None:
-    """Raises UserNotFound when one of them is nobody, who blocks nobody, and Meanwhile."""
+    """Raises UserNotFound when one of them is nobody, who blocks nobody, and RetryTransaction."""
     chat = lock_chat_of_pair(run, user_id, peer_id)
     run(UNBLOCK, user_id=user_id, peer_id=peer_id)
     for chat_id, reasons in chat:

@@ -5,7 +5,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from chatcore.errors import ChatExists, UserNotFound
 from chatcore.model import Chat, User
-from chatcore_sqlalchemy.errors import Meanwhile
+from chatcore_sqlalchemy.errors import RetryTransaction
 from chatcore_sqlalchemy.group_commit import Run
 from chatcore_sqlalchemy.queries.chats import newest_activity
 from chatcore_sqlalchemy.queries.events import append_entries
@@ -63,7 +63,7 @@ def lock_chat_of_pair(run: Run, user_id: int, peer_id: int) -> list[tuple[int, i
     if len(lock_pair(run, lo, hi)) < 2:
         raise UserNotFound
     if not chat and run(CHAT_OF_PAIR, lo=lo, hi=hi):
-        raise Meanwhile
+        raise RetryTransaction
     return chat
 
 

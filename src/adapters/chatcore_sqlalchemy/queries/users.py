@@ -22,7 +22,7 @@ from chatcore.errors import NameTaken, UserNotFound
 from chatcore.model import User
 from chatcore.names import UserName
 from chatcore.ports import Credentials
-from chatcore_sqlalchemy.errors import Meanwhile
+from chatcore_sqlalchemy.errors import RetryTransaction
 from chatcore_sqlalchemy.group_commit import Run
 from chatcore_sqlalchemy.queries.parameters import USER_ID
 from chatcore_sqlalchemy.schema import ERASED, blocks, chats, events, retired_names, users
@@ -118,14 +118,14 @@ def add_user(run: Run, name: UserName, password_hash: str, registered_us: int) -
 
 
 def erase_user(run: Run, user_id: int, tombstone: UserName, erased_us: int) -> None:
-    """Raises Meanwhile."""
+    """Raises RetryTransaction."""
     ((locked,),) = run(LOCK_CHATS_OF, user_id=user_id)
     found = run(LOCK_USER, user_id=user_id)
     if not found:
         raise UserNotFound
     ((count,),) = run(COUNT_CHATS_OF, user_id=user_id)
     if count != locked:
-        raise Meanwhile
+        raise RetryTransaction
     # Takes the name from all who want it now. The row goes, and what keeps the name is the
     # user's own.
     placeholder = add_user(run, tombstone, "", erased_us)

@@ -26,7 +26,7 @@ class Locked(Exception):
     """Another program writes to the database. Nothing was done."""
 
 
-class Database(Protocol):
+class CommitTarget(Protocol):
     """What is written to. One call at a time."""
 
     def open(self) -> None:
@@ -54,8 +54,8 @@ class Database(Protocol):
 class CommitThread:
     """A Writer for GroupCommit, on one thread of its own."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, target: CommitTarget) -> None:
+        self._target = target
         self._loop = asyncio.get_running_loop()
         self._calls: SimpleQueue[tuple[Callable[[], None], Callable[[Exception | None], None]]]
         self._calls = SimpleQueue()
@@ -72,14 +72,14 @@ class CommitThread:
             if not opened.done():
                 opened.set_result(failure)
 
-        self._on_thread(self._database.open, tell)
+        self._on_thread(self._target.open, tell)
         failure = await opened
         if failure is not None:
             raise failure
 
     def write(self, batch: Sequence[Work], done: Done, locked_since: float | None = None) -> None:
         try:
-            outcomes = self._database.apply(batch)
+            outcomes = self._target.apply(batch)
         except Locked as locked:
             now = self._loop.time()
             since = locked_since or now
@@ -93,7 +93,7 @@ class CommitThread:
             if not isinstance(error, Exception):
                 raise
         else:
-            self._on_thread(self._database.commit, partial(self._committed, done, outcomes))
+            self._on_thread(self._target.commit, partial(self._committed, done, outcomes))
 
     def close(self, done: Callable[[], None]) -> None:
         def closed(_: Exception | None) -> None:
@@ -101,7 +101,7 @@ class CommitThread:
             self._thread.join()
             done()
 
-        self._on_thread(self._database.close, closed)
+        self._on_thread(self._target.close, closed)
 
     def _committed(
         self, done: Done, outcomes: Sequence[Outcome], failure: Exception | None
@@ -113,7 +113,7 @@ class CommitThread:
 
     def _abandon(self, done: Done, cause: BaseException) -> None:
         # First, so that a caller who hears of it finds nothing locked.
-        self._on_thread(self._database.abandon, lambda _: done(cause))
+        self._on_thread(self._target.abandon, lambda _: done(cause))
 
     def _on_thread(
         self, call: Callable[[], None], then: Callable[[Exception | None], None]
@@ -123,7 +123,7 @@ class CommitThread:
 
     def _run(self) -> None:
         call = None
-        while call != self._database.close:
+        while call != self._target.close:
             call, then = self._calls.get()
             failure = None
             try:
@@ -134,5 +134,5 @@ class CommitThread:
                 self._loop.call_soon_threadsafe(then, failure)
             except RuntimeError:
                 # The loop is closed: nobody waits, and nobody will call `close`.
-                self._database.close()
+                self._target.close()
                 return

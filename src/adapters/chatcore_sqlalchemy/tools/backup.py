@@ -10,7 +10,7 @@ from pathlib import Path
 
 from chatcore_sqlalchemy.errors import CannotOpen
 from chatcore_sqlalchemy.sqlite.file import SqliteFile
-from chatcore_sqlalchemy.sqlite.snapshot import snapshot
+from chatcore_sqlalchemy.sqlite.read_only import open_read_only
 
 PIECE = 1024
 """Pages of 4 KiB that are copied, and reach the disk, at a time."""
@@ -35,7 +35,7 @@ def backup(source: Path, target: Path, tell: Tell) -> int:
     if target.exists() or target.is_symlink():
         raise CannotOpen(f"{SqliteFile(target)} is there already")
     try:
-        with snapshot(source) as connection:
+        with open_read_only(source) as connection:
             # Created here rather than by SQLite, so that others never could read it.
             descriptor, name = tempfile.mkstemp(".partial", f"{target.name}.", target.parent)
             draft = Path(name)

@@ -250,3 +250,6 @@ OF_POSTGRES = (
         "the last id of {0} is {1}, but the next one is given after {2}",
     ),
 )
+
+RULES_OF = {"sqlite": (*OF_SQLITE, *RULES), "postgresql": (*RULES, *OF_POSTGRES)}
+"""All rules of an engine, by its name."""

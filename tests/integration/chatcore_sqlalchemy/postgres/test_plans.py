@@ -8,8 +8,8 @@ import pytest
 
 from chatcore import NewMessage
 from chatcore_sqlalchemy.postgres import batch as postgres_batch
+from chatcore_sqlalchemy.postgres.coalescing import COALESCED
 from chatcore_sqlalchemy.postgres.connection import Connection, connect
-from chatcore_sqlalchemy.postgres.gather import GATHERED
 from chatcore_sqlalchemy.postgres.statement import run
 from tests.support.statements import STATEMENTS
 
@@ -116,7 +116,7 @@ async def test_every_statement_reads_a_few_rows(analyzed: bool, connection: Conn
         connection, lambda: postgres_batch.append_batch(connection, batch)
     )
     ids = [POPULAR, *range(1, 11)]
-    for query in GATHERED.values():
+    for query in COALESCED.values():
         costs[query] = await rows_read(connection, partial(connection.fetch, query, ids))
     assert len(costs) > 20
     # A page of 20 has a chat, two users, an event and a message in each row; the popular one's

@@ -12,7 +12,7 @@ from chatcore import Chat, User, UserName
 from chatcore.errors import StoreUnavailable
 from chatcore.testing.scene import add_user, send
 from chatcore_sqlalchemy import SqlAlchemyStore
-from chatcore_sqlalchemy.page_cache import Recent
+from chatcore_sqlalchemy.page_cache import PageCache
 from tests.support.soak import SOAK
 
 LIMITS = (1, 2, 7, 50, 500)
@@ -129,7 +129,7 @@ async def test_a_list_is_read_anew_after_a_minute(
     """For a name that another process erased, of which nobody tells this one."""
     now = 1000.0
     monkeypatch.setattr("chatcore_sqlalchemy.page_cache.elapsed", lambda: now)
-    recent: Recent[int, str] = Recent()
+    recent: PageCache[int, str] = PageCache()
     recent.put(1, "a list", 9, None)
     for seconds, old in ((59, False), (1, True)):
         now += seconds
@@ -160,7 +160,7 @@ async def test_a_closed_store_remembers_nothing(tmp_path: Path) -> None:
 
 
 def test_it_stays_within_its_bytes() -> None:
-    recent: Recent[int, str] = Recent(max_bytes=10_000)
+    recent: PageCache[int, str] = PageCache(max_bytes=10_000)
     for key in range(1000):
         recent.put(key % 70, "x" * 1000, getsizeof("x" * 1000), None)
     kept = [key for key in range(70) if recent.get(key)]

@@ -12,7 +12,7 @@ BUSY_SECONDS = 5.0
 
 
 @contextlib.contextmanager
-def snapshot(path: Path) -> Iterator[sqlite3.Connection]:
+def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection in a read transaction. A service may hold the file, start and stop: in WAL
     mode readers wait for nobody, and nobody waits for them. The WAL grows until the end.
 

@@ -7,7 +7,7 @@ import pytest
 
 from chatcore import NewMessage, StoreUnavailable, UserName
 from chatcore_sqlalchemy import SqlAlchemyStore
-from chatcore_sqlalchemy.postgres.gather import Gathered
+from chatcore_sqlalchemy.postgres.coalescing import CoalescedLookup
 
 
 class Server:
@@ -36,11 +36,11 @@ async def settled() -> None:
 
 async def test_who_comes_while_one_is_under_way_is_told_what_is_so_then() -> None:
     server = Server()
-    gathered = Gathered(server.ask)
-    first = [asyncio.create_task(gathered.rows(each)) for each in (1, 2, 1, 3)]
+    lookup = CoalescedLookup(server.ask)
+    first = [asyncio.create_task(lookup.rows(each)) for each in (1, 2, 1, 3)]
     await settled()
     server.numbers[1] = 11
-    second = [asyncio.create_task(gathered.rows(each)) for each in (1, 1)]
+    second = [asyncio.create_task(lookup.rows(each)) for each in (1, 1)]
     await settled()
     server.turn.release()
     assert await asyncio.gather(*first) == [[(10,)], [(20,)], [(10,)], []]
@@ -48,13 +48,13 @@ async def test_who_comes_while_one_is_under_way_is_told_what_is_so_then() -> Non
     assert await asyncio.gather(*second) == [[(11,)], [(11,)]]
     assert server.asked == [[1, 2, 3], [1]]
     server.turn.release()
-    assert await gathered.rows(2) == [(20,)]
+    assert await lookup.rows(2) == [(20,)]
 
 
 async def test_who_leaves_and_what_fails_harms_nobody_else() -> None:
     server = Server()
-    gathered = Gathered(server.ask)
-    leaving, staying = [asyncio.create_task(gathered.rows(1)) for _ in range(2)]
+    lookup = CoalescedLookup(server.ask)
+    leaving, staying = [asyncio.create_task(lookup.rows(1)) for _ in range(2)]
     await settled()
     leaving.cancel()
     server.failing = True
@@ -64,7 +64,7 @@ async def test_who_leaves_and_what_fails_harms_nobody_else() -> None:
     assert leaving.cancelled()
     server.failing = False
     server.turn.release()
-    assert await gathered.rows(1) == [(10,)]
+    assert await lookup.rows(1) == [(10,)]
 
 
 async def test_everybody_is_told_of_their_own_chat(postgres_url: str) -> None:

@@ -23,7 +23,7 @@ SELECT wanted.id, coalesce(greatest(
 FROM unnest($1::bigint[]) AS wanted (id)
 """
 
-GATHERED: dict[Executable, str] = {
+COALESCED: dict[Executable, str] = {
     LAST_SEQ: LAST_SEQS,
     NEWEST_ACTIVITY: NEWEST_ACTIVITIES,
 }
@@ -32,7 +32,7 @@ GATHERED: dict[Executable, str] = {
 Ask = Callable[[Sequence[int]], Awaitable[Sequence[Row]]]
 
 
-class Gathered:
+class CoalescedLookup:
     """While one question is under way, those who come gather for the next: nobody gets an answer
     to what was asked before they came."""
 

@@ -1,0 +1,53 @@
+"""What the store needs of a database; `SqliteDatabase` and `PostgresDatabase` provide it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import Executable
+
+from chatcore.model import NewMessage, Sent
+from chatcore_sqlalchemy.group_commit import Run, Writes
+from chatcore_sqlalchemy.upgrade import Migrated
+
+T = TypeVar("T")
+
+
+class Database(Protocol):
+    """An open database. Every method but `close` raises StoreUnavailable when it fails."""
+
+    @property
+    def migrated(self) -> Migrated:
+        """What opening did to the schema."""
+        ...
+
+    @property
+    def version(self) -> int | None:
+        """As long as this number stays the same, so does every result of `read`. None when a
+        write is under way, or when other processes write."""
+        ...
+
+    @property
+    def writes(self) -> Writes:
+        """Figures of the queue of writes."""
+        ...
+
+    async def read(self, statement: Executable, /, **values: Any) -> Sequence[Sequence[Any]]:
+        """All rows of a query with these bound values."""
+        ...
+
+    async def write(self, change: Callable[[Run], T]) -> T:
+        """Run the change in a transaction and return its result once it is durable. An exception
+        of the change undoes it and is raised here."""
+        ...
+
+    async def append(self, new: NewMessage) -> Sent:
+        """Append a message, as `ChatStore.append_message` promises."""
+        ...
+
+    async def check_writes(self) -> None:
+        """Raise StoreUnavailable if a write would fail now."""
+        ...
+
+    async def close(self) -> None:
+        """Finish the waiting writes and release the database. May be called again."""
+        ...

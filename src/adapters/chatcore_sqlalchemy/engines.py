@@ -1,0 +1,158 @@
+"""The kinds of database that the store runs on, by URL scheme."""
+
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import create_engine
+from sqlalchemy.pool import StaticPool
+
+from chatcore_sqlalchemy.database import Database
+from chatcore_sqlalchemy.database_url import backend_of, expect_postgresql, sqlite_file
+from chatcore_sqlalchemy.errors import CannotOpen, Damaged
+from chatcore_sqlalchemy.sqlite.database import SqliteDatabase
+from chatcore_sqlalchemy.sqlite.read_only import open_read_only
+from chatcore_sqlalchemy.upgrade import Migrated, expect_current
+
+Query = Callable[[str], Awaitable[Sequence[Sequence[Any]]]]
+"""Runs SQL and returns all rows. Raises Damaged when the database itself cannot answer."""
+
+
+class Engine(Protocol):
+    """The engine of one database URL. Every method raises CannotOpen, with one line for the
+    operator."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def file(self) -> Path | None:
+        """The file that the database is; None for a database on a server."""
+        ...
+
+    @property
+    def several_processes(self) -> bool:
+        """Whether several processes may use the database at the same time."""
+        ...
+
+    @property
+    def notifies(self) -> bool:
+        """Whether the database itself carries rings between processes (NOTIFY)."""
+        ...
+
+    async def open(self) -> Database:
+        """Open the database for the store."""
+        ...
+
+    async def migrate(self) -> Migrated:
+        """Bring the database to the schema of this version, and release it."""
+        ...
+
+    def inspect(self) -> AbstractAsyncContextManager[Query]:
+        """Read the database as it is at one moment, while services may write to it. Changes
+        nothing. The schema must be that of this version."""
+        ...
+
+
+class _Sqlite:
+    name = "sqlite"
+    several_processes = False
+    notifies = False
+
+    def __init__(self, url: str) -> None:
+        self.file = sqlite_file(url)
+
+    async def open(self) -> SqliteDatabase:
+        database = SqliteDatabase(self.file)
+        await database.open()
+        return database
+
+    async def migrate(self) -> Migrated:
+        database = await self.open()
+        await database.close()
+        return database.migrated
+
+    @asynccontextmanager
+    async def inspect(self) -> AsyncIterator[Query]:
+        with open_read_only(self.file) as connection:
+
+            async def query(sql: str) -> Sequence[Sequence[Any]]:
+                try:
+                    return connection.execute(sql).fetchall()
+                except sqlite3.Error as error:
+                    raise Damaged(str(error)) from error
+
+            engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+            with engine.connect() as wrapped:
+                expect_current(wrapped)
+                yield query
+
+
+class _Postgres:
+    """Imports its modules on use: only PostgreSQL needs its driver."""
+
+    name = "postgresql"
+    file = None
+    several_processes = True
+    notifies = True
+
+    def __init__(self, url: str) -> None:
+        expect_postgresql(url)
+        self._url = url
+
+    async def open(self) -> Database:
+        with _asyncpg_needed():
+            from chatcore_sqlalchemy.postgres.database import PostgresDatabase
+        database = PostgresDatabase(self._url)
+        await database.open()
+        return database
+
+    async def migrate(self) -> Migrated:
+        with _asyncpg_needed():
+            from chatcore_sqlalchemy.postgres import schema
+        return await schema.migrate(self._url)
+
+    @asynccontextmanager
+    async def inspect(self) -> AsyncIterator[Query]:
+        with _asyncpg_needed():
+            from chatcore_sqlalchemy.postgres.schema import transaction
+        async with transaction(self._url) as connection:
+            await connection.exec_driver_sql(
+                "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+            )
+            await connection.run_sync(expect_current)
+
+            async def query(sql: str) -> Sequence[Sequence[Any]]:
+                return (await connection.exec_driver_sql(sql)).fetchall()
+
+            yield query
+
+
+@contextlib.contextmanager
+def _asyncpg_needed() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise CannotOpen(f"PostgreSQL needs chatcore[postgres]: {error}") from error
+
+
+_ENGINES: dict[str, Callable[[str], Engine]] = {"sqlite": _Sqlite, "postgresql": _Postgres}
+
+
+def engine_of(url: str) -> Engine:
+    """The engine of a URL like `sqlite:///chatcore.db` or `postgresql://user@host/database`.
+
+    Opens nothing. Raises CannotOpen for any other URL, with one line that says what to write.
+    """
+    return _ENGINES[backend_of(url)](url)
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file that a `sqlite:///…` URL names; None for a URL of a PostgreSQL database.
+
+    Raises CannotOpen for any other URL, with one line that says what to write.
+    """
+    return engine_of(url).file
