@@ -1,7 +1,7 @@
-"""chatcore's stores in memory: for tests, demos and whoever needs no disk.
+"""chatcore's stores in memory, for tests, demos and hosts that need no disk.
 
-A real store with every promise of `chatcore.ports` but durability, held to the same checks
-as the others.
+They keep every promise of `chatcore.ports` except durability, and pass the same checks as the
+other stores.
 """
 
 from chatcore_memory.store import MemoryStore

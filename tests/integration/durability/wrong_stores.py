@@ -25,7 +25,7 @@ class ForgetsKeys(MemoryStore):
     async def append_message(self, new: NewMessage) -> Sent:
         sent = await super().append_message(new)
         if sent.replayed and await self.last_seq(new.chat_id) > sent.message.seq + 50:
-            del self._chats[new.chat_id].by_key[new.sender_id, new.idempotency_key or ""]
+            del self.contents.chats[new.chat_id].by_key[new.sender_id, new.idempotency_key or ""]
             return await super().append_message(new)
         return sent
 
@@ -41,7 +41,7 @@ class LosesOneIn500(MemoryStore):
         sent = await super().append_message(new)
         self._sends += not sent.replayed
         if self._sends % 500 == 0 and not sent.replayed:
-            self._chats[new.chat_id].messages.pop()
+            self.contents.chats[new.chat_id].messages.pop()
         return sent
 
 
@@ -50,10 +50,10 @@ class RacesForPairs(MemoryStore):
 
     async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
         pair = min(user_id, peer_id), max(user_id, peer_id)
-        free = pair not in self._chats_by_pair
+        free = pair not in self.contents.chats_by_pair
         await asyncio.sleep(0)
         if free:
-            self._chats_by_pair.pop(pair, None)
+            self.contents.chats_by_pair.pop(pair, None)
         return await super().open_chat(user_id, peer_id, opened_us)
 
 
@@ -61,7 +61,7 @@ class RacesForKeys(MemoryStore):
     """Looks for the key, and stores a moment later."""
 
     async def append_message(self, new: NewMessage) -> Sent:
-        entry = self._chats.get(new.chat_id)
+        entry = self.contents.chats.get(new.chat_id)
         key = new.sender_id, new.idempotency_key or ""
         free = entry is not None and key not in entry.by_key
         await asyncio.sleep(0)
@@ -75,7 +75,7 @@ class ShowsLate(MemoryStore):
 
     async def append_message(self, new: NewMessage) -> Sent:
         sent = await super().append_message(new)
-        entry = self._chats[new.chat_id]
+        entry = self.contents.chats[new.chat_id]
         if not sent.replayed and sent.message in entry.messages:
             entry.messages.remove(sent.message)
             loop = asyncio.get_running_loop()
@@ -87,7 +87,7 @@ class TornByCancellation(MemoryStore):
     """Whoever is cancelled may leave a chat active without a message."""
 
     async def append_message(self, new: NewMessage) -> Sent:
-        if entry := self._chats.get(new.chat_id):
+        if entry := self.contents.chats.get(new.chat_id):
             entry.activity = self._next_activity()
             await asyncio.sleep(0)
         return await super().append_message(new)
@@ -110,8 +110,8 @@ class LogsReplays(MemoryStore):
     async def append_message(self, new: NewMessage) -> Sent:
         sent = await super().append_message(new)
         if sent.replayed:
-            chat = self._chats[new.chat_id].chat
-            self._log(chat.users, 0, lambda cursor: MessageSent(cursor, chat, sent.message))
+            chat = self.contents.chats[new.chat_id].chat
+            self._add_entries(chat.users, 0, lambda cursor: MessageSent(cursor, chat, sent.message))
         return sent
 
 
@@ -121,7 +121,7 @@ class TellsOnlyTheSender(MemoryStore):
     async def append_message(self, new: NewMessage) -> Sent:
         sent = await super().append_message(new)
         if not sent.replayed and sent.message.seq % 50 == 0:
-            chat = self._chats[new.chat_id].chat
+            chat = self.contents.chats[new.chat_id].chat
             [peer] = [user for user in chat.users if user.id != new.sender_id]
             log = self._log_of(peer.id)
             log.entries.pop()

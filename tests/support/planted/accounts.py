@@ -24,7 +24,7 @@ class FoldsNames(MemoryStore):
 class IgnoresAccents(MemoryStore):
     async def add_user(self, name: UserName, password_hash: str, registered_us: int) -> User:
         plain = _without_accents(name.canonical)
-        if any(plain == _without_accents(other) for other in self._ids_by_name):
+        if any(plain == _without_accents(other) for other in self.contents.ids_by_name):
             raise NameTaken
         return await super().add_user(name, password_hash, registered_us)
 
@@ -37,15 +37,15 @@ def _without_accents(name: str) -> str:
 class FindsNamesByPattern(MemoryStore):
     async def credentials(self, canonical: str) -> Credentials | None:
         pattern = canonical.replace("%", "*").replace("_", "?")
-        for name, user_id in self._ids_by_name.items():
+        for name, user_id in self.contents.ids_by_name.items():
             if fnmatch(name, pattern):
-                return self._accounts[user_id]
+                return self.contents.accounts[user_id]
         return None
 
 
 class GivesIdsTwice(MemoryStore):
     async def add_user(self, name: UserName, password_hash: str, registered_us: int) -> User:
-        next_id = len(self._accounts) + 1
+        next_id = len(self.contents.accounts) + 1
         await asyncio.sleep(0)
         user = await super().add_user(name, password_hash, registered_us)
         return user._replace(id=next_id)
@@ -60,10 +60,10 @@ class RefusesAndOverwrites(MemoryStore):
 
 class RacesForNames(MemoryStore):
     async def add_user(self, name: UserName, password_hash: str, registered_us: int) -> User:
-        if name.canonical in self._ids_by_name:
+        if name.canonical in self.contents.ids_by_name:
             raise NameTaken
         await asyncio.sleep(0)
-        self._ids_by_name.pop(name.canonical, None)
+        self.contents.ids_by_name.pop(name.canonical, None)
         return await super().add_user(name, password_hash, registered_us)
 
 
@@ -74,19 +74,19 @@ class CutsHashes(MemoryStore):
 
 class ReplacesAnyHash(MemoryStore):
     async def replace_password_hash(self, user_id: int, old: str, new: str) -> None:
-        if account := self._accounts.get(user_id):
-            self._accounts[user_id] = account._replace(password_hash=new)
+        if account := self.contents.accounts.get(user_id):
+            self.contents.accounts[user_id] = account._replace(password_hash=new)
 
 
 class ReservesNames(MemoryStore):
     """In a step of its own, which a cancellation leaves behind."""
 
     async def add_user(self, name: UserName, password_hash: str, registered_us: int) -> User:
-        if name.canonical in self._ids_by_name:
+        if name.canonical in self.contents.ids_by_name:
             raise NameTaken
-        self._ids_by_name[name.canonical] = 0
+        self.contents.ids_by_name[name.canonical] = 0
         await asyncio.sleep(0)
-        del self._ids_by_name[name.canonical]
+        del self.contents.ids_by_name[name.canonical]
         return await super().add_user(name, password_hash, registered_us)
 
 

@@ -13,16 +13,16 @@ from chatcore_memory import MemoryStore
 
 @contextlib.contextmanager
 def nobody_apart(store: MemoryStore) -> Iterator[None]:
-    vars(store)["_apart"] = lambda *_: False
+    vars(store)["_are_apart"] = lambda *_: False
     try:
         yield
     finally:
-        del vars(store)["_apart"]
+        del vars(store)["_are_apart"]
 
 
 class LetsTheBlockerSend(MemoryStore):
     async def append_message(self, new: NewMessage) -> Sent:
-        if self._blocks.get(new.sender_id):
+        if self.contents.blocks.get(new.sender_id):
             with nobody_apart(self):
                 return await super().append_message(new)
         return await super().append_message(new)
@@ -30,21 +30,21 @@ class LetsTheBlockerSend(MemoryStore):
 
 class LetsTheBlockedSend(MemoryStore):
     async def append_message(self, new: NewMessage) -> Sent:
-        if not self._blocks.get(new.sender_id):
+        if not self.contents.blocks.get(new.sender_id):
             with nobody_apart(self):
                 return await super().append_message(new)
         return await super().append_message(new)
 
 
 class CutsThemOffFromEverybody(MemoryStore):
-    def _apart(self, lo: int, hi: int) -> bool:
-        return any(self._blocks.values())
+    def _are_apart(self, lo: int, hi: int) -> bool:
+        return any(self.contents.blocks.values())
 
 
 class LogsBeforeItRefuses(MemoryStore):
     async def append_message(self, new: NewMessage) -> Sent:
-        entry = self._chats.get(new.chat_id)
-        if entry and self._apart(*(user.id for user in entry.chat.users)):
+        entry = self.contents.chats.get(new.chat_id)
+        if entry and self._are_apart(*(user.id for user in entry.chat.users)):
             entry.activity = self._next_activity()
         return await super().append_message(new)
 
@@ -52,13 +52,13 @@ class LogsBeforeItRefuses(MemoryStore):
 class HidesClosedChats(MemoryStore):
     async def chat_with(self, user_id: int, peer: str) -> Chat | None:
         chat = await super().chat_with(user_id, peer)
-        return None if chat and self._apart(*(user.id for user in chat.users)) else chat
+        return None if chat and self._are_apart(*(user.id for user in chat.users)) else chat
 
 
 class RefusesReplays(MemoryStore):
     async def append_message(self, new: NewMessage) -> Sent:
-        entry = self._chats.get(new.chat_id)
-        if entry and self._apart(*(user.id for user in entry.chat.users)):
+        entry = self.contents.chats.get(new.chat_id)
+        if entry and self._are_apart(*(user.id for user in entry.chat.users)):
             raise ChatNotFound
         return await super().append_message(new)
 
@@ -68,14 +68,14 @@ class RefusesReplaysOfAnotherText(MemoryStore):
         try:
             return await super().append_message(new)
         except KeyReused:
-            if any(self._blocks.values()):
+            if any(self.contents.blocks.values()):
                 raise ChatNotFound from None
             raise
 
 
 class OpensForTheBlocker(MemoryStore):
     async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
-        if peer_id in self._blocks.get(user_id, ()) and user_id != peer_id:
+        if peer_id in self.contents.blocks.get(user_id, ()) and user_id != peer_id:
             with nobody_apart(self):
                 return await super().open_chat(user_id, peer_id, opened_us)
         return await super().open_chat(user_id, peer_id, opened_us)
@@ -86,7 +86,7 @@ class HidesThatThereIsAChat(MemoryStore):
         try:
             return await super().open_chat(user_id, peer_id, opened_us)
         except ChatExists:
-            if self._apart(user_id, peer_id):
+            if self._are_apart(user_id, peer_id):
                 raise UserNotFound from None
             raise
 
@@ -123,18 +123,22 @@ class TellsOfMarkers(MemoryStore):
 class ShowsMarkersAsTheyAre(MemoryStore):
     async def move_read_marker(self, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
         marker = await super().move_read_marker(chat_id, user_id, seq, moved_us)
-        self._chats[chat_id].told[user_id] = marker
+        self.contents.chats[chat_id].shown[user_id] = marker
         return marker
 
 
 class LogsMarkersForNobody(MemoryStore):
     async def move_read_marker(self, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
         marker = await super().move_read_marker(chat_id, user_id, seq, moved_us)
-        entries = self._logs[user_id].entries
-        if any(self._blocks.values()) and entries and isinstance(entries[-1][1], MarkerMoved):
+        entries = self.contents.logs[user_id].entries
+        if (
+            any(self.contents.blocks.values())
+            and entries
+            and isinstance(entries[-1][1], MarkerMoved)
+        ):
             entries.pop()
-            self._logs[user_id].end = self._logs[user_id].end._replace(
-                n=self._logs[user_id].end.n - 1
+            self.contents.logs[user_id].end = self.contents.logs[user_id].end._replace(
+                n=self.contents.logs[user_id].end.n - 1
             )
         return marker
 
@@ -142,13 +146,17 @@ class LogsMarkersForNobody(MemoryStore):
 class TellsOfMarkersAfterwards(MemoryStore):
     async def unblock(self, user_id: int, peer_id: int) -> None:
         await super().unblock(user_id, peer_id)
-        for entry in self._chats.values():
-            entry.told |= entry.read
+        for entry in self.contents.chats.values():
+            entry.shown |= entry.read
 
 
 class ListsWhoBlocksThem(MemoryStore):
     async def blocked_by(self, user_id: int, *, after: int, limit: int) -> Sequence[User]:
-        return [self._users[by] for by, peers in self._blocks.items() if user_id in peers]
+        return [
+            self.contents.users[by]
+            for by, peers in self.contents.blocks.items()
+            if user_id in peers
+        ]
 
 
 class ListsBlocksByTime(MemoryStore):
@@ -184,15 +192,15 @@ class BlocksOneself(MemoryStore):
 
 class RefusesToUnblockNobody(MemoryStore):
     async def unblock(self, user_id: int, peer_id: int) -> None:
-        if user_id not in self._users or peer_id not in self._users:
+        if user_id not in self.contents.users or peer_id not in self.contents.users:
             raise UserNotFound
         await super().unblock(user_id, peer_id)
 
 
 class SendsWhatWasOnItsWay(MemoryStore):
     async def append_message(self, new: NewMessage) -> Sent:
-        entry = self._chats.get(new.chat_id)
-        apart = entry is None or self._apart(*(user.id for user in entry.chat.users))
+        entry = self.contents.chats.get(new.chat_id)
+        apart = entry is None or self._are_apart(*(user.id for user in entry.chat.users))
         for _ in range(4):
             await asyncio.sleep(0)
         with contextlib.nullcontext() if apart else nobody_apart(self):
@@ -207,17 +215,17 @@ class BlocksInAStepOfItsOwn(MemoryStore):
         self._closed: set[tuple[int, int]] = set()
 
     async def block(self, user_id: int, peer_id: int, blocked_us: int) -> None:
-        there = self._pair(user_id, peer_id) in self._chats_by_pair
+        there = self._pair(user_id, peer_id) in self.contents.chats_by_pair
         await asyncio.sleep(0)
         await super().block(user_id, peer_id, blocked_us)
-        if there or self._pair(user_id, peer_id) not in self._chats_by_pair:
+        if there or self._pair(user_id, peer_id) not in self.contents.chats_by_pair:
             self._closed.add((user_id, peer_id))
 
     async def unblock(self, user_id: int, peer_id: int) -> None:
         await super().unblock(user_id, peer_id)
         self._closed.discard((user_id, peer_id))
 
-    def _apart(self, lo: int, hi: int) -> bool:
+    def _are_apart(self, lo: int, hi: int) -> bool:
         return not self._closed.isdisjoint({(lo, hi), (hi, lo)})
 
     def _pair(self, user_id: int, peer_id: int) -> tuple[int, int]:

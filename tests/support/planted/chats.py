@@ -11,25 +11,25 @@ from chatcore_memory import MemoryStore
 class OrdersUsersAsOpened(MemoryStore):
     async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
         chat = await super().open_chat(user_id, peer_id, opened_us)
-        users = self._accounts[user_id].user, self._accounts[peer_id].user
-        self._chats[chat.id].chat = Chat(chat.id, users)
-        return self._chats[chat.id].chat
+        users = self.contents.accounts[user_id].user, self.contents.accounts[peer_id].user
+        self.contents.chats[chat.id].chat = Chat(chat.id, users)
+        return self.contents.chats[chat.id].chat
 
 
 class OpensOneChatPerSide(MemoryStore):
     async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
         if user_id > peer_id:
-            self._chats_by_pair.pop((peer_id, user_id), None)
+            self.contents.chats_by_pair.pop((peer_id, user_id), None)
         return await super().open_chat(user_id, peer_id, opened_us)
 
 
 class RacesForPairs(MemoryStore):
     async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
         pair = min(user_id, peer_id), max(user_id, peer_id)
-        if pair in self._chats_by_pair:
+        if pair in self.contents.chats_by_pair:
             raise ChatExists
         await asyncio.sleep(0)
-        self._chats_by_pair.pop(pair, None)
+        self.contents.chats_by_pair.pop(pair, None)
         return await super().open_chat(user_id, peer_id, opened_us)
 
 
@@ -38,8 +38,8 @@ class AllowsSoliloquies(MemoryStore):
         try:
             return await super().open_chat(user_id, peer_id, opened_us)
         except SelfChat:
-            user = self._accounts[user_id].user
-            return Chat(len(self._chats) + 1, (user, user))
+            user = self.contents.accounts[user_id].user
+            return Chat(len(self.contents.chats) + 1, (user, user))
 
 
 class TakesStrangersForPeers(MemoryStore):
@@ -52,31 +52,31 @@ class TakesStrangersForPeers(MemoryStore):
 
 class FindsChatsOfOthers(MemoryStore):
     async def chat_with(self, user_id: int, peer: str) -> Chat | None:
-        peer_id = self._ids_by_name.get(peer, 0)
-        return next((entry.chat for entry in self._chats_by_user.get(peer_id, ())), None)
+        peer_id = self.contents.ids_by_name.get(peer, 0)
+        return next((entry.chat for entry in self.contents.chats_by_user.get(peer_id, ())), None)
 
 
 class ListsEveryChat(MemoryStore):
     async def chats_of(
         self, user_id: int, *, before: int | None, limit: int
     ) -> Sequence[ChatSummary]:
-        page = [entry.summary() for entry in self._chats.values()]
+        page = [entry.summary() for entry in self.contents.chats.values()]
         return sorted(page, key=lambda summary: summary.activity, reverse=True)[:limit]
 
 
 class OpensChatsAtTheBottom(MemoryStore):
     async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
         chat = await super().open_chat(user_id, peer_id, opened_us)
-        self._chats[chat.id].activity = -chat.id
+        self.contents.chats[chat.id].activity = -chat.id
         return chat
 
 
 class LeavesChatsWhereTheyAre(MemoryStore):
     async def append_message(self, new: NewMessage) -> Sent:
-        entry = self._chats.get(new.chat_id)
+        entry = self.contents.chats.get(new.chat_id)
         activity = entry.activity if entry else 0
         sent = await super().append_message(new)
-        self._chats[new.chat_id].activity = activity
+        self.contents.chats[new.chat_id].activity = activity
         return sent
 
 
@@ -105,10 +105,10 @@ class ListsOneChatTooMany(MemoryStore):
 
 class RacesForActivity(MemoryStore):
     async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
-        activity = self._activity + 1
+        activity = self.contents.activity + 1
         await asyncio.sleep(0)
         chat = await super().open_chat(user_id, peer_id, opened_us)
-        self._chats[chat.id].activity = activity
+        self.contents.chats[chat.id].activity = activity
         return chat
 
 

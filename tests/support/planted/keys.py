@@ -12,7 +12,7 @@ from chatcore_memory import MemoryStore
 class ForgetsOldKeys(MemoryStore):
     async def append_message(self, new: NewMessage) -> Sent:
         sent = await super().append_message(new)
-        by_key = self._chats[new.chat_id].by_key
+        by_key = self.contents.chats[new.chat_id].by_key
         while len(by_key) > 100:
             del by_key[next(iter(by_key))]
         return sent
@@ -27,20 +27,20 @@ class ReplaysWithTheNewTime(MemoryStore):
 class ReplaysRaiseTheChat(MemoryStore):
     async def append_message(self, new: NewMessage) -> Sent:
         sent = await super().append_message(new)
-        self._chats[new.chat_id].activity = self._next_activity()
+        self.contents.chats[new.chat_id].activity = self._next_activity()
         return sent
 
 
 class LooksAtTheKeyAlone(MemoryStore):
     async def append_message(self, new: NewMessage) -> Sent:
-        entry = self._chats[new.chat_id]
+        entry = self.contents.chats[new.chat_id]
         first = entry.by_key.get((new.sender_id, new.idempotency_key or ""))
         return await super().append_message(replace(new, text=first.text) if first else new)
 
 
 class SharesKeysInAChat(MemoryStore):
     async def append_message(self, new: NewMessage) -> Sent:
-        for (_, key), message in self._chats[new.chat_id].by_key.items():
+        for (_, key), message in self.contents.chats[new.chat_id].by_key.items():
             if key == new.idempotency_key:
                 return Sent(message, replayed=True)
         return await super().append_message(new)
@@ -48,7 +48,7 @@ class SharesKeysInAChat(MemoryStore):
 
 class SharesKeysOfASender(MemoryStore):
     async def append_message(self, new: NewMessage) -> Sent:
-        for entry in self._chats.values():
+        for entry in self.contents.chats.values():
             if first := entry.by_key.get((new.sender_id, new.idempotency_key or "")):
                 return Sent(first, replayed=True)
         return await super().append_message(new)
@@ -63,9 +63,9 @@ class IgnoresTheCaseOfKeys(MemoryStore):
 class RacesForKeys(MemoryStore):
     async def append_message(self, new: NewMessage) -> Sent:
         key = new.sender_id, new.idempotency_key or ""
-        if key not in self._chats[new.chat_id].by_key:
+        if key not in self.contents.chats[new.chat_id].by_key:
             await asyncio.sleep(0)
-            self._chats[new.chat_id].by_key.pop(key, None)
+            self.contents.chats[new.chat_id].by_key.pop(key, None)
         return await super().append_message(new)
 
 

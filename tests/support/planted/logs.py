@@ -24,14 +24,14 @@ class BeginsAt1(MemoryStore):
 
 
 class LogsForOneOfThem(MemoryStore):
-    def _log(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
-        super()._log([*users][:1] * 2, at_us, make)
+    def _add_entries(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
+        super()._add_entries([*users][:1] * 2, at_us, make)
 
 
 class LogsNoMarkers(MemoryStore):
-    def _log(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
+    def _add_entries(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
         if not isinstance(make(Cursor("", 1, 1)), MarkerMoved):
-            super()._log(users, at_us, make)
+            super()._add_entries(users, at_us, make)
 
 
 class TellsTheNumberAsked(MemoryStore):
@@ -41,13 +41,13 @@ class TellsTheNumberAsked(MemoryStore):
         self.asked = seq
         return await super().move_read_marker(chat_id, user_id, seq, moved_us)
 
-    def _log(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
-        super()._log(users, at_us, lambda cursor: _of_marker(make(cursor), seq=self.asked))
+    def _add_entries(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
+        super()._add_entries(users, at_us, lambda cursor: _of_marker(make(cursor), seq=self.asked))
 
 
 class TakesThePeerForTheReader(MemoryStore):
-    def _log(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
-        super()._log(users, at_us, lambda cursor: self._of_peer(make(cursor)))
+    def _add_entries(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
+        super()._add_entries(users, at_us, lambda cursor: self._of_peer(make(cursor)))
 
     def _of_peer(self, entry: Entry) -> Entry:
         if isinstance(entry, MarkerMoved):
@@ -64,20 +64,20 @@ def _of_marker(entry: Entry, seq: int | None = None, reader: User | None = None)
 
 
 class NumbersAllLogsTogether(MemoryStore):
-    def _log(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
-        top = max((log.end.n for log in self._logs.values()), default=0)
+    def _add_entries(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
+        top = max((log.end.n for log in self.contents.logs.values()), default=0)
         for user in users:
-            log = self._logs[user.id] = self._log_of(user.id)
+            log = self.contents.logs[user.id] = self._log_of(user.id)
             log.end = log.end._replace(n=top)
-        super()._log(users, at_us, make)
+        super()._add_entries(users, at_us, make)
 
 
 class LogsReplays(MemoryStore):
     async def append_message(self, new: NewMessage) -> Sent:
         sent = await super().append_message(new)
         if sent.replayed:
-            chat = self._chats[new.chat_id].chat
-            self._log(
+            chat = self.contents.chats[new.chat_id].chat
+            self._add_entries(
                 chat.users, new.sent_us, lambda cursor: MessageSent(cursor, chat, sent.message)
             )
         return sent
@@ -85,8 +85,8 @@ class LogsReplays(MemoryStore):
 
 class LogsUnmovedMarkers(MemoryStore):
     async def move_read_marker(self, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
-        if user_id in self._accounts and self._chats[chat_id].has(user_id):
-            self._chats[chat_id].read.pop(user_id, None)
+        if user_id in self.contents.accounts and self.contents.chats[chat_id].has(user_id):
+            self.contents.chats[chat_id].read.pop(user_id, None)
         return await super().move_read_marker(chat_id, user_id, seq, moved_us)
 
 
@@ -96,8 +96,8 @@ class LogsRefusedOpenings(MemoryStore):
             return await super().open_chat(user_id, peer_id, opened_us)
         except ChatExists:
             for user in (user_id, peer_id):
-                end = self._logs[user].end
-                self._logs[user].end = end._replace(n=end.n + 1)
+                end = self.contents.logs[user].end
+                self.contents.logs[user].end = end._replace(n=end.n + 1)
             raise
 
 
@@ -126,16 +126,16 @@ class KnowsTheFuture(MemoryStore):
 
 class ReadsCursorsOfOthers(MemoryStore):
     async def events_after(self, after: Cursor, *, limit: int) -> Sequence[Entry] | None:
-        return await super().events_after(after._replace(log=self._log_name), limit=limit)
+        return await super().events_after(after._replace(log=self.contents.log_name), limit=limit)
 
 
 class RacesForPlaces(MemoryStore):
     async def append_message(self, new: NewMessage) -> Sent:
-        ends = {user_id: log.end.n for user_id, log in self._logs.items()}
+        ends = {user_id: log.end.n for user_id, log in self.contents.logs.items()}
         await asyncio.sleep(0)
         sent = await super().append_message(new)
-        for user in self._chats[new.chat_id].chat.users:
-            log = self._logs[user.id]
+        for user in self.contents.chats[new.chat_id].chat.users:
+            log = self.contents.logs[user.id]
             log.end = log.end._replace(n=ends[user.id] + 1)
             at_us, entry = log.entries[-1]
             log.entries[-1] = at_us, entry._replace(cursor=log.end)
@@ -149,7 +149,7 @@ class LogsEachTurnBackwards(MemoryStore):
         super().__init__()
         self._waiting: list[tuple[Iterable[User], int, MakeEntry]] = []
 
-    def _log(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
+    def _add_entries(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
         self._waiting.append((users, at_us, make))
 
     async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
@@ -165,21 +165,21 @@ class LogsEachTurnBackwards(MemoryStore):
     async def _log_all(self) -> None:
         await asyncio.sleep(0)
         while self._waiting:
-            super()._log(*self._waiting.pop())
+            super()._add_entries(*self._waiting.pop())
 
 
 class LogsLater(MemoryStore):
-    def _log(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
-        asyncio.get_running_loop().call_soon(super()._log, users, at_us, make)
+    def _add_entries(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
+        asyncio.get_running_loop().call_soon(super()._add_entries, users, at_us, make)
 
 
 class LogsOneChatFirst(MemoryStore):
     """The entry of a chat with a smaller id is put before the newest one."""
 
-    def _log(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
-        super()._log(users, at_us, make)
+    def _add_entries(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
+        super()._add_entries(users, at_us, make)
         for user in users:
-            entries = self._logs[user.id].entries
+            entries = self.contents.logs[user.id].entries
             if len(entries) > 1 and entries[-2][1].chat.id > entries[-1][1].chat.id:
                 (_, late), (_, early) = entries[-2], entries[-1]
                 entries[-2] = at_us, early._replace(cursor=late.cursor)
@@ -207,7 +207,7 @@ class TellsTheEndAhead(MemoryStore):
 class LogsBeforeItStores(MemoryStore):
     async def append_message(self, new: NewMessage) -> Sent:
         sent = await super().append_message(new)
-        messages = self._chats[new.chat_id].messages
+        messages = self.contents.chats[new.chat_id].messages
         place = messages.index(sent.message)
         messages[place] = sent.message._replace(text="")
         await asyncio.sleep(0)
@@ -220,28 +220,28 @@ class LogsInAStepOfItsOwn(MemoryStore):
         super().__init__()
         self._unlogged: list[tuple[Iterable[User], int, MakeEntry]] = []
 
-    def _log(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
+    def _add_entries(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
         self._unlogged.append((users, at_us, make))
 
     async def append_message(self, new: NewMessage) -> Sent:
         sent = await super().append_message(new)
         unlogged = self._unlogged.pop()
         await asyncio.sleep(0)
-        super()._log(*unlogged)
+        super()._add_entries(*unlogged)
         return sent
 
     async def move_read_marker(self, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
         marker = await super().move_read_marker(chat_id, user_id, seq, moved_us)
         while self._unlogged:
-            super()._log(*self._unlogged.pop())
+            super()._add_entries(*self._unlogged.pop())
         return marker
 
 
 class LogsForOneAfterTheOther(MemoryStore):
     async def move_read_marker(self, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
-        ends = {user_id: log.end.n for user_id, log in self._logs.items()}
+        ends = {user_id: log.end.n for user_id, log in self.contents.logs.items()}
         marker = await super().move_read_marker(chat_id, user_id, seq, moved_us)
-        log = self._logs[user_id]
+        log = self.contents.logs[user_id]
         if log.end.n > ends[user_id]:
             at_us, entry = log.entries.pop()
             log.end = log.end._replace(n=ends[user_id])

@@ -84,7 +84,9 @@ class RacesForNumbers(MemoryStore):
 class CountsOverAllChats(MemoryStore):
     async def append_message(self, new: NewMessage) -> Sent:
         sent = await super().append_message(new)
-        return _renumber(self, sent, sum(len(entry.messages) for entry in self._chats.values()))
+        return _renumber(
+            self, sent, sum(len(entry.messages) for entry in self.contents.chats.values())
+        )
 
 
 class NumbersBeforeItChecks(MemoryStore):
@@ -102,8 +104,8 @@ class TurnsOddAndEven(MemoryStore):
 
     async def append_message(self, new: NewMessage) -> Sent:
         sent = await super().append_message(new)
-        first, _ = self._chats[new.chat_id].chat.users
-        own = sum(it.sender_id == new.sender_id for it in self._messages(new.chat_id))
+        first, _ = self.contents.chats[new.chat_id].chat.users
+        own = sum(it.sender_id == new.sender_id for it in self._messages_of(new.chat_id))
         return _renumber(self, sent, 2 * own - (new.sender_id == first.id))
 
 
@@ -173,7 +175,7 @@ class ReadsFromTheBeginning(MemoryStore):
     async def messages_before(
         self, chat_id: int, seq: int | None, *, limit: int
     ) -> Sequence[Message]:
-        return [it for it in self._messages(chat_id) if seq is None or it.seq < seq][:limit]
+        return [it for it in self._messages_of(chat_id) if seq is None or it.seq < seq][:limit]
 
 
 class CapsPagesAt100(MemoryStore):
@@ -182,12 +184,12 @@ class CapsPagesAt100(MemoryStore):
 
 
 class ReadsEveryChat(MemoryStore):
-    def _messages(self, chat_id: int) -> list[Message]:
-        return [message for entry in self._chats.values() for message in entry.messages]
+    def _messages_of(self, chat_id: int) -> list[Message]:
+        return [message for entry in self.contents.chats.values() for message in entry.messages]
 
 
 def _renumber(store: MemoryStore, sent: Sent, seq: int) -> Sent:
-    messages = store._chats[sent.message.chat_id].messages
+    messages = store.contents.chats[sent.message.chat_id].messages
     messages[-1] = sent.message._replace(seq=seq)
     return Sent(messages[-1], sent.replayed)
 

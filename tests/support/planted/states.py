@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from chatcore import Chat, ChatNotFound, ChatState, NewMessage, Sent
 from chatcore.testing import ChatStoreCheck, states
 from chatcore_memory import MemoryStore
-from chatcore_memory.store import _Chat
+from chatcore_memory.store import ChatRecord
 
 
 class MovesMarkersBack(MemoryStore):
     async def move_read_marker(self, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
-        if entry := self._chats.get(chat_id):
+        if entry := self.contents.chats.get(chat_id):
             entry.read.pop(user_id, None)
         return await super().move_read_marker(chat_id, user_id, seq, moved_us)
 
@@ -25,7 +25,7 @@ class AnswersWithWhatWasAsked(MemoryStore):
 class ReadsAhead(MemoryStore):
     async def move_read_marker(self, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
         await super().move_read_marker(chat_id, user_id, seq, moved_us)
-        read = self._chats[chat_id].read
+        read = self.contents.chats[chat_id].read
         read[user_id] = max(read.get(user_id, 0), seq)
         return read[user_id]
 
@@ -33,14 +33,14 @@ class ReadsAhead(MemoryStore):
 class ReadsWhatOneWrites(MemoryStore):
     async def append_message(self, new: NewMessage) -> Sent:
         sent = await super().append_message(new)
-        self._chats[new.chat_id].read[new.sender_id] = sent.message.seq
+        self.contents.chats[new.chat_id].read[new.sender_id] = sent.message.seq
         return sent
 
 
 class MarksEveryChat(MemoryStore):
     async def move_read_marker(self, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
         marker = await super().move_read_marker(chat_id, user_id, seq, moved_us)
-        for entry in self._chats_by_user[user_id]:
+        for entry in self.contents.chats_by_user[user_id]:
             entry.read[user_id] = min(marker, len(entry.messages))
         return marker
 
@@ -48,7 +48,9 @@ class MarksEveryChat(MemoryStore):
 class MarksForBoth(MemoryStore):
     async def move_read_marker(self, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
         marker = await super().move_read_marker(chat_id, user_id, seq, moved_us)
-        self._chats[chat_id].read |= {user.id: marker for user in self._chats[chat_id].chat.users}
+        self.contents.chats[chat_id].read |= {
+            user.id: marker for user in self.contents.chats[chat_id].chat.users
+        }
         return marker
 
 
@@ -62,14 +64,14 @@ class LetsStrangersMark(MemoryStore):
 
 class ShowsStrangersTheChat(MemoryStore):
     async def chat_state(self, user_id: int, chat_id: int) -> ChatState | None:
-        entry = self._chats.get(chat_id)
+        entry = self.contents.chats.get(chat_id)
         return entry.state(user_id) if entry else None
 
 
 class CountsOwnMessages(MemoryStore):
     async def chat_state(self, user_id: int, chat_id: int) -> ChatState | None:
         state = await super().chat_state(user_id, chat_id)
-        last = len(self._messages(chat_id))
+        last = len(self._messages_of(chat_id))
         return state and state._replace(unread=last - state.read_seq)
 
 
@@ -93,7 +95,7 @@ class KeepsACounter(MemoryStore):
 
     async def append_message(self, new: NewMessage) -> Sent:
         sent = await super().append_message(new)
-        for user in self._chats[new.chat_id].chat.users:
+        for user in self.contents.chats[new.chat_id].chat.users:
             place = new.chat_id, user.id
             self._unread[place] = self._unread.get(place, 0) + (user.id != new.sender_id)
         return sent
@@ -134,7 +136,7 @@ class ListsTheCursorsState(MemoryStore):
 
 class HidesSilentChats(MemoryStore):
     async def chat_state(self, user_id: int, chat_id: int) -> ChatState | None:
-        return await super().chat_state(user_id, chat_id) if self._messages(chat_id) else None
+        return await super().chat_state(user_id, chat_id) if self._messages_of(chat_id) else None
 
 
 class ShowsTheFirstMessage(MemoryStore):
@@ -143,14 +145,14 @@ class ShowsTheFirstMessage(MemoryStore):
     ) -> Sequence[ChatState]:
         page = await super().chat_states(user_id, before=before, limit=limit)
         return [
-            it._replace(last_message=it.last_message and self._messages(it.chat.id)[0])
+            it._replace(last_message=it.last_message and self._messages_of(it.chat.id)[0])
             for it in page
         ]
 
 
 class RacesForMarkers(MemoryStore):
     async def move_read_marker(self, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
-        entry: _Chat = self._chats[chat_id]
+        entry: ChatRecord = self.contents.chats[chat_id]
         before = entry.read.get(user_id, 0)
         await asyncio.sleep(0)
         entry.read[user_id] = before
@@ -174,7 +176,7 @@ class MarksInAStepOfItsOwn(MemoryStore):
         return [it._replace(read_seq=self._marker(it.chat, user_id)) for it in page]
 
     def _marker(self, chat: Chat, user_id: int) -> int:
-        return self._chats[chat.id].read.get(user_id, 0)
+        return self.contents.chats[chat.id].read.get(user_id, 0)
 
 
 FAULTS: dict[type[MemoryStore], ChatStoreCheck] = {

@@ -15,15 +15,15 @@ from tests.support.planted.blocks import nobody_apart
 
 class LeavesTheFormerName(MemoryStore):
     async def user_by_name(self, canonical: str) -> User | None:
-        return self._users.get(self._ids_by_name.get(canonical, 0))
+        return self.contents.users.get(self.contents.ids_by_name.get(canonical, 0))
 
 
 class LetsTombstonesLogIn(MemoryStore):
     async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
-        account = self._accounts.get(user_id)
+        account = self.contents.accounts.get(user_id)
         await super().erase_user(user_id, tombstone, erased_us)
         if account:
-            self._accounts[user_id] = Credentials(User(user_id, tombstone.typed), "")
+            self.contents.accounts[user_id] = Credentials(User(user_id, tombstone.typed), "")
 
 
 class FoldsTombstones(MemoryStore):
@@ -34,90 +34,92 @@ class FoldsTombstones(MemoryStore):
 class FreesNames(MemoryStore):
     async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
         await super().erase_user(user_id, tombstone, erased_us)
-        for name in [name for name, its in self._ids_by_name.items() if its == user_id]:
+        for name in [name for name, its in self.contents.ids_by_name.items() if its == user_id]:
             if name != tombstone.canonical:
-                del self._ids_by_name[name]
+                del self.contents.ids_by_name[name]
 
 
 class RetiresNamesAsTyped(MemoryStore):
     async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
-        former = self._users[user_id].name if user_id in self._users else ""
+        former = self.contents.users[user_id].name if user_id in self.contents.users else ""
         await super().erase_user(user_id, tombstone, erased_us)
-        del self._ids_by_name[UserName(former).canonical]
-        self._ids_by_name[former] = user_id
+        del self.contents.ids_by_name[UserName(former).canonical]
+        self.contents.ids_by_name[former] = user_id
 
 
 class GivesIdsOfTheErased(MemoryStore):
     async def add_user(self, name: UserName, password_hash: str, registered_us: int) -> User:
         user = await super().add_user(name, password_hash, registered_us)
-        return user._replace(id=len(self._accounts))
+        return user._replace(id=len(self.contents.accounts))
 
 
 class ErasesTwice(MemoryStore):
     async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
-        if user_id in self._users and user_id not in self._accounts:
-            self._accounts[user_id] = Credentials(self._users[user_id], "")
+        if user_id in self.contents.users and user_id not in self.contents.accounts:
+            self.contents.accounts[user_id] = Credentials(self.contents.users[user_id], "")
         await super().erase_user(user_id, tombstone, erased_us)
 
 
 class BringsThemBack(MemoryStore):
     async def replace_password_hash(self, user_id: int, old: str, new: str) -> None:
-        if old == "" and user_id in self._users and user_id not in self._accounts:
-            self._accounts[user_id] = Credentials(self._users[user_id], new)
+        if old == "" and user_id in self.contents.users and user_id not in self.contents.accounts:
+            self.contents.accounts[user_id] = Credentials(self.contents.users[user_id], new)
         await super().replace_password_hash(user_id, old, new)
 
 
 class TakesAnyTombstone(MemoryStore):
     async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
-        if user_id in self._accounts:
-            self._ids_by_name.pop(tombstone.canonical, None)
+        if user_id in self.contents.accounts:
+            self.contents.ids_by_name.pop(tombstone.canonical, None)
         await super().erase_user(user_id, tombstone, erased_us)
 
 
 class ErasesBeforeItRefuses(MemoryStore):
     async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
-        if user_id in self._accounts and tombstone.canonical in self._ids_by_name:
-            del self._accounts[user_id]
+        if user_id in self.contents.accounts and tombstone.canonical in self.contents.ids_by_name:
+            del self.contents.accounts[user_id]
             raise NameTaken
         await super().erase_user(user_id, tombstone, erased_us)
 
 
 class RacesToErase(MemoryStore):
     async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
-        account = self._accounts.get(user_id)
+        account = self.contents.accounts.get(user_id)
         if account is None:
             raise UserNotFound
         await asyncio.sleep(0)
-        self._accounts[user_id] = account
+        self.contents.accounts[user_id] = account
         await super().erase_user(user_id, tombstone, erased_us)
 
 
 class RacesForTombstones(MemoryStore):
     async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
-        if tombstone.canonical in self._ids_by_name:
+        if tombstone.canonical in self.contents.ids_by_name:
             raise NameTaken
         await asyncio.sleep(0)
-        if user_id in self._accounts:
-            self._ids_by_name.pop(tombstone.canonical, None)
+        if user_id in self.contents.accounts:
+            self.contents.ids_by_name.pop(tombstone.canonical, None)
         await super().erase_user(user_id, tombstone, erased_us)
 
 
 class RetiresNamesLater(MemoryStore):
     async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
-        former = self._users[user_id].name if user_id in self._users else ""
+        former = self.contents.users[user_id].name if user_id in self.contents.users else ""
         await super().erase_user(user_id, tombstone, erased_us)
         canonical = UserName(former).canonical
-        del self._ids_by_name[canonical]
+        del self.contents.ids_by_name[canonical]
         await asyncio.sleep(0)
-        self._ids_by_name[canonical] = user_id
+        self.contents.ids_by_name[canonical] = user_id
 
 
 class NamesChatsForEver(MemoryStore):
     async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
-        chats = {entry.chat.id: entry.chat for entry in self._chats_by_user.get(user_id, ())}
+        chats = {
+            entry.chat.id: entry.chat for entry in self.contents.chats_by_user.get(user_id, ())
+        }
         await super().erase_user(user_id, tombstone, erased_us)
         for chat_id, chat in chats.items():
-            self._chats[chat_id].chat = chat
+            self.contents.chats[chat_id].chat = chat
 
 
 class KeepsListsWithNames(MemoryStore):
@@ -137,26 +139,26 @@ class KeepsListsWithNames(MemoryStore):
 
 
 class TellsEventsAsTheyWere(MemoryStore):
-    def _renamed(self, entry: Entry) -> Entry:
+    def _with_current_names(self, entry: Entry) -> Entry:
         return entry
 
 
 class FindsChatsByFormerNames(MemoryStore):
     async def chat_with(self, user_id: int, peer: str) -> Chat | None:
-        peer_id = self._ids_by_name.get(peer, 0)
-        entry = self._chats_by_pair.get((min(user_id, peer_id), max(user_id, peer_id)))
+        peer_id = self.contents.ids_by_name.get(peer, 0)
+        entry = self.contents.chats_by_pair.get((min(user_id, peer_id), max(user_id, peer_id)))
         return entry.chat if entry else None
 
 
 class LetsPeersGoOn(MemoryStore):
-    def _apart(self, lo: int, hi: int) -> bool:
-        return hi in self._blocks.get(lo, ()) or lo in self._blocks.get(hi, ())
+    def _are_apart(self, lo: int, hi: int) -> bool:
+        return hi in self.contents.blocks.get(lo, ()) or lo in self.contents.blocks.get(hi, ())
 
 
 class ForgetsItsReplays(MemoryStore):
     async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
         await super().erase_user(user_id, tombstone, erased_us)
-        for entry in self._chats_by_user[user_id]:
+        for entry in self.contents.chats_by_user[user_id]:
             entry.by_key.clear()
 
 
@@ -165,33 +167,33 @@ class HidesTheChatOfTheErased(MemoryStore):
         try:
             return await super().open_chat(user_id, peer_id, opened_us)
         except ChatExists:
-            if self._apart(user_id, peer_id):
+            if self._are_apart(user_id, peer_id):
                 raise UserNotFound from None
             raise
 
 
 class KeepsTheLog(MemoryStore):
     async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
-        log = self._logs.get(user_id)
+        log = self.contents.logs.get(user_id)
         await super().erase_user(user_id, tombstone, erased_us)
         if log:
-            self._logs[user_id] = log
+            self.contents.logs[user_id] = log
 
 
 class KeepsTheEndOfTheLog(MemoryStore):
     async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
-        log = self._logs.get(user_id)
+        log = self.contents.logs.get(user_id)
         await super().erase_user(user_id, tombstone, erased_us)
         if log:
             log.entries.clear()
-            self._logs[user_id] = log
+            self.contents.logs[user_id] = log
 
 
 class KeepsBlocksAgainstThem(MemoryStore):
     async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
-        blocks = {by: set(peers) for by, peers in self._blocks.items() if by != user_id}
+        blocks = {by: set(peers) for by, peers in self.contents.blocks.items() if by != user_id}
         await super().erase_user(user_id, tombstone, erased_us)
-        self._blocks |= blocks
+        self.contents.blocks |= blocks
 
 
 class BlocksTheErased(MemoryStore):
@@ -204,7 +206,7 @@ class ErasesInTwoSteps(MemoryStore):
     """A message that was on its way arrives."""
 
     async def append_message(self, new: NewMessage) -> Sent:
-        apart = self._apart(*(user.id for user in self._chats[new.chat_id].chat.users))
+        apart = self._are_apart(*(user.id for user in self.contents.chats[new.chat_id].chat.users))
         for _ in range(3):
             await asyncio.sleep(0)
         with contextlib.nullcontext() if apart else nobody_apart(self):
@@ -213,7 +215,7 @@ class ErasesInTwoSteps(MemoryStore):
 
 class OpensWhatWasOnItsWay(MemoryStore):
     async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
-        apart = self._apart(user_id, peer_id)
+        apart = self._are_apart(user_id, peer_id)
         for _ in range(3):
             await asyncio.sleep(0)
         with contextlib.nullcontext() if apart else nobody_apart(self):
@@ -225,7 +227,9 @@ class ForgetsCursors(MemoryStore):
 
     async def events_after(self, after: Cursor, *, limit: int) -> Sequence[Entry] | None:
         found = await super().events_after(after, limit=limit)
-        erased = after.user_id in self._users and after.user_id not in self._accounts
+        erased = (
+            after.user_id in self.contents.users and after.user_id not in self.contents.accounts
+        )
         return [] if erased else found
 
 

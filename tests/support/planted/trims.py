@@ -18,7 +18,7 @@ class KeepsOneMore(MemoryStore):
 class TrimsTheNewest(MemoryStore):
     async def trim_logs(self, *, keep: int, since_us: int, after_user: int) -> int | None:
         if keep == 0:
-            for log in self._logs.values():
+            for log in self.contents.logs.values():
                 log.entries.clear()
         return await super().trim_logs(keep=keep, since_us=since_us, after_user=after_user)
 
@@ -51,7 +51,7 @@ class ForgetsWhatIsTooOldAltogether(MemoryStore):
     """A log of which everything is old is forgotten to its last entry."""
 
     async def trim_logs(self, *, keep: int, since_us: int, after_user: int) -> int | None:
-        for log in self._logs.values():
+        for log in self.contents.logs.values():
             if all(at_us < since_us for at_us, _ in log.entries):
                 log.entries.clear()
         return await super().trim_logs(keep=keep, since_us=since_us, after_user=after_user)
@@ -60,7 +60,7 @@ class ForgetsWhatIsTooOldAltogether(MemoryStore):
 class CountsWhatIsLeft(MemoryStore):
     async def trim_logs(self, *, keep: int, since_us: int, after_user: int) -> int | None:
         next_user = await super().trim_logs(keep=keep, since_us=since_us, after_user=after_user)
-        for log in self._logs.values():
+        for log in self.contents.logs.values():
             log.end = log.end._replace(n=len(log.entries))
         return next_user
 
@@ -94,7 +94,7 @@ class PunchesHoles(MemoryStore):
     """It forgets old entries wherever they are, and looks only at the first that is left."""
 
     async def trim_logs(self, *, keep: int, since_us: int, after_user: int) -> int | None:
-        for log in self._logs.values():
+        for log in self.contents.logs.values():
             kept = [it for it in log.entries if it[0] >= since_us or it[1].cursor == log.end]
             log.entries.clear()
             log.entries.extend(kept)

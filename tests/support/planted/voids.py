@@ -16,7 +16,9 @@ class ForgetsTheTimeById(MemoryStore):
 
 class FindsTheNewestForUnknownIds(MemoryStore):
     async def credentials_by_id(self, user_id: int) -> Credentials | None:
-        return self._accounts.get(user_id) or self._accounts.get(len(self._accounts))
+        return self.contents.accounts.get(user_id) or self.contents.accounts.get(
+            len(self.contents.accounts)
+        )
 
 
 class StoresWhatWasAsked(MemoryStore):
@@ -24,7 +26,9 @@ class StoresWhatWasAsked(MemoryStore):
         self, user_id: int, from_us: int, *, password_hash: str | None = None
     ) -> int:
         await super().void_tokens(user_id, from_us, password_hash=password_hash)
-        self._accounts[user_id] = self._accounts[user_id]._replace(tokens_from_us=from_us)
+        self.contents.accounts[user_id] = self.contents.accounts[user_id]._replace(
+            tokens_from_us=from_us
+        )
         return from_us
 
 
@@ -32,9 +36,9 @@ class VoidsForEverybody(MemoryStore):
     async def void_tokens(
         self, user_id: int, from_us: int, *, password_hash: str | None = None
     ) -> int:
-        for other in self._accounts:
+        for other in self.contents.accounts:
             await super().void_tokens(other, from_us)
-        return self._accounts[user_id].tokens_from_us
+        return self.contents.accounts[user_id].tokens_from_us
 
 
 class KeepsThePassword(MemoryStore):
@@ -49,8 +53,8 @@ class EmptiesThePassword(MemoryStore):
         self, user_id: int, from_us: int, *, password_hash: str | None = None
     ) -> int:
         raised = await super().void_tokens(user_id, from_us)
-        account = self._accounts[user_id]
-        self._accounts[user_id] = account._replace(password_hash=password_hash or "")
+        account = self.contents.accounts[user_id]
+        self.contents.accounts[user_id] = account._replace(password_hash=password_hash or "")
         return raised
 
 
@@ -58,11 +62,11 @@ class VoidsInTwoSteps(MemoryStore):
     async def void_tokens(
         self, user_id: int, from_us: int, *, password_hash: str | None = None
     ) -> int:
-        before = self._accounts.get(user_id)
+        before = self.contents.accounts.get(user_id)
         if before is None:
             raise UserNotFound
         await asyncio.sleep(0)
-        self._accounts[user_id] = before
+        self.contents.accounts[user_id] = before
         return await super().void_tokens(user_id, from_us, password_hash=password_hash)
 
 
@@ -74,8 +78,8 @@ class StoresThePasswordLater(MemoryStore):
         for _ in range(3 if raised == from_us else 0):
             await asyncio.sleep(0)
         if password_hash:
-            account = self._accounts[user_id]
-            self._accounts[user_id] = account._replace(password_hash=password_hash)
+            account = self.contents.accounts[user_id]
+            self.contents.accounts[user_id] = account._replace(password_hash=password_hash)
         return raised
 
 

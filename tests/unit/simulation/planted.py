@@ -71,7 +71,7 @@ class KeepsTimeInCursors(MemoryStore):
         entries = await super().events_after(after, limit=limit)
         if not entries:
             return entries
-        log = self._logs[after.user_id].entries
+        log = self.contents.logs[after.user_id].entries
         since = next((at for at, entry in log if entry.cursor == after), 0)
         return [entry for at, entry in log if at > since][:limit]
 
@@ -152,8 +152,8 @@ class RetriesWithoutItsKey(Device):
 
 class MovesMarkersBack(MemoryStore):
     async def move_read_marker(self, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
-        if chat_id in self._chats:
-            self._chats[chat_id].read.pop(user_id, None)
+        if chat_id in self.contents.chats:
+            self.contents.chats[chat_id].read.pop(user_id, None)
         return await super().move_read_marker(chat_id, user_id, seq, moved_us)
 
 
