@@ -1,4 +1,4 @@
-"""chatcore's stores on SQL databases, through SQLAlchemy Core: SQLite and PostgreSQL."""
+"""chatcore's store on SQLite and PostgreSQL, through SQLAlchemy Core."""
 
 from chatcore_sqlalchemy.engines import Engine, engine_of, sqlite_path
 from chatcore_sqlalchemy.errors import CannotOpen

@@ -1,4 +1,4 @@
-"""What the store needs of a database; `SqliteDatabase` and `PostgresDatabase` provide it."""
+"""The interface to an open database. `SqliteDatabase` and `PostgresDatabase` implement it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
@@ -17,7 +17,7 @@ class Database(Protocol):
 
     @property
     def migrated(self) -> Migrated:
-        """What opening did to the schema."""
+        """The revisions of the schema before and after opening."""
         ...
 
     @property

@@ -1,6 +1,6 @@
-"""Which database a URL names, and what to write in place of one that names none.
+"""Reads database URLs. The error for an invalid URL says what to write instead.
 
-No message quotes what may hold a password.
+No message quotes a part that may hold a password.
 """
 
 import re
@@ -23,7 +23,7 @@ _OF_SQLITE = {"sqlite", "sqlite3", "file"}
 
 
 def backend_of(url: str) -> str:
-    """Which database the URL is for: "sqlite" or "postgresql". The rest of it may be wrong.
+    """The database that the scheme names: "sqlite" or "postgresql". Checks nothing after it.
 
     Raises CannotOpen for any other URL.
     """
@@ -51,16 +51,16 @@ def backend_of(url: str) -> str:
 
 
 def names_host(url: str) -> bool:
-    """Whether a PostgreSQL URL says where the server is."""
+    """Whether a PostgreSQL URL names a host."""
     authority, _, query = url.partition("//")[2].partition("?")
     host = authority.partition("/")[0].rpartition("@")[2]
     return bool(host) or "host" in dict(parse_qsl(query))
 
 
 def expect_postgresql(url: str) -> None:
-    """Raise CannotOpen for a PostgreSQL URL that no driver could read."""
+    """Raise CannotOpen if the scheme, host or port of a PostgreSQL URL is invalid."""
     scheme, _, rest = url.partition(":")
-    # libpq takes the short form, too.
+    # libpq also accepts the short form.
     if scheme not in {"postgresql", "postgres"} and _SCHEME.fullmatch(scheme):
         raise CannotOpen(
             f"a PostgreSQL URL begins with postgresql://, not with {scheme}: write "
@@ -93,11 +93,11 @@ def expect_postgresql(url: str) -> None:
 
 
 def sqlite_file(url: str) -> Path:
-    """The file of a SQLite URL. Raises CannotOpen if it names none."""
+    """The file of a SQLite URL. Raises CannotOpen for an invalid URL."""
     scheme, _, rest = url.partition(":")
     path, parameters, _ = rest.partition("?")
     if not path.startswith("///") or scheme != "sqlite" or parameters:
-        # How many slashes were meant: none or two lead to a relative path, one to an absolute.
+        # Guess the intended path: after no or two slashes it is relative, after one absolute.
         path = path[3:] if path.startswith("///") else path.removeprefix("//")
         plain = path.isprintable() and "@" not in path and path not in {"", ":memory:"}
         example = f"write sqlite:///{path}" if plain else f"expected for example {SQLITE}"

@@ -1,4 +1,4 @@
-"""What opening a database fails with, whichever it is."""
+"""Errors of opening, changing and checking a database."""
 
 from chatcore.errors import Refused
 
@@ -8,7 +8,7 @@ class CannotOpen(Exception):
 
 
 class RetryTransaction(Refused):
-    """A chat was opened before all that this locks was locked. To be done again."""
+    """A chat was opened before the transaction held all its locks. Undo it and run it again."""
 
 
 class Damaged(Exception):

@@ -1,7 +1,7 @@
-"""Group commit: writes that wait at the same time share one transaction.
+"""Group commit: concurrent writes share one transaction.
 
 A commit that must reach the disk costs the same for one write as for a hundred. So writes
-queue, and while one batch commits, the next one gathers; nobody waits for a batch to fill.
+queue: while one batch commits, the next collects. No write waits for a batch to fill.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from chatcore.errors import Overloaded, StoreUnavailable
 from chatcore.model import NewMessage
 
 MAX_BATCH = 128
-"""SQLite keeps the event loop from all else while it applies one, for some 3 ms."""
+"""Applying such a batch on SQLite blocks the event loop for some 3 ms."""
 
 MAX_WAITING = 8192
 
@@ -28,11 +28,12 @@ class Run(Protocol):
 
 
 Change = Callable[[Run], Any]
-"""A write that is no message. What it raises undoes it alone, and reaches its caller."""
+"""A write other than a message. An exception undoes this change alone and is raised to its
+caller."""
 
 Work = NewMessage | Change
 Outcome = Any
-"""What the caller gets; an exception is raised to it."""
+"""The result for the caller, or an exception to raise to it."""
 
 Done = Callable[[Sequence[Outcome] | BaseException], None]
 
@@ -41,27 +42,29 @@ W_contra = TypeVar("W_contra", contravariant=True)
 
 
 class Writer(Protocol[W_contra]):
-    """What does the writing. It is called on the event loop, and must not wait there."""
+    """Writes batches. Its methods run on the event loop and must not block it."""
 
     def write(self, batch: Sequence[W_contra], done: Done) -> None:
-        """Do the work of a batch in one transaction, and commit it. However that ends, call
-        `done` on the event loop once nothing of the batch is under way or locked any more: with
-        an outcome for each item, in order, or with what went wrong. One call at a time."""
+        """Apply a batch in one transaction, and commit it. In every case call `done` on the event
+        loop once the batch has ended and holds no lock: with an outcome for each item, in order,
+        or with the exception that failed the batch. One call at a time."""
         ...
 
     def close(self, done: Callable[[], None]) -> None:
-        """Called last. Let go of the database, and call `done` on the event loop."""
+        """Release the database, then call `done` on the event loop. Called last."""
         ...
 
 
 class Writes(NamedTuple):
-    """What became of a queue so far."""
+    """Figures of a queue of writes."""
 
     waiting: int
-    """For the next batch, now."""
+    """Writes that wait for the next batch, now."""
     items: int
+    """Writes in all batches so far."""
     sizes: Sequence[int]
-    """How many batches had 1 item, up to 2, up to 4, …, and more than all of these."""
+    """How many batches had 1 item, up to 2, up to 4, and so on; the last number counts larger
+    batches."""
 
 
 class _Item(NamedTuple):
@@ -72,7 +75,7 @@ class _Item(NamedTuple):
 class GroupCommit(Generic[W]):
     """The queue in front of one writer, for one event loop.
 
-    Callbacks of the event loop carry the batches, and no task that somebody could cancel.
+    Callbacks of the event loop carry the batches, because a task could be cancelled.
     """
 
     def __init__(self, writer: Writer[W]) -> None:
@@ -89,8 +92,8 @@ class GroupCommit(Generic[W]):
         """Whether the last batch failed as a whole."""
 
     async def submit(self, work: W) -> Outcome:
-        """The outcome of the work, after its commit. Raises Refused, Overloaded,
-        StoreUnavailable. A caller that is cancelled leaves the work whole: done, or not."""
+        """Return the outcome of the work after its commit. Raises Refused, Overloaded and
+        StoreUnavailable. Cancelling the caller leaves the work whole: done, or not."""
         if self._closed:
             raise StoreUnavailable("the store is closed")
         if len(self._waiting) >= MAX_WAITING:
@@ -99,7 +102,7 @@ class GroupCommit(Generic[W]):
         self._waiting.append(item)
         if not self._busy:
             self._busy = True
-            # Not at once: others may come in this very round of the event loop.
+            # Not at once: other writes may follow in this iteration of the event loop.
             self._loop.call_soon(self._next)
         outcome = await item.outcome
         if isinstance(outcome, Exception):
@@ -108,7 +111,7 @@ class GroupCommit(Generic[W]):
 
     @property
     def version(self) -> int | None:
-        """Changes with every batch; None while one is under way, and after the end."""
+        """Changes with every batch; None while a batch is under way, and after `close`."""
         return None if self._busy or self._closed else self._batches
 
     @property
@@ -121,8 +124,8 @@ class GroupCommit(Generic[W]):
         return Writes(len(self._waiting), self._items, tuple(self._sizes))
 
     async def close(self) -> None:
-        """Commit what is waiting, take nothing more, and close the writer, all of which happens
-        even if the caller is cancelled. May be called again."""
+        """Commit the waiting writes, refuse further ones, and close the writer, even if the caller
+        is cancelled. May be called again."""
         if not self._closed:
             self._closed = True
             if not self._busy:
@@ -133,7 +136,7 @@ class GroupCommit(Generic[W]):
         batch: list[_Item] = []
         while self._waiting and len(batch) < MAX_BATCH:
             item = self._waiting.popleft()
-            # A caller that gave up before its turn never asked.
+            # The caller was cancelled before its batch began, so its write is dropped.
             if not item.outcome.cancelled():
                 batch.append(item)
         self._busy = bool(batch)
@@ -159,7 +162,7 @@ class GroupCommit(Generic[W]):
 
 
 def _failure(cause: BaseException) -> StoreUnavailable:
-    # One for each: raised in many tasks, a shared one would grow its traceback.
+    # One exception per item: a shared one would grow its traceback in every task.
     failure = StoreUnavailable("the write may or may not have happened")
     failure.__cause__ = cause
     return failure

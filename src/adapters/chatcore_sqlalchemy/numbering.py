@@ -1,4 +1,4 @@
-"""What becomes of a batch of messages, given all that the database knows of their chats."""
+"""Numbers the messages of a batch, given the state of their chats in the database."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -9,16 +9,16 @@ from chatcore_sqlalchemy.schema import SENT
 
 
 class Numbered(NamedTuple):
-    """The outcomes of a batch, and the rows to write."""
+    """The outcomes of a batch, and the rows to write for it."""
 
     outcomes: list[Sent | Refused]
-    """One for each message, in order."""
+    """An outcome for each message, in order."""
     messages: list[tuple[Any, ...]]
     """chat_id, seq, sender_id, text, sent_us, idempotency_key, lo_sent"""
     events: list[tuple[int, ...]]
     """user_id, n, kind, chat_id, seq, at_us"""
     chats: Iterable[tuple[int, ...]]
-    """last_seq, lo_sent, activity, id: what to change the chat of that id to"""
+    """last_seq, lo_sent, activity, id: the new values of the chat with that id"""
 
 
 def number(
@@ -26,12 +26,12 @@ def number(
     chats: Iterable[Sequence[Any]],
     replays: Iterable[Sequence[Any]],
 ) -> Numbered:
-    """Number each message that is none of the replays.
+    """Give each message of the batch, except replays and refused ones, its number.
 
-    Of each chat: id, lo_id, hi_id, last_seq, lo_sent, the numbers of the newest events of both
-    users, the newest activity of any chat of either, and why it is closed, or 0. Of each message
-    that was stored with a key of the batch: chat_id, seq, sender_id, text, sent_us,
-    idempotency_key.
+    Rows of `chats`: id, lo_id, hi_id, last_seq, lo_sent, the number of the newest event of each of
+    the two users, the newest activity of any chat of either, and why the chat is closed (0 if it
+    is open). Rows of `replays`, the messages stored before with a key of the batch: chat_id, seq,
+    sender_id, text, sent_us, idempotency_key.
     """
     pairs: dict[int, tuple[int, int]] = {}
     counts: dict[int, tuple[int, int]] = {}
@@ -82,7 +82,7 @@ def number(
 
 
 def keys_of(batch: Iterable[NewMessage]) -> set[tuple[int, int, str]]:
-    """The chat, sender and key of each message that has one."""
+    """The chat, sender and key of each message with a key."""
     return {
         (new.chat_id, new.sender_id, new.idempotency_key)
         for new in batch

@@ -1,9 +1,8 @@
-"""What was read lately: the newest messages of chats, and users' lists of chats.
+"""A cache of the newest messages of chats, and of users' lists of chats.
 
-Nothing needs to tell this of writes, for messages and lists only grow, and say by one number
-that they did: a chat by its last `seq`, a list by its newest `activity`. While that number is
-what it was, so are the messages, which never change, and the list, but for the names of users
-who were erased. And while nobody wrote at all (`version`), not even the number is asked for.
+No invalidation needed: one number changes whenever the contents do, the last `seq` of a chat and
+the newest `activity` of a list. Only the names of erased users in a list change without it. While
+nothing was written at all (`version`), the store does not even read the number.
 """
 
 from collections.abc import Sequence
@@ -14,13 +13,13 @@ from typing import Generic, TypeVar
 from chatcore.model import ChatSummary, Message, elapsed
 
 MAX_BYTES = 32 * 1024 * 1024
-"""Roughly, for the messages and again for the lists."""
+"""Of each cache, roughly: there is one for messages and one for lists."""
 
 OLD_SECONDS = 60.0
-"""How long a name may be shown that was erased by another process."""
+"""How long a list may show a name that another process erased."""
 
 _TUPLE = 250
-"""Roughly the bytes of a message, apart from the text."""
+"""The size of a message without its text in bytes, roughly."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -28,12 +27,14 @@ V = TypeVar("V")
 
 @dataclass(slots=True)
 class Entry(Generic[V]):
+    """A cached page or list."""
+
     value: V
     size: int
     version: int | None
-    """The database's, when this was last found to be up to date."""
+    """The version of the database at which the value was last known to be current."""
     since: float
-    """When it was put in, by `elapsed`."""
+    """When the value was cached, by `elapsed`."""
 
     def is_old(self) -> bool:
         return elapsed() - self.since >= OLD_SECONDS
@@ -43,7 +44,7 @@ class Entry(Generic[V]):
 
 
 class PageCache(Generic[K, V]):
-    """Forgets what was put in first to stay within a number of bytes."""
+    """Values up to a total size in bytes; the ones cached first are evicted first."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
@@ -59,7 +60,7 @@ class PageCache(Generic[K, V]):
         self._entries[key] = Entry(value, size, version, elapsed())
         self._bytes += size
         while self._bytes > self._max_bytes:
-            # The oldest, since dictionaries keep their order.
+            # Dictionaries keep their order, so the first key is the oldest.
             self._bytes -= self._entries.pop(next(iter(self._entries))).size
 
 

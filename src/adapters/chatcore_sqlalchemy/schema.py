@@ -1,4 +1,4 @@
-"""The tables. What they promise, the database itself enforces."""
+"""The tables, with constraints for every invariant that the database can enforce."""
 
 from sqlalchemy import (
     BigInteger,
@@ -21,7 +21,7 @@ from chatcore.events import KINDS, ChatOpened, MarkerMoved, MessageSent
 
 metadata = MetaData()
 
-# SQLite's STRICT tables know INTEGER, always of 64 bits, and refuse the name BIGINT.
+# SQLite's STRICT tables refuse the name BIGINT; their INTEGER always has 64 bits.
 Int64 = BigInteger().with_variant(Integer, "sqlite")
 Int16 = SmallInteger().with_variant(Integer, "sqlite")
 
@@ -39,18 +39,18 @@ users = Table(
     Column("canonical", Text, nullable=False),
     Column("password_hash", Text, nullable=False),
     Column("registered_us", Int64, nullable=False),
-    # Tokens issued before are void.
+    # Tokens issued before this time are void.
     Column("tokens_from_us", Int64, nullable=False, server_default=_ZERO),
-    # When the account was taken away; name and canonical are those of the tombstone then.
+    # When the user was erased; since then name and canonical are those of the tombstone.
     Column("erased_us", Int64),
     UniqueConstraint("canonical", name="users_canonical"),
     sqlite_strict=True,
-    # Without it SQLite gives the id of a deleted last row to the next user, and with it
-    # whatever tokens are still out there.
+    # Otherwise SQLite reuses the id of a deleted last row, and old tokens would be valid for the
+    # next user.
     sqlite_autoincrement=True,
 )
 
-# The canonical names of erased users, as SHA-256 in hexadecimal: nobody gets them again.
+# The canonical names of erased users, as SHA-256 in hexadecimal: they are never given again.
 retired_names = Table(
     "retired_names",
     metadata,
@@ -63,12 +63,12 @@ blocks = Table(
     "blocks",
     metadata,
     Column("user_id", Int64, ForeignKey("users.id"), nullable=False),
-    # Whom the user blocks.
+    # The user whom `user_id` blocks.
     Column("peer_id", Int64, ForeignKey("users.id"), nullable=False),
     Column("blocked_us", Int64, nullable=False),
     PrimaryKeyConstraint("user_id", "peer_id", name="blocks_pk"),
     CheckConstraint("user_id <> peer_id", name="blocks_pair"),
-    # Who is erased leaves the lists of others.
+    # An erasure finds the blocks of the erased user by it.
     Index("blocks_peer", "peer_id"),
     sqlite_strict=True,
     sqlite_with_rowid=False,
@@ -86,19 +86,18 @@ chats = Table(
     Column("last_seq", Int64, nullable=False),
     Column("activity", Int64, nullable=False),
     Column("opened_us", Int64, nullable=False),
-    # How many of its messages the user with the lower id sent. All that is unread is then told
-    # by subtraction.
+    # How many of its messages the user with the lower id sent. Unread counts are subtractions.
     Column("lo_sent", Int64, nullable=False, server_default=_ZERO),
-    # Each user's read marker, and how many messages the other one sent up to there.
+    # Each user's read marker, and how many messages of the peer are up to it.
     Column("lo_read", Int64, nullable=False, server_default=_ZERO),
     Column("lo_seen", Int64, nullable=False, server_default=_ZERO),
     Column("hi_read", Int64, nullable=False, server_default=_ZERO),
     Column("hi_seen", Int64, nullable=False, server_default=_ZERO),
-    # Each user's read marker as far as the other one was told of it.
+    # Each user's read marker as the peer sees it.
     Column("lo_told", Int64, nullable=False, server_default=_ZERO),
     Column("hi_told", Int64, nullable=False, server_default=_ZERO),
-    # Not 0 while nothing can be sent: the reasons above. What `blocks` and `users` say of the
-    # pair, so that a send need not ask them.
+    # Why nothing can be sent, by the bits above; 0 for an open chat. Repeats what `blocks` and
+    # `users` say of the pair, so that a send need not read them.
     Column("closed", Int16, nullable=False, server_default=_ZERO),
     UniqueConstraint("lo_id", "hi_id", name="chats_pair"),
     CheckConstraint("lo_id < hi_id", name="chats_pair_order"),
@@ -124,12 +123,12 @@ messages = Table(
     PrimaryKeyConstraint("chat_id", "seq", name="messages_pk"),
     CheckConstraint("seq >= 1", name="messages_seq"),
     CheckConstraint("length(text) BETWEEN 1 AND 4096", name="messages_text"),
-    # PostgreSQL would lock both rows for each message, which costs more than to insert it; and
-    # whoever writes one has just locked its chat, of which the sender is one.
+    # Not on PostgreSQL: it would lock both rows for each message, which costs more than the
+    # insert. Each append has just locked the chat, and checked that the sender is in it.
     ForeignKeyConstraint(["chat_id"], ["chats.id"]).ddl_if(dialect="sqlite"),
     ForeignKeyConstraint(["sender_id"], ["users.id"]).ddl_if(dialect="sqlite"),
     sqlite_strict=True,
-    # The primary key is the table: a page of history is one stretch of neighbouring rows.
+    # The table is ordered by its primary key, so a page of history is one range of rows.
     sqlite_with_rowid=False,
 )
 
@@ -144,14 +143,14 @@ Index(
     postgresql_where=_keyed,
 )
 
-# Two rows for each message: so they are narrow, and refer to what they tell of. No foreign keys:
-# to look up three rows for each of them would cost more than to insert it, and whoever writes
-# one has just read or written the rows that it refers to.
+# Two rows for each message, so they are narrow and hold references only. No foreign keys: their
+# lookups would cost more than the insert, and each transaction that inserts an event has just read
+# or written the rows it refers to.
 events = Table(
     "events",
     metadata,
     Column("user_id", Int64, nullable=False),
-    # The newest one's number is the count that the next one goes on from, so it always stays.
+    # The next number is one more than the newest, so the newest entry always stays.
     Column("n", Int64, nullable=False),
     Column("kind", Int16, nullable=False),
     Column("chat_id", Int64, nullable=False),
@@ -167,7 +166,7 @@ store = Table(
     "store",
     metadata,
     Column("id", Int64, primary_key=True, autoincrement=False),
-    # The name of the logs of this store, random.
+    # The random name of this store's event logs.
     Column("log", Text, nullable=False),
     CheckConstraint("id = 1", name="store_one_row"),
     sqlite_strict=True,

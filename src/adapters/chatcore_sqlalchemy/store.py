@@ -1,8 +1,7 @@
-"""The stores of chatcore's ports, written once for every database.
+"""The stores of chatcore's ports, written once for both databases.
 
-How a statement runs differs between a database in this process and one across a network;
-`SqliteDatabase` and `PostgresDatabase` are that difference, and all that this module knows of
-it is `read` (a query), `write` (a change, in a transaction) and `append` (a message).
+How a statement runs is behind `Database`: `read` runs a query, `write` a change in a transaction,
+and `append` appends a message.
 """
 
 import asyncio
@@ -28,16 +27,16 @@ from chatcore_sqlalchemy.upgrade import Migrated
 class SqlAlchemyStore:
     """An AccountStore and a ChatStore on a SQL database, for one event loop.
 
-    Open it with `SqlAlchemyStore.open`, and close it, or use it as an async context manager. What
-    is used or closed in another event loop than the one that opened it raises RuntimeError.
+    Open it with `SqlAlchemyStore.open`, and close it, or use it as an async context manager. Every
+    method raises RuntimeError on an event loop other than the one that opened the store.
     """
 
     def __init__(self, database: Database) -> None:
         self._opened = database
         self._loop = asyncio.get_running_loop()
-        self._log = ""
+        self._logs_name = ""
         self.replayed = 0
-        """Sends so far that were answered with a message stored before."""
+        """How many sends so far were replays."""
         self._tails: PageCache[int, Sequence[Message]] = PageCache()
         self._lists: PageCache[tuple[int, int], Sequence[ChatSummary]] = PageCache()
 
@@ -55,7 +54,7 @@ class SqlAlchemyStore:
 
     @property
     def _database(self) -> Database:
-        # Every use comes by here, before anything could wait for a loop that runs no more.
+        # Every method passes here first: awaiting a loop that has ended would hang.
         if asyncio.get_running_loop() is not self._loop:
             raise RuntimeError(
                 "this store belongs to the event loop that opened it: open another one here, and "
@@ -70,16 +69,16 @@ class SqlAlchemyStore:
 
     @property
     def writes(self) -> Writes:
-        """What became of the writes that share commits: on PostgreSQL, of messages alone."""
+        """Figures of the queue of group commit; on PostgreSQL only messages pass it."""
         return self._opened.writes
 
     async def check_writes(self) -> None:
-        """Raises Unavailable when a write would fail now: on a database that is read-only, or a
-        disk that is full. Writes only where the last write failed, and then nothing new."""
+        """Raise Unavailable if a write would fail now, for a read-only database or a full disk.
+        Writes only if the last write failed, and then changes nothing."""
         await self._database.check_writes()
 
     async def close(self) -> None:
-        """Finish the writes under way and let go of the database. Later calls raise
+        """Finish the waiting writes and release the database. Later calls raise
         StoreUnavailable. May be called again."""
         await self._database.close()
 
@@ -124,21 +123,21 @@ class SqlAlchemyStore:
 
     async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
         try:
-            await self._write_alone(
+            await self._write_retrying(
                 lambda run: users.erase_user(run, user_id, tombstone, erased_us)
             )
         finally:
-            # Another one, for what is being read meanwhile goes into the old one.
+            # Replace the cache, don't clear it: a read in flight may still add a former name.
             self._lists = PageCache()
 
     async def block(self, user_id: int, peer_id: int, blocked_us: int) -> None:
         if user_id == peer_id:
             raise SelfChat
-        await self._write_alone(lambda run: blocks.block(run, user_id, peer_id, blocked_us))
+        await self._write_retrying(lambda run: blocks.block(run, user_id, peer_id, blocked_us))
 
     async def unblock(self, user_id: int, peer_id: int) -> None:
         with contextlib.suppress(UserNotFound):
-            await self._write_alone(lambda run: blocks.unblock(run, user_id, peer_id))
+            await self._write_retrying(lambda run: blocks.unblock(run, user_id, peer_id))
 
     async def blocked_by(self, user_id: int, *, after: int, limit: int) -> Sequence[User]:
         rows = await self._database.read(
@@ -146,7 +145,8 @@ class SqlAlchemyStore:
         )
         return blocks.users_of(rows)
 
-    async def _write_alone(self, change: Callable[[Run], None]) -> None:
+    async def _write_retrying(self, change: Callable[[Run], None]) -> None:
+        """Write the change, again after each RetryTransaction."""
         while True:
             with contextlib.suppress(RetryTransaction):
                 return await self._database.write(change)
@@ -264,8 +264,7 @@ class SqlAlchemyStore:
     async def events_after(self, after: Cursor, *, limit: int) -> Sequence[Entry] | None:
         if after.log != await self._log_name() or after.n > MAX_INT64:
             return None
-        # From the entry before the first one wanted, which shows in the same glance whether
-        # anything between them is missing.
+        # Read the cursor's own entry too: it shows whether the entries after it are complete.
         rows = await self._database.read(
             events.EVENTS_FROM, user_id=after.user_id, n=after.n, limit=limit + 1
         )
@@ -277,19 +276,19 @@ class SqlAlchemyStore:
         )
 
     async def _log_name(self) -> str:
-        if not self._log:
-            ((self._log,),) = await self._database.read(events.LOG_NAME)
-        return self._log
+        if not self._logs_name:
+            ((self._logs_name,),) = await self._database.read(events.LOG_NAME)
+        return self._logs_name
 
 
 async def migrate(url: str) -> Migrated:
-    """Bring the database to the schema of this version, and let go of it.
+    """Bring the database to the schema of this version, and release it.
 
-    Raises CannotOpen, also while a service uses the database.
+    Raises CannotOpen, also while a service holds the SQLite file.
     """
     return await engine_of(url).migrate()
 
 
 def _holds(tail: Sequence[Message], limit: int) -> bool:
-    """Whether the newest `limit` messages of a chat were in its tail when it was read."""
+    """Whether the tail of a chat holds its newest `limit` messages, or all of fewer."""
     return len(tail) >= limit or tail[0].seq == 1

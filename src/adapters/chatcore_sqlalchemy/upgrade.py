@@ -1,4 +1,4 @@
-"""Brings a database to the schema that this version of chatcore works on."""
+"""Migrates a database to the schema of this version of chatcore."""
 
 import secrets
 import threading
@@ -20,9 +20,9 @@ from chatcore_sqlalchemy.errors import CannotOpen
 from chatcore_sqlalchemy.schema import metadata, store
 
 REVISIONS = ("0001", "0002", "0003")
-"""Of the schema, in order; the last one is what this version works on."""
+"""Revisions of the schema, oldest first; this version works on the last."""
 
-# As Alembic makes it.
+# The same table that Alembic creates.
 _versions = Table(
     "alembic_version",
     MetaData(),
@@ -36,12 +36,12 @@ class NewerSchema(Exception):
 
 
 class Migrated(NamedTuple):
-    """What a migration did."""
+    """The revision of a database before and after a migration."""
 
     before: str | None
-    """The revision of the schema that was found; None when there was none."""
+    """None for an empty database."""
     after: str
-    """The revision of this version; the same as before when there was nothing to do."""
+    """The revision of this version; equal to `before` if nothing was migrated."""
 
 
 # Alembic's `context` and `op` are globals of the process.
@@ -49,14 +49,14 @@ _alembic = threading.Lock()
 
 
 def look(connection: Connection) -> Migrated:
-    """Which revision the database is at, and which one it should be at.
+    """Read the revision of the database, and change nothing.
 
-    Raises NewerSchema when the database is at a revision that is not known here.
+    Raises NewerSchema for a revision that this version does not know.
     """
     found = []
     if inspect(connection).has_table(_versions.name):
         found = [*connection.scalars(select(_versions))]
-    # Branches of migrations leave several revisions, and this version has no branches.
+    # Branched migrations leave several revisions, and this version has none.
     if len(found) > 1 or not {*found} <= {*REVISIONS}:
         raise NewerSchema
     return Migrated(found[0] if found else None, REVISIONS[-1])
@@ -76,13 +76,13 @@ def expect_current(connection: Connection) -> None:
 
 
 def upgrade(connection: Connection) -> None:
-    """Run the migrations that the database lacks, in the connection's transaction."""
-    # Imported here: it takes a fifth of a start, and most databases lack no migration.
+    """Run the missing migrations in the connection's transaction."""
+    # Imported here: it takes a fifth of a start, and most databases are up to date.
     from alembic import command
     from alembic.config import Config
 
     config = Config()
-    # ConfigParser reads the value, and to it a % begins an interpolation.
+    # ConfigParser reads the value, and takes % for the start of an interpolation.
     folder = str(Path(__file__).with_name("migrations")).replace("%", "%%")
     config.set_main_option("script_location", folder)
     config.attributes["connection"] = connection
@@ -91,7 +91,7 @@ def upgrade(connection: Connection) -> None:
 
 
 def create(connection: Connection) -> None:
-    """Make the tables that the migrations lead to, in a database that has none."""
+    """Create the tables in an empty database, as the migrations would."""
     metadata.create_all(connection, checkfirst=False)
     connection.execute(store.insert().values(id=1, log=secrets.token_hex(8)))
     _versions.create(connection)

@@ -1,1 +1,1 @@
-"""The store on PostgreSQL: a few connections, appends in groups."""
+"""The store on PostgreSQL: a few connections, messages through group commit."""

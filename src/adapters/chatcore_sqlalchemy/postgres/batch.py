@@ -1,8 +1,8 @@
 """Appends a batch of messages on PostgreSQL, in a handful of statements over arrays.
 
-Everything that it counts on from is locked first, by ids in ascending order so that nobody
-waits in a circle, and read in a statement after that: the one that waited for a lock would
-still see things as they were before it waited (READ COMMITTED).
+All counters are locked first, by ascending ids so that there are no deadlocks, and read by a later
+statement: in READ COMMITTED, a statement that waits for a lock still sees the rows from before the
+wait.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,8 +13,9 @@ from chatcore.model import MAX_INT64, NewMessage, Sent
 from chatcore_sqlalchemy.numbering import keys_of, number
 from chatcore_sqlalchemy.postgres.connection import Connection
 
-# Everyone who writes about a chat or to a user's log holds these: chats first, then users. The
-# users are known only once all the chats are locked, and sorted before the first is.
+# Each transaction that writes about a chat or to a user's log holds these locks: chats first,
+# then users. MATERIALIZED locks all the chats before any user, and the users are sorted before the
+# first is locked.
 LOCK = """
 WITH locked AS MATERIALIZED (
     SELECT lo_id, hi_id FROM chats WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE
@@ -23,8 +24,8 @@ SELECT FROM users WHERE id IN (SELECT lo_id FROM locked UNION ALL SELECT hi_id F
 ORDER BY id FOR NO KEY UPDATE
 """
 
-# An activity below the chat's own cannot be the newest. Without that bound PostgreSQL reads a whole
-# page of the index for each, of entries that are dead: one for every message.
+# The rows that `number` expects. An activity below the chat's own cannot be the newest. Without
+# that bound PostgreSQL reads a whole page of dead index entries for each: one for every message.
 CHATS = """
 SELECT c.id, c.lo_id, c.hi_id, c.last_seq, c.lo_sent,
     coalesce((SELECT max(n) FROM events WHERE user_id = c.lo_id), 0),
@@ -63,8 +64,9 @@ WHERE chats.id = raised.id
 
 
 async def append_batch(connection: Connection, batch: Sequence[NewMessage]) -> list[Sent | Refused]:
-    """Number, insert and log each message, within a transaction. An outcome for each, in order."""
-    # There are no others, and one alone would fail all.
+    """Number, insert and log each message, in the transaction of the connection; return an outcome
+    for each, in order."""
+    # No other ids exist, and a single one out of range would fail the whole batch.
     chat_ids = list({new.chat_id for new in batch if 0 < new.chat_id <= MAX_INT64})
     await connection.fetch(LOCK, chat_ids)
     chats = await connection.fetch(CHATS, chat_ids)
@@ -81,5 +83,5 @@ async def append_batch(connection: Connection, batch: Sequence[NewMessage]) -> l
 
 
 def _columns(rows: Iterable[Sequence[Any]], count: int) -> Sequence[Sequence[Any]]:
-    """The rows turned into columns, of which there are so many."""
+    """Turn the rows into `count` columns."""
     return list(zip(*rows, strict=True)) or [()] * count

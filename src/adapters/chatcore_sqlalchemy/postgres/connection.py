@@ -1,4 +1,4 @@
-"""One connection to a PostgreSQL server: by which URL, and within which limits."""
+"""One connection to a PostgreSQL server: its settings, its time limits, its failures."""
 
 import re
 import ssl
@@ -15,29 +15,28 @@ from chatcore_sqlalchemy.errors import CannotOpen
 CONNECT_SECONDS = 5.0
 
 PLAN_SECONDS = 10
-"""Then a statement is planned anew: the tables of a new database grow fast, and the plan for an
-empty one may go by the wrong index."""
+"""How long a prepared statement, and so its plan, is kept. The tables of a new database grow fast,
+and a plan made for empty ones may use the wrong index."""
 
 STATEMENT_SECONDS = 5
 LOCK_SECONDS = 3
 IDLE_IN_TRANSACTION_SECONDS = 5
-"""Each ended by the server. The last one frees what a process that froze, or whose machine is
-gone, has locked."""
+"""Limits that the server itself enforces. The last one frees the locks of a process that froze,
+or whose machine failed."""
 
 ANSWER_SECONDS = 7.0
-"""How long to wait for a server that does not even end a statement."""
+"""How long to wait for a server that does not even enforce its own limits."""
 
 SESSION = {
     "application_name": "chatcore",
     "statement_timeout": f"{STATEMENT_SECONDS}s",
     "lock_timeout": f"{LOCK_SECONDS}s",
     "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS}s",
-    # Whatever the server's default is: a statement after a wait for locks must see what those
-    # who held them have written.
+    # Not the server's default: a statement after a wait for locks must see what the holders of
+    # those locks wrote.
     "default_transaction_isolation": "read committed",
-    # Every statement finds its few rows by an index, whoever asks and however many there are, so
-    # it is planned once; and never for tables as small as they were then, to read all of which
-    # would have been as cheap.
+    # Every statement finds its few rows by an index for any values, so one plan serves all;
+    # and that plan must not scan, even if the tables were small when it was made.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
@@ -45,13 +44,13 @@ SESSION = {
     "jit": "off",
 }
 
-# What is acknowledged must survive a crash. The other settings below `on` are about replicas.
+# An acknowledged write must survive a crash. The other settings below `on` concern replicas.
 _DURABLE = """
 SELECT set_config('synchronous_commit', 'on', false)
 WHERE current_setting('synchronous_commit') = 'off'
 """
 
-# What PgBouncer does not hand on, and what it hands on to the session of somebody else.
+# Errors behind PgBouncer: a parameter that it rejects, and statements prepared in another session.
 _OF_POOLER = re.compile(
     "unsupported startup parameter|prepared statement .* (already exists|does not exist)"
 )
@@ -62,11 +61,11 @@ FAILURES = (
     asyncpg.InternalClientError,
     OSError,
 )
-"""What asyncpg raises when the database fails, or cannot be reached in time."""
+"""The exceptions of asyncpg for a database that fails, or cannot be reached in time."""
 
 
 class Connection(Protocol):
-    """What is used of asyncpg's."""
+    """The methods of asyncpg's connection that the store uses."""
 
     async def execute(self, sql: str, /) -> str: ...
 
@@ -86,26 +85,26 @@ Row = Sequence[Any]
 
 
 async def connect(url: str, *, limited: bool = True) -> Connection:
-    """A new connection to the database that a `postgresql://…` URL names.
+    """Connect to the database of a `postgresql://…` URL.
 
-    What the URL says of the session goes before `SESSION`; without `limited`, nothing ends a
-    statement that takes its time. Raises one of FAILURES, or CannotOpen for what is no URL.
+    Session settings in the URL take precedence over `SESSION`; without `limited`, a statement may
+    take any time. Raises one of FAILURES, or CannotOpen for an invalid URL.
     """
     session = SESSION if limited else {"application_name": SESSION["application_name"]}
     try:
-        told = dict(parse_qsl(urlsplit(url).query))
+        in_url = dict(parse_qsl(urlsplit(url).query))
         connection: Connection = await asyncpg.connect(
             url,
             timeout=CONNECT_SECONDS,
             command_timeout=ANSWER_SECONDS if limited else None,
             max_cached_statement_lifetime=PLAN_SECONDS,
-            server_settings={key: value for key, value in session.items() if key not in told},
+            server_settings={key: value for key, value in session.items() if key not in in_url},
         )
     except ssl.SSLError:
-        # One that is about a certificate is a ValueError as well.
+        # A certificate error is a ValueError too.
         raise
     except (ValueError, asyncpg.ClientConfigurationError):
-        # Not quoted, nor the reason, which quotes it: it may hold a password.
+        # Quote neither the URL nor the reason, which quotes it: it may hold a password.
         raise CannotOpen(
             f"not a valid PostgreSQL URL; expected for example {POSTGRESQL}, with %-escapes, or "
             "postgresql://user@/database?host=/folder/of/the/socket"
@@ -119,25 +118,25 @@ async def connect(url: str, *, limited: bool = True) -> Connection:
 
 
 async def expect_writable(connection: Connection) -> None:
-    """Raises StoreUnavailable where every write fails: on a standby, and where the database's
-    or the role's settings say so."""
+    """Raise StoreUnavailable if every write would fail: on a standby, or by a setting of the
+    database or the role."""
     ((read_only,),) = await connection.fetch("SELECT current_setting('transaction_read_only')")
     if read_only == "on":
-        # A session keeps the setting that it began with.
+        # A session keeps its first value of the setting, so the next check needs a new one.
         connection.terminate()
         raise StoreUnavailable("the database is read-only")
 
 
 def ends_connection(failure: BaseException) -> bool:
-    """Whether the server goes on to close the connection."""
+    """Whether the server closes the connection after this failure."""
     if isinstance(failure, asyncpg.PostgresError):
         return getattr(failure, "severity_en", None) in {"FATAL", "PANIC"}
-    # asyncpg when the server said goodbye to a connection that was idle, before it is closed.
+    # asyncpg raises it when the server has ended an idle connection that is not yet closed.
     return isinstance(failure, asyncpg.InternalClientError)
 
 
 def cannot_open(url: str, failure: BaseException) -> CannotOpen:
-    """What to tell an operator of why the database of the URL cannot be used."""
+    """Say in one line why the database of the URL cannot be used, with a hint if there is one."""
     hint = ""
     if _OF_POOLER.search(str(failure)):
         hint = (
@@ -150,18 +149,17 @@ def cannot_open(url: str, failure: BaseException) -> CannotOpen:
 
 
 def in_one_line(failure: BaseException) -> str:
-    """Why a connection failed. The server's words, and asyncpg's, hold no password."""
+    """Why a connection failed. The messages of the server and of asyncpg hold no password."""
     if isinstance(failure, TimeoutError) and not str(failure):
         return f"no answer within {CONNECT_SECONDS:g} seconds"
     if isinstance(failure, ConnectionRefusedError):
-        # Event loops have words of their own for it.
+        # Event loops word it differently.
         return "the connection was refused: no server listens there"
     return " ".join(str(without_data(failure)).split()) or type(failure).__name__
 
 
 def without_data(failure: BaseException) -> BaseException:
-    """The failure, without the rows that the server shows in its details: they are for nobody's
-    log."""
+    """The failure without its detail, where the server quotes rows: they belong in no log."""
     if isinstance(failure, asyncpg.PostgresError):
         failure.detail = None
     return failure

@@ -1,4 +1,4 @@
-"""How statements run on PostgreSQL: awaited, on a few connections, appends in groups."""
+"""Runs statements on PostgreSQL: on a few connections, messages through group commit."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,13 +19,13 @@ from chatcore_sqlalchemy.queries.events import touch
 from chatcore_sqlalchemy.upgrade import Migrated
 
 CONNECTIONS = 4
-"""For all but the appends, which have one of their own."""
+"""Connections for everything but messages, which have one of their own."""
 
 T = TypeVar("T")
 
 
 class PostgresDatabase:
-    """One database on a PostgreSQL server, which other processes use as well."""
+    """A Database on a PostgreSQL server, which other processes may use too."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -39,26 +39,23 @@ class PostgresDatabase:
         self.migrated: Migrated
 
     async def open(self) -> None:
-        """Raises CannotOpen unless the database has the schema of this version."""
+        """Check the schema. Raises CannotOpen unless it is that of this version."""
         self.migrated = await check(self._url)
 
     async def close(self) -> None:
-        """Finish the writes that wait, then let go of the database. May be called again."""
         await self._group.close()
         await self._pool.close()
 
     @property
     def version(self) -> None:
-        """None: others write, too, so nothing tells that all is as it was."""
+        """Always None: other processes write too, so no number could say that nothing changed."""
         return
 
     @property
     def writes(self) -> Writes:
-        """What became of the queue of messages so far."""
         return self._group.writes
 
     async def read(self, statement: Executable, /, **values: Any) -> Sequence[Row]:
-        """All rows that a query returns for these bound values."""
         if (lookup := self._coalesced.get(statement)) is not None:
             (wanted,) = values.values()
             return await lookup.rows(wanted)
@@ -68,11 +65,9 @@ class PostgresDatabase:
         return await self._pool.use(lambda connection: connection.fetch(query, *values))
 
     async def write(self, change: Callable[[Run], T]) -> T:
-        """What the change returns, once it is durable, or what it raises, which undoes it."""
         return await self._pool.transact(partial(_apply, change))
 
     async def check_writes(self) -> None:
-        """Raises StoreUnavailable when a write would fail now."""
         if self._group.failing:
             await self._appends.transact(partial(_apply, touch))
             self._group.failing = False
@@ -89,6 +84,6 @@ async def _apply(change: Callable[[Run], T], connection: Connection) -> T:
     def run_here(statement: Executable, /, **values: Any) -> list[Row]:
         return await_only(run(connection, statement, values))
 
-    # The change is written as for a database in this process: it awaits nothing. On a stack of
-    # its own it can be left where it is until the answer is there.
+    # The change awaits nothing, because it is written for both databases. On a greenlet of its
+    # own it can pause until the server answers.
     return await greenlet_spawn(change, run_here)

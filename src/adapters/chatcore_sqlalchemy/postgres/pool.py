@@ -1,7 +1,7 @@
 """A few connections for many callers.
 
-asyncpg's own pool makes a task and a round trip to the server of every release, which a
-read of one page feels.
+asyncpg's own pool makes a task and a round trip to the server at every release, a noticeable
+part of reading a page.
 """
 
 import asyncio
@@ -19,51 +19,51 @@ from chatcore_sqlalchemy.postgres.connection import (
 )
 
 WAIT_SECONDS = 5.0
-"""For a connection, while all are in use."""
+"""How long a caller waits for a connection while all are in use."""
 
 CLOSE_SECONDS = 1.0
-"""For what is under way, when the pool is closed, and again for the server to say goodbye."""
+"""How long closing waits for the work under way, and then for the server to end each connection."""
 
 T = TypeVar("T")
 
 
 class _Lost(Exception):
-    """The connection broke before anything could come of what was done on it."""
+    """The connection broke, and nothing that was done on it took effect."""
 
 
 class Pool:
-    """At most `size` connections, made by `connect` when they are needed, and kept."""
+    """At most `size` connections, made by `connect` when needed, and kept."""
 
     def __init__(self, connect: Callable[[], Awaitable[Connection]], size: int) -> None:
         self._connect = connect
         self._size = size
         self._free = asyncio.Semaphore(size)
-        # The last one used is the first to be used again: the others rest.
+        # A stack: the connection used last is used first, and the others stay idle.
         self._idle: list[Connection] = []
         self._used: set[Connection] = set()
         self._closed = False
         self._closing = asyncio.Lock()
 
     async def use(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Do the work on a connection that nobody else uses meanwhile.
+        """Do the work with exclusive use of a connection.
 
-        When that turns out to be lost, the work is done again on a new one, so it must have
-        come to nothing unless it says otherwise by raising StoreUnavailable itself. Raises
-        Overloaded when no connection becomes free in time, else StoreUnavailable.
+        If the connection turns out to be lost, the work is done once more on a new one. So the
+        work must raise StoreUnavailable itself once it may have taken effect. Raises Overloaded
+        when no connection becomes free within WAIT_SECONDS, else StoreUnavailable.
         """
         try:
             try:
                 return await self._attempt(work)
             except _Lost:
-                # While nobody used it, likely, and then so are the others.
+                # Probably lost while idle, and then the other idle ones are lost too.
                 self._forget_idle()
                 return await self._attempt(work)
         except (*FAILURES, _Lost) as error:
             raise StoreUnavailable(in_one_line(error)) from without_data(error)
 
     async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Do the work in a transaction, which is committed unless the work raises something.
-        Raises what the work raises, and what `use` raises."""
+        """Do the work in a transaction, and commit unless the work raises. Raises what the work
+        and `use` raise."""
 
         async def begin_and_commit(connection: Connection) -> T:
             await connection.execute("BEGIN")
@@ -82,7 +82,7 @@ class Pool:
         return await self.use(begin_and_commit)
 
     async def close(self) -> None:
-        """Let go of the server; what is still under way after a moment fails. May be called
+        """Close all connections. Work still under way after CLOSE_SECONDS fails. May be called
         again."""
         self._closed = True
         idle, self._idle = self._idle, []
@@ -92,7 +92,7 @@ class Pool:
             closing.create_task(self._close_used())
 
     async def _close_used(self) -> None:
-        # All who use a connection, or wait for one, come before this.
+        # The semaphore is fair: earlier users and waiters come first.
         async with self._closing:
             held = 0
             try:
@@ -111,7 +111,7 @@ class Pool:
             try:
                 return await work(connection)
             except TimeoutError:
-                # Nobody knows when it will answer, nor what.
+                # A late answer must not reach the next statement.
                 connection.terminate()
                 raise
             except FAILURES as error:
@@ -138,7 +138,7 @@ class Pool:
 
     async def _wait_for_turn(self) -> None:
         if not self._free.locked():
-            # Without a timer, and without waiting.
+            # The fast path needs no timer.
             await self._free.acquire()
             return
         try:
@@ -155,7 +155,7 @@ class Pool:
         if connection.is_closed():
             return
         if self._closed or connection.is_in_transaction():
-            # Whatever was under way must not reach the next caller.
+            # An open transaction must not reach the next caller.
             connection.terminate()
         else:
             self._idle.append(connection)

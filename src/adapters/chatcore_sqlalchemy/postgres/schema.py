@@ -1,7 +1,6 @@
-"""The schema of a PostgreSQL database: whether it is the one that this version works on, and
-making it so.
+"""Checks and migrates the schema of a PostgreSQL database.
 
-The service does not migrate it: others, of another version, may be using it.
+The service only checks it: processes of another version may be using the database.
 """
 
 import asyncio
@@ -21,15 +20,15 @@ from chatcore_sqlalchemy.upgrade import Migrated, NewerSchema, look, upgrade
 
 _ENCODING = text("SELECT current_setting('server_encoding')")
 
-# Held by whoever migrates, until the end of the transaction. 0x63686174 is "chat" in ASCII.
+# Held by a migration until the end of its transaction. 0x63686174 is "chat" in ASCII.
 _LOCK = text("SELECT pg_advisory_xact_lock(x'63686174'::bigint)")
 
 T = TypeVar("T")
 
 
 async def check(url: str) -> Migrated:
-    """Raises CannotOpen unless the database is there and at the schema of this version."""
-    # On a connection as the store has them: a pooler may refuse what is set on those.
+    """Raise CannotOpen unless the database exists and has the schema of this version."""
+    # With the store's own session settings, because a pooler may refuse them.
     found = await _in_transaction(url, _look, limited=True)
     if found.before is None:
         raise CannotOpen("the database has no tables of chatcore: run `chatcore migrate` first")
@@ -42,18 +41,20 @@ async def check(url: str) -> Migrated:
 
 
 async def migrate(url: str) -> Migrated:
-    """Bring the database to the schema of this version, of any number of simultaneous calls
-    one after the other. Raises CannotOpen."""
-    # A thread, with an event loop of its own: Alembic knows nothing of those that wait.
+    """Bring the database to the schema of this version. Simultaneous calls take turns. Raises
+    CannotOpen."""
+    # On a thread with its own event loop, because Alembic blocks.
     return await asyncio.to_thread(lambda: asyncio.run(_in_transaction(url, migrate_here)))
 
 
 def migrate_here(connection: Connection) -> Migrated:
-    """Do so in the transaction that the connection is in. Raises CannotOpen."""
+    """Migrate in the current transaction of the connection. Raises CannotOpen."""
     connection.execute(_LOCK)
     found = _look(connection)
     if found.before is None and (others := _tables(connection)):
-        raise CannotOpen(f"the database has a table of something else: {others[0]}")
+        raise CannotOpen(
+            f"the database already has a table named {others[0]}, not of chatcore; use an empty one"
+        )
     if found.before != found.after:
         upgrade(connection)
     return found
@@ -70,7 +71,7 @@ def _look(connection: Connection) -> Migrated:
 
 
 def _tables(connection: Connection) -> list[str]:
-    """Those that chatcore would make, if they were not there."""
+    """The tables in the database that have the name of a table of chatcore."""
     return [name for name in metadata.tables if inspect(connection).has_table(name)]
 
 
@@ -81,8 +82,8 @@ async def _in_transaction(url: str, work: Callable[[Connection], T], *, limited:
 
 @asynccontextmanager
 async def transaction(url: str, *, limited: bool = False) -> AsyncIterator[AsyncConnection]:
-    """One that is committed at the end, however long it takes unless it is `limited`. Raises
-    CannotOpen."""
+    """A transaction that commits when the context ends, without time limits unless `limited`.
+    Raises CannotOpen."""
     engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=lambda: connect(url, limited=limited),

@@ -1,6 +1,6 @@
 """Runs SQLAlchemy's statements on asyncpg's own connection, which prepares each once.
 
-SQLAlchemy compiles them, once; its connection and result would double what a page costs.
+SQLAlchemy compiles each statement once; its connection and result would double the cost of a page.
 """
 
 import functools
@@ -19,8 +19,8 @@ _DIALECT = dialect()  # type: ignore[no-untyped-call]
 async def run(
     connection: Connection, statement: Executable, values: Mapping[str, Any]
 ) -> list[Row]:
-    """All rows that the statement returns. There are as many statements as there are constants
-    in `queries`: each is kept in its compiled form for ever."""
+    """Run the statement and return all rows. Compiled statements are cached for ever; only the
+    constants of `queries` may be passed, so they are few."""
     sql, in_order = _compiled(statement)
     return await connection.fetch(sql, *in_order(values))
 

@@ -1,4 +1,4 @@
-"""Statements that PostgreSQL gets in another form than SQLite."""
+"""Statements that PostgreSQL runs in another form than SQLite."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,6 +28,8 @@ ON_POSTGRESQL: dict[Executable, Executable] = {
         .subquery()
     ),
 }
-"""What is asked in other words there: PostgreSQL merges sides that have an end each, but reads
-and sorts all of two that have not (190 ms instead of 0.1 for a user with 20,000 chats). SQLite
-sorts where there are two ends, and what it need not lock."""
+"""The forms that PostgreSQL runs, by the statements they replace.
+
+PostgreSQL merges two sides with a limit each, but reads and sorts all of two sides without one
+(190 ms instead of 0.1 for a user with 20,000 chats). SQLite sorts if each side has a limit, and has
+no row locks, for which LOCK_CHATS_OF would be sorted."""

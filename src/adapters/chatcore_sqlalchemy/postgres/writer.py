@@ -1,4 +1,4 @@
-"""What writes the batches of group commit to PostgreSQL."""
+"""Writes the batches of group commit to PostgreSQL."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -11,12 +11,12 @@ from chatcore_sqlalchemy.postgres.pool import Pool
 
 
 class PostgresWriter:
-    """Appends messages, each batch in a transaction. The pool is its own: one connection that
-    nobody who reads can keep it from."""
+    """A Writer that appends messages, each batch in a transaction. The pool is its own: a single
+    connection, so that reads cannot keep it waiting."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        # The event loop itself does not hold on to tasks.
+        # The event loop itself holds only weak references to tasks.
         self._tasks: set[asyncio.Task[None] | asyncio.Task[Sequence[Outcome]]] = set()
 
     def write(self, batch: Sequence[NewMessage], done: Done) -> None:
@@ -24,22 +24,22 @@ class PostgresWriter:
         task = asyncio.create_task(self._pool.transact(appending))
         self._tasks.add(task)
 
-        def tell(task: asyncio.Task[Sequence[Outcome]]) -> None:
+        def finished(task: asyncio.Task[Sequence[Outcome]]) -> None:
             self._tasks.discard(task)
             if task.cancelled():
-                # By somebody who cancels every task there is.
+                # Something cancelled all tasks of the loop.
                 done(asyncio.CancelledError())
             else:
                 done(task.exception() or task.result())
 
-        task.add_done_callback(tell)
+        task.add_done_callback(finished)
 
     def close(self, done: Callable[[], None]) -> None:
         task = asyncio.create_task(self._pool.close())
         self._tasks.add(task)
 
-        def tell(task: asyncio.Task[None]) -> None:
+        def closed(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
             done()
 
-        task.add_done_callback(tell)
+        task.add_done_callback(closed)

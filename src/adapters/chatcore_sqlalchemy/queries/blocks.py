@@ -1,4 +1,4 @@
-"""Who blocks whom, which closes the chat of the two."""
+"""Blocks: which users block which. A block closes the chat of the pair."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,12 +28,12 @@ BLOCKED_BY = (
 
 
 def users_of(rows: Sequence[Sequence[Any]]) -> list[User]:
-    """The users that the rows of BLOCKED_BY show."""
+    """Decode the rows of BLOCKED_BY."""
     return [User(*row) for row in rows]
 
 
 def block(run: Run, user_id: int, peer_id: int, blocked_us: int) -> None:
-    """Raises RetryTransaction."""
+    """One step of `BlockList.block`. Raises UserNotFound and RetryTransaction."""
     chat = lock_chat_of_pair(run, user_id, peer_id)
     run(BLOCK, user_id=user_id, peer_id=peer_id, blocked_us=blocked_us)
     for chat_id, reasons in chat:
@@ -41,7 +41,8 @@ def block(run: Run, user_id: int, peer_id: int, blocked_us: int) -> None:
 
 
 def unblock(run: Run, user_id: int, peer_id: int) -> None:
-    """Raises UserNotFound when one of them is nobody, who blocks nobody, and RetryTransaction."""
+    """One step of `BlockList.unblock`. Raises RetryTransaction, and UserNotFound if either user is
+    unknown or erased and so has no blocks."""
     chat = lock_chat_of_pair(run, user_id, peer_id)
     run(UNBLOCK, user_id=user_id, peer_id=peer_id)
     for chat_id, reasons in chat:

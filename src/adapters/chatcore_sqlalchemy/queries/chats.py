@@ -1,4 +1,4 @@
-"""Chats: found by id or peer, listed, and as their members see them."""
+"""Chats: by id, by peer, in lists, and as each of the two users sees them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -36,12 +36,12 @@ CHAT = (
     .join(_hi, _hi.c.id == chats.c.hi_id)
 )
 CHAT_WIDTH = 5
-"""How many columns of a row `chat_of` decodes; what a statement adds to CHAT comes after them."""
+"""How many columns `chat_of` decodes; the columns that a statement adds to CHAT follow them."""
 
 CHAT_BY_ID = CHAT.where(chats.c.id == CHAT_ID)
 CHAT_WITH = CHAT.join(
     _peer,
-    # Not an OR over both orders of the pair: this way the unique index answers it directly.
+    # Not an OR over both orders of the pair: this form uses the unique index directly.
     (chats.c.lo_id == case((_peer.c.id < USER_ID, _peer.c.id), else_=USER_ID))
     & (chats.c.hi_id == case((_peer.c.id < USER_ID, USER_ID), else_=_peer.c.id)),
 ).where(_peer.c.canonical == bindparam("peer"))
@@ -49,8 +49,8 @@ CHAT_WITH = CHAT.join(
 _summary = CHAT.add_columns(chats.c.last_seq, chats.c.activity).where(
     chats.c.activity < bindparam("before")
 )
-# Two sides, each in the order of its index, merged until the limit: nothing is sorted, and no
-# chat beyond the page is touched.
+# Both sides are read in the order of their indexes and merged up to the limit: no sort, and no
+# chat beyond the page is read.
 CHATS_OF = (
     union_all(
         _summary.where(chats.c.lo_id == USER_ID),
@@ -95,7 +95,10 @@ CHAT_STATE = _states(chats.c.id == CHAT_ID)
 
 
 def newest_activity(*users: str) -> Select[Any]:
-    """Of the chats of these users, named by their parameters; 0 without any."""
+    """Select the newest activity of the chats of any of the users; 0 without chats.
+
+    The arguments name the parameters that hold the users' ids.
+    """
     newest = union_all(
         *(
             select(func.max(chats.c.activity).label("activity")).where(side == bindparam(user))
@@ -110,23 +113,23 @@ NEWEST_ACTIVITY = newest_activity("user_id")
 
 
 def chat_of(row: Sequence[Any]) -> Chat:
-    """The chat that a row of CHAT, or of a statement made from it, begins with."""
+    """Decode the chat at the start of a row of CHAT, or of a statement made from it."""
     return Chat(row[0], (User(row[1], row[2]), User(row[3], row[4])))
 
 
 def first_chat(rows: Sequence[Sequence[Any]]) -> Chat | None:
-    """The chat that the rows of CHAT_BY_ID or CHAT_WITH show, if any."""
+    """Decode the chat of CHAT_BY_ID or CHAT_WITH; None without a row."""
     return chat_of(rows[0]) if rows else None
 
 
 def summary_of(row: Sequence[Any]) -> ChatSummary:
-    """The summary that a row of CHATS_OF shows."""
+    """Decode a row of CHATS_OF."""
     return ChatSummary(chat_of(row), *row[CHAT_WIDTH:])
 
 
 def state_of(row: Sequence[Any]) -> ChatState:
-    """The state that a row of CHAT_STATES or CHAT_STATE shows."""
+    """Decode a row of CHAT_STATES or CHAT_STATE."""
     activity, read_seq, peer_read_seq, unread, *message = row[CHAT_WIDTH:]
-    # A chat without messages joins none.
+    # The join finds no message for a chat without messages.
     last = None if message[0] is None else message_of(message)
     return ChatState(chat_of(row), activity, last, read_seq, peer_read_seq, unread)

@@ -1,4 +1,4 @@
-"""The users' event logs: how entries are written, read and trimmed."""
+"""The users' event logs: writing, reading and trimming."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from chatcore_sqlalchemy.schema import LO_READ, OPENED, SENT, chats, events, mes
 
 TRIMMED_USERS = 100
 TRIMMED_ENTRIES = 1000
-"""At most in one step, which others wait for."""
+"""The most logs and entries of one step of trimming: other writes wait for it."""
 
 LOG_NAME = select(store.c.log).where(store.c.id == 1)
 NAME_LOG = update(store).where(store.c.id == 1).values(log=bindparam("name"))
@@ -30,7 +30,7 @@ LOG = insert(events).values(
     seq=bindparam("seq"),
     at_us=bindparam("at_us"),
 )
-# Messages of other kinds of events are read for nothing. There are few of them.
+# Joins a message to the entry of a read marker too, in vain: such entries are few.
 EVENTS_FROM = (
     CHAT.add_columns(events.c.n, events.c.kind, events.c.seq, *MESSAGE[2:])
     .join(events, events.c.chat_id == chats.c.id)
@@ -73,16 +73,19 @@ def append_entries(
 
 
 def touch(run: Run) -> None:
-    """A write that leaves all as it was, for finding out whether one succeeds."""
+    """Write without changing anything, to find out whether a write succeeds."""
     ((name,),) = run(LOG_NAME)
-    # SQLite writes no page for a row that stays the same.
+    # Twice, because SQLite writes no page for an unchanged row.
     for each in (f"{name} ", name):
         run(NAME_LOG, name=each)
 
 
 def entries(after: Cursor, rows: Sequence[Sequence[Any]], limit: int) -> list[Entry] | None:
-    """The first `limit` entries after the cursor, of rows that begin with the one before them
-    if there is one; None when some are missing or there are none to follow."""
+    """Decode rows of EVENTS_FROM that begin with the cursor's own entry, unless that is 0.
+
+    Returns the first `limit` entries after the cursor; None if some are trimmed, or if the cursor
+    lies beyond the end.
+    """
     first = rows[0][CHAT_WIDTH] if rows else 0
     if first == after.n:
         rows = rows[1:] if after.n else rows
@@ -109,7 +112,7 @@ def trim(run: Run, *, keep: int, since_us: int, after_user: int) -> int | None:
     for user_id, oldest, oldest_us, newest in logs:
         if oldest is None:
             continue
-        # What is below this goes, for whichever reason; never the newest.
+        # All entries below the bound are trimmed, but never the newest one.
         bound = newest - max(keep, 1) + 1
         if oldest_us < since_us:
             found = run(FIRST_SINCE, user_id=user_id, since_us=since_us, before=oldest + left)

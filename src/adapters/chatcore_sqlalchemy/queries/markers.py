@@ -1,4 +1,4 @@
-"""Read markers."""
+"""Read markers, and the counts and copies that move with them."""
 
 from sqlalchemy import BigInteger, Column, ColumnElement, bindparam, case, select, update
 
@@ -30,24 +30,24 @@ _lo_sent = (
 )
 
 
-def _told(before: Column[int]) -> ColumnElement[int]:
+def _peer_sees(before: Column[int]) -> ColumnElement[int]:
     return case((chats.c.closed == 0, _seq), else_=before)
 
 
 MOVE_LO_MARKER = (
     update(chats)
     .where(_chat)
-    .values(lo_read=_seq, lo_seen=_seq - _lo_sent, lo_told=_told(chats.c.lo_told))
+    .values(lo_read=_seq, lo_seen=_seq - _lo_sent, lo_told=_peer_sees(chats.c.lo_told))
 )
 MOVE_HI_MARKER = (
     update(chats)
     .where(_chat)
-    .values(hi_read=_seq, hi_seen=_lo_sent, hi_told=_told(chats.c.hi_told))
+    .values(hi_read=_seq, hi_seen=_lo_sent, hi_told=_peer_sees(chats.c.hi_told))
 )
 
 
 def move_read_marker(run: Run, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
-    """One step of `ChatStore.move_read_marker`. Raises ChatNotFound as that does."""
+    """One step of `ChatStore.move_read_marker`. Raises ChatNotFound."""
     for lo, lo_read, hi, hi_read, last_seq, closed in run(MARKERS, chat_id=chat_id):
         marker = min(seq, last_seq)
         if user_id == lo:
@@ -57,10 +57,10 @@ def move_read_marker(run: Run, chat_id: int, user_id: int, seq: int, moved_us: i
         else:
             break
         if marker > before:
-            told = [user.id for user in lock_pair(run, lo, hi)]
+            notified = [user.id for user in lock_pair(run, lo, hi)]
             if closed:
-                told = [user for user in told if user == user_id]
+                notified = [user for user in notified if user == user_id]
             run(move, chat_id=chat_id, seq=marker)
-            append_entries(run, told, kind, chat_id, marker, moved_us)
+            append_entries(run, notified, kind, chat_id, marker, moved_us)
         return int(max(marker, before))
     raise ChatNotFound

@@ -1,4 +1,4 @@
-"""Messages: their pages, and the number of the newest."""
+"""Messages: pages, and the newest number of a chat."""
 
 from functools import partial
 
@@ -15,7 +15,7 @@ MESSAGE = (
     messages.c.text,
     messages.c.sent_us,
 )
-"""What `message_of` decodes."""
+"""The columns that `message_of` decodes."""
 
 LAST_SEQ = select(chats.c.last_seq).where(chats.c.id == CHAT_ID)
 _page = select(*MESSAGE).where(messages.c.chat_id == CHAT_ID)
@@ -26,6 +26,6 @@ MESSAGES_BEFORE = (
     _page.where(messages.c.seq < bindparam("seq")).order_by(messages.c.seq.desc()).limit(LIMIT)
 )
 
-# What Message._make does, without a call into Python for each row.
+# Like Message._make, but without a Python call for each row.
 message_of = partial(tuple.__new__, Message)
-"""The message of a row of MESSAGE."""
+"""Decodes a row of MESSAGE."""

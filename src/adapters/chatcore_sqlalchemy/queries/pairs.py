@@ -1,4 +1,4 @@
-"""A pair of users, and the one chat that it may have."""
+"""A pair of users and its one chat: locking, opening, closing."""
 
 from sqlalchemy import BigInteger, bindparam, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -12,10 +12,9 @@ from chatcore_sqlalchemy.queries.events import append_entries
 from chatcore_sqlalchemy.queries.parameters import CHAT_ID, PEER_ID, USER_ID
 from chatcore_sqlalchemy.schema import OPENED, blocks, chats, users
 
-# Whoever writes to users' logs, or raises the activity of their chats, holds these rows until
-# its end, and that of the chat, taken before. Everyone takes them by ascending ids, so that
-# nobody waits in a circle. (SQLite has one writer, and knows no such locks.) Nothing happens to
-# those who were erased.
+# Each transaction that writes to users' logs, or raises the activity of their chats, locks the chat
+# first and then these rows, by ascending ids, so there are no deadlocks. (SQLite has one writer and
+# no row locks.) Erased users are left out: nothing is written for them.
 PAIR = (
     select(users.c.id, users.c.name)
     .where(users.c.id.in_([bindparam("lo"), bindparam("hi")]), users.c.erased_us.is_(None))
@@ -52,12 +51,15 @@ BLOCKS_OF_PAIR = select(blocks.c.user_id).where(
 
 
 def lock_pair(run: Run, lo: int, hi: int) -> list[User]:
-    """Lock those of the two users who are not erased, and return them by ascending ids."""
+    """Lock the two users and return them by ascending id, without erased ones."""
     return [User(*row) for row in run(PAIR, lo=lo, hi=hi)]
 
 
 def lock_chat_of_pair(run: Run, user_id: int, peer_id: int) -> list[tuple[int, int]]:
-    """The id of the chat of two users, if there is one, and why it is closed."""
+    """Lock two users and their chat; return its id and why it is closed, or nothing without a chat.
+
+    Raises UserNotFound if either user is unknown or erased, and RetryTransaction.
+    """
     lo, hi = min(user_id, peer_id), max(user_id, peer_id)
     chat = [(chat_id, reasons) for chat_id, reasons in run(LOCK_CHAT_OF_PAIR, lo=lo, hi=hi)]
     if len(lock_pair(run, lo, hi)) < 2:
@@ -68,7 +70,7 @@ def lock_chat_of_pair(run: Run, user_id: int, peer_id: int) -> list[tuple[int, i
 
 
 def open_chat(run: Run, lo: int, hi: int, opened_us: int) -> Chat:
-    """One step of `ChatStore.open_chat`. Raises ChatExists and UserNotFound as that does."""
+    """One step of `ChatStore.open_chat`. Raises ChatExists and UserNotFound."""
     pair = lock_pair(run, lo, hi)
     if len(pair) < 2 or run(BLOCKS_OF_PAIR, user_id=lo, peer_id=hi):
         raise ChatExists if run(CHAT_OF_PAIR, lo=lo, hi=hi) else UserNotFound

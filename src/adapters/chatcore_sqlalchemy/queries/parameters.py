@@ -1,4 +1,4 @@
-"""Bound values that several statements share, with types of 64 bits."""
+"""Parameters that several statements share. All are of 64 bits, also on PostgreSQL."""
 
 from sqlalchemy import BigInteger, BindParameter, bindparam, literal_column
 

@@ -1,4 +1,4 @@
-"""Users: names, credentials, registration and erasure."""
+"""Users: names, credentials, registration, erasure."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -60,7 +60,7 @@ VOID_TOKENS = (
     update(users)
     .where(users.c.id == USER_ID, _living)
     .values(
-        # `greatest` has another name in SQLite.
+        # CASE, because SQLite has no `greatest`.
         tokens_from_us=case((_from_us > _second_later, _from_us), else_=_second_later),
         password_hash=func.coalesce(bindparam("password_hash", type_=Text), users.c.password_hash),
     )
@@ -69,7 +69,7 @@ VOID_TOKENS = (
 
 _chats_of_user = or_(chats.c.lo_id == USER_ID, chats.c.hi_id == USER_ID)
 COUNT_CHATS_OF = select(func.count()).select_from(chats).where(_chats_of_user)
-# How many they are, too.
+# Counts them too: chats that were opened before the last lock do not match COUNT_CHATS_OF.
 LOCK_CHATS_OF = select(func.count()).select_from(
     select(chats.c.id).where(_chats_of_user).subquery()
 )
@@ -92,18 +92,19 @@ DROP_LOG = delete(events).where(events.c.user_id == USER_ID)
 
 
 def user_of(rows: Sequence[Sequence[Any]]) -> User | None:
-    """The user that the rows of USER_BY_NAME or USER_BY_ID show, if any."""
+    """Decode the user of USER_BY_NAME or USER_BY_ID; None without a row."""
     return User(*rows[0]) if rows else None
 
 
 def credentials_of(rows: Sequence[Sequence[Any]]) -> Credentials | None:
-    """The credentials that the rows of CREDENTIALS or CREDENTIALS_BY_ID show, if any."""
+    """Decode the credentials of CREDENTIALS or CREDENTIALS_BY_ID; None without a row."""
     for user_id, name, *rest in rows:
         return Credentials(User(user_id, name), *rest)
     return None
 
 
 def add_user(run: Run, name: UserName, password_hash: str, registered_us: int) -> User:
+    """One step of `AccountStore.add_user`. Raises NameTaken."""
     added = run(
         ADD_USER,
         name=name.typed,
@@ -111,14 +112,15 @@ def add_user(run: Run, name: UserName, password_hash: str, registered_us: int) -
         password_hash=password_hash,
         registered_us=registered_us,
     )
-    # Asked last: the insert may have waited for whoever gives the name up.
+    # Checked last: the insert may have waited for an erasure that retires the name.
     if not added or run(RETIRED, digest=_digest(name.canonical)):
         raise NameTaken
     return User(added[0][0], name.typed)
 
 
 def erase_user(run: Run, user_id: int, tombstone: UserName, erased_us: int) -> None:
-    """Raises RetryTransaction."""
+    """One step of `AccountStore.erase_user`. Raises UserNotFound, NameTaken and
+    RetryTransaction."""
     ((locked,),) = run(LOCK_CHATS_OF, user_id=user_id)
     found = run(LOCK_USER, user_id=user_id)
     if not found:
@@ -126,8 +128,8 @@ def erase_user(run: Run, user_id: int, tombstone: UserName, erased_us: int) -> N
     ((count,),) = run(COUNT_CHATS_OF, user_id=user_id)
     if count != locked:
         raise RetryTransaction
-    # Takes the name from all who want it now. The row goes, and what keeps the name is the
-    # user's own.
+    # A placeholder claims the tombstone's name against concurrent registrations; then it makes
+    # room for the user's own row, which keeps the name.
     placeholder = add_user(run, tombstone, "", erased_us)
     run(DROP_USER, user_id=placeholder.id)
     run(
@@ -144,7 +146,7 @@ def erase_user(run: Run, user_id: int, tombstone: UserName, erased_us: int) -> N
 
 
 def void_tokens(run: Run, user_id: int, from_us: int, password_hash: str | None) -> int:
-    """The time before which tokens are void from now on. Raises UserNotFound."""
+    """One step of `AccountStore.void_tokens`. Raises UserNotFound."""
     for (raised,) in run(
         VOID_TOKENS, user_id=user_id, from_us=from_us, password_hash=password_hash
     ):

@@ -1,1 +1,1 @@
-"""The store on a SQLite file: statements on the event loop, the commit on a thread."""
+"""The store on a SQLite file: statements run on the event loop, commits on a thread."""

@@ -1,5 +1,8 @@
-"""Appends a batch of messages on SQLite: the one write that is told to each database in its
-own words, since all that a batch needs to know must be read before its first message."""
+"""Appends a batch of messages on SQLite.
+
+Each database has its own SQL for this write, because the batch reads everything it needs before its
+first insert.
+"""
 
 import json
 import sqlite3
@@ -9,8 +12,7 @@ from chatcore.errors import Refused
 from chatcore.model import NewMessage, Sent
 from chatcore_sqlalchemy.numbering import keys_of, number
 
-# After the chat: the numbers of the newest events of its users, the newest activity of any chat of
-# either, and whether it is closed.
+# The rows that `number` expects.
 CHATS = """
 SELECT c.id, c.lo_id, c.hi_id, c.last_seq, c.lo_sent,
     ifnull((SELECT max(n) FROM events WHERE user_id = c.lo_id), 0),
@@ -45,7 +47,7 @@ RAISE = "UPDATE chats SET last_seq = ?, lo_sent = ?, activity = ? WHERE id = ?"
 def append_batch(
     connection: sqlite3.Connection, batch: Sequence[NewMessage]
 ) -> list[Sent | Refused]:
-    """Number, insert and log each message. An outcome for each, in order."""
+    """Number, insert and log each message; return an outcome for each, in order."""
     chats = connection.execute(CHATS, (_json({new.chat_id for new in batch}),))
     keys = keys_of(batch)
     replays = connection.execute(REPLAYS, (_json(keys),)) if keys else ()

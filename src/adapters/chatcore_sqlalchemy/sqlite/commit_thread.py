@@ -1,9 +1,8 @@
 """A writer for a database in this process.
 
-The statements of a batch run on the event loop, and only the commit, which waits for the
-disk, on a thread. The other way round, that thread would want the interpreter's lock back
-from a busy event loop after every statement: measured with 64 senders, a quarter of the
-throughput.
+The statements of a batch run on the event loop; only the commit, which waits for the disk, runs on
+a thread. If the statements ran on the thread too, it would have to regain the interpreter's lock
+from a busy event loop after each one: measured with 64 senders, a quarter of the throughput.
 """
 
 import asyncio
@@ -16,63 +15,63 @@ from typing import Protocol
 from chatcore_sqlalchemy.group_commit import Done, Outcome, Work
 
 LOCKED_SECONDS = 2.0
-"""How long to wait for another program that writes to the database. A service that stops
-must not wait for long, either."""
+"""How long a batch waits for another program that writes to the database. Short, because a
+service that stops waits as long."""
 
 RETRY_SECONDS = 0.01
 
 
 class Locked(Exception):
-    """Another program writes to the database. Nothing was done."""
+    """Another program writes to the database, and nothing of the batch was done."""
 
 
 class CommitTarget(Protocol):
-    """What is written to. One call at a time."""
+    """A database that takes batches, for `CommitThread`. One call at a time."""
 
     def open(self) -> None:
-        """Called first, on the thread."""
+        """Open the database. Called first, on the thread."""
         ...
 
     def apply(self, batch: Sequence[Work]) -> Sequence[Outcome]:
-        """Do the work in a new transaction; an outcome for each item, in order. Called on the
-        event loop, so it must not wait. Raises Locked when it would have to."""
+        """Do the work in a new transaction; return an outcome for each item, in order. Called on
+        the event loop, so it must not wait: raises Locked instead."""
         ...
 
     def commit(self) -> None:
-        """Make what was applied durable. Called on the thread."""
+        """Make the applied batch durable. Called on the thread."""
         ...
 
     def abandon(self) -> None:
-        """After `apply` or `commit` failed: leave nothing of it. Called on the thread."""
+        """Undo the batch after `apply` or `commit` failed. Called on the thread."""
         ...
 
     def close(self) -> None:
-        """Called last, on the thread, whether or not `open` went well."""
+        """Release the database, even if `open` failed. Called last, on the thread."""
         ...
 
 
 class CommitThread:
-    """A Writer for GroupCommit, on one thread of its own."""
+    """A Writer for GroupCommit that commits on a thread of its own."""
 
     def __init__(self, target: CommitTarget) -> None:
         self._target = target
         self._loop = asyncio.get_running_loop()
         self._calls: SimpleQueue[tuple[Callable[[], None], Callable[[Exception | None], None]]]
         self._calls = SimpleQueue()
-        # A daemon: a store that nobody closed must not keep the interpreter from its end.
+        # A daemon: a store that was never closed must not keep the interpreter alive.
         self._thread = threading.Thread(target=self._run, name="chatcore-writer", daemon=True)
 
     async def open(self) -> None:
-        """Start it. Raises what the database's `open` raises. However it ends, `close` has to
-        be called."""
+        """Start the thread and open the target. Raises what the target's `open` raises. Call
+        `close` in every case."""
         self._thread.start()
         opened: asyncio.Future[Exception | None] = self._loop.create_future()
 
-        def tell(failure: Exception | None) -> None:
+        def report(failure: Exception | None) -> None:
             if not opened.done():
                 opened.set_result(failure)
 
-        self._on_thread(self._target.open, tell)
+        self._on_thread(self._target.open, report)
         failure = await opened
         if failure is not None:
             raise failure
@@ -89,7 +88,7 @@ class CommitThread:
                 self._abandon(done, locked)
         except BaseException as error:
             self._abandon(done, error)
-            # An interrupt is the event loop's, which may still be run to close this.
+            # An interrupt is for the event loop, which may still run to close the store.
             if not isinstance(error, Exception):
                 raise
         else:
@@ -97,7 +96,7 @@ class CommitThread:
 
     def close(self, done: Callable[[], None]) -> None:
         def closed(_: Exception | None) -> None:
-            # Its last call has returned, so this takes no time.
+            # The thread has made its last call, so the join takes no time.
             self._thread.join()
             done()
 
@@ -112,13 +111,13 @@ class CommitThread:
             self._abandon(done, failure)
 
     def _abandon(self, done: Done, cause: BaseException) -> None:
-        # First, so that a caller who hears of it finds nothing locked.
+        # Undo before `done`, so that the caller finds nothing locked.
         self._on_thread(self._target.abandon, lambda _: done(cause))
 
     def _on_thread(
         self, call: Callable[[], None], then: Callable[[Exception | None], None]
     ) -> None:
-        """Make the call on the thread, and then `then`, with what it raised, on the loop."""
+        """Make the call on the thread, then call `then` with its exception, if any, on the loop."""
         self._calls.put((call, then))
 
     def _run(self) -> None:
@@ -133,6 +132,6 @@ class CommitThread:
             try:
                 self._loop.call_soon_threadsafe(then, failure)
             except RuntimeError:
-                # The loop is closed: nobody waits, and nobody will call `close`.
+                # The loop is closed: no caller waits, and `close` will never be called.
                 self._target.close()
                 return

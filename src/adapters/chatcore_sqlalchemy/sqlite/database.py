@@ -1,7 +1,7 @@
-"""How statements run on SQLite: reads on the event loop, writes committed in groups.
+"""Runs statements on SQLite: reads on the event loop, writes through group commit.
 
-A page read from a database in this process takes some 30 µs, less than handing it to a
-thread; a commit waits for the disk, so it has a thread of its own.
+Reading a page from a database in this process takes some 30 µs, less than a hop to a thread; a
+commit waits for the disk, so it has a thread of its own.
 """
 
 import sqlite3
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class SqliteDatabase:
-    """One SQLite file, and the only service that uses it."""
+    """A Database on one SQLite file, which no other service can use at the same time."""
 
     def __init__(self, path: Path) -> None:
         self._file = SqliteFile(path)
@@ -44,42 +44,34 @@ class SqliteDatabase:
             raise
 
     async def close(self) -> None:
-        """Finish the writes that wait, then let go of the file. May be called again."""
         self._reader.close()
         await self._group.close()
 
     @property
     def migrated(self) -> Migrated:
-        """What opening did to the schema."""
         return self._writer.migrated
 
     @property
     def version(self) -> int | None:
-        """While this number stays the same, so does all that `read` returns. None tells nothing:
-        a write is under way."""
         return self._group.version
 
     @property
     def writes(self) -> Writes:
-        """What became of the queue of writes so far."""
         return self._group.writes
 
     async def read(self, statement: Executable, /, **values: Any) -> Rows:
-        """All rows that a query returns for these bound values."""
         try:
             return run(self._reader, statement, values)
         except sqlite3.Error as error:
             raise StoreUnavailable(str(error)) from error
 
     async def write(self, change: Callable[[Run], T]) -> T:
-        """What the change returns, once it is durable, or what it raises, which undoes it."""
         outcome: T = await self._group.submit(change)
         return outcome
 
     async def check_writes(self) -> None:
-        """Raises StoreUnavailable when a write would fail now."""
-        # Only what reaches the disk finds out whether that is full, and one who asks often must
-        # not write each time.
+        # Only a write can find a full disk, but frequent checks must not each write: so only after
+        # a failed batch.
         if self._group.failing or self._file.is_on_read_only_disk():
             await self.write(touch)
 

@@ -1,4 +1,4 @@
-"""One SQLite file: which one, whose it is, and in what state."""
+"""One SQLite file: its lock, its mark as chatcore's, its schema, its connections."""
 
 import contextlib
 import errno
@@ -16,15 +16,15 @@ from chatcore_sqlalchemy.errors import CannotOpen
 from chatcore_sqlalchemy.upgrade import Migrated, NewerSchema, create, look, upgrade
 
 APPLICATION_ID = 0x63686174
-"""Marks a SQLite file as chatcore's: "chat" in ASCII, in the header field that SQLite has
-for this (https://sqlite.org/pragma.html#pragma_application_id)."""
+"""Marks a SQLite file as chatcore's: "chat" in ASCII, in SQLite's header field for this
+(https://sqlite.org/pragma.html#pragma_application_id)."""
 
 BUSY_TIMEOUT = 2.0
-"""Seconds that opening waits for another program that writes to the file."""
+"""How long opening waits for another program that writes to the file, in seconds."""
 
 
 class SqliteFile:
-    """A database file that one process at a time holds. As text it is its path, in one line."""
+    """A database file that one process at a time holds. Its `str` is the path in one line."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -34,11 +34,11 @@ class SqliteFile:
         return _in_one_line(self._path)
 
     def hold(self) -> Migrated:
-        """Lock the file, create it where there is none, and migrate it. Raises CannotOpen."""
+        """Lock the file, create it if it is missing, and migrate it. Raises CannotOpen."""
         if sqlite3.sqlite_version_info < (3, 37):
             raise CannotOpen(f"SQLite 3.37 or later is needed, not {sqlite3.sqlite_version}")
-        with self._told_in_one_line():
-            # By whatever name it is reached, it is one file with one lock.
+        with self._cannot_open_in_one_line():
+            # Resolved, so that all names of one file lead to one lock.
             self._path = self._path.resolve()
             if not self._path.parent.is_dir():
                 folder = _in_one_line(self._path.parent)
@@ -46,34 +46,34 @@ class SqliteFile:
             if self._path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, "Is a directory")
             self._take_lock()
-            # Created here rather than by SQLite, so that other users of the machine never could
-            # read it; SQLite gives its journal files the mode of the database.
+            # Not created by SQLite, so that other users of the machine can never read it; SQLite
+            # gives its journal files the mode of the database.
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             with contextlib.closing(self._connect(busy_timeout=BUSY_TIMEOUT)) as connection:
                 self._claim(connection)
                 return self._migrate(connection)
 
     def release(self) -> None:
-        """Let others have the file. No connection to it may be open."""
+        """Unlock the file. No connection to it may be open."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def reader(self) -> sqlite3.Connection:
-        """A connection that reads the file that is held. Raises CannotOpen."""
-        with self._told_in_one_line():
-            # It reads on the event loop, so it must not wait; and in WAL mode no reader has to.
+        """Connect to the held file for reading. Raises CannotOpen."""
+        with self._cannot_open_in_one_line():
+            # It reads on the event loop, so it must not wait, and in WAL mode readers never do.
             connection = self._connect(busy_timeout=0)
             connection.execute("PRAGMA query_only = ON")
             return connection
 
     def writer(self) -> sqlite3.Connection:
-        """A connection that writes to the file that is held, for one thread at a time. It does
-        not wait for other programs either."""
+        """Connect to the held file for writing, on one thread at a time. The connection does not
+        wait for other programs either."""
         return self._connect(busy_timeout=0, check_same_thread=False)
 
     def is_on_read_only_disk(self) -> bool:
-        """Whether it seems so."""
+        """Whether the file system is mounted read-only, or fails to say."""
         try:
             return bool(os.statvfs(self._path).f_flag & os.ST_RDONLY)
         except OSError:
@@ -92,12 +92,12 @@ class SqliteFile:
         self, busy_timeout: float, *, check_same_thread: bool = True
     ) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            # Never to create what somebody has taken away meanwhile.
+            # Never create the file: if it was removed, the service must not start an empty one.
             f"{self._path.as_uri()}?mode=rw",
             uri=True,
             timeout=busy_timeout,
-            # The module's own BEGIN comes late and is deferred, and a deferred transaction that
-            # turns out to write cannot wait for its turn: it fails.
+            # The module's own BEGIN is late and deferred, and a deferred transaction that turns to
+            # writing fails instead of waiting.
             isolation_level=None,
             check_same_thread=check_same_thread,
         )
@@ -110,14 +110,16 @@ class SqliteFile:
         return connection
 
     def _claim(self, connection: sqlite3.Connection) -> None:
-        # Looked at before anything is changed: it may be somebody else's.
+        # Checked before any change: the file may belong to another program.
         [tables] = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         [owner] = connection.execute("PRAGMA application_id").fetchone()
         if owner != APPLICATION_ID and (owner or tables):
-            raise CannotOpen(f"{self} is a database of something else")
+            raise CannotOpen(f"{self} is not a chatcore database")
         [journal] = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if journal != "wal":
-            raise CannotOpen(f"cannot open {self}: no shared memory for SQLite's WAL there")
+            raise CannotOpen(
+                f"cannot open {self}: its file system has no shared memory for SQLite's WAL"
+            )
 
     def _migrate(self, connection: sqlite3.Connection) -> Migrated:
         engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
@@ -136,11 +138,11 @@ class SqliteFile:
         return migrated
 
     @contextlib.contextmanager
-    def _told_in_one_line(self) -> Iterator[None]:
+    def _cannot_open_in_one_line(self) -> Iterator[None]:
         try:
             yield
         except (OSError, RuntimeError, sqlite3.Error, DBAPIError) as error:
-            # RuntimeError: a loop of symbolic links, before Python 3.13.
+            # RuntimeError is for a loop of symbolic links before Python 3.13.
             reason: object = error
             if isinstance(error, OSError):
                 reason = error.strerror

@@ -1,4 +1,4 @@
-"""A SQLite file as it is at one moment, for reading, whoever writes to it meanwhile."""
+"""Reads a SQLite file as it is at one moment, while a service may write to it."""
 
 import contextlib
 import sqlite3
@@ -13,10 +13,10 @@ BUSY_SECONDS = 5.0
 
 @contextlib.contextmanager
 def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection in a read transaction. A service may hold the file, start and stop: in WAL
-    mode readers wait for nobody, and nobody waits for them. The WAL grows until the end.
+    """Open a connection in a read transaction. A service may hold the file, start and stop: in WAL
+    mode, readers and writers never wait for each other. The WAL grows until the context ends.
 
-    Nothing of the file is changed, nor is its schema. Raises CannotOpen.
+    Neither the data nor the schema change. Raises CannotOpen.
     """
     with contextlib.closing(_connect(path)) as connection:
         try:
@@ -27,7 +27,7 @@ def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
         except sqlite3.Error as error:
             raise CannotOpen(f"cannot read {SqliteFile(path)}: {error}") from error
         if owner != APPLICATION_ID:
-            raise CannotOpen(f"{SqliteFile(path)} is no database of chatcore")
+            raise CannotOpen(f"{SqliteFile(path)} is not a chatcore database")
         yield connection
 
 
@@ -35,8 +35,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise CannotOpen(f"there is no file {SqliteFile(path)}")
     try:
-        # Read only, and so it never moves the WAL into the file either: two connections that
-        # do so can corrupt it (https://sqlite.org/wal.html, "The WAL-reset bug").
+        # Read-only, so it never checkpoints: two connections that do so can corrupt the file
+        # (https://sqlite.org/wal.html, "The WAL-reset bug").
         return sqlite3.connect(
             f"{path.resolve().as_uri()}?mode=ro",
             uri=True,

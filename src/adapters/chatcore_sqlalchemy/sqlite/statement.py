@@ -1,7 +1,7 @@
 """Runs SQLAlchemy's statements on the sqlite3 module's own connection.
 
-SQLAlchemy compiles them, once; its connection and result would more than double what a page
-of messages costs.
+SQLAlchemy compiles each statement once; its connection and result would more than double the cost
+of a page of messages.
 """
 
 import functools
@@ -14,13 +14,13 @@ from sqlalchemy.dialects.sqlite import dialect
 
 Rows = list[tuple[Any, ...]]
 
-# Named, so that a dictionary can be handed on as it is.
+# Named parameters, so that the driver takes the dictionary unchanged.
 _DIALECT = dialect(paramstyle="named")
 
 
 def run(connection: sqlite3.Connection, statement: Executable, values: Mapping[str, Any]) -> Rows:
-    """All rows that the statement returns. There are as many statements as there are constants
-    in `queries`: each is kept in its compiled form for ever."""
+    """Run the statement and return all rows. Compiled statements are cached for ever; only the
+    constants of `queries` may be passed, so they are few."""
     sql, constants = _compiled(statement)
     return connection.execute(sql, {**constants, **values}).fetchall()
 

@@ -1,7 +1,7 @@
 """The one connection that writes to a SQLite file.
 
-Several would only wait for each other, and two of them can corrupt the WAL of every SQLite
-before 3.51.3 (https://sqlite.org/wal.html, "The WAL-reset bug").
+Several would only wait for each other, and two can corrupt the WAL of every SQLite before 3.51.3
+(https://sqlite.org/wal.html, "The WAL-reset bug").
 """
 
 import sqlite3
@@ -20,7 +20,7 @@ from chatcore_sqlalchemy.upgrade import Migrated
 
 
 class SqliteWriter:
-    """Holds the file, and commits batches to it."""
+    """Holds the file and commits batches to it, as a CommitTarget."""
 
     def __init__(self, file: SqliteFile) -> None:
         self._file = file
@@ -34,10 +34,10 @@ class SqliteWriter:
         if self._connection is None:
             self._connection = self._file.writer()
         try:
-            # By hand: SQLAlchemy's transactions cost a tenth of the throughput.
+            # Not by SQLAlchemy: its transactions cost a tenth of the throughput.
             self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            # The lowest byte: there are several kinds of busy.
+            # SQLITE_BUSY is the lowest byte of several extended codes.
             if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
                 raise Locked from error
             raise
@@ -48,7 +48,7 @@ class SqliteWriter:
             self._connection.execute("COMMIT")
 
     def abandon(self) -> None:
-        # Whatever state it is in, nothing of it must reach the next batch.
+        # Closed, because its state is unknown and must not reach the next batch.
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -75,7 +75,7 @@ def _apply_change(connection: sqlite3.Connection, change: Change) -> Outcome:
     try:
         outcome = change(run_here)
     except sqlite3.Error:
-        # Not this change alone, the whole transaction is in doubt.
+        # The whole transaction is in doubt, not this change alone.
         raise
     except Exception as error:
         outcome = error

@@ -1,1 +1,1 @@
-"""What operators do with a database: back it up, check it, copy it."""
+"""Tools for operators: back up, check and copy a database."""

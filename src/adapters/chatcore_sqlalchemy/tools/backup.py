@@ -13,42 +13,43 @@ from chatcore_sqlalchemy.sqlite.file import SqliteFile
 from chatcore_sqlalchemy.sqlite.read_only import open_read_only
 
 PIECE = 1024
-"""Pages of 4 KiB that are copied, and reach the disk, at a time."""
+"""How many pages of 4 KiB are copied and synced to the disk at a time."""
 
 IDS_APART = 1_000_000
+"""How far the next ids of the copy lie above those of the source."""
 
-Tell = Callable[[int, int], None]
-"""How many bytes are copied, and of how many."""
+Progress = Callable[[int, int], None]
+"""Takes the number of bytes copied so far, and of all bytes."""
 
 
-def backup(source: Path, target: Path, tell: Tell) -> int:
-    """Copy the database, as it is when this begins, to a new file of mode 0600. Returns its size
-    in bytes.
+def backup(source: Path, target: Path, progress: Progress) -> int:
+    """Copy the database, as it is at the start, to a new file of mode 0600. Returns its size in
+    bytes.
 
-    The target appears when it is whole and on the disk; whatever goes wrong before leaves
-    nothing. Raises CannotOpen, also when there is a file of that name.
+    The target appears once it is complete and on the disk; after any failure before, nothing is
+    left. Raises CannotOpen, also if the target exists.
 
-    The copy is a store of its own: its logs have another name, and its next ids of users and
-    chats lie beyond those that the source has given or, for long, will give. So cursors and
-    tokens made after the copy name nothing in it, and nobody else.
+    The copy is a store of its own: its event logs have another name, and its next ids of users and
+    chats lie IDS_APART above those of the source, which will not reach them for long. So cursors
+    and tokens made after the copy name nothing and no other user in it.
     """
     if target.exists() or target.is_symlink():
-        raise CannotOpen(f"{SqliteFile(target)} is there already")
+        raise CannotOpen(f"{SqliteFile(target)} already exists")
     try:
         with open_read_only(source) as connection:
-            # Created here rather than by SQLite, so that others never could read it.
+            # Not created by SQLite, so that other users of the machine can never read it.
             descriptor, name = tempfile.mkstemp(".partial", f"{target.name}.", target.parent)
             draft = Path(name)
             try:
-                _copy(connection, draft, descriptor, tell)
+                _copy(connection, draft, descriptor, progress)
                 size = draft.stat().st_size
                 try:
-                    # It replaces nothing, not even what came meanwhile.
+                    # A link never replaces a file, not even one created since the check.
                     target.hardlink_to(draft)
                 except FileExistsError:
-                    raise CannotOpen(f"{SqliteFile(target)} is there already") from None
+                    raise CannotOpen(f"{SqliteFile(target)} already exists") from None
                 except OSError:
-                    # Some network shares have no links.
+                    # Some network shares have no hard links.
                     draft.rename(target)
             finally:
                 os.close(descriptor)
@@ -61,18 +62,18 @@ def backup(source: Path, target: Path, tell: Tell) -> int:
         raise CannotOpen(f"cannot copy {SqliteFile(source)} to {target}: {reason}") from error
 
 
-def _copy(source: sqlite3.Connection, draft: Path, descriptor: int, tell: Tell) -> None:
+def _copy(source: sqlite3.Connection, draft: Path, descriptor: int, progress: Progress) -> None:
     [page_size] = source.execute("PRAGMA page_size").fetchone()
 
     def next_piece(_status: int, remaining: int, total: int) -> None:
-        # Now: a service that commits meanwhile would wait for all of it at the end.
+        # After each piece, or a commit of the service would wait for the whole copy at the end.
         os.fsync(descriptor)
-        tell((total - remaining) * page_size, total * page_size)
+        progress((total - remaining) * page_size, total * page_size)
 
     with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as copy:
-        # Within the source's read transaction, so no write makes it begin anew.
+        # In the source's read transaction, so that no write restarts it.
         source.backup(copy, pages=PIECE, progress=next_piece)
-        # One file that is whole by itself; whoever serves it turns the WAL on again.
+        # A single complete file, without a WAL; a service that opens it turns the WAL on again.
         copy.execute("PRAGMA journal_mode = DELETE")
         copy.execute("BEGIN IMMEDIATE")
         copy.execute("UPDATE store SET log = ?", (secrets.token_hex(8),))

@@ -1,4 +1,4 @@
-"""Looks for faults in what a database holds, and changes nothing."""
+"""Checks the contents of a database for faults, and changes nothing."""
 
 from collections.abc import Callable
 
@@ -7,30 +7,30 @@ from chatcore_sqlalchemy.errors import Damaged
 from chatcore_sqlalchemy.tools.check_rules import RULES_OF, Rule
 
 MOST_FAULTS = 20
-"""Of one kind, that are told one by one."""
+"""The most faults of one rule that are reported."""
 
 COUNTED = ("users", "chats", "messages", "events")
 
 Found = Callable[[str], None]
-"""Gets a line for each fault."""
+"""Takes a line for each fault."""
 
-Tell = Callable[[str, int, int], None]
-"""What is looked at next, its number, and of how many."""
+Progress = Callable[[str, int, int], None]
+"""Takes the subject of the next rule, the rule's number, and the number of rules."""
 
 
-async def check_database(url: str, found: Found, tell: Tell) -> dict[str, int]:
-    """Look at everything, as it is at one moment, whoever writes to it meanwhile. Returns how
-    many rows the tables have.
+async def check_database(url: str, found: Found, progress: Progress) -> dict[str, int]:
+    """Check all rows as they are at one moment, while services may write. Returns the number of
+    rows of each table.
 
-    Memory does not grow with them: what has to be sorted goes to the disk. Raises CannotOpen,
-    also when the schema is not the one of this version.
+    Memory does not grow with the tables: large sorts spill to the disk. Raises CannotOpen, also
+    unless the schema is that of this version.
     """
     engine = engine_of(url)
     rules = RULES_OF[engine.name]
     async with engine.inspect() as query:
         for number, rule in enumerate(rules, 1):
-            tell(rule.what, number, len(rules))
-            await _look(query, rule, found)
+            progress(rule.subject, number, len(rules))
+            await _apply(query, rule, found)
         counts = {}
         for table in COUNTED:
             try:
@@ -40,13 +40,13 @@ async def check_database(url: str, found: Found, tell: Tell) -> dict[str, int]:
         return counts
 
 
-async def _look(query: Query, rule: Rule, found: Found) -> None:
+async def _apply(query: Query, rule: Rule, found: Found) -> None:
     try:
         rows = await query(f"{rule.query} LIMIT {MOST_FAULTS + 1}")
     except Damaged as error:
-        found(f"cannot look at {rule.what}: {error}")
+        found(f"cannot check {rule.subject}: {error}")
         return
     for row in rows[:MOST_FAULTS]:
         found(rule.fault.format(*row))
     if len(rows) > MOST_FAULTS:
-        found(f"… and more about {rule.what}")
+        found(f"… and more about {rule.subject}")

@@ -1,21 +1,22 @@
-"""What must hold between the rows of a database: a query for each rule, which finds what
-breaks it. Every query runs on SQLite and PostgreSQL alike, and holds no more in memory than a
-sort that spills to the disk.
+"""The invariants between the rows of a database: for each, a query that finds violations.
 
-Of the numbers in them: kinds of events are 0 opened, 1 sent, 2 and 3 for the read markers of the
-user with the lower and the higher id; a chat is closed by 1 and 2 while that user blocks the
-other, and by 4 once one is erased.
+Every query runs on both SQLite and PostgreSQL, unless a tuple names one, and holds no more in
+memory than a sort that spills to the disk.
+
+Numbers in the queries: events are of kind 0 (opened), 1 (sent), 2 and 3 (a read marker of the user
+with the lower, or the higher, id); bits of `closed` are 1 and 2 (the user with the lower, or the
+higher, id blocks the peer) and 4 (a user is erased).
 """
 
 from typing import NamedTuple
 
 
 class Rule(NamedTuple):
-    what: str
-    """What is looked at, for people who wait."""
+    subject: str
+    """The subject, for the report of progress."""
     query: str
     fault: str
-    """What a row of the query says."""
+    """The fault that a row of the query shows, as a format string for its columns."""
 
 
 _SIDES = """
@@ -31,7 +32,7 @@ RULES = (
         "the store's name",
         """SELECT count(*) FROM store
         HAVING count(*) <> 1 OR min(length(log)) < 1 OR max(length(log)) > 32""",
-        "the store has {0} names, or one that is too long",
+        "the store has {0} names, or a name that is too long",
     ),
     Rule(
         "names of users",
@@ -119,10 +120,10 @@ RULES = (
         "read markers",
         f"""{_SIDES} SELECT user_id, id, marker, told, last_seq FROM sides
         WHERE told < 0 OR told > marker OR marker > last_seq""",  # noqa: S608
-        "user {0} has read chat {1} up to {2}, told up to {3}, of {4} messages",
+        "user {0} has read chat {1} up to {2}, shown to the peer up to {3}, of {4} messages",
     ),
     Rule(
-        "what is unread",
+        "unread counts",
         f"""{_SIDES} SELECT user_id, id, seen, counted FROM (
             SELECT s.user_id, s.id, s.seen,
                 CASE s.is_lo WHEN 1 THEN s.marker - coalesce(m.lo_sent, 0)
@@ -145,10 +146,10 @@ RULES = (
         "the log of user {0} has {1} entries, numbered from {2} to {3}",
     ),
     Rule(
-        "logs of nobody",
+        "logs without a user",
         """SELECT e.user_id, count(*) FROM events AS e LEFT JOIN users AS u ON u.id = e.user_id
         WHERE u.id IS NULL OR u.erased_us IS NOT NULL GROUP BY e.user_id""",
-        "user {0}, who is erased or never was, has a log of {1} entries",
+        "user {0}, who is erased or unknown, has a log of {1} entries",
     ),
     Rule(
         "chats of events",
@@ -170,12 +171,12 @@ RULES = (
                 lag(seq) OVER (PARTITION BY user_id, chat_id, kind ORDER BY n) AS earlier
             FROM events) AS told
         WHERE (kind = 1 AND seq <> earlier + 1) OR (kind <> 1 AND seq <= earlier)""",
-        "entry {1} of the log of user {0}, of kind {2}, tells {4} of chat {3} after {5}",
+        "entry {1} of the log of user {0}, of kind {2}, has number {4} of chat {3} after {5}",
     ),
     Rule(
         "messages against events",
-        # A log that was trimmed, or begun by a later version, tells nothing of what was before
-        # its oldest entry. Clocks may differ and step back: by an hour, at most.
+        # A log that was trimmed, or begun by a later version, has no entries from before its
+        # oldest. Clocks may differ and step back, by an hour at most.
         f"""{_SIDES}, told AS (
             SELECT user_id, chat_id, min(seq) AS oldest, max(seq) AS newest
             FROM events WHERE kind = 1 GROUP BY user_id, chat_id
@@ -195,7 +196,7 @@ RULES = (
             mine.newest <> s.last_seq
             OR untold.sent_us > logs.at_us + 3600000000
             OR (logs.user_id IS NULL AND theirs.user_id IS NOT NULL))""",  # noqa: S608
-        "the log of user {0} tells messages {2} to {3} of chat {1}, which has {4}, "
+        "the log of user {0} has messages {2} to {3} of chat {1}, which has {4}, "
         "and is older than the others",
     ),
     Rule(
@@ -224,7 +225,7 @@ OF_SQLITE = (
         "references",
         """SELECT "table", parent, count(*) FROM pragma_foreign_key_check
         GROUP BY "table", parent""",
-        "{2} rows of {0} refer to {1} that are not there",
+        "{2} rows of {0} refer to missing {1}",
     ),
     Rule(
         "the next ids",

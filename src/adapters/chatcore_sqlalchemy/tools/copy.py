@@ -1,4 +1,4 @@
-"""Moves all that a SQLite file holds into a PostgreSQL database, with the same ids and cursors."""
+"""Copies a SQLite file into a PostgreSQL database, with the same ids and cursors."""
 
 import contextlib
 import sqlite3
@@ -14,43 +14,43 @@ from chatcore_sqlalchemy.schema import metadata
 from chatcore_sqlalchemy.sqlite.file import SqliteFile
 
 PIECE = 5_000
-"""Rows at a time."""
+"""How many rows are copied or compared at a time."""
 
-Tell = Callable[[str, int, int], None]
-"""What is being done, how many rows of it are done, and of how many."""
+Progress = Callable[[str, int, int], None]
+"""Takes the current step, how many of its rows are done, and how many it has."""
 
 
 class Copied(NamedTuple):
     rows: dict[str, int]
-    """How many each table has, on both sides."""
+    """The number of rows of each table, equal on both sides."""
     before: bool
-    """They were there already."""
+    """Whether an earlier run had copied them, so that this one only compared them."""
 
 
-async def copy(source: Path, url: str, tell: Tell) -> Copied:
-    """Copy the tables of the file to the database, in one transaction: whatever interrupts it
-    leaves the database as it was. At the end every row is read back and compared.
+async def copy(source: Path, url: str, progress: Progress) -> Copied:
+    """Copy the tables of the file to the database in one transaction, so that an interruption
+    leaves the database unchanged. At the end every row is read back and compared.
 
-    The schema of both is brought to this version. Raises CannotOpen: also while a service uses
-    the file, and when the database holds anything but what this would make of it.
+    Both schemas are migrated to this version. Raises CannotOpen, also while a service holds the
+    file, and when the database holds any data but an earlier copy of the file.
     """
     with _opened(source) as file:
         async with transaction(url) as target:
             await target.run_sync(migrate_here)
             driver: Any = (await target.get_raw_connection()).driver_connection
-            # Whoever uses it already can read, and waits to write.
+            # Other sessions can read, and wait to write.
             names = ", ".join(metadata.tables)
             await driver.execute(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
             before = await _holds_any(driver)
             if before and await driver.fetchval(_LOG) != _value(file, _LOG):
-                raise CannotOpen("the database to copy to holds something else")
+                raise CannotOpen("the database to copy to holds other data; use an empty one")
             if not before:
-                await _copy_all(file, driver, tell)
-            return Copied({table.name: await _compare(file, driver, table, tell)
+                await _copy_all(file, driver, progress)
+            return Copied({table.name: await _compare(file, driver, table, progress)
                            for table in metadata.sorted_tables}, before)  # fmt: skip
 
 
-# Names what a store holds, from its first migration on.
+# Names a store from its first migration on, so it identifies an earlier copy.
 _LOG = "SELECT log FROM store"
 
 
@@ -70,13 +70,13 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 async def _holds_any(driver: Any) -> bool:
-    """Of what users and their services write; a row of `store` comes with the schema."""
+    """Whether any table has a row, but for `store`, whose row comes with the schema."""
     tables = [name for name in metadata.tables if name != "store"]
-    some = " UNION ALL ".join(f"(SELECT 1 FROM {name} LIMIT 1)" for name in tables)  # noqa: S608
-    return await driver.fetchval(some) is not None
+    any_row = " UNION ALL ".join(f"(SELECT 1 FROM {name} LIMIT 1)" for name in tables)  # noqa: S608
+    return await driver.fetchval(any_row) is not None
 
 
-async def _copy_all(file: sqlite3.Connection, driver: Any, tell: Tell) -> None:
+async def _copy_all(file: sqlite3.Connection, driver: Any, progress: Progress) -> None:
     await driver.execute("DELETE FROM store")
     for table in metadata.sorted_tables:
         columns = [column.name for column in table.columns]
@@ -85,27 +85,27 @@ async def _copy_all(file: sqlite3.Connection, driver: Any, tell: Tell) -> None:
         while piece := rows.fetchmany(PIECE):
             await driver.copy_records_to_table(table.name, records=piece, columns=columns)
             done += len(piece)
-            tell(f"copying {table.name}", done, total)
+            progress(f"copying {table.name}", done, total)
     for name in ("users", "chats"):
-        # Ids that were given once are given to nobody else, whatever became of their rows.
+        # An id is never given twice, even if its row was deleted.
         given = "SELECT max(seq) FROM sqlite_sequence WHERE name = ?"
         if (newest := _value(file, given, name)) is not None:
             await driver.execute(
                 "SELECT setval(pg_get_serial_sequence($1, 'id'), $2)", name, newest
             )
-    # How much there is now, for whoever plans statements.
+    # Give the planner the new sizes of the tables.
     await driver.execute("ANALYZE")
 
 
-async def _compare(file: sqlite3.Connection, driver: Any, table: Table, tell: Tell) -> int:
-    """Raises CannotOpen unless the table has the same rows here and there. Returns how many."""
+async def _compare(file: sqlite3.Connection, driver: Any, table: Table, progress: Progress) -> int:
+    """Count the rows of the table. Raises CannotOpen unless both sides have the same rows."""
     total, done = _count(file, table), 0
-    ours = file.execute(_ordered(table))
+    source = file.execute(_ordered(table))
     async for piece in _pieces(driver, _ordered(table)):
-        if ours.fetchmany(len(piece)) != piece:
+        if source.fetchmany(len(piece)) != piece:
             raise CannotOpen(f"the copy of {table.name} differs, after the first {done:,} rows")
         done += len(piece)
-        tell(f"comparing {table.name}", done, total)
+        progress(f"comparing {table.name}", done, total)
     if done != total:
         raise CannotOpen(f"the copy of {table.name} has {done:,} rows, not {total:,}")
     return done

@@ -130,8 +130,8 @@ def loop_of_links(path: Path) -> None:
     ("make", "reason"),
     [
         (text, "cannot open .*: file is not a database"),
-        (foreign, ".* is a database of something else"),
-        (foreign_with_mark, ".* is a database of something else"),
+        (foreign, ".* is not a chatcore database"),
+        (foreign_with_mark, ".* is not a chatcore database"),
         (folder, "cannot open .*: Is a directory"),
         (loop_of_links, "cannot open .*: .*"),
     ],

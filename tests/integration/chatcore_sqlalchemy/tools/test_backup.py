@@ -187,7 +187,7 @@ def test_what_is_there_stays(source: Path, tmp_path: Path) -> None:
     (tmp_path / "there.db").write_text("mine")
     (tmp_path / "link.db").symlink_to("nowhere")
     for name in ("there.db", "link.db", "chatcore.db"):
-        with pytest.raises(CannotOpen, match=f"{name} is there already"):
+        with pytest.raises(CannotOpen, match=f"{name} already exists"):
             backup(source, tmp_path / name, quiet)
     assert (tmp_path / "there.db").read_text() == "mine"
 
@@ -199,7 +199,7 @@ def test_what_comes_meanwhile_stays(source: Path, tmp_path: Path) -> None:
     def meanwhile(_done: int, _total: int) -> None:
         (folder / "copy.db").write_text("mine")
 
-    with pytest.raises(CannotOpen, match=r"copy\.db is there already"):
+    with pytest.raises(CannotOpen, match=r"copy\.db already exists"):
         backup(source, folder / "copy.db", meanwhile)
     assert (folder / "copy.db").read_text() == "mine"
     assert os.listdir(folder) == ["copy.db"]

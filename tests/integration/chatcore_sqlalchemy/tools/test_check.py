@@ -103,8 +103,8 @@ FAULTS = {
     "UPDATE chats SET lo_sent = lo_sent - 1 WHERE id = 1": (
         "chat 1 counts 25 messages of its user with the lower id; there are 26"
     ),
-    "UPDATE chats SET lo_read = 41 WHERE id = 1": "user 1 has read chat 1 up to 41, told up to 28,",
-    "UPDATE chats SET hi_told = hi_read + 1 WHERE id = 1": "user 2 has read chat 1 up to 35, told ",
+    "UPDATE chats SET lo_read = 41 WHERE id = 1": "user 1 has read chat 1 up to 41, shown to the",
+    "UPDATE chats SET hi_told = hi_read + 1 WHERE id = 1": "user 2 has read chat 1 up to 35, shown",
     "UPDATE chats SET lo_seen = lo_seen + 1 WHERE id = 1": "user 1 has seen 11 messages of the pee",
     "UPDATE chats SET hi_seen = hi_seen - 1 WHERE id = 1": "user 2 has seen 22 messages of the pee",
     "DROP INDEX messages_key; UPDATE messages SET idempotency_key = 'key-1' WHERE chat_id = 1": (
@@ -112,7 +112,7 @@ FAULTS = {
     ),
     "DELETE FROM events WHERE user_id = 2 AND n = 30": "entries, numbered from ",
     "INSERT INTO events VALUES (4, 1, 0, 4, 0, 0)": (
-        "user 4, who is erased or never was, has a log of 1 entries"
+        "user 4, who is erased or unknown, has a log of 1 entries"
     ),
     "UPDATE events SET chat_id = 4 WHERE user_id = 2 AND n = 30": (
         "entry 30 of the log of user 2 is of chat 4, which the user is not in"
@@ -121,23 +121,23 @@ FAULTS = {
         "entry 30 of the log of user 2 is of kind 9 with the number"
     ),
     "UPDATE events SET seq = seq - 1 WHERE user_id = 2 AND n = 30": (
-        "entry 30 of the log of user 2, of kind 1, tells"
+        "entry 30 of the log of user 2, of kind 1, has number"
     ),
     # A message that the log no longer tells, in the middle, at the end, at the beginning, and as
     # the only one of its chat; and a whole log that is gone.
     """DELETE FROM events WHERE user_id = 2 AND n = 30;
     UPDATE events SET n = n + 100000 WHERE user_id = 2 AND n > 30;
     UPDATE events SET n = n - 100001 WHERE user_id = 2 AND n > 30""": (
-        "entry 30 of the log of user 2, of kind 1, tells"
+        "entry 30 of the log of user 2, of kind 1, has number"
     ),
     "DELETE FROM events WHERE user_id = 5 AND n >= 4": (
-        "the log of user 5 tells messages 1 to 2 of chat 5, which has 3"
+        "the log of user 5 has messages 1 to 2 of chat 5, which has 3"
     ),
     "DELETE FROM events WHERE user_id = 1 AND chat_id = 5": (
-        "the log of user 1 tells messages 0 to 0 of chat 5, which has 3"
+        "the log of user 1 has messages 0 to 0 of chat 5, which has 3"
     ),
     "DELETE FROM events WHERE user_id = 5": (
-        "the log of user 5 tells messages 0 to 0 of chat 5, which has 3"
+        "the log of user 5 has messages 0 to 0 of chat 5, which has 3"
     ),
     "UPDATE events SET seq = 1 WHERE user_id = 1 AND chat_id = 5 AND kind = 2": (
         "the log of user 1 has a read marker, of kind 2, at 1 of chat 5; it is at 2"
@@ -152,7 +152,7 @@ OF_SQLITE = {
         "the last id of users is 5, but the next one is given after 3"
     ),
     "DELETE FROM sqlite_sequence": "the last id of chats is 5, but the next one is given after N",
-    "DELETE FROM users WHERE id = 5": "1 rows of chats refer to users that are not there",
+    "DELETE FROM users WHERE id = 5": "1 rows of chats refer to missing users",
     """PRAGMA writable_schema = ON;
     UPDATE sqlite_schema SET sql = replace(sql, 'idempotency_key IS NOT NULL', 'seq > 20')
     WHERE name = 'messages_key'""": "the file is damaged",
@@ -250,5 +250,5 @@ async def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
 async def test_another_database(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
         connection.execute("CREATE TABLE users (id)")
-    with pytest.raises(CannotOpen, match="no database of chatcore"):
+    with pytest.raises(CannotOpen, match="not a chatcore database"):
         await faults(f"sqlite:///{tmp_path}/other.db")

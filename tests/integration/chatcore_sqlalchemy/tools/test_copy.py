@@ -156,7 +156,7 @@ async def test_an_interrupted_copy_leaves_nothing_and_can_be_run_again(
 async def test_a_database_of_others_is_left_alone(grown: Path, postgres_url: str) -> None:
     async with await SqlAlchemyStore.open(postgres_url) as store:
         ann = await store.add_user(UserName("ann"), "hash", 0)
-        with pytest.raises(CannotOpen, match="something else"):
+        with pytest.raises(CannotOpen, match="holds other data"):
             await copy(grown, postgres_url, quiet)
         assert await store.user_by_id(1) == ann
         assert await store.user_by_id(2) is None

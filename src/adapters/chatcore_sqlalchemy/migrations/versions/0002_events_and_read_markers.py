@@ -1,6 +1,6 @@
-"""Logs of events, read markers, and the counts that tell what is unread.
+"""Event logs, read markers, and the counts for unread messages.
 
-Logs begin empty, and read markers before the first message.
+Event logs begin empty, and read markers before the first message.
 """
 
 import secrets

@@ -1,6 +1,6 @@
 """Void tokens, erased users, and blocks; on PostgreSQL, messages without foreign keys.
 
-What users were told of each other's read markers begins with all of it.
+The read marker that a peer sees begins equal to the marker itself.
 """
 
 import sqlalchemy as sa
@@ -38,6 +38,6 @@ def upgrade() -> None:
     op.add_column("chats", sa.Column("closed", int16, nullable=False, server_default=zero))
     op.execute("UPDATE chats SET lo_told = lo_read, hi_told = hi_read")
     if op.get_context().dialect.name == "postgresql":
-        # They cost more than the insert of the message itself.
+        # They cost more than the insert of the message.
         for column in ("chat_id", "sender_id"):
             op.drop_constraint(f"messages_{column}_fkey", "messages", type_="foreignkey")
