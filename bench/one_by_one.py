@@ -12,7 +12,7 @@ from functools import partial
 
 from bench.postgres import CONNECTIONS
 from chatcore import NewMessage, Sent
-from chatcore_server.serving import serve
+from chatcore_server.serving import server
 from chatcore_server.settings import Settings
 from chatcore_sqlalchemy.postgres import database as postgres
 from chatcore_sqlalchemy.postgres.batch import append_batch
@@ -32,4 +32,4 @@ if __name__ == "__main__":
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     settings = Settings.read(os.environ, {"port": sys.argv[1]})
-    serve.serve(settings, stopping, lambda _: None)
+    server.serve(settings, stopping, lambda _: None)

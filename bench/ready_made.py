@@ -28,7 +28,7 @@ from chatcore_litestar.replies import Reply, Streamed, joined
 from chatcore_litestar.requests import MAX_BODY
 from chatcore_memory import MemoryStore
 from chatcore_server.observe.request_log import log_requests
-from chatcore_server.serving import serve
+from chatcore_server.serving import server
 from chatcore_server.settings import Settings
 
 AnyRequest = Request[User, Any, Any]
@@ -124,7 +124,7 @@ if __name__ == "__main__":
     async def open_app(*_: object, **__: object) -> AsyncIterator[Any]:
         yield await make(Data())
 
-    serve.open_app = open_app  # type: ignore[attr-defined]
+    server.open_app = open_app  # type: ignore[attr-defined]
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    serve.serve(Settings(port=int(sys.argv[2])), stopping, lambda _: None)
+    server.serve(Settings(port=int(sys.argv[2])), stopping, lambda _: None)

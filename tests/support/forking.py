@@ -53,10 +53,9 @@ async def run_all(runs: Sequence[Run]) -> list[Ended]:
 
 
 def main() -> None:
-    import chatcore_server.commands.copy
-    import chatcore_server.commands.passwd
-    import chatcore_server.serving.serve  # noqa: F401 (what each run would import)
-    import chatcore_sqlalchemy.postgres.database  # noqa: F401
+    import chatcore_server.serving.server  # noqa: F401 (what each run would import)
+    import chatcore_sqlalchemy.postgres.database
+    import chatcore_sqlalchemy.tools.copy  # noqa: F401
     from chatcore_server import cli
     from chatcore_sqlalchemy.postgres import connection as postgres_connection
 

@@ -11,10 +11,10 @@ from chatcore.ports import PasswordHasher
 from chatcore_argon2 import Argon2Hasher
 from chatcore_jwt import JwtTokens
 from chatcore_litestar import Streams, create_app
-from chatcore_server.database import database_file, told_to_operator
+from chatcore_server.database import as_cannot_start, database_file
 from chatcore_server.doorbells import open_doorbell
 from chatcore_server.key_file import forget_key_of_missing, key_of
-from chatcore_server.observe.failure_log import outages_told_once
+from chatcore_server.observe.failure_log import summarise_outages
 from chatcore_server.observe.health import readiness
 from chatcore_server.observe.log_lines import configure_logging
 from chatcore_server.observe.request_log import ASGIApp, Receive, Scope, Send, log_requests
@@ -37,8 +37,8 @@ async def open_app(
     if file is not None:
         forget_key_of_missing(file)
     async with AsyncExitStack() as resources:
-        resources.enter_context(outages_told_once())
-        with told_to_operator():
+        resources.enter_context(summarise_outages())
+        with as_cannot_start():
             store = await SqlAlchemyStore.open(settings.database_url)
         resources.push_async_callback(store.close)
         tokens = tokens_for(store)
@@ -48,7 +48,7 @@ async def open_app(
         if settings.metrics is not None:
             # Imported here: its library takes a thirtieth of a start.
             from chatcore_server.observe.counting import CountedDoorbell, CountedHasher, Requests
-            from chatcore_server.observe.metrics import Figures, metrics_served
+            from chatcore_server.observe.metrics import Figures, serve_metrics
 
             requests, hasher, doorbell = (
                 Requests(),
@@ -56,7 +56,7 @@ async def open_app(
                 CountedDoorbell(doorbell),
             )
             figures = Figures(requests, streams, store, doorbell, hasher)
-            await resources.enter_async_context(metrics_served(settings.metrics, figures))
+            await resources.enter_async_context(serve_metrics(settings.metrics, figures))
         messenger = Messenger(store, doorbell=doorbell)
         if trims:
             age = timedelta(days=settings.keep_events_days)

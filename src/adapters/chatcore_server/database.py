@@ -15,7 +15,7 @@ async def migrate(settings: Settings) -> Migrated:
     """Bring the database to the schema of this version. Raises CannotStart."""
     if (file := database_file(settings)) is not None:
         forget_key_of_missing(file)
-    with told_to_operator():
+    with as_cannot_start():
         return await chatcore_sqlalchemy.migrate(settings.database_url)
 
 
@@ -26,7 +26,7 @@ def database_file(settings: Settings) -> Path | None:
 
 def engine(settings: Settings) -> Engine:
     """The engine of the database. Raises CannotStart."""
-    with told_to_operator():
+    with as_cannot_start():
         return engine_of(settings.database_url)
 
 
@@ -39,7 +39,7 @@ def expect_several_processes(settings: Settings) -> None:
 
 
 @contextmanager
-def told_to_operator() -> Iterator[None]:
+def as_cannot_start() -> Iterator[None]:
     """Turns CannotOpen into CannotStart."""
     try:
         yield

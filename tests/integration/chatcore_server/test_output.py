@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from chatcore_server.observe.output import MAX_BYTES
+from chatcore_server.observe.standard_streams import MAX_BYTES
 from tests.integration.chatcore_server.test_service import HANGING
 from tests.support.apps import SECRET
 from tests.support.service import COMMAND, START_SECONDS, environment
@@ -188,8 +188,8 @@ def test_workers_serve_and_stop_while_nobody_reads(
 
 LAST_WORDS = """
 import logging, sys
-from chatcore_server.observe.output import end_at_once, never_wait
-never_wait()
+from chatcore_server.observe.standard_streams import exit_now, unblock_standard_streams
+unblock_standard_streams()
 from chatcore_server.observe.log_lines import configure_logging
 configure_logging("json")
 for number in range(200):
@@ -202,7 +202,7 @@ for number in range(200):
 
 @pytest.mark.parametrize(
     ("end", "status"),
-    [("end_at_once(3)", 3), ("sys.exit(4)", 4), ("1 / 0", 1)],
+    [("exit_now(3)", 3), ("sys.exit(4)", 4), ("1 / 0", 1)],
 )
 def test_the_last_lines_come_out_whole_however_it_ends(end: str, status: int) -> None:
     done = subprocess.run(
@@ -217,7 +217,7 @@ def test_the_last_lines_come_out_whole_however_it_ends(end: str, status: int) ->
 
 def test_a_process_that_ends_leaves_no_half_of_a_line(pipe: Pipe) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", LAST_WORDS + "end_at_once(3)"], stderr=pipe.writing
+        [sys.executable, "-c", LAST_WORDS + "exit_now(3)"], stderr=pipe.writing
     ) as process:
         # Room for some of them alone.
         os.read(pipe.reading, 30_000)

@@ -239,7 +239,7 @@ def test_a_second_interrupt_does_not_wait(service: Service) -> None:
 
 HANGING = """
 import asyncio, contextlib, sys
-import chatcore_server.serving.serve
+import chatcore_server.serving.server
 from chatcore_server.cli import main
 
 @contextlib.asynccontextmanager
@@ -247,7 +247,7 @@ async def open_app(settings, streams, trims):
     yield None
     await asyncio.sleep(60)
 
-chatcore_server.serving.serve.open_app = open_app
+chatcore_server.serving.server.open_app = open_app
 sys.exit(main(["serve", "--port", "0"]))
 """
 

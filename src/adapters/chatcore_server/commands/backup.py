@@ -1,36 +1,56 @@
 """`chatcore backup`: a copy of the SQLite file, while the service goes on."""
 
+import argparse
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-from chatcore_server.key_file import key_path
-from chatcore_server.settings import CannotStart
-from chatcore_sqlalchemy import CannotOpen, sqlite_path
-from chatcore_sqlalchemy.tools.backup import backup
+from chatcore_server.arguments import Commands, Parser, add_flags
+from chatcore_server.console import Pace, say
+from chatcore_server.settings import CannotStart, Settings
 
 EVERY_SECONDS = 2.0
 NICE = 10
 MB = 1_000_000
 
 
+def add_parser(commands: Commands) -> Parser:
+    parser = commands.add_parser(
+        "backup",
+        help="copy the SQLite file while the service goes on",
+        description="Copy the SQLite file to a new one, as it is at the start; a service may "
+        "write to it meanwhile. Interrupted, it leaves nothing. Of PostgreSQL, its own tools make "
+        "backups.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("target", metavar="FILE", help="what to copy to; it must not be there")
+    add_flags(parser, "database_url")
+    return parser
+
+
+def run(parsed: argparse.Namespace, settings: Settings) -> int:
+    back_up(settings.database_url, Path(parsed.target), say)
+    return 0
+
+
 def back_up(database_url: str, target: Path, say: Callable[[str], None]) -> None:
     """Copy, and say how far it is. Raises CannotStart, and KeyboardInterrupt, for SIGTERM too,
     after clearing away what there is of a copy."""
+    from chatcore_server.key_file import key_path
+    from chatcore_sqlalchemy import CannotOpen, sqlite_path
+    from chatcore_sqlalchemy.tools.backup import backup
+
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     # Those who chat go first.
     with contextlib.suppress(OSError):
         os.nice(NICE)
-    told = time.monotonic()
+    pace = Pace(EVERY_SECONDS)
 
-    def tell(done: int, total: int) -> None:
-        nonlocal told
-        if done < total and (now := time.monotonic()) - told >= EVERY_SECONDS:
-            told = now
+    def report(done: int, total: int) -> None:
+        if done < total and pace.is_due():
             say(f"copied {done / MB:,.1f} of {total / MB:,.1f} MB")
 
     try:
@@ -40,7 +60,7 @@ def back_up(database_url: str, target: Path, say: Callable[[str], None]) -> None
                 "backup copies SQLite files; for PostgreSQL there are pg_dump and "
                 "point-in-time recovery"
             )
-        size = backup(source, target, tell)
+        size = backup(source, target, report)
     except CannotOpen as error:
         raise CannotStart(str(error)) from error
     say(f"{target} holds all that was stored when the copy began, {size / MB:,.1f} MB")

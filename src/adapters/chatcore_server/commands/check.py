@@ -1,12 +1,13 @@
 """`chatcore check`: whether what the database holds fits together."""
 
-import asyncio
-import time
+import argparse
 from collections.abc import Callable
 
-from chatcore_server.settings import CannotStart
-from chatcore_sqlalchemy import CannotOpen
-from chatcore_sqlalchemy.tools.check import check_database
+from chatcore_server.arguments import Commands, Parser, add_flags
+from chatcore_server.console import Pace, say, say_progress
+from chatcore_server.settings import CannotStart, Settings
+
+FAULTS_FOUND = 1
 
 QUIET_SECONDS = 2.0
 """After that long without a line, one says how far it is."""
@@ -14,15 +15,35 @@ QUIET_SECONDS = 2.0
 Say = Callable[[str], None]
 
 
+def add_parser(commands: Commands) -> Parser:
+    parser = commands.add_parser(
+        "check",
+        help="look for faults in what the database holds",
+        description="Look for faults in what the database, or a backup, holds: a line for each. "
+        "Nothing is changed, and a service may go on meanwhile. The exit status is 0 without "
+        "faults, 1 with some, and 2 when it cannot be told.",
+        allow_abbrev=False,
+    )
+    add_flags(parser, "database_url")
+    return parser
+
+
+def run(_: argparse.Namespace, settings: Settings) -> int:
+    return 0 if check(settings.database_url, say, say_progress) else FAULTS_FOUND
+
+
 def check(database_url: str, say: Say, say_progress: Say) -> bool:
     """Say what is wrong, a line for each fault, then how much was looked at. Returns whether
     nothing is wrong. Raises CannotStart."""
-    told = time.monotonic()
+    import asyncio
 
-    def tell(what: str, number: int, of: int) -> None:
-        nonlocal told
-        if (now := time.monotonic()) - told >= QUIET_SECONDS:
-            told = now
+    from chatcore_sqlalchemy import CannotOpen
+    from chatcore_sqlalchemy.tools.check import check_database
+
+    pace = Pace(QUIET_SECONDS)
+
+    def report(what: str, number: int, of: int) -> None:
+        if pace.is_due():
             say_progress(f"{number} of {of}: {what}")
 
     sound = True
@@ -33,7 +54,7 @@ def check(database_url: str, say: Say, say_progress: Say) -> bool:
         say(fault)
 
     try:
-        counts = asyncio.run(check_database(database_url, found, tell))
+        counts = asyncio.run(check_database(database_url, found, report))
     except CannotOpen as error:
         raise CannotStart(str(error)) from error
     held = ", ".join(f"{number:,} {name}" for name, number in counts.items())

@@ -1,33 +1,60 @@
 """`chatcore copy`: from one SQLite file to PostgreSQL."""
 
-import asyncio
-import time
+import argparse
 from collections.abc import Callable
 
-from chatcore_server.key_file import key_path
-from chatcore_server.settings import CannotStart
-from chatcore_sqlalchemy import CannotOpen, sqlite_path
-from chatcore_sqlalchemy.tools.copy import copy
+from chatcore_server.arguments import Commands, Parser
+from chatcore_server.console import Pace, say
+from chatcore_server.settings import CannotStart, Settings
 
 EVERY_SECONDS = 2.0
 
 
+def add_parser(commands: Commands) -> Parser:
+    parser = commands.add_parser(
+        "copy",
+        help="copy a SQLite file into a PostgreSQL database",
+        description="Copy all that a SQLite file holds into an empty PostgreSQL database, and "
+        "compare every row. Stop the service first. When it is interrupted, nothing is copied: "
+        "run it again.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--from", dest="source", metavar="URL", required=True, help="sqlite:///relative/path"
+    )
+    parser.add_argument(
+        "--to",
+        dest="database_url",
+        metavar="URL",
+        help="postgresql://… (CHATCORE_DATABASE_URL, which nobody else sees on a command line)",
+    )
+    return parser
+
+
+def run(parsed: argparse.Namespace, settings: Settings) -> int:
+    copy_database(parsed.source, settings.database_url, say)
+    return 0
+
+
 def copy_database(source: str, target: str, say: Callable[[str], None]) -> None:
     """Copy, and say how far it is. Raises CannotStart."""
-    told = time.monotonic()
+    import asyncio
 
-    def tell(what: str, done: int, total: int) -> None:
-        nonlocal told
-        now = time.monotonic()
-        if done == total or now - told >= EVERY_SECONDS:
-            told = now
+    from chatcore_server.key_file import key_path
+    from chatcore_sqlalchemy import CannotOpen, sqlite_path
+    from chatcore_sqlalchemy.tools.copy import copy
+
+    pace = Pace(EVERY_SECONDS)
+
+    def report(what: str, done: int, total: int) -> None:
+        if pace.is_due() or done == total:
             say(f"{what}: {done:,} of {total:,}")
 
     try:
         file = sqlite_path(source)
         if file is None or sqlite_path(target) is not None:
             raise CannotOpen("copy goes from sqlite:///… to postgresql://…, and nowhere else")
-        rows, before = asyncio.run(copy(file, target, tell))
+        rows, before = asyncio.run(copy(file, target, report))
     except CannotOpen as error:
         raise CannotStart(str(error)) from error
     counts = ", ".join(f"{rows[name]:,} {name}" for name in ("users", "chats", "messages"))

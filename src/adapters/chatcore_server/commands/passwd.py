@@ -1,18 +1,38 @@
 """`chatcore passwd`: another password for a user who has forgotten it."""
 
-import asyncio
+import argparse
 import contextlib
 import getpass
-import secrets
 import signal
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from chatcore import Accounts, InvalidPassword, Unavailable, User, UserNotFound
-from chatcore_argon2 import Argon2Hasher
-from chatcore_jwt import JwtTokens
+from chatcore_server.arguments import Commands, Parser, add_flags
+from chatcore_server.console import say
 from chatcore_server.settings import CannotStart, Settings
-from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore, sqlite_path
+
+if TYPE_CHECKING:
+    from chatcore import User
+
+
+def add_parser(commands: Commands) -> Parser:
+    parser = commands.add_parser(
+        "passwd",
+        help="give a user another password",
+        description="Give a user another password, and end all their logins. It is asked for on "
+        "the terminal, or read from standard input. Where the database is a SQLite file, stop the "
+        "service first.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("name", metavar="NAME", help="the user's")
+    add_flags(parser, "database_url", "refuse_common_passwords")
+    return parser
+
+
+def run(parsed: argparse.Namespace, settings: Settings) -> int:
+    set_password(parsed.name, settings, say)
+    return 0
 
 
 def set_password(name: str, settings: Settings, say: Callable[[str], None]) -> None:
@@ -21,6 +41,11 @@ def set_password(name: str, settings: Settings, say: Callable[[str], None]) -> N
     The terminal is asked twice, without showing what is typed; otherwise it is the first line of
     standard input. Raises CannotStart.
     """
+    import asyncio
+
+    from chatcore import InvalidPassword, Unavailable, UserNotFound
+    from chatcore_sqlalchemy import CannotOpen, sqlite_path
+
     try:
         file = sqlite_path(settings.database_url)
         if file is not None and not file.exists():
@@ -60,7 +85,14 @@ def _read_password(name: str) -> str:
     return first
 
 
-async def _reset(name: str, password: str, settings: Settings) -> User:
+async def _reset(name: str, password: str, settings: Settings) -> "User":
+    import secrets
+
+    from chatcore import Accounts
+    from chatcore_argon2 import Argon2Hasher
+    from chatcore_jwt import JwtTokens
+    from chatcore_sqlalchemy import SqlAlchemyStore
+
     async with (
         await SqlAlchemyStore.open(settings.database_url) as store,
         Argon2Hasher() as hasher,

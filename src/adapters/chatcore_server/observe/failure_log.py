@@ -16,7 +16,7 @@ logger = logging.getLogger("chatcore")
 
 
 @contextmanager
-def outages_told_once() -> Iterator[None]:
+def summarise_outages() -> Iterator[None]:
     """Within this context, and on its event loop: of the failures of the store that the service
     logs, the first of an outage is logged with its traceback, the first for each other reason in
     a line, and the rest are counted. The count is logged when there was none for QUIET_SECONDS."""

@@ -7,7 +7,7 @@ import sys
 import time
 from datetime import UTC, datetime
 
-from chatcore_server.observe.output import Unblocked
+from chatcore_server.observe.standard_streams import NonBlockingStream
 
 logger = logging.getLogger("chatcore")
 
@@ -18,7 +18,7 @@ def configure_logging(form: str = "text") -> None:
     stream = sys.stderr
     # Under a server that is not the command's, the stream waits for its reader still.
     handler = logging.StreamHandler(
-        Unblocked(stream) if isinstance(stream, io.TextIOWrapper) else stream
+        NonBlockingStream(stream) if isinstance(stream, io.TextIOWrapper) else stream
     )
     handler.setFormatter(JsonLines() if form == "json" else _text_lines())
     logging.basicConfig(handlers=[handler], level=logging.WARNING)

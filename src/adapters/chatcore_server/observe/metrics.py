@@ -93,7 +93,7 @@ class Figures(Collector):
 
 
 @asynccontextmanager
-async def metrics_served(address: tuple[str, int], figures: Figures) -> AsyncIterator[None]:
+async def serve_metrics(address: tuple[str, int], figures: Figures) -> AsyncIterator[None]:
     """Within this context, whoever reaches the address can read the figures, and those of the
     process. A thread serves them. Raises CannotStart."""
     registry = CollectorRegistry()

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from chatcore_server.observe.output import end_at_once, never_wait
+from chatcore_server.observe.standard_streams import exit_now, unblock_standard_streams
 from chatcore_server.serving.stopping import stop_on_signals
 from chatcore_server.settings import CannotStart, Settings
 
@@ -30,8 +30,8 @@ class Task(NamedTuple):
 
 
 def main() -> int:
-    never_wait()
-    stopping = stop_on_signals(lambda: end_at_once(1))
+    unblock_standard_streams()
+    stopping = stop_on_signals(lambda: exit_now(1))
     # What came before has waited.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     control = socket.socket(fileno=0)
@@ -42,7 +42,7 @@ def main() -> int:
     gc.disable()  # Until it serves, as without workers.
     from chatcore_server.database import expect_several_processes
     from chatcore_server.observe.log_lines import configure_logging
-    from chatcore_server.serving.serve import serve_on
+    from chatcore_server.serving.server import serve_on
 
     configure_logging(task.settings.log)
     logging.raiseExceptions = False
@@ -66,7 +66,7 @@ def _end_with(control: socket.socket, stopping: threading.Event) -> None:
         control.recv(1)
     if stopping.is_set():
         # It waits no longer for this one to stop.
-        end_at_once(1)
+        exit_now(1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 

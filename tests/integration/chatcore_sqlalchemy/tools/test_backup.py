@@ -224,7 +224,7 @@ def test_what_fails_leaves_nothing(source: Path, tmp_path: Path) -> None:
 STOPPED = """
 import os, signal, sys
 from pathlib import Path
-import chatcore_server.commands.backup as it
+import chatcore_sqlalchemy.tools.backup as it
 
 made = it.backup
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chatcore import StoreUnavailable
-from chatcore_server.observe.failure_log import QUIET_SECONDS, outages_told_once
+from chatcore_server.observe.failure_log import QUIET_SECONDS, summarise_outages
 from tests.support.virtual_time import BACKEND
 
 logger = logging.getLogger("chatcore")
@@ -44,7 +44,7 @@ def a_request_fails(error: Exception) -> None:
 
 
 async def test_an_outage_is_told_at_its_beginning_and_its_end(told: list[str]) -> None:
-    with outages_told_once():
+    with summarise_outages():
         for _ in range(100):
             a_request_fails(StoreUnavailable("refused"))
             logger.warning("a stream of events ended: %r", StoreUnavailable("refused"))
@@ -63,7 +63,7 @@ async def test_an_outage_is_told_at_its_beginning_and_its_end(told: list[str]) -
 
 
 async def test_what_is_new_is_told_up_to_a_bound(told: list[str]) -> None:
-    with outages_told_once():
+    with summarise_outages():
         for number in range(100):
             a_request_fails(StoreUnavailable(f"{number}"))
         assert len(told) == 10
@@ -71,7 +71,7 @@ async def test_what_is_new_is_told_up_to_a_bound(told: list[str]) -> None:
 
 
 async def test_defects_are_told_each_time(told: list[str]) -> None:
-    with outages_told_once():
+    with summarise_outages():
         a_request_fails(StoreUnavailable("refused"))
         for _ in range(2):
             a_request_fails(ZeroDivisionError("a defect"))
@@ -80,7 +80,7 @@ async def test_defects_are_told_each_time(told: list[str]) -> None:
 
 
 async def test_without_an_outage_nothing_is_added(told: list[str]) -> None:
-    with outages_told_once():
+    with summarise_outages():
         logger.info("hello")
         await asyncio.sleep(2 * QUIET_SECONDS)
     a_request_fails(StoreUnavailable("refused"))

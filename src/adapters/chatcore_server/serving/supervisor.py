@@ -47,7 +47,7 @@ def serve_with_workers(
             workers.look()
         if not stopping.is_set():
             started([url_of(listener) for listener in sockets])
-            workers.replace_who_ends = True
+            workers.restart_workers = True
         while not stopping.is_set():
             workers.look()
     finally:
@@ -80,7 +80,7 @@ class _Workers:
         """When those are started that are not running."""
         self._delays: dict[int, float] = {}
         self._selector = selectors.DefaultSelector()
-        self.replace_who_ends = False
+        self.restart_workers = False
 
     def begin(self) -> None:
         for number in range(self._settings.workers):
@@ -165,7 +165,7 @@ class _Workers:
             self._failed(worker.number, said or f"a worker {_how(status)} before it served")
 
     def _failed(self, number: int, why: str) -> None:
-        if not self.replace_who_ends:
+        if not self.restart_workers:
             raise CannotStart(why)
         delay = self._delays.get(number, 0)
         self._delays[number] = min(max(2 * delay, FIRST_DELAY), MAX_DELAY)

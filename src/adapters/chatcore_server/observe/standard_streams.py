@@ -35,7 +35,7 @@ logger = logging.getLogger("chatcore")
 _writers: dict[int, "_Writer"] = {}
 
 
-def never_wait() -> None:
+def unblock_standard_streams() -> None:
     """Let standard output and error drop what their reader does not take. The number of lines
     that were dropped is logged when it reads again. At its end the process waits a moment for
     the last ones to be taken."""
@@ -44,10 +44,10 @@ def never_wait() -> None:
         # A stream that was closed is None.
         if isinstance(stream, io.TextIOWrapper):
             stream.flush()
-            setattr(sys, name, Unblocked(stream))
+            setattr(sys, name, NonBlockingStream(stream))
 
 
-def let_end() -> None:
+def drain_all() -> None:
     """Wait a moment for what is written to be taken. At the end of the interpreter this happens
     by itself."""
     end = time.monotonic() + END_SECONDS
@@ -55,13 +55,13 @@ def let_end() -> None:
         writer.drain(max(0, end - time.monotonic()))
 
 
-def end_at_once(status: int) -> NoReturn:
+def exit_now(status: int) -> NoReturn:
     """End the process without its usual ways, but for the last lines of its log."""
-    let_end()
+    drain_all()
     os._exit(status)
 
 
-class Unblocked(io.TextIOBase):
+class NonBlockingStream(io.TextIOBase):
     """A text stream that hands on whole lines to a thread that writes them."""
 
     def __init__(self, stream: io.TextIOWrapper) -> None:
@@ -187,4 +187,4 @@ def _writer_of(descriptor: int) -> _Writer:
     return _writers[descriptor]
 
 
-atexit.register(let_end)
+atexit.register(drain_all)

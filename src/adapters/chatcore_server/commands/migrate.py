@@ -1,0 +1,32 @@
+"""`chatcore migrate`: the schema of this version."""
+
+import argparse
+
+from chatcore_server.arguments import Commands, Parser, add_flags
+from chatcore_server.console import say
+from chatcore_server.settings import Settings
+
+
+def add_parser(commands: Commands) -> Parser:
+    parser = commands.add_parser(
+        "migrate",
+        help="bring the database to the schema of this version",
+        description="Bring the database to the schema of this version. `serve` does so itself "
+        "where the database is a SQLite file.",
+        allow_abbrev=False,
+    )
+    add_flags(parser, "database_url")
+    return parser
+
+
+def run(_: argparse.Namespace, settings: Settings) -> int:
+    import asyncio
+
+    from chatcore_server.database import migrate
+
+    before, after = asyncio.run(migrate(settings))
+    if before == after:
+        say(f"Nothing to do: the database is at revision {after}")
+    else:
+        say(f"The database is at revision {after} now; it was {before or 'empty'}")
+    return 0
