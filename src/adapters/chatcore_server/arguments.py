@@ -33,8 +33,13 @@ def _add_flag(command: argparse.ArgumentParser, setting: "Field[Any]") -> None:
     default = setting.default
     about = f"{setting.metadata['description']} ({variable_of(setting)}; default: "
     if isinstance(default, bool):
+        values = setting.metadata["values"]
         command.add_argument(
-            flag_of(setting), nargs="?", const="1", metavar="0|1", help=f"{about}{default:d})"
+            flag_of(setting),
+            nargs="?",
+            const=values[True],
+            metavar="|".join(values),
+            help=f"{about}{values[default]})",
         )
     else:
         word = setting.name.rpartition("_")[2].upper()

@@ -33,16 +33,17 @@ def _text(raw: str) -> str:
     return raw
 
 
-def _switch(raw: str) -> bool:
-    if raw not in {"0", "1"}:
-        raise ValueError("neither 0 nor 1")
-    return raw == "1"
+def _switch(default: bool, description: str, *, off: str = "0", on: str = "1") -> bool:
+    """A setting with two values."""
 
+    def parse(raw: str) -> bool:
+        if raw not in {off, on}:
+            raise ValueError(f"neither {off} nor {on}")
+        return raw == on
 
-def _on_or_off(raw: str) -> bool:
-    if raw not in {"on", "off"}:
-        raise ValueError("neither on nor off")
-    return raw == "on"
+    metadata = {"parse": parse, "description": description, "values": (off, on)}
+    made: bool = field(default=default, metadata=metadata)
+    return made
 
 
 def _origins(raw: str) -> tuple[str, ...]:
@@ -116,8 +117,8 @@ class Settings:
         "and kept in a file beside the SQLite file",
         secret=True,
     )
-    access_log: bool = _setting(
-        False, _switch, "1 logs every request, which costs about a third of the throughput"
+    access_log: bool = _switch(
+        False, "1 logs every request, which costs about a third of the throughput"
     )
     log: str = _setting("text", _text_or_json, "text or json: how lines are logged")
     metrics: tuple[str, int] | None = _setting(
@@ -126,10 +127,9 @@ class Settings:
         "address:port to serve Prometheus's metrics on, apart from the service; of\n"
         "several workers, each has its own port, beginning there",
     )
-    page: bool = _setting(True, _on_or_off, "off leaves out the page at /")
-    refuse_common_passwords: bool = _setting(
+    page: bool = _switch(True, "off leaves out the page at /", off="off", on="on")
+    refuse_common_passwords: bool = _switch(
         False,
-        _switch,
         "1 refuses the 10,000 most common passwords where one is chosen; recommended\n"
         "on the internet",
     )

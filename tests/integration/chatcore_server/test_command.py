@@ -44,6 +44,7 @@ def test_help_tells_every_setting(tmp_path: Path) -> None:
         *("HOST; default: 127.0.0.1", "PORT; default: 8000", "ACCESS_LOG; default: 0"),
         *("DATABASE_URL; default: sqlite:///chatcore.db", "MAX_CONNECTIONS; default: 10000"),
         *("SECRET", "X-Forwarded-For", "WORKERS; default: 1", "each has 6 connections"),
+        *("--page [off|on]", "PAGE; default: on", "--access-log [0|1]"),
     ]:
         assert told in " ".join(shown.stdout.split())
 
