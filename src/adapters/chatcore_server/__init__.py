@@ -1,7 +1,7 @@
 """The chatcore service: the composition root.
 
-Public are the `chatcore` command, its settings, and `chatcore_server.app:create` for another ASGI
-server. No other module promises anything to an embedder.
+Its public parts are the `chatcore` command, the settings, and `chatcore_server.app:create` for
+another ASGI server. Every other name is private.
 """
 
 __all__: list[str] = []

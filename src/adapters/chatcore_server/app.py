@@ -1,4 +1,4 @@
-"""The composition root: which adapter stands behind which port."""
+"""The composition root: chooses the adapter behind each port."""
 
 import os
 from collections.abc import AsyncIterator, Callable
@@ -28,9 +28,11 @@ from chatcore_sqlalchemy import SqlAlchemyStore
 async def open_app(
     settings: Settings, streams: Streams | None = None, *, trims: bool = True
 ) -> AsyncIterator[ASGIApp]:
-    """The service as an ASGI application that needs no lifespan of its own: it is good within
-    this context, whose end stores what is still under way. Unless it `trims` the logs of events,
-    another process does. Raises CannotStart."""
+    """Yield the service as an ASGI application, ready to use without a lifespan of its own.
+
+    Leaving the context finishes the writes under way. Without `trims`, another process must trim
+    the event logs. Raises CannotStart.
+    """
     streams = streams or Streams()
     file = database_file(settings)
     tokens_for = _token_source(settings, file)
@@ -46,7 +48,7 @@ async def open_app(
         doorbell = await resources.enter_async_context(open_doorbell(settings, store))
         requests = None
         if settings.metrics is not None:
-            # Imported here: its library takes a thirtieth of a start.
+            # Imported only on demand: the library slows the start.
             from chatcore_server.observe.counting import CountedDoorbell, CountedHasher, Requests
             from chatcore_server.observe.metrics import Figures, serve_metrics
 
@@ -74,28 +76,30 @@ async def open_app(
             ready=readiness(store, streams, store.check_writes),
         )
         await resources.enter_async_context(app.lifespan())
-        # For servers that stop the application before they wait for its streams.
+        # For servers that end the lifespan before they wait for open streams.
         resources.callback(streams.end_all)
         logged = log_requests(app, every=settings.access_log)
         yield logged if requests is None else requests.counted(logged)
 
 
 def _token_source(settings: Settings, file: Path | None) -> Callable[[SqlAlchemyStore], JwtTokens]:
-    """Judges the secret now, before any data is touched; a key is for an open store."""
+    """Check the secret now, before any data is touched; read a key file once the store is open."""
     if settings.secret is not None:
         tokens = tokens_of(settings.secret)
         return lambda _: tokens
     if file is None:
-        raise CannotStart("CHATCORE_SECRET is missing; only beside a SQLite file a key is made")
+        raise CannotStart(
+            "CHATCORE_SECRET is missing: set it, since only a SQLite file gets a key file"
+        )
     return lambda store: JwtTokens(key_of(file, new=store.created))
 
 
 def create() -> ASGIApp:
-    """The service for any ASGI server with lifespan support, set up by the environment:
+    """Create the service for an ASGI server with lifespan support, from environment variables:
     `granian --interface asgi --factory chatcore_server.app:create`.
 
-    One process only: the database file admits no second one. Limits on request heads, slow
-    peers and connections are that server's own. Raises CannotStart.
+    Run one process: a SQLite file admits no second. Limits on request heads, slow peers and
+    connections are those of the ASGI server. Raises CannotStart.
     """
     settings = Settings.read(os.environ, {})
     configure_logging(settings.log)
@@ -103,7 +107,7 @@ def create() -> ASGIApp:
 
 
 class _Lifespan:
-    """Opens the application when its server starts it, and closes it when it stops."""
+    """Opens the application at the server's lifespan startup and closes it at shutdown."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

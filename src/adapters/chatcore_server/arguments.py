@@ -1,4 +1,4 @@
-"""What the commands have in common on the command line."""
+"""The parts of the command line that the commands share."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""What the commands say on the terminal."""
+"""Output of the commands on the terminal: one printable line at a time."""
 
 import contextlib
 import io
@@ -9,7 +9,7 @@ from typing import TextIO
 
 
 def prepare() -> None:
-    """Let standard output and error escape what the terminal cannot show, such as a path."""
+    """Escape characters that the terminal cannot show, for example in a path."""
     for stream in (sys.stdout, sys.stderr):
         # A closed stream is None.
         if isinstance(stream, io.TextIOWrapper):
@@ -17,20 +17,22 @@ def prepare() -> None:
 
 
 def say(line: str) -> None:
+    """Print a line on standard output."""
     _write(sys.stdout, line)
 
 
 def say_progress(line: str) -> None:
-    """On standard error, so that standard output holds results alone."""
+    """Print a line on standard error, so that standard output holds only results."""
     _write(sys.stderr, line)
 
 
 def complain(line: str) -> None:
+    """Print an error or a warning on standard error."""
     _write(sys.stderr, f"chatcore: {line}")
 
 
 class Pace:
-    """Lets a caller report progress once every `seconds`."""
+    """Limits progress reports to one every `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -45,6 +47,7 @@ class Pace:
 
 
 def flush() -> None:
+    """Flush standard output before the process exits; a reader that left is no error."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

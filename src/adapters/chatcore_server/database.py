@@ -1,5 +1,4 @@
-"""The database that the settings name, apart from what serves it: a command that does not serve
-starts twice as fast without."""
+"""The database that the settings name. It imports nothing that only `serve` needs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ async def migrate(settings: Settings) -> Migrated:
 
 
 def database_file(settings: Settings) -> Path | None:
-    """The SQLite file; None for another database. Raises CannotStart."""
+    """The path of the SQLite file; None for another database. Raises CannotStart."""
     return engine(settings).file
 
 
@@ -40,7 +39,7 @@ def expect_several_processes(settings: Settings) -> None:
 
 @contextmanager
 def as_cannot_start() -> Iterator[None]:
-    """Turns CannotOpen into CannotStart."""
+    """Raise CannotStart in place of CannotOpen."""
     try:
         yield
     except CannotOpen as error:

@@ -1,4 +1,4 @@
-"""What the nodes of one database tell each other over that something happened."""
+"""The doorbell on which the nodes of one database ring for each other."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,13 +12,15 @@ from chatcore_server.settings import CannotStart, Settings
 
 @asynccontextmanager
 async def open_doorbell(settings: Settings, store: EventLog) -> AsyncIterator[Doorbell]:
-    """A doorbell that the other nodes hear, where there can be any. Raises CannotStart; but a
-    bus that does not answer is only told of in the log."""
+    """Yield a doorbell that other nodes hear, or a local one for an engine of one process.
+
+    Raises CannotStart for an unusable URL; a bus that does not answer is only logged.
+    """
     if not settings.bus_url and not engine(settings).notifies:
         yield LocalDoorbell()
         return
     url = settings.bus_url or settings.database_url
-    # One bus may serve many installations. The name of the log is this one's alone.
+    # Several databases may share a bus; the id of the event log is unique to this one.
     try:
         channel = f"chatcore_{(await store.end_of_log(0)).log}"
     except Unavailable as error:
@@ -27,12 +29,12 @@ async def open_doorbell(settings: Settings, store: EventLog) -> AsyncIterator[Do
         opened = await _opener(url)(url, channel=channel)
     except ModuleNotFoundError as error:
         raise CannotStart(
-            f"CHATCORE_BUS_URL is of a bus whose client, {error.name}, is not installed"
+            f"CHATCORE_BUS_URL needs the Python module {error.name}, which is not installed"
         ) from error
     except ValueError:
-        # Not quoted, nor the reason, which may quote it: it may hold a password.
+        # Neither the URL nor the reason is quoted: both may contain a password.
         raise CannotStart(
-            "CHATCORE_BUS_URL is none; one is valkey://host, redis://:password@host:6379, "
+            "CHATCORE_BUS_URL is not valid; expected valkey://host, redis://:password@host:6379, "
             "nats://host or postgresql://user@host/database"
         ) from None
     async with opened as doorbell:
@@ -40,7 +42,7 @@ async def open_doorbell(settings: Settings, store: EventLog) -> AsyncIterator[Do
 
 
 def _opener(url: str) -> Callable[..., Awaitable[BusDoorbell]]:
-    # Imported where they are used: each needs a library that only its own bus calls for.
+    # Imported on demand: each module needs the client library of its bus.
     match url.partition(":")[0]:
         case "postgresql" | "postgres":
             from chatcore_notify import NotifyDoorbell

@@ -1,6 +1,6 @@
-"""The key that signs tokens when the operator sets none: a file beside the database.
+"""The key file beside the database, which signs tokens when CHATCORE_SECRET is not set.
 
-It is text, so that its content can become CHATCORE_SECRET later and tokens stay valid.
+It is text: an operator can copy its content to CHATCORE_SECRET later, and tokens stay valid.
 """
 
 import os
@@ -15,15 +15,16 @@ _KEY = re.compile(rb"[0-9a-f]{64}\n")
 
 
 def key_path(database: Path) -> Path:
-    """Where the key of a database is, under whatever name that is known."""
+    """The path of a database's key file; symbolic links to one database share it."""
     return Path(os.path.realpath(database) + ".key")
 
 
 def forget_key_of_missing(database: Path) -> None:
-    """Delete the key of a database that is gone. Call before a new one can take its place.
+    """Delete the key of a missing or empty database. Call it before a new database is created.
 
-    User ids start again in a new database, so a token of the old one would be somebody
-    else's. Not after the database was made: dying in between would leave the two together.
+    User ids start again in a new database, so a token of the old database would name another
+    user. Deleting the key afterwards could leave the two together, if the process died between.
+    Raises CannotStart.
     """
     path = key_path(database)
     try:
@@ -35,10 +36,10 @@ def forget_key_of_missing(database: Path) -> None:
 
 
 def key_of(database: Path, *, new: bool) -> str:
-    """The key beside the database, made now if there is none or the database is new.
+    """Read the key beside the database; create it if it is missing or the database is new.
 
-    Only the process that holds the database may call this. Raises CannotStart when the file
-    is no key, or others than its owner can reach it.
+    Only the process that has locked the database may call this. Raises CannotStart if the file
+    is not a key, or if users other than its owner can access it.
     """
     path = key_path(database)
     try:
@@ -51,15 +52,15 @@ def key_of(database: Path, *, new: bool) -> str:
 
 def _make(path: Path) -> None:
     draft = path.with_name(path.name + ".new")
-    # What a start that was cut off has left.
+    # Left behind by an interrupted start.
     draft.unlink(missing_ok=True)
-    # The mode is the file's from its first moment on, and nobody's file is written into.
+    # Private from the moment it is created, and never an existing file.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(draft, flags, 0o600), "w", encoding="ascii") as file:
         file.write(secrets.token_hex(32) + "\n")
         file.flush()
         os.fsync(file.fileno())
-    # Durable before the first token: nobody's token dies with a power cut.
+    # Durable before the first token, so that a power cut voids no token.
     draft.replace(path)
     _sync_folder(path)
 
@@ -68,14 +69,14 @@ def _read(path: Path) -> str:
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise CannotStart(f"the key {path} is not a file")
+            raise CannotStart(f"the key {path} is not a regular file")
         if (mode := stat.S_IMODE(status.st_mode)) & 0o077:
             raise CannotStart(
-                f"the key {path} can be reached by others (mode {mode:04o}): chmod 600 it"
+                f"other users can access the key {path} (mode {mode:04o}): run chmod 600 on it"
             )
         content = file.read(1024)
     if not _KEY.fullmatch(content):
-        raise CannotStart(f"the key {path} is damaged: restore it, or delete it to end all logins")
+        raise CannotStart(f"the key {path} is damaged: restore it, or delete it to void all tokens")
     return content.decode("ascii").strip()
 
 

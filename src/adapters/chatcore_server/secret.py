@@ -1,24 +1,24 @@
-"""CHATCORE_SECRET: one key, or a new and an old one."""
+"""CHATCORE_SECRET: one key, or a new key and an old key."""
 
 import re
 
 from chatcore_jwt import JwtTokens
 from chatcore_server.settings import CannotStart
 
-# Nothing that a key made at random has in it, nor one that was chosen before there were two.
+# A random key in hex or base64 contains neither a colon nor a comma.
 _TWO = re.compile(r"new:(.*),old:(.*)", re.DOTALL)
 _MEANT_AS_TWO = ("new:", "old:")
 
 
 def tokens_of(secret: str) -> JwtTokens:
-    """Tokens signed with the secret; or, if that has the form `new:KEY,old:KEY`, with the new
-    key, while those of the old one are valid until they expire.
+    """Create a token issuer from the secret.
 
-    Raises CannotStart for a key that cannot be used, in words that do not quote it.
+    A secret of the form `new:KEY,old:KEY` signs with the new key; tokens of the old key stay
+    valid until they expire. Raises CannotStart for an unusable key, without quoting it.
     """
     two = _TWO.fullmatch(secret)
     if two is None and secret.startswith(_MEANT_AS_TWO):
-        raise CannotStart("CHATCORE_SECRET is one key, or new:KEY,old:KEY")
+        raise CannotStart("CHATCORE_SECRET must be one key, or new:KEY,old:KEY")
     new, old = two.groups() if two else (secret, None)
     try:
         JwtTokens(new)

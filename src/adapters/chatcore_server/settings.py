@@ -1,4 +1,4 @@
-"""What an operator can set: environment variables, and flags that override them."""
+"""The operator's settings: environment variables, and flags that override them."""
 
 import difflib
 import re
@@ -16,11 +16,11 @@ Network = IPv4Network | IPv6Network
 
 
 class CannotStart(Exception):
-    """The service cannot run as it is set up. The message is one line for the operator."""
+    """The service cannot run with these settings. The message is one line for the operator."""
 
 
 def _setting(default: T, parse: Callable[[str], T], description: str, *, secret: bool = False) -> T:
-    """A setting; `parse` raises ValueError with what the value should have been."""
+    """Declare a setting. `parse` raises ValueError, whose message names the expected value."""
     made: T = field(
         default=default, repr=not secret, metadata={"parse": parse, "description": description}
     )
@@ -29,16 +29,16 @@ def _setting(default: T, parse: Callable[[str], T], description: str, *, secret:
 
 def _text(raw: str) -> str:
     if not raw:
-        raise ValueError("empty")
+        raise ValueError("a value that is not empty")
     return raw
 
 
 def _switch(default: bool, description: str, *, off: str = "0", on: str = "1") -> bool:
-    """A setting with two values."""
+    """Declare a setting with two values."""
 
     def parse(raw: str) -> bool:
         if raw not in {off, on}:
-            raise ValueError(f"neither {off} nor {on}")
+            raise ValueError(f"{off} or {on}")
         return raw == on
 
     metadata = {"parse": parse, "description": description, "values": (off, on)}
@@ -47,11 +47,11 @@ def _switch(default: bool, description: str, *, off: str = "0", on: str = "1") -
 
 
 def _origins(raw: str) -> tuple[str, ...]:
-    """Origins as browsers write them (RFC 6454, section 6.2), apart by commas."""
+    """Parse origins as browsers write them (RFC 6454, section 6.2), separated by commas."""
     origins = tuple(part.strip() for part in raw.split(",") if part.strip())
     for origin in origins:
         if origin != "*" and not _ORIGIN.fullmatch(origin):
-            raise ValueError("not origins like https://chat.example.com, apart by commas")
+            raise ValueError("origins such as https://chat.example.com, separated by commas")
     return origins
 
 
@@ -59,15 +59,15 @@ def _networks(raw: str) -> tuple[Network, ...]:
     try:
         found = tuple(ip_network(each.strip()) for each in raw.split(","))
     except ValueError:
-        raise ValueError("not addresses and networks like 10.0.0.0/8, apart by commas") from None
+        raise ValueError("addresses and networks such as 10.0.0.0/8, separated by commas") from None
     if any(each.prefixlen == 0 for each in found):
-        raise ValueError("everybody; name the proxies")
+        raise ValueError("the proxies, not every address")
     return found
 
 
 def _text_or_json(raw: str) -> str:
     if raw not in {"text", "json"}:
-        raise ValueError("neither text nor json")
+        raise ValueError("text or json")
     return raw
 
 
@@ -76,98 +76,98 @@ def _address(raw: str) -> tuple[str, int]:
     try:
         return _text(host.removeprefix("[").removesuffix("]")), _number(1, 65535)(port)
     except ValueError:
-        raise ValueError("not address:port, as in 127.0.0.1:9464") from None
+        raise ValueError("address:port, such as 127.0.0.1:9464") from None
 
 
 def _number(low: int, high: int) -> Callable[[str], int]:
     def parse(raw: str) -> int:
-        # int() alone would take "+1", "1_0" and the digits of every script.
+        # int() alone would accept "+1", "1_0" and the digits of every script.
         if raw.isascii() and raw.isdecimal() and len(raw) < 10 and low <= int(raw) <= high:
             return int(raw)
-        raise ValueError(f"not a number from {low} to {high}")
+        raise ValueError(f"a number from {low} to {high}")
 
     return parse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How one service runs. Each field is the variable `CHATCORE_<FIELD>`."""
+    """The settings of one service. Each field is the variable `CHATCORE_<FIELD>`."""
 
     host: str = _setting(
-        "127.0.0.1", _text, "the address or host name to listen on; 0.0.0.0 for all of IPv4"
+        "127.0.0.1", _text, "the address or host name to listen on; 0.0.0.0 for all IPv4 addresses"
     )
-    port: int = _setting(8000, _number(0, 65535), "the port to listen on; 0 for any free one")
+    port: int = _setting(8000, _number(0, 65535), "the port to listen on; 0 for any free port")
     database_url: str = _setting(
         "sqlite:///chatcore.db",
         _text,
-        "where the data is: sqlite:///relative/path, sqlite:////absolute/path, or\n"
+        "the database: sqlite:///relative/path, sqlite:////absolute/path, or\n"
         "postgresql://user:password@host/database",
     )
     bus_url: str | None = _setting(
         None,
         _text,
-        "over what the nodes of one database ring for each other: valkey://host,\n"
-        "redis://host or nats://host; without it, over PostgreSQL itself",
+        "the bus on which the nodes of one database ring for each other: valkey://host,\n"
+        "redis://host or nats://host; by default, PostgreSQL itself",
     )
     secret: str | None = _setting(
         None,
         _text,
-        "what tokens are signed with, 32 bytes or more; new:KEY,old:KEY signs with the\n"
-        "first, and tokens of the second live out their time; without it, a key is made\n"
-        "and kept in a file beside the SQLite file",
+        "the key that signs tokens, 32 bytes or more; new:KEY,old:KEY signs with the\n"
+        "new key and accepts tokens of the old key until they expire; by default, a key\n"
+        "is generated and kept in a file beside the SQLite file",
         secret=True,
     )
     access_log: bool = _switch(
         False, "1 logs every request, which costs about a third of the throughput"
     )
-    log: str = _setting("text", _text_or_json, "text or json: how lines are logged")
+    log: str = _setting("text", _text_or_json, "the format of log lines: text or json")
     metrics: tuple[str, int] | None = _setting(
         None,
         _address,
-        "address:port to serve Prometheus's metrics on, apart from the service; of\n"
-        "several workers, each has its own port, beginning there",
+        "address:port of the Prometheus metrics, apart from the service; with several\n"
+        "workers, the port of the first: each further worker takes the next port",
     )
-    page: bool = _switch(True, "off leaves out the page at /", off="off", on="on")
+    page: bool = _switch(True, "off disables the page at /", off="off", on="on")
     refuse_common_passwords: bool = _switch(
         False,
-        "1 refuses the 10,000 most common passwords where one is chosen; recommended\n"
-        "on the internet",
+        "1 refuses the 10,000 most common passwords when a user registers or a password\n"
+        "changes; recommended on the internet",
     )
     cors_origins: tuple[str, ...] = _setting(
         (),
         _origins,
-        "the origins, apart by commas, whose pages may use the service from browsers;\n"
-        "* for all; without it, only its own",
+        "origins, separated by commas, whose pages may call the service from browsers;\n"
+        "* for all; by default, only the service's own",
     )
     trusted_proxies: tuple[Network, ...] = _setting(
         (),
         _networks,
-        "the addresses and networks, apart by commas, of the proxies whose\n"
-        "X-Forwarded-For tells who asks; without it, whom the service hears is who asks",
+        "addresses and networks, separated by commas, of the proxies whose\n"
+        "X-Forwarded-For names the client; by default, the connection's peer is the client",
     )
     workers: int = _setting(
         1,
         _number(1, 64),
-        "how many processes serve on the port; more than 1 need PostgreSQL, to which\n"
-        "each has 6 connections",
+        "processes that serve on the port; more than 1 need PostgreSQL, to which each\n"
+        "has 6 connections",
     )
     max_connections: int = _setting(
         10_000,
         _number(1, 1_000_000),
-        "how many connections each process serves at once; more get 503",
+        "connections that each process serves at once; more get 503",
     )
 
     keep_events: int = _setting(
         10_000,
         _number(1, 1_000_000),
-        "how many events of each user can still be followed; who missed more starts anew",
+        "events kept for each user; a client that missed more must read its chats again",
     )
-    keep_events_days: int = _setting(30, _number(1, 36_500), "for how many days")
+    keep_events_days: int = _setting(30, _number(1, 36_500), "days that an event is kept")
 
     @classmethod
     def read(cls, environment: Mapping[str, str], flags: Mapping[str, str | None]) -> Self:
-        """The settings of an environment; a flag (by field name) that is not None comes
-        first. Raises CannotStart for a value that is none."""
+        """Read the settings from the environment; a flag (by field name) that is not None takes
+        precedence. Raises CannotStart for an invalid value."""
         values = {}
         for setting in fields(cls):
             raw, source = flags.get(setting.name), flag_of(setting)
@@ -177,12 +177,12 @@ class Settings:
                 try:
                     values[setting.name] = setting.metadata["parse"](raw)
                 except ValueError as error:
-                    value = f"{raw!r:.99}, " if setting.repr else ""
-                    raise CannotStart(f"{source} is {value}{error}") from None
+                    found = f"is {raw!r:.99}" if setting.repr else "is not valid"
+                    raise CannotStart(f"{source} {found}; expected {error}") from None
         return cls(**values)
 
     def of_worker(self, number: int) -> Self:
-        """What the worker of that number, from 0 on, serves by."""
+        """The settings of one worker, numbered from 0."""
         if self.metrics is None:
             return self
         host, port = self.metrics
@@ -198,9 +198,10 @@ def flag_of(setting: "Field[Any]") -> str:
 
 
 def unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
-    """A line for each variable that looks like a setting and is none."""
+    """Yield a warning for each variable that has the prefix and names no setting."""
     known = [setting.name.upper() for setting in fields(Settings)]
     for name in sorted(environment):
         if name.startswith(PREFIX) and (word := name.removeprefix(PREFIX)) not in known:
             close = difflib.get_close_matches(word, known, n=1)
-            yield f"{name} is no setting" + "".join(f"; {PREFIX}{guess} is" for guess in close)
+            hint = "".join(f"; did you mean {PREFIX}{guess}?" for guess in close)
+            yield f"unknown setting {name}{hint}"

@@ -112,7 +112,7 @@ async def test_a_service_with_no_bus_does_not_start(tmp_path: Path, postgres_url
         check=False,
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("chatcore: CHATCORE_BUS_URL is none; one is valkey://host")
+    assert done.stderr.startswith("chatcore: CHATCORE_BUS_URL is not valid; expected valkey://host")
     assert done.stderr.count("\n") == 1
     assert "pass-word" not in done.stdout + done.stderr
 

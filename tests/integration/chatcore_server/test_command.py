@@ -103,7 +103,7 @@ POSTGRESQL = "postgresql://somewhere/chats"
 @pytest.mark.parametrize(
     ("settings", "arguments", "line"),
     [
-        ({"port": "web"}, [], "CHATCORE_PORT is 'web', not a number from 0 to 65535"),
+        ({"port": "web"}, [], "CHATCORE_PORT is 'web'; expected a number from 0 to 65535"),
         ({}, ["--workers", "2"], "2 workers need PostgreSQL: one process at a time uses a"),
         ({"secret": "hush-hush"}, [], "CHATCORE_SECRET .* has 9 bytes; HS256 needs 32"),
         ({}, ["--nonsense"], r"unrecognized arguments: --nonsense \(see chatcore --help\)"),
@@ -132,7 +132,11 @@ async def start(settings: Settings) -> None:
     [
         ({"host": "192.0.2.1"}, None, "192.0.2.1: this machine has no such address"),
         ({"host": "x" * 64 + "\n"}, None, r"'x+\\n' is no address or host name known here"),
-        ({"secret": "new:" + "x" * 32}, None, "CHATCORE_SECRET is one key, or new:KEY,old:KEY"),
+        (
+            {"secret": "new:" + "x" * 32},
+            None,
+            "CHATCORE_SECRET must be one key, or new:KEY,old:KEY",
+        ),
         ({"database_url": "chat.db"}, None, "not a database URL; expected sqlite:///chat.db"),
         ({"database_url": POSTGRESQL}, None, "CHATCORE_SECRET is missing"),
         (
@@ -142,7 +146,11 @@ async def start(settings: Settings) -> None:
         ),
         ({"database_url": "sqlite:///no/c.db"}, None, "cannot open .*/no is not a folder"),
         ({}, foreign_file, "cannot open .*: file is not a database"),
-        ({}, open_key, r"chatcore.db.key can be reached by others \(mode 0644\): chmod 600 it"),
+        (
+            {},
+            open_key,
+            r"users can access the key .*chatcore.db.key \(mode 0644\): run chmod 600 on",
+        ),
     ],
 )
 def test_what_cannot_be_served_is_refused_in_one_line(
@@ -199,7 +207,7 @@ def test_it_says_where_it_is_and_where_the_data_is(started: Service) -> None:
 def test_it_names_the_secret_and_doubts_what_is_no_setting(tmp_path: Path) -> None:
     with CommandService(tmp_path, secret="s" * 32, prot="1", host="localhost") as service:
         assert service.log().splitlines() == [
-            "chatcore: warning: CHATCORE_PROT is no setting; CHATCORE_PORT is",
+            "chatcore: warning: unknown setting CHATCORE_PROT; did you mean CHATCORE_PORT?",
             f"chatcore 0.1.0 listens on {service.url}",
             f"It keeps its data in {tmp_path}/chatcore.db and signs tokens with CHATCORE_SECRET",
         ]
@@ -209,7 +217,7 @@ def test_it_names_the_secret_and_doubts_what_is_no_setting(tmp_path: Path) -> No
 def test_migrate_makes_a_database_and_leaves_one_as_it_is(tmp_path: Path) -> None:
     first, again = run("migrate", cwd=tmp_path), run("migrate", cwd=tmp_path)
     assert (first.returncode, first.stderr, again.returncode, again.stderr) == (0, "", 0, "")
-    made = re.fullmatch(r"The database is at revision (\w+) now; it was empty\n", first.stdout)
+    made = re.fullmatch(r"Migrated the database to revision (\w+); before: empty\n", first.stdout)
     assert made is not None
     assert again.stdout == f"Nothing to do: the database is at revision {made[1]}\n"
 

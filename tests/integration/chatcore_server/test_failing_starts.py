@@ -218,7 +218,7 @@ async def test_databases_that_cannot_be_used(
             for arguments in COMMANDS.values()
         ),
         Case("backup", ["backup", "x"], {"database_url": postgres_url}, "pg_dump"),
-        Case("nobody", ["passwd", "ann"], {"database_url": postgres_url}, "nobody has the name"),
+        Case("nobody", ["passwd", "ann"], {"database_url": postgres_url}, "there is no user"),
         *(
             Case("bus", SERVE, {"database_url": postgres_url, "bus_url": url}, "CHATCORE_BUS_URL")
             for url in (

@@ -44,7 +44,7 @@ async def test_a_user_gets_another_password_and_is_logged_out(tmp_path: Path) ->
 
         done = passwd(tmp_path, "ann", ANOTHER.encode() + b"\nand more\n")
         assert (done.returncode, done.stderr) == (0, b"")
-        assert done.stdout.startswith(b"Ann has another password")
+        assert done.stdout.startswith(b"Changed the password of Ann")
 
         service.start()
         async with api_at(service.url) as api:
@@ -61,7 +61,7 @@ async def test_a_user_gets_another_password_and_is_logged_out(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("name", "typed", "reason"),
     [
-        ("nobody", ANOTHER.encode(), "nobody has the name 'nobody'"),
+        ("nobody", ANOTHER.encode(), "there is no user 'nobody'"),
         ("ann", b"", "at least 8 characters"),
         ("ann", b"\xff" * 9, "not UTF-8"),
     ],
@@ -108,7 +108,7 @@ def test_where_nobody_can_answer(tmp_path: Path) -> None:
         timeout=90,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (2, b"chatcore: no password was given\n")
+    assert (done.returncode, done.stderr) == (2, b"chatcore: no password given\n")
 
 
 def test_no_database_is_made(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_no_database_is_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        (b"one password\nanother one\n", b"two different passwords"),
+        (b"one password\nanother one\n", b"the passwords do not match"),
         (b"one password\n\x03", b""),
     ],
 )
@@ -135,7 +135,9 @@ def test_a_terminal_is_asked_twice_and_shows_nothing(
         os.execve(COMMAND[0], [*COMMAND, "passwd", "ann"], environment())  # noqa: S606
     shown = b""
     # What is typed before it is asked for is thrown away.
-    for asked, line in zip((b" for ann: ", b"Once more: "), typed.splitlines(True), strict=True):
+    for asked, line in zip(
+        (b" for ann: ", b"Repeat the password: "), typed.splitlines(True), strict=True
+    ):
         shown += read_until(terminal, asked)
         os.write(terminal, line)
     shown += read_until(terminal, b"never")

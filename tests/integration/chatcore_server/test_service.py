@@ -266,7 +266,7 @@ def test_a_disk_that_hangs_is_given_up(tmp_path: Path) -> None:
         _, complaint = process.communicate(timeout=STOP_SECONDS)
     assert process.returncode == 1
     assert complaint == (
-        b"chatcore: not stopped after 4.5 seconds; what was acknowledged is stored\n"
+        b"chatcore: stop timed out after 4.5 seconds; all acknowledged writes are stored\n"
     )
 
 

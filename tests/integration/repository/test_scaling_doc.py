@@ -183,7 +183,7 @@ def test_the_way_from_a_file_to_several_services(tmp_path: Path, postgres: Postg
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "every row compared: 1 users" in done.stdout + done.stderr
+    assert "every row verified: 1 users" in done.stdout + done.stderr
     bearer = {"Authorization": f"Bearer {token}"}
     secret = done.stdout.splitlines()[-1]
     elsewhere = tmp_path / "elsewhere"

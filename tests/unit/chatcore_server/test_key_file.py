@@ -73,7 +73,7 @@ def test_the_key_is_found_under_every_name_of_the_database(database: Path) -> No
 def test_a_key_that_others_can_reach_is_refused(database: Path, mode: int) -> None:
     key_of(database, new=False)
     key_path(database).chmod(mode)
-    with pytest.raises(CannotStart, match=rf"reached by others \(mode {mode:04o}\)"):
+    with pytest.raises(CannotStart, match=rf"users can access .* \(mode {mode:04o}\)"):
         key_of(database, new=False)
 
 

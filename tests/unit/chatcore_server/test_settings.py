@@ -72,9 +72,9 @@ def test_what_is_set(
     assert dataclasses.asdict(Settings.read(environment, flags)) == DEFAULTS | changed
 
 
-NO_PORT = "not a number from 0 to 65535"
-NO_ORIGIN = "not origins like https://chat.example.com, apart by commas"
-NO_NETWORK = "not addresses and networks like 10.0.0.0/8, apart by commas"
+NO_PORT = "expected a number from 0 to 65535"
+NO_ORIGIN = "expected origins such as https://chat.example.com, separated by commas"
+NO_NETWORK = "expected addresses and networks such as 10.0.0.0/8, separated by commas"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ NO_NETWORK = "not addresses and networks like 10.0.0.0/8, apart by commas"
             (
                 {"CHATCORE_CORS_ORIGINS": raw},
                 {},
-                f"CHATCORE_CORS_ORIGINS is {raw!r}, {NO_ORIGIN}",
+                f"CHATCORE_CORS_ORIGINS is {raw!r}; {NO_ORIGIN}",
             )
             for raw in ("a.example", "https://a.example/", "https://A.example", "null")
         ),
@@ -92,30 +92,30 @@ NO_NETWORK = "not addresses and networks like 10.0.0.0/8, apart by commas"
             (
                 {"CHATCORE_TRUSTED_PROXIES": raw},
                 {},
-                f"CHATCORE_TRUSTED_PROXIES is {raw!r}, {NO_NETWORK}",
+                f"CHATCORE_TRUSTED_PROXIES is {raw!r}; {NO_NETWORK}",
             )
             for raw in ("", "proxy", "10.0.0.1/8", "10.0.0.1;10.0.0.2", "10.0.0.1,", "unix")
         ),
         (
             {"CHATCORE_TRUSTED_PROXIES": "::/0"},
             {},
-            "CHATCORE_TRUSTED_PROXIES is '::/0', everybody; name the proxies",
+            "CHATCORE_TRUSTED_PROXIES is '::/0'; expected the proxies, not every address",
         ),
-        ({"CHATCORE_PORT": "x"}, {}, f"CHATCORE_PORT is 'x', {NO_PORT}"),
-        ({"CHATCORE_PORT": ""}, {}, f"CHATCORE_PORT is '', {NO_PORT}"),
-        ({"CHATCORE_PORT": "-1"}, {}, f"CHATCORE_PORT is '-1', {NO_PORT}"),
-        ({"CHATCORE_PORT": "65536"}, {}, f"CHATCORE_PORT is '65536', {NO_PORT}"),
-        ({"CHATCORE_PORT": "8_0"}, {}, f"CHATCORE_PORT is '8_0', {NO_PORT}"),
-        ({"CHATCORE_PORT": "٨٠"}, {}, f"CHATCORE_PORT is '٨٠', {NO_PORT}"),
-        ({"CHATCORE_PORT": "1" * 9999}, {}, f"CHATCORE_PORT is '{'1' * 98}, {NO_PORT}"),
-        ({"CHATCORE_PORT": "80"}, {"port": "a\nb"}, rf"--port is 'a\nb', {NO_PORT}"),
-        ({"CHATCORE_HOST": ""}, {}, "CHATCORE_HOST is '', empty"),
-        ({}, {"database_url": ""}, "--database-url is '', empty"),
-        ({"CHATCORE_ACCESS_LOG": "yes"}, {}, "CHATCORE_ACCESS_LOG is 'yes', neither 0 nor 1"),
+        ({"CHATCORE_PORT": "x"}, {}, f"CHATCORE_PORT is 'x'; {NO_PORT}"),
+        ({"CHATCORE_PORT": ""}, {}, f"CHATCORE_PORT is ''; {NO_PORT}"),
+        ({"CHATCORE_PORT": "-1"}, {}, f"CHATCORE_PORT is '-1'; {NO_PORT}"),
+        ({"CHATCORE_PORT": "65536"}, {}, f"CHATCORE_PORT is '65536'; {NO_PORT}"),
+        ({"CHATCORE_PORT": "8_0"}, {}, f"CHATCORE_PORT is '8_0'; {NO_PORT}"),
+        ({"CHATCORE_PORT": "٨٠"}, {}, f"CHATCORE_PORT is '٨٠'; {NO_PORT}"),
+        ({"CHATCORE_PORT": "1" * 9999}, {}, f"CHATCORE_PORT is '{'1' * 98}; {NO_PORT}"),
+        ({"CHATCORE_PORT": "80"}, {"port": "a\nb"}, rf"--port is 'a\nb'; {NO_PORT}"),
+        ({"CHATCORE_HOST": ""}, {}, "CHATCORE_HOST is ''; expected a value that is not empty"),
+        ({}, {"database_url": ""}, "--database-url is ''; expected a value that is not empty"),
+        ({"CHATCORE_ACCESS_LOG": "yes"}, {}, "CHATCORE_ACCESS_LOG is 'yes'; expected 0 or 1"),
         (
             {"CHATCORE_MAX_CONNECTIONS": "0"},
             {},
-            "CHATCORE_MAX_CONNECTIONS is '0', not a number from 1 to 1000000",
+            "CHATCORE_MAX_CONNECTIONS is '0'; expected a number from 1 to 1000000",
         ),
     ],
 )
@@ -133,13 +133,15 @@ def test_the_secret_is_not_shown() -> None:
 
 
 def test_an_empty_secret_is_none_that_was_forgotten() -> None:
-    with pytest.raises(CannotStart, match="CHATCORE_SECRET is empty"):
+    with pytest.raises(
+        CannotStart, match="CHATCORE_SECRET is not valid; expected a value that is not empty"
+    ):
         Settings.read({"CHATCORE_SECRET": ""}, {})
 
 
 def test_variables_that_are_no_settings() -> None:
     environment = {"CHATCORE_PROT": "1", "CHATCORE_PORT": "1", "CHATCORE_": "", "PORT": "1"}
     assert list(unknown_variables(environment)) == [
-        "CHATCORE_ is no setting",
-        "CHATCORE_PROT is no setting; CHATCORE_PORT is",
+        "unknown setting CHATCORE_",
+        "unknown setting CHATCORE_PROT; did you mean CHATCORE_PORT?",
     ]

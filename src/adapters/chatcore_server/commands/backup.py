@@ -1,4 +1,4 @@
-"""`chatcore backup`: a copy of the SQLite file, while the service goes on."""
+"""`chatcore backup`: copy the SQLite file while the service runs."""
 
 import argparse
 import contextlib
@@ -19,13 +19,12 @@ MB = 1_000_000
 def add_parser(commands: Commands) -> Parser:
     parser = commands.add_parser(
         "backup",
-        help="copy the SQLite file while the service goes on",
-        description="Copy the SQLite file to a new one, as it is at the start; a service may "
-        "write to it meanwhile. Interrupted, it leaves nothing. Of PostgreSQL, its own tools make "
-        "backups.",
+        help="copy the SQLite file while the service runs",
+        description="Copy the SQLite file to a new file, as it is at the start; the service may "
+        "keep writing. An interrupted backup leaves no file. For PostgreSQL, use its own tools.",
         allow_abbrev=False,
     )
-    parser.add_argument("target", metavar="FILE", help="what to copy to; it must not be there")
+    parser.add_argument("target", metavar="FILE", help="the file to create; it must not exist")
     add_flags(parser, "database_url")
     return parser
 
@@ -36,15 +35,17 @@ def run(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def back_up(database_url: str, target: Path, say: Callable[[str], None]) -> None:
-    """Copy, and say how far it is. Raises CannotStart, and KeyboardInterrupt, for SIGTERM too,
-    after clearing away what there is of a copy."""
+    """Copy the file and report progress.
+
+    Raises CannotStart; and KeyboardInterrupt, also for SIGTERM, after removing the partial copy.
+    """
     from chatcore_server.key_file import key_path
     from chatcore_sqlalchemy import CannotOpen, sqlite_path
     from chatcore_sqlalchemy.tools.backup import backup
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    # Those who chat go first.
+    # The service takes precedence.
     with contextlib.suppress(OSError):
         os.nice(NICE)
     pace = Pace(EVERY_SECONDS)
@@ -57,12 +58,12 @@ def back_up(database_url: str, target: Path, say: Callable[[str], None]) -> None
         source = sqlite_path(database_url)
         if source is None:
             raise CannotOpen(
-                "backup copies SQLite files; for PostgreSQL there are pg_dump and "
+                "backup copies SQLite files only; for PostgreSQL use pg_dump or "
                 "point-in-time recovery"
             )
         size = backup(source, target, report)
     except CannotOpen as error:
         raise CannotStart(str(error)) from error
-    say(f"{target} holds all that was stored when the copy began, {size / MB:,.1f} MB")
+    say(f"{target} holds everything stored when the copy began ({size / MB:,.1f} MB)")
     if key_path(source).exists():
-        say("The key that signs tokens is not in it: where it is restored, a new one is made")
+        say("The signing key is not in it: a service started on the copy generates a new key")

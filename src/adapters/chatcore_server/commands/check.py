@@ -1,4 +1,4 @@
-"""`chatcore check`: whether what the database holds fits together."""
+"""`chatcore check`: verify the contents of the database."""
 
 import argparse
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from chatcore_server.settings import CannotStart, Settings
 FAULTS_FOUND = 1
 
 QUIET_SECONDS = 2.0
-"""After that long without a line, one says how far it is."""
+"""Interval between progress reports."""
 
 Say = Callable[[str], None]
 
@@ -18,10 +18,10 @@ Say = Callable[[str], None]
 def add_parser(commands: Commands) -> Parser:
     parser = commands.add_parser(
         "check",
-        help="look for faults in what the database holds",
-        description="Look for faults in what the database, or a backup, holds: a line for each. "
-        "Nothing is changed, and a service may go on meanwhile. The exit status is 0 without "
-        "faults, 1 with some, and 2 when it cannot be told.",
+        help="check the contents of the database",
+        description="Check the contents of the database, or of a backup, and print a line for each "
+        "fault. Changes nothing; the service may keep running. The exit status is 0 without "
+        "faults, 1 with faults, and 2 if the check could not run.",
         allow_abbrev=False,
     )
     add_flags(parser, "database_url")
@@ -33,8 +33,10 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
 
 
 def check(database_url: str, say: Say, say_progress: Say) -> bool:
-    """Say what is wrong, a line for each fault, then how much was looked at. Returns whether
-    nothing is wrong. Raises CannotStart."""
+    """Print a line for each fault, then the number of rows checked.
+
+    Returns whether the database is free of faults. Raises CannotStart.
+    """
     import asyncio
 
     from chatcore_sqlalchemy import CannotOpen
@@ -58,5 +60,5 @@ def check(database_url: str, say: Say, say_progress: Say) -> bool:
     except CannotOpen as error:
         raise CannotStart(str(error)) from error
     held = ", ".join(f"{number:,} {name}" for name, number in counts.items())
-    say(f"{'Nothing is wrong' if sound else 'There are faults'} in {held}")
+    say(f"{'No faults' if sound else 'Faults found'} in {held}")
     return sound

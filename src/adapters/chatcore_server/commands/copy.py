@@ -1,4 +1,4 @@
-"""`chatcore copy`: from one SQLite file to PostgreSQL."""
+"""`chatcore copy`: move from a SQLite file to PostgreSQL."""
 
 import argparse
 from collections.abc import Callable
@@ -14,8 +14,8 @@ def add_parser(commands: Commands) -> Parser:
     parser = commands.add_parser(
         "copy",
         help="copy a SQLite file into a PostgreSQL database",
-        description="Copy all that a SQLite file holds into an empty PostgreSQL database, and "
-        "compare every row. Stop the service first. When it is interrupted, nothing is copied: "
+        description="Copy everything in a SQLite file into an empty PostgreSQL database, and "
+        "verify every row. Stop the service first. An interrupted copy leaves the target empty: "
         "run it again.",
         allow_abbrev=False,
     )
@@ -26,7 +26,7 @@ def add_parser(commands: Commands) -> Parser:
         "--to",
         dest="database_url",
         metavar="URL",
-        help="postgresql://… (CHATCORE_DATABASE_URL, which nobody else sees on a command line)",
+        help="postgresql://… (or CHATCORE_DATABASE_URL, which other users cannot see)",
     )
     return parser
 
@@ -37,7 +37,7 @@ def run(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def copy_database(source: str, target: str, say: Callable[[str], None]) -> None:
-    """Copy, and say how far it is. Raises CannotStart."""
+    """Copy the database and report progress. Raises CannotStart."""
     import asyncio
 
     from chatcore_server.key_file import key_path
@@ -53,11 +53,11 @@ def copy_database(source: str, target: str, say: Callable[[str], None]) -> None:
     try:
         file = sqlite_path(source)
         if file is None or sqlite_path(target) is not None:
-            raise CannotOpen("copy goes from sqlite:///… to postgresql://…, and nowhere else")
+            raise CannotOpen("copy needs --from sqlite:///… and --to postgresql://…")
         rows, before = asyncio.run(copy(file, target, report))
     except CannotOpen as error:
         raise CannotStart(str(error)) from error
     counts = ", ".join(f"{rows[name]:,} {name}" for name in ("users", "chats", "messages"))
-    say(f"{'It was there already' if before else 'Copied'}, every row compared: {counts}")
+    say(f"{'Already copied' if before else 'Copied'}; every row verified: {counts}")
     if (key := key_path(file)).exists():
-        say(f"For logins to stay valid, set CHATCORE_SECRET to the content of {key}")
+        say(f"To keep tokens valid, set CHATCORE_SECRET to the content of {key}")

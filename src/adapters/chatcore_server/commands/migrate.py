@@ -1,4 +1,4 @@
-"""`chatcore migrate`: the schema of this version."""
+"""`chatcore migrate`: upgrade the database schema."""
 
 import argparse
 
@@ -10,9 +10,9 @@ from chatcore_server.settings import Settings
 def add_parser(commands: Commands) -> Parser:
     parser = commands.add_parser(
         "migrate",
-        help="bring the database to the schema of this version",
-        description="Bring the database to the schema of this version. `serve` does so itself "
-        "where the database is a SQLite file.",
+        help="upgrade the database to this version's schema",
+        description="Upgrade the database to this version's schema. `serve` does so itself if the "
+        "database is a SQLite file.",
         allow_abbrev=False,
     )
     add_flags(parser, "database_url")
@@ -28,5 +28,5 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
     if before == after:
         say(f"Nothing to do: the database is at revision {after}")
     else:
-        say(f"The database is at revision {after} now; it was {before or 'empty'}")
+        say(f"Migrated the database to revision {after}; before: {before or 'empty'}")
     return 0

@@ -1,4 +1,4 @@
-"""`chatcore passwd`: another password for a user who has forgotten it."""
+"""`chatcore passwd`: reset the password of a user who has forgotten it."""
 
 import argparse
 import contextlib
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 def add_parser(commands: Commands) -> Parser:
     parser = commands.add_parser(
         "passwd",
-        help="give a user another password",
-        description="Give a user another password, and end all their logins. It is asked for on "
-        "the terminal, or read from standard input. Where the database is a SQLite file, stop the "
-        "service first.",
+        help="reset a user's password",
+        description="Set a user's password and revoke all their tokens. The terminal prompts for "
+        "the password; otherwise it is read from standard input. If the database is a SQLite "
+        "file, stop the service first.",
         allow_abbrev=False,
     )
-    parser.add_argument("name", metavar="NAME", help="the user's")
+    parser.add_argument("name", metavar="NAME", help="the user's name")
     add_flags(parser, "database_url", "refuse_common_passwords")
     return parser
 
@@ -36,10 +36,10 @@ def run(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def set_password(name: str, settings: Settings, say: Callable[[str], None]) -> None:
-    """Ask for a password and make it the user's, voiding every token issued before.
+    """Read a password, set it for the user, and revoke every token issued before.
 
-    The terminal is asked twice, without showing what is typed; otherwise it is the first line of
-    standard input. Raises CannotStart.
+    A terminal prompts twice, without echo; otherwise the first line of standard input is the
+    password. Raises CannotStart.
     """
     import asyncio
 
@@ -54,34 +54,34 @@ def set_password(name: str, settings: Settings, say: Callable[[str], None]) -> N
     except CannotOpen as error:
         raise CannotStart(str(error)) from error
     except UserNotFound:
-        raise CannotStart(f"nobody has the name {name!r}") from None
+        raise CannotStart(f"there is no user {name!r}") from None
     except InvalidPassword as error:
         raise CannotStart(str(error)) from None
     except Unavailable as error:
         raise CannotStart(f"the database failed: {error}") from None
-    say(f"{user.name} has another password; where they were logged in, they are out in a minute")
+    say(f"Changed the password of {user.name}; earlier tokens stop working within a minute")
 
 
 def _read_password(name: str) -> str:
-    if sys.stdin is None:  # It was closed.
-        raise CannotStart("no password was given")
+    if sys.stdin is None:  # Closed.
+        raise CannotStart("no password given")
     if not sys.stdin.isatty():
-        # Bytes: what is no UTF-8 is to be refused, not to fail in the locale's own way.
+        # Bytes, since decoding by the locale would fail in its own way on invalid UTF-8.
         line = sys.stdin.buffer.readline().removesuffix(b"\n").removesuffix(b"\r")
         with contextlib.suppress(UnicodeDecodeError):
             return line.decode()
         raise CannotStart("the password is not UTF-8")
-    # Ctrl-C must not leave behind a terminal that shows nothing.
+    # Let getpass restore the echo after Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         first = getpass.getpass(f"New password for {name}: ")
-        second = getpass.getpass("Once more: ")
+        second = getpass.getpass("Repeat the password: ")
     except EOFError:
-        raise CannotStart("no password was given") from None
+        raise CannotStart("no password given") from None
     finally:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if first != second:
-        raise CannotStart("these are two different passwords")
+        raise CannotStart("the passwords do not match")
     return first
 
 
@@ -97,7 +97,7 @@ async def _reset(name: str, password: str, settings: Settings) -> "User":
         await SqlAlchemyStore.open(settings.database_url) as store,
         Argon2Hasher() as hasher,
     ):
-        # It issues no token.
+        # Required, but never used: no token is issued here.
         tokens = JwtTokens(secrets.token_bytes(32))
         accounts = Accounts(
             store, hasher, tokens, refuse_common_passwords=settings.refuse_common_passwords

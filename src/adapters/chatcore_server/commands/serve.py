@@ -1,4 +1,4 @@
-"""`chatcore serve`: the service."""
+"""`chatcore serve`: run the service."""
 
 import argparse
 import gc
@@ -15,14 +15,14 @@ from chatcore_server.settings import Settings
 STOPPED_BADLY = 1
 
 _NOTES = """\
-CHATCORE_SECRET, which has no flag because others can see a command line, is
+CHATCORE_SECRET has no flag, because other users can see a command line. It is
 {secret}.
 
 Login attempts are limited per client address. Behind a proxy, list the proxy in
 CHATCORE_TRUSTED_PROXIES: otherwise all clients share its address. A proxy on this
-machine that adds no forwarding header is taken for the machine's owner.
-SIGTERM or Ctrl-C finishes what is under way and exits within 5 seconds; a second
-Ctrl-C does not wait.
+machine that adds no forwarding header is trusted like the machine's owner.
+SIGTERM or Ctrl-C finishes the requests under way and exits within 5 seconds; a
+second Ctrl-C exits at once.
 """
 
 
@@ -31,8 +31,8 @@ def add_parser(commands: Commands) -> Parser:
     parser = commands.add_parser(
         "serve",
         help="run the service",
-        description="Run the service. Each setting is an environment variable; its flag comes "
-        "first.",
+        description="Run the service. Each setting is an environment variable; its flag takes "
+        "precedence.",
         epilog=_NOTES.format(secret=secret.metadata["description"]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -42,13 +42,13 @@ def add_parser(commands: Commands) -> Parser:
 
 
 def run(_: argparse.Namespace, settings: Settings) -> int:
-    # On a busy machine the imports take longer than a stop may.
+    # On a busy machine the imports take longer than the 5 seconds of a stop.
     exit_on_signals()
 
     from chatcore_server.observe.log_lines import configure_logging
 
     configure_logging(settings.log)
-    # A log that nobody can write to is not worth a traceback for every line.
+    # When the log cannot be written, a traceback for every line would not help.
     logging.raiseExceptions = False
     if settings.workers > 1:
         from chatcore_server.serving.supervisor import serve_with_workers
@@ -56,7 +56,7 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
         in_order = serve_with_workers(settings, stop_on_signals(_give_up), _say_where)
         return 0 if in_order else STOPPED_BADLY
 
-    # Until it serves: a start leaves next to no garbage, and looking for it takes a tenth of one.
+    # Off until the service is up: a start makes almost no garbage, and collecting slows it.
     gc.disable()
 
     from chatcore_server.database import database_file
@@ -74,7 +74,7 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
 
 
 def version() -> str:
-    # Imported here: it takes as long as all else that --help needs.
+    # Imported here: it would slow --help noticeably.
     import importlib.metadata
 
     return f"chatcore {importlib.metadata.version('chatcore')}"
@@ -85,5 +85,5 @@ def _say_where(urls: Sequence[str]) -> None:
 
 
 def _give_up() -> None:
-    complain(f"not stopped after {STOP_SECONDS} seconds; what was acknowledged is stored")
+    complain(f"stop timed out after {STOP_SECONDS} seconds; all acknowledged writes are stored")
     exit_now(1)

@@ -1,4 +1,4 @@
-"""Counts what happens, so cheaply that it can always go on: nobody is asked before a scrape."""
+"""Counters for the metrics, cheap enough to run on every request and read only by a scrape."""
 
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterable
@@ -11,41 +11,43 @@ from chatcore_litestar.streams import LONG_RUNNING
 from chatcore_server.observe.request_log import ASGIApp, Message, Receive, Scope, Send
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-"""Of latencies, in seconds."""
+"""Upper bounds of the latency buckets, in seconds."""
 
 T = TypeVar("T")
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
 
 Labels = tuple[str, str, int]
-"""The route's template, the method, and the status; "none", "other" and 0 where there is none
-that is known. However many paths and methods clients make up, labels stay few."""
+"""The route's template, the method, and the status. An unknown route is "none", an unknown method
+"other", a request without an answer 0: invented paths and methods add no labels."""
 
 
 class Cell:
-    """Requests of the same labels."""
+    """The requests that share labels."""
 
     __slots__ = ("buckets", "number", "seconds")
 
     def __init__(self) -> None:
         self.number = 0
         self.buckets = [0] * (len(BOUNDS) + 1)
-        """How many took at most as long as each bound and longer than the one before. Those that
-        wait for events are not in it."""
+        """Requests per bucket: longer than the bound before, at most the bound. Requests that wait
+        for events are left out."""
         self.seconds = 0.0
 
 
 class Requests:
-    """An application's requests."""
+    """Counts the requests of an application, by labels."""
 
     def __init__(self) -> None:
         self.cells: dict[Labels, Cell] = {}
 
     def counted(self, app: ASGIApp) -> ASGIApp:
+        """Wrap the application so that its requests are counted."""
+
         async def counting(scope: Scope, receive: Receive, send: Send) -> None:
             status = 0
 
-            # Not a coroutine of its own around each message.
+            # A plain function saves a coroutine for each message.
             def noting_send(message: Message) -> Any:
                 nonlocal status
                 if message["type"] == "http.response.start":
@@ -73,7 +75,7 @@ class Requests:
 
 
 class CountedDoorbell:
-    """A Doorbell whose rings are counted."""
+    """Counts the rings of a Doorbell."""
 
     def __init__(self, doorbell: Doorbell) -> None:
         self._doorbell = doorbell
@@ -88,12 +90,12 @@ class CountedDoorbell:
 
 
 class CountedHasher:
-    """A PasswordHasher whose callers are counted."""
+    """Counts the calls of a PasswordHasher."""
 
     def __init__(self, hasher: PasswordHasher) -> None:
         self._hasher = hasher
         self.waiting = 0
-        """Now, those whose password is being hashed included."""
+        """Calls under way now, queued or being hashed."""
         self.done = 0
         self.refused = 0
 

@@ -1,4 +1,4 @@
-"""Keeps the log short while the database fails: hundreds of requests fail in the same way then."""
+"""Keeps the log short during a database outage, when hundreds of requests fail alike."""
 
 import asyncio
 import logging
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from chatcore import StoreUnavailable
 
 QUIET_SECONDS = 10.0
-"""Without a failure: then the outage is over."""
+"""An outage is over after this long without a failure."""
 
 MAX_REASONS = 10
 
@@ -17,9 +17,12 @@ logger = logging.getLogger("chatcore")
 
 @contextmanager
 def summarise_outages() -> Iterator[None]:
-    """Within this context, and on its event loop: of the failures of the store that the service
-    logs, the first of an outage is logged with its traceback, the first for each other reason in
-    a line, and the rest are counted. The count is logged when there was none for QUIET_SECONDS."""
+    """Within this context, summarise the store failures that the service logs.
+
+    The first failure of an outage is logged with its traceback, the first for each other reason
+    in one line; the rest are counted. The count is logged after QUIET_SECONDS without a failure.
+    The context must run on the service's event loop.
+    """
     outages = _Outages()
     logger.addFilter(outages)
     try:
@@ -46,8 +49,8 @@ class _Outages(logging.Filter):
         reason = (record.msg, str(failure))
         if self._timer is None:
             self._first = now
-            self._timer = self._loop.call_later(QUIET_SECONDS, self._look)
-            _add(record, "as long as this lasts, more of it is only counted")
+            self._timer = self._loop.call_later(QUIET_SECONDS, self._end_if_quiet)
+            _add(record, "further failures of this outage are only counted")
         elif reason in self._reasons or len(self._reasons) >= MAX_REASONS:
             return False
         elif record.exc_info:
@@ -64,18 +67,18 @@ class _Outages(logging.Filter):
         self._reasons.clear()
         count, self._count = self._count, 0
         logger.warning(
-            "the database failed %d times in %.1f s, and not since %.0f s ago",
+            "the database failed %d times in %.1f s; the last failure was %.0f s ago",
             count,
             self._last - self._first,
             self._loop.time() - self._last,
         )
 
-    def _look(self) -> None:
+    def _end_if_quiet(self) -> None:
         quiet = self._loop.time() - self._last
         if quiet >= QUIET_SECONDS:
             self.end()
         else:
-            self._timer = self._loop.call_later(QUIET_SECONDS - quiet, self._look)
+            self._timer = self._loop.call_later(QUIET_SECONDS - quiet, self._end_if_quiet)
 
 
 def _failure_in(record: logging.LogRecord) -> StoreUnavailable | None:
@@ -83,5 +86,5 @@ def _failure_in(record: logging.LogRecord) -> StoreUnavailable | None:
     return next((error for error in errors if isinstance(error, StoreUnavailable)), None)
 
 
-def _add(record: logging.LogRecord, words: str) -> None:
-    record.msg, record.args = f"{record.getMessage()}; {words}", ()
+def _add(record: logging.LogRecord, note: str) -> None:
+    record.msg, record.args = f"{record.getMessage()}; {note}", ()

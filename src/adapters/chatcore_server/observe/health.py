@@ -1,4 +1,4 @@
-"""Whether the service can serve."""
+"""The readiness check behind `/readyz`."""
 
 import asyncio
 import time
@@ -10,17 +10,21 @@ from chatcore_litestar import Streams
 from chatcore_litestar.health import Ready
 
 STORE_SECONDS = 1.0
+"""Time limit for an answer of the store."""
 
 WRITE_SECONDS = 1.0
-"""How often it is asked at most whether a write would succeed."""
+"""Minimum interval between two write checks."""
 
 CheckWrites = Callable[[], Awaitable[None]]
 """Raises Unavailable when a write would fail now."""
 
 
 def readiness(store: EventLog, streams: Streams, check_writes: CheckWrites | None = None) -> Ready:
-    """Says no while the store does not answer within a second or would take no write, and once
-    the service stops."""
+    """Create the readiness check.
+
+    It fails while the store does not answer within STORE_SECONDS or would refuse a write, and
+    from the moment the service stops.
+    """
     writes = _Writes(check_writes) if check_writes is not None else None
 
     async def ready() -> bool:
@@ -37,18 +41,18 @@ def readiness(store: EventLog, streams: Streams, check_writes: CheckWrites | Non
 
 
 class _Writes:
-    """Remembers for WRITE_SECONDS whether a write would succeed."""
+    """Caches for WRITE_SECONDS whether a write would succeed."""
 
     def __init__(self, check: CheckWrites) -> None:
         self._check = check
         self._checked_at = float("-inf")
         self._succeed = False
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def succeed(self) -> bool:
-        async with self._turn:
+        async with self._lock:
             if (now := time.monotonic()) - self._checked_at >= WRITE_SECONDS:
-                # Until the answer is there, which may never come.
+                # Failed until the check returns, which may never happen.
                 self._checked_at, self._succeed = now, False
                 await self._check()
                 self._succeed = True

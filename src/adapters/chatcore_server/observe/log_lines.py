@@ -1,4 +1,4 @@
-"""How the service logs: lines on standard error, in UTC."""
+"""Log formats: lines on standard error, in text or JSON, with times in UTC."""
 
 import io
 import json
@@ -13,10 +13,10 @@ logger = logging.getLogger("chatcore")
 
 
 def configure_logging(form: str = "text") -> None:
-    """Send log records to standard error, as "text" or "json", unless the process has its own
-    way already."""
+    """Send log records to standard error as "text" or "json", unless the process has configured
+    logging already."""
     stream = sys.stderr
-    # Under a server that is not the command's, the stream waits for its reader still.
+    # Another ASGI server leaves the stream blocking; `serve` has replaced it already.
     handler = logging.StreamHandler(
         NonBlockingStream(stream) if isinstance(stream, io.TextIOWrapper) else stream
     )
@@ -26,9 +26,11 @@ def configure_logging(form: str = "text") -> None:
 
 
 class JsonLines(logging.Formatter):
-    """A JSON object for each record, in one line of ASCII: `time` (RFC 3339, UTC), `level`,
-    `logger`, `message`, the fields of the record's `request` if it has one, and the `traceback`
-    of a failure."""
+    """Formats each record as a JSON object on one line of ASCII.
+
+    Keys: `time` (RFC 3339, UTC), `level`, `logger`, `message`, the fields of the record's
+    `request` if it has any, and the `traceback` of an exception.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")

@@ -26,7 +26,7 @@ from chatcore_sqlalchemy import SqlAlchemyStore
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Figures(Collector):
-    """What the parts of this process have counted, read when somebody asks."""
+    """The metrics of this process, read from its parts at each scrape."""
 
     requests: Requests
     streams: Streams
@@ -37,39 +37,43 @@ class Figures(Collector):
     def collect(self) -> Iterable[Metric]:
         yield from self._requests()
         yield from self._writes()
-        yield _gauge(
-            "chatcore_streams", "Streams and long polls under way.", self.streams.under_way
+        yield _gauge("chatcore_streams", "Open streams and long polls.", self.streams.under_way)
+        yield _counter(
+            "chatcore_doorbell_rings", "Rings for users' event logs.", self.doorbell.rings
         )
-        yield _counter("chatcore_doorbell_rings", "Rings for users' logs.", self.doorbell.rings)
         hasher = self.hasher
-        yield _gauge("chatcore_passwords_waiting", "Passwords waiting or hashed.", hasher.waiting)
+        yield _gauge(
+            "chatcore_passwords_waiting", "Passwords queued or being hashed.", hasher.waiting
+        )
         yield _counter("chatcore_passwords", "Passwords hashed or verified.", hasher.done)
         yield _counter(
-            "chatcore_passwords_refused", "Refused since too many were waiting.", hasher.refused
+            "chatcore_passwords_refused",
+            "Passwords refused because the queue was full.",
+            hasher.refused,
         )
         yield _counter(
             "chatcore_connections_refused",
-            "Turned away since too many were open.",
+            "Connections refused over the limit.",
             BoundedProtocol.turned_away,
         )
 
     def _requests(self) -> Iterable[Metric]:
         number = CounterMetricFamily(
             "chatcore_requests",
-            "Requests that were answered; status 0 went without an answer.",
+            "Requests by status; status 0 means no answer.",
             labels=["route", "method", "status"],
         )
         seconds = HistogramMetricFamily(
             "chatcore_request_seconds",
-            "Until the answer was handed over, but for requests that wait for events.",
+            "Time until the answer was sent, without requests that wait for events.",
             labels=["route", "method"],
         )
         taken: dict[tuple[str, str], tuple[list[int], float]] = {}
-        # A copy: this is another thread than the one that counts.
+        # A copy, since another thread counts.
         for (route, method, status), cell in list(self.requests.cells.items()):
             number.add_metric([route, method, str(status)], cell.number)
             buckets, total = taken.get((route, method), ([0] * (len(BOUNDS) + 1), 0.0))
-            added = [one + other for one, other in zip(buckets, cell.buckets, strict=True)]
+            added = [sum(pair) for pair in zip(buckets, cell.buckets, strict=True)]
             taken[route, method] = added, total + cell.seconds
         for (route, method), (buckets, total) in taken.items():
             if any(buckets):
@@ -78,24 +82,24 @@ class Figures(Collector):
 
     def _writes(self) -> Iterable[Metric]:
         writes = self.store.writes
-        sizes = HistogramMetricFamily(
-            "chatcore_batch_size", "Writes that shared one commit, for each commit."
-        )
+        sizes = HistogramMetricFamily("chatcore_batch_size", "Writes per commit.")
         bounds = [2.0**power for power in range(len(writes.sizes) - 1)]
         sizes.add_metric([], _up_to(bounds, writes.sizes), writes.items)
         yield sizes
-        yield _gauge("chatcore_writes_waiting", "Writes that wait for a batch.", writes.waiting)
+        yield _gauge("chatcore_writes_waiting", "Writes waiting for a batch.", writes.waiting)
         yield _counter(
             "chatcore_messages_replayed",
-            "Sends that were answered with the message stored before.",
+            "Replayed sends, answered with the stored message.",
             self.store.replayed,
         )
 
 
 @asynccontextmanager
 async def serve_metrics(address: tuple[str, int], figures: Figures) -> AsyncIterator[None]:
-    """Within this context, whoever reaches the address can read the figures, and those of the
-    process. A thread serves them. Raises CannotStart."""
+    """Within this context, serve these figures and the process's own at the address.
+
+    Anyone who can connect can read them. A thread serves them. Raises CannotStart.
+    """
     registry = CollectorRegistry()
     registry.register(figures)
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -104,7 +108,7 @@ async def serve_metrics(address: tuple[str, int], figures: Figures) -> AsyncIter
     try:
         server, thread = start_http_server(port, host, registry)
     except OverflowError:
-        # Beyond the last one, for workers count up.
+        # A worker counts up from the configured port, maybe past 65,535.
         raise CannotStart(f"there is no port {port} for metrics") from None
     except OSError as error:
         raise cannot_listen(host, port, error) from error
@@ -117,7 +121,7 @@ async def serve_metrics(address: tuple[str, int], figures: Figures) -> AsyncIter
 
 
 def _up_to(bounds: Sequence[float], buckets: Sequence[int]) -> list[tuple[str, float]]:
-    """As Prometheus counts: each bucket with all that are below it."""
+    """Accumulate the buckets as Prometheus expects: each includes all smaller ones."""
     names = [*(str(bound) for bound in bounds), "+Inf"]
     sums, total = [], 0
     for name, number in zip(names, buckets, strict=True):

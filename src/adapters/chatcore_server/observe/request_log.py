@@ -1,4 +1,4 @@
-"""Which requests the service logs, and which failures it does not."""
+"""The request log: slow requests, or all of them."""
 
 import asyncio
 import logging
@@ -23,18 +23,18 @@ access = logging.getLogger("chatcore.access")
 
 
 def log_requests(app: ASGIApp, *, every: bool) -> ASGIApp:
-    """The application, with a line for each request that takes longer than a second, though it
-    does not wait for events; with `every`, for each request.
+    """Wrap the application so that slow requests are logged; with `every`, all requests.
 
-    A line has the method, the path without its query, the status, and the time until the
-    answer was handed over. Of the body and the headers it has nothing. Its record's `request`
-    has the route in place of the path, and who asked.
+    A request is slow over SLOW_SECONDS, unless it waits for events. A line has the method, the
+    path without its query, the status (with `every`), and the time until the answer was sent;
+    nothing of headers or body. The record's `request` has the route in place of the path, and
+    the user's id.
     """
     return _log_every(app) if every else _log_slow(app)
 
 
 def _log_slow(app: ASGIApp) -> ASGIApp:
-    # Only what every request must pay: no status, for that takes a wrapper around `send`.
+    # Every request pays for this: no status, which would need a wrapper around `send`.
     async def slow_logged(scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         try:
@@ -89,8 +89,8 @@ def _log_every(app: ASGIApp) -> ASGIApp:
 
 
 def _request(scope: Scope) -> tuple[str, str]:
-    # Percent-encoded, whatever the server let through: a path can neither end the line nor
-    # write to the terminal.
+    # Percent-encoded, whatever the server accepted: a path can neither end the line nor
+    # control the terminal.
     path = quote(scope.get("raw_path") or scope["path"], safe="/%:@!$&'()*+,;=-._~")
     return scope["method"], path if len(path) <= _MAX_PATH else path[:_MAX_PATH] + "..."
 
@@ -98,7 +98,7 @@ def _request(scope: Scope) -> tuple[str, str]:
 def _fields(scope: Scope, seconds: float, **more: object) -> dict[str, dict[str, object]]:
     fields: dict[str, object] = {
         "method": scope["method"],
-        # None where no route was found.
+        # None if no route matched.
         "route": scope.get("path_template"),
         **more,
         "ms": round(seconds * 1000, 1),
@@ -109,12 +109,12 @@ def _fields(scope: Scope, seconds: float, **more: object) -> dict[str, dict[str,
 
 
 def silence_cancelled_requests() -> None:
-    """Keep uvicorn from reporting as failures the requests that its own shutdown ends."""
+    """Keep uvicorn from logging as failures the requests that its own shutdown cancels."""
     uvicorn = logging.getLogger("uvicorn.error")
-    # Its warnings are about what peers send, and every peer could fill a disk with them.
+    # Its warnings are about invalid input: any peer could fill a disk with them.
     uvicorn.setLevel(logging.ERROR)
-    uvicorn.addFilter(_is_no_cancellation)
+    uvicorn.addFilter(_is_not_cancellation)
 
 
-def _is_no_cancellation(record: logging.LogRecord) -> bool:
+def _is_not_cancellation(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))

@@ -1,8 +1,8 @@
-"""Standard output and error that never wait for their reader.
+"""Standard output and error that never block on a slow reader.
 
-A pipe that nobody reads is full after 64 KiB, and from then on every `write` to it waits: that
-must not happen on the event loop, nor when the process stops. O_NONBLOCK is no way out, since it
-would hold for every process that shares the pipe or the terminal.
+A pipe without a reader is full after 64 KiB; from then on every `write` blocks. That must not
+happen on the event loop or during a stop. O_NONBLOCK would not do: it applies to every process
+that shares the pipe or the terminal.
 """
 
 import array
@@ -20,15 +20,15 @@ from collections import deque
 from typing import NoReturn
 
 MAX_BYTES = 1024 * 1024
-"""How much waits for a reader. What comes after that is dropped, until all of it is written."""
+"""Limit of the buffer. Lines beyond it are dropped until the buffer is empty again."""
 
 END_SECONDS = 0.4
-"""How long the end of the process waits for the reader, within the 5 seconds of a stop."""
+"""How long an exiting process waits for the reader, within the 5 seconds of a stop."""
 
 BATCH_BYTES = 16 * 1024
-"""How much is written at once: the thread has to win the interpreter's lock for each time."""
+"""Written at once: for each write the thread has to win the interpreter's lock."""
 
-LOOK_SECONDS = 0.02
+POLL_SECONDS = 0.02
 
 logger = logging.getLogger("chatcore")
 
@@ -36,33 +36,34 @@ _writers: dict[int, "_Writer"] = {}
 
 
 def unblock_standard_streams() -> None:
-    """Let standard output and error drop what their reader does not take. The number of lines
-    that were dropped is logged when it reads again. At its end the process waits a moment for
-    the last ones to be taken."""
+    """Make standard output and error drop lines that their reader does not take.
+
+    The number of dropped lines is logged once the reader continues. At exit the process waits
+    END_SECONDS for the last lines to be written.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        # A stream that was closed is None.
+        # A closed stream is None.
         if isinstance(stream, io.TextIOWrapper):
             stream.flush()
             setattr(sys, name, NonBlockingStream(stream))
 
 
 def drain_all() -> None:
-    """Wait a moment for what is written to be taken. At the end of the interpreter this happens
-    by itself."""
+    """Wait up to END_SECONDS for buffered lines to be written. Runs at interpreter exit too."""
     end = time.monotonic() + END_SECONDS
     for writer in set(_writers.values()):
         writer.drain(max(0, end - time.monotonic()))
 
 
 def exit_now(status: int) -> NoReturn:
-    """End the process without its usual ways, but for the last lines of its log."""
+    """End the process without cleanup, except for writing the last lines of its log."""
     drain_all()
     os._exit(status)
 
 
 class NonBlockingStream(io.TextIOBase):
-    """A text stream that hands on whole lines to a thread that writes them."""
+    """A text stream that passes whole lines to a thread, which writes them."""
 
     def __init__(self, stream: io.TextIOWrapper) -> None:
         self._stream = stream
@@ -83,7 +84,7 @@ class NonBlockingStream(io.TextIOBase):
         return self._stream.fileno()
 
     def write(self, text: str) -> int:
-        # One at a time: `print` writes a line in two parts.
+        # `print` writes a line in two parts, which must stay together.
         with self._writer.lock:
             self._line += text
             if self._line.endswith("\n"):
@@ -93,18 +94,18 @@ class NonBlockingStream(io.TextIOBase):
 
 
 class _Writer:
-    """Writes to one descriptor, in order, on a thread of its own."""
+    """Writes to one descriptor, in order, on its own thread."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        # Reentrant, as that of a Condition is: what the garbage collector finalizes may log.
+        # A Condition's lock is reentrant: a finalizer may log while this thread holds it.
         self._changed = threading.Condition()
         self.lock = self._changed
         self._waiting: deque[bytes] = deque()
         self._bytes = 0
         self._dropped = 0
         self._idle = True
-        # A daemon: it may hang in `write` when the interpreter ends.
+        # A daemon, since it may hang in `write` when the interpreter exits.
         threading.Thread(target=self._run, name="chatcore-output", daemon=True).start()
 
     def put(self, lines: bytes) -> None:
@@ -127,11 +128,11 @@ class _Writer:
             try:
                 self._write(self._next())
             except OSError:
-                # The reader has left, or the disk is full: nobody is there to tell.
+                # The reader has left or the disk is full; there is no place to report it.
                 continue
 
     def _next(self) -> list[bytes]:
-        """What to write next: together it fits a batch, or it is one."""
+        """Wait for lines; return as many as fit a batch, but at least one."""
         while True:
             with self._changed:
                 while not self._waiting and not self._dropped:
@@ -147,38 +148,38 @@ class _Writer:
                 if batch:
                     return batch
                 dropped, self._dropped = self._dropped, 0
-            logger.warning("nobody read the log for a while; %d lines of it were dropped", dropped)
+            logger.warning("the log had no reader for a while; %d lines were dropped", dropped)
 
     def _write(self, batch: list[bytes]) -> None:
-        together = b"".join(batch)
-        for piece in (together,) if self._has_room(len(together)) else batch:
-            # Other processes write to the pipe as well, and this one may end at any time: what
-            # is written in parts may stay in parts.
+        joined = b"".join(batch)
+        for piece in (joined,) if self._has_room(len(joined)) else batch:
+            # Other processes write to the pipe too, and this process may end at any time: a line
+            # written in parts could stay torn.
             while not self._has_room(len(piece)):
-                time.sleep(LOOK_SECONDS)
+                time.sleep(POLL_SECONDS)
             while piece:
                 try:
                     piece = piece[os.write(self._descriptor, piece) :]
                 except BlockingIOError:
-                    # Another process has set O_NONBLOCK on what it shares with this one.
+                    # Another process has set O_NONBLOCK on the shared pipe or terminal.
                     select.select((), (self._descriptor,), ())
 
     def _has_room(self, size: int) -> bool:
-        """Whether that can be written as a whole, as far as this can be known."""
+        """Whether that many bytes can probably be written as a whole."""
         if size <= select.PIPE_BUF or not hasattr(fcntl, "F_GETPIPE_SZ"):
             return True
         try:
             room = fcntl.fcntl(self._descriptor, fcntl.F_GETPIPE_SZ)
         except OSError:
-            return True  # It is no pipe.
+            return True  # Not a pipe.
         unread = array.array("i", [0])
         fcntl.ioctl(self._descriptor, termios.FIONREAD, unread)
-        # Half of it, since the pages of a pipe need not be full.
+        # Count on half the capacity, since the pages of a pipe may be partly filled.
         return unread[0] == 0 or unread[0] + size <= room // 2
 
 
 def _writer_of(descriptor: int) -> _Writer:
-    """One for each file, so that lines keep their order where output and error are the same."""
+    """One writer for each file, so that lines keep their order if output and error are one file."""
     same = (each for each in _writers if os.path.sameopenfile(each, descriptor))
     if (other := next(same, None)) is not None:
         _writers[descriptor] = _writers[other]

@@ -103,8 +103,8 @@ def test_a_copy_made_while_people_write_is_whole(tmp_path: Path) -> None:
             made = run("backup", "copy.db", cwd=tmp_path)
             during = len(senders.acknowledged) - before
     assert (made.returncode, made.stderr) == (0, "")
-    assert "copy.db holds all that was stored when the copy began" in made.stdout
-    assert "The key that signs tokens is not in it" in made.stdout
+    assert "copy.db holds everything stored when the copy began" in made.stdout
+    assert "The signing key is not in it" in made.stdout
     assert during > 0
     faults: list[str] = []
     counts = asyncio.run(
@@ -257,5 +257,7 @@ def test_stopped_it_leaves_nothing(source: Path, tmp_path: Path) -> None:
 def test_postgresql_has_its_own_tools(tmp_path: Path) -> None:
     refused = run("backup", "--database-url", "postgresql://u@h/d", "copy.db", cwd=tmp_path)
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr.startswith("chatcore: backup copies SQLite files; for PostgreSQL there")
+    assert refused.stderr.startswith(
+        "chatcore: backup copies SQLite files only; for PostgreSQL use pg_dump"
+    )
     assert refused.stderr.count("\n") == 1

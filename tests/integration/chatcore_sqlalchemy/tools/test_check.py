@@ -211,7 +211,7 @@ def test_the_command_tells_what_it_found(grown: Path, tmp_path: Path) -> None:
     before = hashlib.sha256(good.read_bytes()).digest()
     told = run("check", "--database-url", "sqlite:///good.db", cwd=tmp_path)
     assert (told.returncode, told.stderr) == (0, "")
-    assert told.stdout == "Nothing is wrong in 5 users, 5 chats, 123 messages, 101 events\n"
+    assert told.stdout == "No faults in 5 users, 5 chats, 123 messages, 101 events\n"
     assert hashlib.sha256(good.read_bytes()).digest() == before
 
     spoilt(grown, tmp_path, "UPDATE chats SET last_seq = 41 WHERE id = 1")
@@ -219,13 +219,13 @@ def test_the_command_tells_what_it_found(grown: Path, tmp_path: Path) -> None:
     assert (told.returncode, told.stderr) == (1, "")
     first, *_, last = told.stdout.splitlines()
     assert first == "chat 1 has 40 messages, numbered up to 40; it says 41"
-    assert last.startswith("There are faults in 5 users")
+    assert last.startswith("Faults found in 5 users")
 
     torn(good)
     told = run("check", "--database-url", "sqlite:///good.db", cwd=tmp_path)
     assert (told.returncode, told.stderr) == (1, "")
     assert "malformed" in told.stdout
-    assert "There are faults in" in told.stdout
+    assert "Faults found in" in told.stdout
 
 
 def test_what_cannot_be_checked_is_one_line(grown: Path, tmp_path: Path) -> None:

@@ -195,10 +195,10 @@ async def test_the_command(grown: Path, empty_database: str) -> None:
     lines = done.stdout.splitlines()
     assert "copying messages: 321 of 321" in lines
     assert "comparing messages: 321 of 321" in lines
-    assert lines[-1] == "Copied, every row compared: 16 users, 8 chats, 321 messages"
+    assert lines[-1] == "Copied; every row verified: 16 users, 8 chats, 321 messages"
     done = run(*arguments, "--to", empty_database, cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "there already" in done.stdout
+    assert "Already copied" in done.stdout
 
 
 @pytest.mark.parametrize(

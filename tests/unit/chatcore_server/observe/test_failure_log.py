@@ -57,7 +57,9 @@ async def test_an_outage_is_told_at_its_beginning_and_its_end(told: list[str]) -
         assert stream == "a stream of events ended: StoreUnavailable('refused')"
         assert another == "request some-id: GET '/chats' failed; 100% busy"
         await asyncio.sleep(QUIET_SECONDS + 1)
-        assert told[3:] == ["the database failed 201 times in 500.0 s, and not since 10 s ago"]
+        assert told[3:] == [
+            "the database failed 201 times in 500.0 s; the last failure was 10 s ago"
+        ]
         a_request_fails(StoreUnavailable("refused"))
         assert "Traceback" in told[4]
 
@@ -67,7 +69,7 @@ async def test_what_is_new_is_told_up_to_a_bound(told: list[str]) -> None:
         for number in range(100):
             a_request_fails(StoreUnavailable(f"{number}"))
         assert len(told) == 10
-    assert told[10:] == ["the database failed 100 times in 0.0 s, and not since 0 s ago"]
+    assert told[10:] == ["the database failed 100 times in 0.0 s; the last failure was 0 s ago"]
 
 
 async def test_defects_are_told_each_time(told: list[str]) -> None:
