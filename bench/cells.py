@@ -1,4 +1,4 @@
-"""What is measured: one request, asked over and over."""
+"""The measured requests. A cell is one request, repeated by a number of clients."""
 
 import os
 import subprocess
@@ -49,7 +49,7 @@ KEYED = Cell(
     SEND.path,
     SEND.users,
     SEND.body,
-    # As long as a UUID, as clients make them.
+    # As long as a UUID, the usual key.
     "{run}-4a3b-9c2d-0000-{client}-{n}",
     writes=True,
     clients=(64,),
@@ -62,7 +62,7 @@ WHOLE = Cell(
     "GET",
     "/chats/messages/writer",
     ("reader",),
-    # The textbook, which answers some three a second, would take half a minute for 64.
+    # The textbook answers about three a second: 64 clients would take half a minute.
     clients=(1, 16),
 )
 REGISTER = Cell(
@@ -70,7 +70,7 @@ REGISTER = Cell(
     "POST",
     "/register",
     body=f'{{"username":"r{{run}}-{{client}}-{{n}}","password":"{PASSWORD}"}}',
-    # Hashing sets the rate, for any number of clients.
+    # Hashing sets the rate at any number of clients.
     clients=(16,),
 )
 LOGIN = Cell(
@@ -83,7 +83,7 @@ LOGIN = Cell(
 
 ALL = (SEND, KEYED, HISTORY, OLDER, LIST, WHOLE, REGISTER, LOGIN)
 
-# What costs as much as a password hash, or a whole history, says nothing about the server.
+# Without password hashes and whole histories, whose cost hides that of the server.
 LIGHT = (SEND, KEYED, HISTORY, OLDER, LIST)
 
 MEASURED = {
@@ -101,7 +101,7 @@ def is_measured(cell: Cell, server: Server) -> bool:
 
 @dataclass
 class Ledger:
-    """Sends acknowledged, held against rows stored; and what went wrong."""
+    """Counts acknowledged sends and stored rows, which must agree, and unexpected answers."""
 
     acknowledged: int = 0
     stored: int = 0
@@ -118,7 +118,7 @@ def measure(
     try:
         outcome = load.run(job)
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        # The other cells are worth their report.
+        # A failure must not discard the other cells.
         outcome = Outcome(1, 0, {type(error).__name__: 1}, seconds, 0, 0)
     outcome.cpu_seconds = server.cpu_seconds() - cpu_before
     if outcome.ok != outcome.requests and cell not in (REGISTER, LOGIN):

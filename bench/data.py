@@ -1,4 +1,4 @@
-"""The data that every measured service starts with."""
+"""The initial data of every measured service."""
 
 import asyncio
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ SENDERS = 64
 
 @dataclass(frozen=True)
 class Data:
-    """Users 1 to 64 are the senders, each with a chat of its own; `reader` has an archive
-    with `writer` and a list of chats."""
+    """Users 1 to 64 are the senders, each with one chat. `reader` and `writer` share a chat of
+    `archive` messages; `lister` has `listed` chats."""
 
     archive: int = 10_000
     listed: int = 20
 
     def names(self) -> Iterator[str]:
-        """In the order of their ids, from 1."""
+        """The users' names in the order of their ids, which start at 1."""
         yield from (f"sender{n}" for n in range(SENDERS))
         yield from (f"peer{n}" for n in range(SENDERS))
         yield from ("reader", "writer", "lister")

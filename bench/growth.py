@@ -1,5 +1,5 @@
-"""Whether cost grows with the data: the three hot calls at the port, on a small database
-and on one of a million messages, in interleaved rounds."""
+"""Whether cost grows with the data: the three hot calls of the store, on a small database and on
+a database of a million messages, in interleaved rounds."""
 
 import asyncio
 import sqlite3
@@ -48,9 +48,9 @@ async def _growth(folder: Path) -> Finding:
     await small.close()
     await large.close()
     return Finding(
-        "Growth: at the port, with 1,000,000 messages, 10,000 chats and one chat of 200,000 "
-        f"messages, against 4,000 messages in 40 chats: {', '.join(texts)} times (medians of "
-        f"{ROUNDS} interleaved rounds; promised: at most {ALLOWED}).",
+        "Growth: time per store call with 1,000,000 messages, 10,000 chats and one chat of "
+        f"200,000 messages, relative to 4,000 messages in 40 chats: {', '.join(texts)} (medians "
+        f"of {ROUNDS} interleaved rounds; promised: at most {ALLOWED}).",
         kept,
     )
 
@@ -73,7 +73,7 @@ async def _list(store: SqlAlchemyStore) -> None:
 
 
 async def _make(path: Path, *, chats: int, messages: int, huge: int) -> SqlAlchemyStore:
-    """User 1 has 20 chats; the rest are spread over the other users."""
+    """Create a database. User 1 has 20 chats; the other users share the rest."""
     await (await SqlAlchemyStore.open(f"sqlite:///{path}")).close()
     with sqlite3.connect(path) as connection:
         connection.executemany(
@@ -82,7 +82,7 @@ async def _make(path: Path, *, chats: int, messages: int, huge: int) -> SqlAlche
             ((n, f"user{n}", f"user{n}") for n in range(1, USERS + 1)),
         )
         pairs = [(1, n) for n in range(2, 22)]
-        # Each pair once: partners at growing distances around a circle of users 22 to 1,000.
+        # Each pair once: partners at growing distances among users 22 to 1,000.
         pairs += [
             (lo, lo + distance) for distance in range(1, 40) for lo in range(22, USERS - distance)
         ][: chats - len(pairs)]

@@ -1,5 +1,4 @@
-"""What it costs to listen: many idle streams, how soon a message arrives, and what stays of
-streams that ended."""
+"""The cost of listening: idle streams, delivery latency, and what ended streams leave behind."""
 
 import itertools
 import os
@@ -22,8 +21,8 @@ KIB = 1024
 
 
 def idle_streams(folder: Path, data: Data) -> Finding:
-    """The memory of one process that so many follow, to whom nothing happens."""
-    # The streams are closed after the service has gone.
+    """The memory per idle stream, in one process that serves STREAMS of them."""
+    # The streams are closed after the service has stopped.
     with ExitStack() as opened:
         with _service(folder, "idle", data) as server:
             tokens = itertools.cycle(data.tokens().values())
@@ -32,43 +31,43 @@ def idle_streams(folder: Path, data: Data) -> Finding:
             before = server.memory()
             for _ in range(STREAMS):
                 opened.enter_context(closing(_open(server, next(tokens))))
-            # As it is after a while, not only at first: the polls of all of them are in it.
+            # Wait for the steady state, in which every stream has polled its log.
             time.sleep(6)
             each = (server.memory() - before) / STREAMS / KIB
             began = time.perf_counter()
         seconds = time.perf_counter() - began
     return Finding(
         f"Idle streams: each of {STREAMS:,} that one process serves takes {each:.1f} KiB of its "
-        f"memory (promised: at most 40); told to stop, it ends them all and exits "
+        f"memory (promised: at most 40); on SIGTERM it ends them all and exits "
         f"within {seconds:.1f} s (promised: 5).",
         each <= 40 and seconds <= 5,
     )
 
 
 def delivery(folder: Path, data: Data, seconds: float) -> Finding:
-    """From the send of a message to its event at the peer, while 16 send."""
+    """The time from sending a message to its event at the peer, while 16 clients send."""
     tokens = data.tokens()
     with (
         _service(folder, "delivery", data) as server,
         closing(_open(server, tokens["writer"])) as stream,
         closing(socket.create_connection(("127.0.0.1", server.port))) as sender,
     ):
-        # Until all clients are under way, and on until after the last measurement.
+        # The load starts before the first measurement and outlasts the last.
         sends = load.start(SEND.job(server.port, 16, seconds + 2, tokens))
         time.sleep(1)
         taken = sorted(_deliveries(sender, stream, tokens["reader"], seconds))
         rate = load.wait(sends).rate
     p50, p99 = (taken[len(taken) * share // 100] * 1000 for share in (50, 99))
     return Finding(
-        f"Delivery: while 16 clients send ({rate:,.0f} a second), a message is at a listening "
-        f"peer p50 {p50:.1f} ms and p99 {p99:.1f} ms after its sender began to send it "
+        f"Delivery: while 16 clients send ({rate:,.0f} a second), a listening peer gets a "
+        f"message p50 {p50:.1f} ms and p99 {p99:.1f} ms after its sender started to send it "
         f"({len(taken):,} messages; promised: less than 10 ms at the median).",
         p50 < 10,
     )
 
 
 def comings_and_goings(folder: Path, data: Data) -> Finding:
-    """What stays in the process of streams that their clients left."""
+    """The memory and descriptors that closed streams leave in the process."""
     with _service(folder, "goings", data) as server:
         tokens = itertools.cycle(data.tokens().values())
         for _ in range(1_000):
@@ -80,9 +79,9 @@ def comings_and_goings(folder: Path, data: Data) -> Finding:
         grown = (server.memory() - memory) / KIB
         more = _descriptors(server) - descriptors
     return Finding(
-        f"Comings and goings: after {COMINGS:,} streams that came and went, the process has "
+        f"Comings and goings: after {COMINGS:,} streams opened and closed, the process has "
         f"{grown:+,.0f} KiB of memory and {more:+d} descriptors (promised: less than 1 MiB, and "
-        f"none).",
+        f"no descriptor).",
         grown < KIB and more <= 0,
     )
 
@@ -103,7 +102,7 @@ def _deliveries(
 
 
 def _open(server: Server, token: str) -> socket.socket:
-    """A stream that has begun."""
+    """Open a stream and wait for its first frame."""
     opened = socket.create_connection(("127.0.0.1", server.port))
     opened.sendall(_head("GET", "/v1/events", token))
     _read_until(opened, b"\n\n")

@@ -1,8 +1,8 @@
-"""A load generator in a process of its own: `python -m bench.load`, a Job as JSON on stdin.
+"""A load generator as a separate process: `python -m bench.load`, with a Job as JSON on stdin.
 
-Each client is one connection that sends its next request when the last answer is whole. At
-the end of the time every client finishes the request under way, so that what was
-acknowledged can be held against what was stored, row by row.
+Each client is one connection, which sends its next request when the last answer is complete. When
+the time is over, every client finishes its request, so that acknowledged sends and stored rows
+can be compared.
 """
 
 import asyncio
@@ -21,16 +21,16 @@ from typing import Any
 
 @dataclass
 class Job:
-    """What to ask, how often at once, for how long."""
+    """The request to send, the number of clients, and the duration."""
 
     port: int
     method: str
     path: str
-    """`{client}` stands for the client's number, `{n}` for its request's number."""
+    """`{client}` is replaced by the client's number, `{n}` by the number of its request."""
     clients: int
     seconds: float
     tokens: list[str] = field(default_factory=list)
-    """Client i sends token i (modulo their number)."""
+    """Client i uses token i, modulo their number."""
     body: str = ""
     key: str = ""
     """The Idempotency-Key."""
@@ -40,6 +40,8 @@ class Job:
 
 @dataclass
 class Outcome:
+    """The result of a job."""
+
     requests: int
     ok: int
     statuses: dict[str, int]
@@ -47,7 +49,7 @@ class Outcome:
     p50_ms: float
     p99_ms: float
     cpu_seconds: float = math.nan
-    """Of the server's process."""
+    """CPU time of the server process; NaN if not measured."""
 
     @property
     def rate(self) -> float:
@@ -60,7 +62,7 @@ class Outcome:
 
 
 def run(job: Job) -> Outcome:
-    """Run the job in another process, so that it and the server do not share one."""
+    """Run the job in another process, wait for it, and return its outcome."""
     return wait(start(job))
 
 
@@ -96,7 +98,7 @@ class Client(asyncio.Protocol):
         self.statuses: Counter[str] = Counter()
         self.received = bytearray()
         self.missing = -1
-        """Bytes of the body yet to come; -1 before the head, -2 for a chunked body."""
+        """Length of the whole answer; -1 before its head is complete, -2 if the body is chunked."""
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport

@@ -1,5 +1,5 @@
-"""chatcore on PostgreSQL without group commit: every message is a transaction of its own, on one
-of several connections.
+"""chatcore on PostgreSQL without group commit: each message is a separate transaction, on one of
+several connections.
 
 `CHATCORE_DATABASE_URL=postgresql://… python -m bench.one_by_one PORT`
 """

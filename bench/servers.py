@@ -1,4 +1,4 @@
-"""The services that are measured, as processes of their own."""
+"""Starts the measured services as separate processes."""
 
 import asyncio
 import math
@@ -22,21 +22,23 @@ from chatcore_sqlalchemy import SqlAlchemyStore
 
 @dataclass
 class Server:
+    """A running service."""
+
     name: str
     port: int
     pid: int
     rows: Callable[[], int] | None = None
-    """Messages stored, as another process sees them; None if that is not of interest."""
+    """Counts the stored messages, from another process; None if not needed."""
 
     def memory(self) -> int:
-        """Resident bytes."""
+        """Resident memory in bytes."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
         return int(line.split()[1]) * 1024
 
     def cpu_seconds(self) -> float:
-        """User and system time of all threads since the start, in steps of 10 ms; NaN where there
-        is no /proc, which only Linux has."""
+        """User and system time of all threads since the start, in steps of 10 ms; NaN except on
+        Linux, which alone has /proc."""
         try:
             stat = Path(f"/proc/{self.pid}/stat").read_text()
         except FileNotFoundError:
@@ -62,13 +64,13 @@ def chatcore(database: Path, **environment: str) -> Iterator[Server]:
 
 
 def ready_made(name: str) -> AbstractContextManager[Server]:
-    """The server named `ceiling` or `bare`."""
+    """Run the server named `ceiling` or `bare`."""
     return running(name, ("bench.ready_made", name), {})
 
 
 @contextmanager
 def textbook(name: str, url: str) -> Iterator[Server]:
-    """`url` is SQLAlchemy's."""
+    """Run the textbook service on the database at a SQLAlchemy URL."""
     command = ("uvicorn", "bench.textbook:app", "--log-level", "warning", "--no-access-log")
     with running(name, (*command, "--port"), textbook_settings(url)) as server:
         yield server
@@ -81,7 +83,7 @@ def running(
     environment: dict[str, str],
     rows: Callable[[], int] | None = None,
 ) -> Iterator[Server]:
-    """A Python module that serves on the port that is its last argument."""
+    """Run a Python module that takes its port as the last argument; stop it at the end."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", *command, str(port)],
@@ -96,7 +98,7 @@ def running(
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:
-            # It has been measured; what it thinks of the end is of no interest.
+            # The measurement is over; how it ends does not matter.
             process.kill()
             process.wait()
 
@@ -134,7 +136,7 @@ def make_chatcore_data(folder: Path, data: Data) -> Path:
 
 
 def make_textbook_data(folder: Path, source: Path) -> str:
-    """The URL of the textbook's tables, with the rows of chatcore's."""
+    """Create the textbook's tables with the rows of chatcore's; return their URL."""
     database = folder / "textbook.db"
     url = f"sqlite+aiosqlite:///{database}"
     asyncio.run(make_textbook_tables(url))

@@ -1,5 +1,5 @@
-/* Makes every sync of a file take SYNC_DELAY_US longer, as a disk of spinning or networked
-   kind would: cc -shared -fPIC -o slow_sync.so slow_sync.c -ldl, then LD_PRELOAD it. */
+/* Delays every sync of a file by SYNC_DELAY_US microseconds, like a spinning or networked disk:
+   cc -shared -fPIC -o slow_sync.so slow_sync.c -ldl, then LD_PRELOAD it. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-"""What one kind of request does to another: a slow disk, a login storm, a huge history."""
+"""How one load affects another: a slow disk, a login storm, a huge history."""
 
 import shutil
 import subprocess
@@ -18,16 +18,16 @@ SYNC_DELAY_US = 3000
 
 @dataclass
 class Finding:
-    """One sentence of the report, and whether it is what was promised."""
+    """A sentence of the report, and whether its promise was kept."""
 
     text: str
     kept: bool
 
 
 def slow_disk(folder: Path, data: Data, seconds: float) -> Finding:
-    """The p99 of history at 8 clients while 16 send, with every sync 3 ms late and without."""
+    """The p99 of history at 8 clients while 16 send, with and without a sync delay of 3 ms."""
     if shutil.which("cc") is None:
-        return Finding("Slow disk: not measured, for there is no C compiler (`cc`).", True)
+        return Finding("Slow disk: not measured; there is no C compiler (`cc`).", True)
     library = folder / "slow_sync.so"
     source = Path(__file__).with_name("slow_sync.c")
     subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True)
@@ -43,9 +43,9 @@ def slow_disk(folder: Path, data: Data, seconds: float) -> Finding:
             found.append(sorted(best)[1])
     (calm, calm_p50, calm_sends), (slow, slow_p50, slow_sends) = found
     return Finding(
-        f"Slow disk: with every sync {SYNC_DELAY_US / 1000:.0f} ms late, history of 50 at 8 "
-        f"clients, while 16 send, takes p50 {slow_p50:.1f} ms and p99 {slow:.1f} ms, against "
-        f"{calm_p50:.1f} ms and {calm:.1f} ms undelayed ({slow / calm:.2f} times; promised: at "
+        f"Slow disk: with every sync delayed by {SYNC_DELAY_US / 1000:.0f} ms, history of 50 at "
+        f"8 clients, while 16 send, takes p50 {slow_p50:.1f} ms and p99 {slow:.1f} ms, against "
+        f"{calm_p50:.1f} ms and {calm:.1f} ms without delay ({slow / calm:.2f} times; promised: at "
         f"most 2); the senders get {slow_sends:,.0f} durable sends a second, against "
         f"{calm_sends:,.0f}.",
         slow <= 2 * calm,
@@ -53,7 +53,7 @@ def slow_disk(folder: Path, data: Data, seconds: float) -> Finding:
 
 
 def login_storm(folder: Path, data: Data, seconds: float) -> Finding:
-    """200 logins at once, and what they do to history at 8 clients."""
+    """The effect of 200 simultaneous logins on history at 8 clients."""
     database = make_chatcore_data(_new(folder, "storm"), data)
     with chatcore(database) as server:
         history = HISTORY.job(server.port, 8, seconds, data.tokens())
@@ -67,14 +67,14 @@ def login_storm(folder: Path, data: Data, seconds: float) -> Finding:
             stormy = load.run(history)
             outcome = load.wait(logins)
     grown = (highest[0] - before) / 2**20
-    # 429 where the guard against guessing is the first to be full.
+    # 429 if the limit on login attempts is reached first.
     refused = outcome.statuses.get("503", 0) + outcome.statuses.get("429", 0)
     served = outcome.statuses.get("200", 0)
     return Finding(
         f"Login storm: of 200 simultaneous logins {served} got a token and {refused} a 503 or a "
-        f"429 with Retry-After; meanwhile history of 50 at 8 clients took p50 "
+        f"429 with Retry-After; during the storm, history of 50 at 8 clients took p50 "
         f"{stormy.p50_ms:.1f} ms and p99 {stormy.p99_ms:.1f} ms, against {calm.p50_ms:.1f} ms and "
-        f"{calm.p99_ms:.1f} ms in calm ({stormy.p99_ms / calm.p99_ms:.2f} times; promised: "
+        f"{calm.p99_ms:.1f} ms before it ({stormy.p99_ms / calm.p99_ms:.2f} times; promised: "
         f"at most 3), at {stormy.rate:,.0f} requests a second against {calm.rate:,.0f}; "
         f"memory rose by {grown:.0f} MiB (promised: at most 100).",
         stormy.p99_ms <= 3 * calm.p99_ms and grown <= 100 and served + refused == 200,
@@ -82,7 +82,7 @@ def login_storm(folder: Path, data: Data, seconds: float) -> Finding:
 
 
 def huge_history(folder: Path, seconds: float) -> Finding:
-    """A history of 200,000 messages, streamed while 8 clients read pages."""
+    """The effect of streaming a history of 200,000 messages on 8 clients that read pages."""
     data = Data(archive=200_000)
     database = make_chatcore_data(_new(folder, "huge"), data)
     with chatcore(database) as server:

@@ -1,9 +1,9 @@
-"""The same service as the tutorials of its libraries would have it, to compare with.
+"""The same service, written as in the tutorials of its libraries, for comparison.
 
 FastAPI, SQLAlchemy's asynchronous ORM, aiosqlite or asyncpg: a session per request by
 dependency, the token decoded and the user loaded on every request, response models. Only the
-durability is raised to chatcore's (on SQLite, WAL with synchronous=FULL), and an index is where a
-query needs one.
+durability is raised to chatcore's (on SQLite, WAL with synchronous=FULL), and each query has the
+index that it needs.
 """
 
 import os

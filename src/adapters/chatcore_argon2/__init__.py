@@ -1,4 +1,4 @@
-"""Password hashing for chatcore by argon2id (RFC 9106)."""
+"""Password hashing for chatcore with argon2id (RFC 9106)."""
 
 from chatcore_argon2.hasher import Argon2Hasher
 

@@ -1,4 +1,4 @@
-"""Hash and verify in a few threads that let everything else go first."""
+"""Hashing and verification in a few low-priority threads."""
 
 import asyncio
 import contextlib
@@ -31,15 +31,15 @@ class Argon2Hasher:
     """A PasswordHasher: argon2id with the parameters of the OWASP Password Storage Cheat
     Sheet, 19 MiB of memory, 2 passes, 1 lane.
 
-    `memory_cost` is in KiB, at least 8 a lane (RFC 9106, section 3.1). Other parameters than
-    before are no obstacle: earlier hashes are still verified, and `needs_rehash` tells them.
+    `memory_cost` is in KiB, at least 8 per lane (RFC 9106, section 3.1). The parameters may
+    change: earlier hashes still verify, and `needs_rehash` detects them.
 
-    `threads` hash at the same time: one per core but one, unless given. They take
-    `memory_cost` each, and on Linux they run at nice 10. `max_waiting` more callers may wait
-    for a thread; the next is refused with Overloaded, at once. A caller who is cancelled
-    while waiting gives the place up.
+    `threads` is the number of hashes computed at once, by default one fewer than the cores. Each
+    takes `memory_cost`, and on Linux runs at nice 10. Up to `max_waiting` more calls wait for a
+    thread; the next call raises Overloaded at once. A call cancelled while it waits frees its
+    place.
 
-    `close` it, or use it as an asynchronous context manager, to end the threads; left alone,
+    To end the threads, `close` the hasher or use it as an asynchronous context manager; otherwise
     they end with the process.
     """
 
@@ -58,7 +58,7 @@ class Argon2Hasher:
         if memory_cost < 8 * parallelism:
             raise ValueError("argon2 needs at least 8 KiB of memory for each lane")
         self._argon2 = PasswordHasher(time_cost, memory_cost, parallelism)
-        self._executor = ThreadPoolExecutor(threads, "chatcore-argon2", _step_back)
+        self._executor = ThreadPoolExecutor(threads, "chatcore-argon2", _lower_priority)
         self._places = threading.Semaphore(threads + max_waiting)
 
     async def __aenter__(self) -> Self:
@@ -68,16 +68,15 @@ class Argon2Hasher:
         await self.close()
 
     async def close(self) -> None:
-        """End the threads, after the work that has been accepted. Later calls are refused
-        with Overloaded."""
+        """Finish the accepted work and end the threads. Later calls raise Overloaded."""
         self._executor.shutdown(wait=False)
         await asyncio.to_thread(self._executor.shutdown)
 
     async def hash(self, password: str) -> str:
-        return await self._in_turn(partial(self._hash, password))
+        return await self._submit(partial(self._hash, password))
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
-        return await self._in_turn(partial(self._verify, password, password_hash))
+        return await self._submit(partial(self._verify, password, password_hash))
 
     def needs_rehash(self, password_hash: str) -> bool:
         try:
@@ -85,22 +84,22 @@ class Argon2Hasher:
         except InvalidHashError:
             return True
 
-    async def _in_turn(self, work: Callable[[], _T]) -> _T:
+    async def _submit(self, work: Callable[[], _T]) -> _T:
         if not self._places.acquire(blocking=False):
-            raise Overloaded("too many passwords wait to be hashed")
+            raise Overloaded("too many passwords are waiting to be hashed")
         try:
             future = self._executor.submit(work)
-        except RuntimeError as error:  # Closed, or the system gives no more threads.
+        except RuntimeError as error:  # Closed, or the system refuses more threads.
             self._places.release()
             raise Overloaded(str(error)) from error
-        # By the future, not by the caller: a thread that hashes for a caller who left is busy.
+        # When the work ends, not the call: a thread still hashes after its caller has left.
         future.add_done_callback(lambda _: self._places.release())
         return await asyncio.wrap_future(future)
 
     def _hash(self, password: str) -> str:
         try:
             return self._argon2.hash(password)
-        except HashingError as error:  # Its parameters are right, so there is no memory.
+        except HashingError as error:  # The parameters are valid, so memory ran out.
             raise Overloaded(str(error)) from error
 
     def _verify(self, password: str, password_hash: str | None) -> bool:
@@ -111,10 +110,10 @@ class Argon2Hasher:
             except VerifyMismatchError:
                 return False
             except (InvalidHashError, VerificationError, UnicodeEncodeError) as error:
-                # Not the error itself, which may quote the hash.
+                # Only the type: the message may quote the hash.
                 damage = type(error).__name__
-        # What cannot be verified costs what verifying a hash of today does: hashing is the
-        # same work, and needs no dummy that has to keep up with the parameters.
+        # Take as long as a real verification. Hashing is the same work, and needs no dummy hash
+        # that must follow the parameters.
         self._hash(password)
         if damage:
             _log.warning("a stored password hash is damaged: %s", damage)
@@ -122,15 +121,15 @@ class Argon2Hasher:
 
 
 def _cores() -> int:
-    """Those that this process may use."""
+    """The number of cores that this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _step_back() -> None:
-    """Let the event loop, and all else, go before this thread."""
-    # Only Linux has a nice value for each thread; elsewhere the id might be another process.
+def _lower_priority() -> None:
+    """Let every other thread, the event loop above all, run before this one."""
+    # Only Linux has a nice value per thread; elsewhere the id might belong to another process.
     if sys.platform == "linux":
         this = os.PRIO_PROCESS, threading.get_native_id()
         with contextlib.suppress(OSError):  # A sandbox may forbid it.

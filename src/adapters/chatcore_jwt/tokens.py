@@ -1,4 +1,4 @@
-"""Issue tokens, and believe none that was not issued here."""
+"""Tokens signed with HMAC-SHA256; a token of any other form is refused."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _SECOND = timedelta(seconds=1)
 
-# The layer below PyJWT's own reading of claims, which is lax and asks the system for the time.
+# The layer below PyJWT's claims, whose checks are lax and read the system clock.
 _jws = PyJWS()
 
 
@@ -32,16 +32,16 @@ class JwtTokens:
     """A TokenIssuer of JWTs signed with HMAC-SHA256.
 
     Header: `alg` (HS256) and `typ` (JWT). Claims: `iat`, the time of issue in whole seconds,
-    rounded down; `exp`, which is `iat` and the lifetime; `user_id`, an integer. A token with
-    anything more, less or of another type is refused, whoever signed it, as is one of over
-    4,096 characters. Another service may run its clock up to 30 s ahead of this one; no such
-    allowance is made for the expiry.
+    rounded down; `exp`, `iat` plus the lifetime; `user_id`, an integer. A token with more, fewer
+    or differently typed fields is refused even with a valid signature, and so is a token over
+    4,096 characters. The issuer's clock may run up to 30 s ahead of this one; the expiry has no
+    such tolerance.
 
-    The secret is at least 32 bytes (RFC 7518, section 3.2), those of its UTF-8 if it is a
-    string, and no key in PEM, SSH or JWK form; otherwise ValueError. Whoever has the same
-    secret issues the same tokens. Those of an `old` secret, another one under the same rules, are
-    valid until they expire; none are issued any more. Of a lifetime, whole seconds count; a change
-    of it leaves tokens as they were issued.
+    The secret has at least 32 bytes (RFC 7518, section 3.2), in UTF-8 if it is a string, and is
+    not a key in PEM, SSH or JWK form; otherwise raises ValueError. Services with the same secret
+    accept each other's tokens. Tokens of an `old` secret, under the same rules, stay valid until
+    they expire; no new ones are issued. The lifetime is rounded down to whole seconds; a change
+    does not affect tokens issued before.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class JwtTokens:
         self._key = _checked_key(secret)
         self._keys = [self._key] if old is None else [self._key, _checked_key(old)]
         if len(self._keys) > len({*self._keys}):
-            raise ValueError("the old secret is the new one")
+            raise ValueError("the old and the new secret are the same")
         self._lifetime = lifetime // _SECOND
         if self._lifetime < 1:
-            raise ValueError("a token lives for at least one second")
+            raise ValueError("the lifetime must be at least one second")
 
     def issue(self, user_id: int, now: datetime) -> str:
         issued = (now - _EPOCH) // _SECOND
@@ -68,16 +68,16 @@ class JwtTokens:
     def verify(self, token: str, now: datetime) -> Claims:
         if len(token) > MAX_TOKEN or not _COMPACT.fullmatch(token):
             raise InvalidToken
-        # The algorithm is never the header's to choose (RFC 8725, section 3.1), and what went
-        # wrong goes no further, since it might quote the token.
+        # The header must not choose the algorithm (RFC 8725, section 3.1). The cause is dropped,
+        # since its message might quote the token.
         try:
             jws = self._decode(token)
-            said = json.loads(jws["payload"], object_pairs_hook=_without_duplicates)
+            decoded = json.loads(jws["payload"], object_pairs_hook=_without_duplicates)
         except (PyJWTError, ValueError, RecursionError):
             raise InvalidToken from None
         if jws["header"] != _HEADER:
             raise InvalidToken
-        claims = _checked_claims(said)
+        claims = _checked_claims(decoded)
         if now >= claims.expires_at or claims.issued_at - now > CLOCK_SKEW:
             raise InvalidToken
         return claims
@@ -93,10 +93,10 @@ def _checked_key(secret: str | bytes) -> bytes:
     try:
         key = secret.encode() if isinstance(secret, str) else secret
     except UnicodeEncodeError:
-        raise ValueError("the secret is no valid Unicode") from None
+        raise ValueError("the secret is not valid Unicode") from None
     if len(key) < MIN_KEY:
         raise ValueError(f"the secret has {len(key)} bytes; {_ALGORITHM} needs {MIN_KEY} or more")
-    # PyJWT would refuse some keys, but only when the first token is signed.
+    # PyJWT refuses some keys, but only when it signs the first token.
     try:
         _jws.get_algorithm_by_name(_ALGORITHM).prepare_key(key)
     except InvalidKeyError as error:
@@ -104,13 +104,13 @@ def _checked_key(secret: str | bytes) -> bytes:
     return key
 
 
-def _checked_claims(said: object) -> Claims:
-    if not isinstance(said, dict) or said.keys() != _CLAIMS:
+def _checked_claims(decoded: object) -> Claims:
+    if not isinstance(decoded, dict) or decoded.keys() != _CLAIMS:
         raise InvalidToken
     # Not isinstance: true is an instance of int.
-    if any(type(value) is not int for value in said.values()):
+    if any(type(value) is not int for value in decoded.values()):
         raise InvalidToken
-    user_id, issued, expires = said["user_id"], said["iat"], said["exp"]
+    user_id, issued, expires = decoded["user_id"], decoded["iat"], decoded["exp"]
     if not (1 <= user_id <= MAX_INT64 and issued < expires):
         raise InvalidToken
     try:
@@ -121,5 +121,5 @@ def _checked_claims(said: object) -> Claims:
 
 def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(members := dict(pairs)) < len(pairs):
-        raise ValueError("a name comes twice")
+        raise ValueError("duplicate name")
     return members

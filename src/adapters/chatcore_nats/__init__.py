@@ -1,4 +1,4 @@
-"""A doorbell between nodes, by way of NATS.
+"""A doorbell between nodes over NATS.
 
 async with await NatsDoorbell.open("nats://localhost") as doorbell:
     messenger = Messenger(store, doorbell=doorbell)

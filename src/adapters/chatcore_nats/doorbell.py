@@ -1,4 +1,4 @@
-"""Doorbells through a subject of NATS."""
+"""A doorbell over a NATS subject."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -17,17 +17,16 @@ _CLOSE_SECONDS = 1.0
 
 
 class NatsDoorbell(BusDoorbell):
-    """A Doorbell between nodes that use one NATS server or cluster."""
+    """A Doorbell between nodes that share a NATS server or cluster."""
 
     @classmethod
     async def open(
         cls, url: str, *, channel: str = "chatcore", patience: float = PATIENCE_SECONDS
     ) -> Self:
-        """Connect to `nats://[user:password@]host[:port]`; with TLS `tls://`.
+        """Connect to `nats://[user:password@]host[:port]`, or `tls://` for TLS.
 
-        Nodes that name one channel (a NATS subject) hear each other; name another for each
-        store. Without the server it opens all the same. Raises ValueError for a URL of another
-        kind.
+        Nodes with the same channel (a NATS subject) hear each other; use one channel per store.
+        Opens even if the server does not answer. Raises ValueError for any other URL.
         """
         place = urlsplit(url)
         if place.scheme not in {"nats", "tls"}:
@@ -37,12 +36,14 @@ class NatsDoorbell(BusDoorbell):
 
 
 @asynccontextmanager
-async def _connect(url: str, channel: str, heard: Callable[[bytes], None]) -> AsyncIterator[Link]:
+async def _connect(
+    url: str, channel: str, on_message: Callable[[bytes], None]
+) -> AsyncIterator[Link]:
     client = Client()
     link = _Link(client, channel)
     try:
-        # Left to itself, the client would connect anew and say nothing of what it missed, and
-        # knock at a server that is not there for minutes.
+        # By default, the client reconnects without reporting missed messages, and retries an
+        # absent server for minutes.
         await client.connect(
             url,
             allow_reconnect=False,
@@ -54,12 +55,12 @@ async def _connect(url: str, channel: str, heard: Callable[[bytes], None]) -> As
         )
 
         async def hear(message: Msg) -> None:
-            heard(message.data)
+            on_message(message.data)
 
         await client.subscribe(channel, cb=hear)
         yield link
     finally:
-        # A frozen server would not take what waits to be sent.
+        # A frozen server would not accept the pending messages.
         with suppress(TimeoutError, OSError, nats.errors.Error):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await client.close()
@@ -73,7 +74,7 @@ class _Link:
         self._error: Exception | None = None
 
     async def note(self, error: Exception) -> None:
-        # The doorbell tells of a loss, once; the client would for each attempt.
+        # The doorbell logs a loss once; the client would log every attempt.
         self._error = error
 
     async def end(self) -> None:

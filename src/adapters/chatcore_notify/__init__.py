@@ -1,4 +1,4 @@
-"""A doorbell between nodes, by way of the PostgreSQL database that they share anyway.
+"""A doorbell between nodes over the PostgreSQL database that they share.
 
 async with await NotifyDoorbell.open("postgresql://localhost/chatcore") as doorbell:
     messenger = Messenger(store, doorbell=doorbell)

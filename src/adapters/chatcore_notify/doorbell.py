@@ -1,4 +1,4 @@
-"""Doorbells through LISTEN and NOTIFY."""
+"""A doorbell over LISTEN and NOTIFY."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -13,16 +13,16 @@ from chatcore.bus import PATIENCE_SECONDS, BusDoorbell, Link
 
 _SESSION = {
     "application_name": "chatcore doorbell",
-    # Transactions that notify commit one after another, and would wait for the disk in turn.
+    # Transactions that notify commit one after another; each would wait for the disk.
     "synchronous_commit": "off",
 }
 
 
 class NotifyDoorbell(BusDoorbell):
-    """A Doorbell between nodes that use one PostgreSQL database.
+    """A Doorbell between nodes that share a PostgreSQL database.
 
-    It takes one connection to the database itself. Through a pooler that hands transactions to
-    changing sessions nothing can be heard; then it is as if there were no bus.
+    It holds one connection, directly to the database: through a pooler in transaction mode it
+    hears nothing, as without a bus.
     """
 
     @classmethod
@@ -32,9 +32,9 @@ class NotifyDoorbell(BusDoorbell):
         """Connect to `postgresql://[user[:password]@]host[:port]/database`, or
         `postgresql://[user@]/database?host=/directory` for a socket in a directory.
 
-        Nodes that name one channel (at most 63 bytes) hear each other; name another for each
-        store in the database. Without the server it opens all the same. Raises ValueError for
-        a URL of another kind.
+        Nodes with the same channel (at most 63 bytes) hear each other; use one channel per store
+        in the database. Opens even if the server does not answer. Raises ValueError for any other
+        URL.
         """
         place = urlsplit(url)
         if place.scheme not in {"postgres", "postgresql"}:
@@ -44,15 +44,17 @@ class NotifyDoorbell(BusDoorbell):
 
 
 @asynccontextmanager
-async def _connect(url: str, channel: str, heard: Callable[[bytes], None]) -> AsyncIterator[Link]:
+async def _connect(
+    url: str, channel: str, on_message: Callable[[bytes], None]
+) -> AsyncIterator[Link]:
     connection = await asyncpg.connect(url, server_settings=_SESSION)
     try:
         link = _Link(connection, channel)
         connection.add_termination_listener(link.end)
-        await connection.add_listener(channel, lambda *event: heard(event[-1].encode()))
+        await connection.add_listener(channel, lambda *event: on_message(event[-1].encode()))
         yield link
     finally:
-        # A server that is gone, or frozen, takes no leave.
+        # A lost or frozen server does not answer the close.
         with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             await connection.close(timeout=1)
 

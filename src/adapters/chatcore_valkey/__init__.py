@@ -1,4 +1,4 @@
-"""A doorbell between nodes, by way of Valkey or Redis.
+"""A doorbell between nodes over Valkey or Redis.
 
 async with await ValkeyDoorbell.open("valkey://localhost") as doorbell:
     messenger = Messenger(store, doorbell=doorbell)

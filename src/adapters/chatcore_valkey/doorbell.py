@@ -1,4 +1,4 @@
-"""Doorbells through PUBLISH and SUBSCRIBE."""
+"""A doorbell over PUBLISH and SUBSCRIBE."""
 
 import re
 from collections.abc import AsyncIterator, Callable
@@ -17,17 +17,17 @@ from chatcore.bus import PATIENCE_SECONDS, BusDoorbell, Link
 
 
 class ValkeyDoorbell(BusDoorbell):
-    """A Doorbell between nodes that use one Valkey or Redis server, of version 2 or later."""
+    """A Doorbell between nodes that share a Valkey or Redis server, version 2 or later."""
 
     @classmethod
     async def open(
         cls, url: str, *, channel: str = "chatcore", patience: float = PATIENCE_SECONDS
     ) -> Self:
-        """Connect to `valkey://[[user]:password@]host[:port]`, or `redis://`; with TLS
-        `valkeys://` or `rediss://`; through a socket file `unix:///path`.
+        """Connect to `valkey://[[user]:password@]host[:port]` or `redis://`; to `valkeys://` or
+        `rediss://` for TLS; to `unix:///path` for a socket file.
 
-        Nodes that name one channel hear each other; name another for each store. Without the
-        server it opens all the same. Raises ValueError for a URL of another kind.
+        Nodes with the same channel hear each other; use one channel per store. Opens even if the
+        server does not answer. Raises ValueError for any other URL.
         """
         url = re.sub("^valkey(s?)://", r"redis\1://", url)
         parse_url(url)
@@ -38,27 +38,29 @@ class ValkeyDoorbell(BusDoorbell):
 
 
 @asynccontextmanager
-async def _connect(url: str, channel: str, heard: Callable[[bytes], None]) -> AsyncIterator[Link]:
+async def _connect(
+    url: str, channel: str, on_message: Callable[[bytes], None]
+) -> AsyncIterator[Link]:
     async with AsyncExitStack() as stack:
-        # Left to itself, the client would connect anew and say nothing of what it missed.
+        # By default, the client reconnects without reporting missed messages.
         client: Redis = Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=None)
         stack.push_async_callback(client.aclose)
         subscription = client.pubsub()
         stack.push_async_callback(subscription.aclose)
         await subscription.subscribe(channel)
-        # The answer: from here on, what is published on any connection is heard on this one.
+        # The confirmation: from here on, this connection hears every message on the channel.
         await subscription.get_message(timeout=None)
-        yield _Link(client, subscription, channel, heard)
+        yield _Link(client, subscription, channel, on_message)
 
 
 class _Link:
     def __init__(
-        self, client: Redis, subscription: PubSub, channel: str, heard: Callable[[bytes], None]
+        self, client: Redis, subscription: PubSub, channel: str, on_message: Callable[[bytes], None]
     ) -> None:
         self._client = client
         self._subscription = subscription
         self._channel = channel
-        self._heard = heard
+        self._on_message = on_message
 
     async def send(self, message: bytes) -> None:
         await self._client.publish(self._channel, message)
@@ -67,4 +69,4 @@ class _Link:
         message: dict[str, Any]
         async for message in self._subscription.listen():
             if message["type"] == "message":
-                self._heard(message["data"])
+                self._on_message(message["data"])

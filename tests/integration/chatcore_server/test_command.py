@@ -131,7 +131,7 @@ async def start(settings: Settings) -> None:
     ("settings", "prepare", "line"),
     [
         ({"host": "192.0.2.1"}, None, "192.0.2.1: this machine has no such address"),
-        ({"host": "x" * 64 + "\n"}, None, r"'x+\\n' is no address or host name known here"),
+        ({"host": "x" * 64 + "\n"}, None, r"'x+\\n' is not a known address or host name"),
         (
             {"secret": "new:" + "x" * 32},
             None,

@@ -106,7 +106,7 @@ def test_the_address() -> None:
     for raw, address in {"127.0.0.1:9464": ("127.0.0.1", 9464), "[::1]:1": ("::1", 1)}.items():
         assert Settings.read({"CHATCORE_METRICS": raw}, {}).metrics == address
     for raw in ("", "on", "9464", ":9464", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536"):
-        with pytest.raises(CannotStart, match=r"CHATCORE_METRICS is .*not address:port"):
+        with pytest.raises(CannotStart, match=r"CHATCORE_METRICS is .*expected address:port"):
             Settings.read({"CHATCORE_METRICS": raw}, {})
     settings = Settings(metrics=("127.0.0.1", 9464))
     assert [settings.of_worker(n).metrics for n in range(2)] == [

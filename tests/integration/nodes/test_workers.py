@@ -108,7 +108,7 @@ async def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(
         assert await traffic.wrong() == []
     log = service.log()
     for killed in workers:
-        assert f"the worker of process {killed} was ended by signal 9; another takes" in log
+        assert f"worker process {killed} was killed by signal 9; restarting it" in log
     assert "Traceback" not in log
 
 

@@ -237,7 +237,7 @@ def test_the_bytes_of_a_secret_are_its_utf_8() -> None:
         ("", "has 0 bytes; HS256 needs 32"),
         ("x" * 31, "has 31 bytes"),
         (b"x" * 31, "has 31 bytes"),
-        ("\udcff" * 32, "no valid Unicode"),
+        ("\udcff" * 32, "not valid Unicode"),
         ("-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----", "asymmetric"),
         ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI me@host", "asymmetric"),
         ('{"kty":"oct","k":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}', "JWK"),

@@ -12,7 +12,7 @@ from chatcore_server.observe.standard_streams import exit_now
 from chatcore_server.serving.stopping import STOP_SECONDS, exit_on_signals, stop_on_signals
 from chatcore_server.settings import Settings
 
-STOPPED_BADLY = 1
+UNCLEAN_STOP = 1
 
 _NOTES = """\
 CHATCORE_SECRET has no flag, because other users can see a command line. It is
@@ -53,8 +53,8 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
     if settings.workers > 1:
         from chatcore_server.serving.supervisor import serve_with_workers
 
-        in_order = serve_with_workers(settings, stop_on_signals(_give_up), _say_where)
-        return 0 if in_order else STOPPED_BADLY
+        clean = serve_with_workers(settings, stop_on_signals(_give_up), _say_where)
+        return 0 if clean else UNCLEAN_STOP
 
     # Off until the service is up: a start makes almost no garbage, and collecting slows it.
     gc.disable()

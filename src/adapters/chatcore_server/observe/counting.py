@@ -100,15 +100,15 @@ class CountedHasher:
         self.refused = 0
 
     async def hash(self, password: str) -> str:
-        return await self._in_turn(self._hasher.hash(password))
+        return await self._counted(self._hasher.hash(password))
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
-        return await self._in_turn(self._hasher.verify(password, password_hash))
+        return await self._counted(self._hasher.verify(password, password_hash))
 
     def needs_rehash(self, password_hash: str) -> bool:
         return self._hasher.needs_rehash(password_hash)
 
-    async def _in_turn(self, work: Awaitable[T]) -> T:
+    async def _counted(self, work: Awaitable[T]) -> T:
         self.waiting += 1
         try:
             outcome = await work

@@ -89,8 +89,7 @@ def _log_every(app: ASGIApp) -> ASGIApp:
 
 
 def _request(scope: Scope) -> tuple[str, str]:
-    # Percent-encoded, whatever the server accepted: a path can neither end the line nor
-    # control the terminal.
+    # Percent-encoded, so that a path can neither end the line nor control the terminal.
     path = quote(scope.get("raw_path") or scope["path"], safe="/%:@!$&'()*+,;=-._~")
     return scope["method"], path if len(path) <= _MAX_PATH else path[:_MAX_PATH] + "..."
 

@@ -1,1 +1,1 @@
-"""From the listening socket to the application, and from SIGTERM to the exit."""
+"""Serving: sockets, the HTTP protocol, workers, and the stop on SIGTERM."""

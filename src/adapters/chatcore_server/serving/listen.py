@@ -1,4 +1,4 @@
-"""The sockets that the service listens on."""
+"""Binds the sockets that the service listens on."""
 
 import errno
 import resource
@@ -8,39 +8,39 @@ from collections.abc import Sequence
 from chatcore_server.settings import CannotStart
 
 SPARE_DESCRIPTORS = 64
-"""For the database, the log, and for turning connections away."""
+"""Reserved for the database, the log, and connections over the limit."""
 
 UNANSWERED_SECONDS = 60
-"""After so long without a word from a peer that was sent something, its connection is over. Left
-to itself, TCP tries for a quarter of an hour; a stream of events, which sends something every 15
-seconds, would be held open for a machine that is gone."""
+"""A connection ends if its peer acknowledges nothing for this long. By itself, TCP retries for a
+quarter of an hour; an event stream, which sends something every 15 seconds, would stay open for a
+machine that has disappeared."""
 
 _LACKING = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 _REASONS = {
     errno.EADDRINUSE: "another process uses it",
     errno.EADDRNOTAVAIL: "this machine has no such address",
-    errno.EACCES: "that is not permitted; ports below 1024 are for the administrator",
+    errno.EACCES: "not permitted; ports below 1024 need administrator rights",
 }
 
 
 def bind(host: str, port: int) -> Sequence[socket.socket]:
-    """A socket on every address of the host; none of them takes connections yet.
+    """Bind a socket to each address of the host; none of them accepts connections yet.
 
     Raises CannotStart.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, ValueError) as error:  # UnicodeError, for a bad host name, is a ValueError.
-        raise CannotStart(f"{host!r} is no address or host name known here") from error
+        raise CannotStart(f"{host!r} is not a known address or host name") from error
     sockets: list[socket.socket] = []
     lacking: OSError | None = None
     for family, kind, protocol, _, address in dict.fromkeys(found):
-        # The first address settles port 0.
+        # With port 0, the first socket chooses the port for all.
         chosen = port or (sockets[0].getsockname()[1] if sockets else 0)
         try:
             sockets.append(_bound(family, kind, protocol, (address[0], chosen, *address[2:])))
         except OSError as error:
-            # "localhost" may be an IPv6 address too, on a machine without IPv6.
+            # "localhost" may resolve to an IPv6 address on a machine without IPv6.
             if error.errno not in _LACKING:
                 raise cannot_listen(host, port, error) from error
             lacking = error
@@ -50,6 +50,7 @@ def bind(host: str, port: int) -> Sequence[socket.socket]:
 
 
 def cannot_listen(host: str, port: int, error: OSError) -> CannotStart:
+    """Create the error for a port that cannot be used, with the reason in plain words."""
     reason = _REASONS.get(error.errno or 0, error.strerror)
     return CannotStart(f"cannot listen on port {port} of {host}: {reason}")
 
@@ -60,7 +61,7 @@ def url_of(listener: socket.socket) -> str:
 
 
 def allow_connections(wanted: int) -> int:
-    """Make room for that many open connections; how many there is room for."""
+    """Raise the limit of open files for that many connections; return how many fit, at least 1."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + SPARE_DESCRIPTORS
     if soft == resource.RLIM_INFINITY or soft >= needed:
@@ -68,7 +69,7 @@ def allow_connections(wanted: int) -> int:
     raised = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
-    except (OSError, ValueError):  # Some systems have a lower limit than they tell.
+    except (OSError, ValueError):  # Some systems have a lower limit than they report.
         raised = soft
     return max(1, min(wanted, raised - SPARE_DESCRIPTORS))
 
@@ -78,9 +79,9 @@ def _bound(family: int, kind: int, protocol: int, address: tuple[object, ...]) -
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # So that "::" and "0.0.0.0" are two addresses, as they look.
+            # "::" must not include "0.0.0.0".
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux has it, and accepted sockets inherit it.
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # On Linux; accepted sockets inherit it.
             timeout = UNANSWERED_SECONDS * 1000
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout)
         made.bind(address)

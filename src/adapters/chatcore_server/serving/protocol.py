@@ -1,4 +1,4 @@
-"""HTTP/1.1 within bounds: uvicorn's protocol on httptools, and the limits it leaves open."""
+"""HTTP/1.1 with bounds: uvicorn's httptools protocol, plus the limits that it lacks."""
 
 import asyncio
 import re
@@ -19,35 +19,36 @@ MAX_HEAD = 32 * 1024
 """Bytes of a request's first line and headers."""
 
 MAX_TARGET = 4096
-"""Bytes of a request's path and query. The longest name takes 768. Litestar remembers the last
-1,024 paths that it was asked for, whoever asked, as text of up to 4 bytes a character."""
+"""Bytes of a request's path and query. The longest name takes 768. Litestar caches the last 1,024
+requested paths of all clients, as text of up to 4 bytes a character."""
 
 MAX_PIPELINED = 64
-"""Requests of one connection that may wait for the answer to an earlier one."""
+"""Requests on one connection that may wait for the answer to an earlier request."""
 
 _WITHOUT_PATH = re.compile(rb"\A([a-z]+://[^/?#]+)(?=[?#]|\Z)", re.IGNORECASE)
 
 
 class _Refused(Exception):
-    """Stops the parser; the connection has been dealt with."""
+    """Stops the parser after a refusal has been handled."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection, whose costs have an end whatever its peer does.
+    """Handles one connection and bounds what its peer can cost.
 
     - A path and query over MAX_TARGET is refused (414).
-    - A head over MAX_HEAD is refused (431), and so is as much in trailers, in chunk
-      extensions, or in anything else that is neither a head nor a body.
-    - A connection that begins no request, or never finishes its head, is closed after
-      `head_seconds`; a request body is the application's to wait for.
-    - A peer that takes nothing of an answer for `stall_seconds` is cut off.
-    - More than MAX_PIPELINED requests ahead of their answers are not read.
+    - A head over MAX_HEAD is refused (431); so are trailers, chunk extensions and any other
+      bytes outside heads and bodies beyond that size.
+    - A connection without a complete head after `head_seconds` is closed. The application
+      limits the wait for a body.
+    - A peer that reads nothing of an answer for `stall_seconds` is cut off.
+    - More than MAX_PIPELINED requests ahead of their answers are not read; the connection ends
+      after the answers.
     - A connection over uvicorn's `limit_concurrency` gets 503 for its first request, if that
-      comes within `linger_seconds`, and is closed.
+      arrives within `linger_seconds`, and is closed.
     """
 
     turned_away: ClassVar[int] = 0
-    """Connections over the limit, so far."""
+    """Connections refused over the limit so far."""
 
     head_seconds: ClassVar[float] = 20
     stall_seconds: ClassVar[float] = 30
@@ -61,16 +62,16 @@ class BoundedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        # Left in place, uvicorn would turn away whoever asks next, on any connection.
+        # Left in place, uvicorn would refuse the next request on any connection.
         self._max_connections, self.limit_concurrency = self.limit_concurrency, None
         self._unparsed = 0
-        """At most the bytes since the parser last finished a head or gave out some body."""
+        """Upper bound of the bytes since the parser last finished a head or returned body data."""
         self._refused = False
         self._running: RequestResponseCycle | None = None
         self._end: asyncio.TimerHandle | None = None
-        """When the connection is closed unless a head is complete before."""
+        """Closes the connection unless a head is complete before."""
         self._stall: asyncio.TimerHandle | None = None
-        """When a peer that has read nothing meanwhile is cut off."""
+        """Cuts the peer off if it has read nothing until then."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -83,7 +84,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        # uvicorn tells the newest request only, which may still wait behind this one.
+        # uvicorn notifies only the newest request, which may still wait behind this one.
         if (cycle := self._running) is not None and not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()
@@ -102,15 +103,15 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(400)
         if self._unparsed > MAX_HEAD:
             self._refuse(431)
-        # uvicorn's own timer ends with the first byte. This one runs until the head is whole.
+        # uvicorn's own timer ends at the first byte; this timer runs until the head is complete.
         elif self._end is None and (self.cycle is None or self.cycle.response_complete):
             self._close_after(self.head_seconds)
 
     def _parse(self, data: bytes) -> None:
-        """Feed the parser, which stops at each head that offers to upgrade and skips its body.
+        """Feed the parser, which stops at each head that offers an upgrade and skips its body.
 
-        No upgrade is accepted, so the request counts as it stands (RFC 9110, section 7.8). A new
-        parser reads the head again, without the offer, and then what follows it.
+        No upgrade is accepted, so the request is served without one (RFC 9110, section 7.8): a
+        new parser reads the head again, without the offer, and then the rest of the data.
         """
         rest: bytes | memoryview = data
         while rest:
@@ -120,14 +121,14 @@ class BoundedProtocol(HttpToolsProtocol):
                 rest = memoryview(rest)[upgrade.args[0] :]
                 head = self._head_without_upgrade()
                 self.parser = HttpRequestParser(self)
-                # As uvicorn sets it.
+                # The same setting as uvicorn's.
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
                 self.parser.feed_data(head)
             else:
                 return
 
     def _head_without_upgrade(self) -> bytes:
-        # The parser accepts no line ends inside a target or a value, so none can be smuggled.
+        # The parser accepts no line break inside a target or a value, so none can be smuggled in.
         version = self.parser.get_http_version().encode()
         lines = [b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, version)]
         lines += [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
@@ -138,14 +139,14 @@ class BoundedProtocol(HttpToolsProtocol):
         return True
 
     def _strip_values(self) -> None:
-        """Take off the white space that the parser leaves behind values (RFC 9112, 5.1)."""
+        """Remove the white space that the parser leaves after values (RFC 9112, 5.1)."""
         headers = self.headers.copy()
         self.headers.clear()
         for name, value in headers:
             self.on_header(name, value.rstrip(b" \t"))
 
     def on_headers_complete(self) -> None:
-        # Counted again and exactly: a head can begin anywhere in what was received.
+        # The exact size; `_unparsed` is a bound, since a head can begin anywhere in the data.
         size = len(self.url)
         padded = False
         for name, value in self.headers:
@@ -160,7 +161,7 @@ class BoundedProtocol(HttpToolsProtocol):
             raise _Refused
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
-                # The parser would stop at this head again and again.
+                # The parser would stop at this head for ever.
                 self._refuse(400)
                 raise _Refused
             return
@@ -170,12 +171,12 @@ class BoundedProtocol(HttpToolsProtocol):
             # `http://host` is `http://host/` (RFC 9110, 4.2.3).
             self.url = _WITHOUT_PATH.sub(rb"\1/", self.url)
         if self.expect_100_continue and self.parser.get_http_version() == "1.0":
-            # Such a client would take "100 Continue" for the answer (RFC 9110, 10.1.1).
+            # An HTTP/1.0 client would mistake "100 Continue" for the answer (RFC 9110, 10.1.1).
             self.expect_100_continue = False
         self._unparsed = 0
         self._cancel_end()
         super().on_headers_complete()
-        # Trailers arrive as headers, and must not become those of the request (RFC 9110, 6.5.1).
+        # Trailers arrive as headers but must not become request headers (RFC 9110, 6.5.1).
         self.headers = []
 
     def on_body(self, body: bytes) -> None:
@@ -183,7 +184,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def _refuse(self, status: int) -> None:
-        """Read no further, and say why where an answer can be told from those to come."""
+        """Stop reading; answer with the status if that answer cannot be mistaken for another."""
         if self._refused:
             return
         self._refused = True
@@ -192,10 +193,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if cycle is None or cycle.response_complete:
             self._answer(status)
         elif not cycle.more_body:
-            # The requests before are whole: they get their answers, then the connection ends.
+            # Earlier requests are complete: they get their answers, then the connection ends.
             cycle.keep_alive = False
         elif not self.pipeline and not cycle.response_started:
-            # What is wrong is the request that the application is waiting for.
+            # The faulty request is the one that the application is reading.
             cycle.disconnected = True
             cycle.message_event.set()
             self._answer(status)
@@ -207,8 +208,8 @@ class BoundedProtocol(HttpToolsProtocol):
         headers = b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
         length = b"content-length: %d\r\n\r\n" % len(reason)
         self.transport.write(STATUS_LINE[status] + headers + length + reason)
-        # To close with bytes unread would reset the connection, and the peer, still sending,
-        # would lose the answer (RFC 9112, 9.6). So they are read, and dropped, for a moment.
+        # Closing with unread bytes would reset the connection, and a peer that still sends would
+        # lose the answer (RFC 9112, 9.6). So the bytes are read and dropped for a moment.
         self.transport.write_eof()
         self._close_after(self.linger_seconds)
 
@@ -226,7 +227,7 @@ class BoundedProtocol(HttpToolsProtocol):
             app = _without_chunks(app, cycle)
         super()._start_asgi_task(cycle, app)
 
-    # What the peer does not read, this process holds, also after a close, which waits for it.
+    # This process buffers what the peer has not read; a close waits for that buffer, too.
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -263,8 +264,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def _without_chunks(app: Any, cycle: RequestResponseCycle) -> Any:
-    """The application, whose answers of unknown length end with the connection: HTTP/1.0, which
-    common proxies speak, knows no chunks (RFC 9112, 6.1), and uvicorn sends them all the same."""
+    """Wrap the application so that an answer of unknown length ends with the connection.
+
+    HTTP/1.0, which common proxies speak, has no chunks (RFC 9112, 6.1), but uvicorn sends them.
+    """
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         until_close = False
@@ -288,7 +291,7 @@ def _without_chunks(app: Any, cycle: RequestResponseCycle) -> Any:
 
 
 async def at_capacity(_scope: Any, _receive: Any, send: Any) -> None:
-    """An ASGI application that has no room."""
+    """An ASGI application that answers 503: too many connections are open."""
     body = b'{"error":"Service Unavailable"}'
     headers = [
         (b"content-type", b"application/json"),

@@ -1,4 +1,4 @@
-"""Serves the application with uvicorn, from the first connection to the last answer."""
+"""Runs the application under uvicorn, from the first connection to the last answer."""
 
 import asyncio
 import contextlib
@@ -17,23 +17,23 @@ from chatcore_server.serving.listen import allow_connections, bind, cannot_liste
 from chatcore_server.serving.protocol import BoundedProtocol
 from chatcore_server.settings import Settings
 
-KEEP_ALIVE_SECONDS = 65  # Longer than the 60 s of common proxies, so that the proxy hangs up first.
+KEEP_ALIVE_SECONDS = 65  # Longer than the 60 s of common proxies: the proxy must close first.
 DRAIN_SECONDS = 3
 
 ACCEPTS = 16
-"""Connections taken in one round of the event loop. libuv takes one for each listening
-descriptor, and a round under load takes milliseconds: the last of 64 that came together waited
-for 160 ms to 1 s (measured)."""
+"""Connections accepted in one round of the event loop. libuv accepts one per listening descriptor,
+and a round under load takes milliseconds: with one descriptor, the last of 64 simultaneous
+connections waited 160 ms to 1 s (measured)."""
 
 Started = Callable[[Sequence[str]], None]
 
 
 def serve(settings: Settings, stopping: threading.Event, started: Started) -> None:
-    """Serve until `stopping` is set, and then answer what is under way, for 3 s at most.
+    """Serve until `stopping` is set; then finish the requests under way, for 3 s at most.
 
-    `started` gets the URLs as soon as they answer. Raises CannotStart.
+    Calls `started` with the URLs as soon as they answer. Raises CannotStart.
     """
-    # Before anything is opened: a start on a port in use must leave no trace.
+    # Bind first: a start on a port in use must leave no trace.
     serve_on(bind(settings.host, settings.port), settings, stopping, started)
 
 
@@ -45,8 +45,8 @@ def serve_on(
     *,
     trims: bool = True,
 ) -> None:
-    """The same on sockets that are bound, and that other processes may listen on, too; one of
-    them `trims`."""
+    """Serve on bound sockets, which other processes may share. Exactly one process `trims` the
+    event logs."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, list(sockets), stopping, started, trims))
 
@@ -70,7 +70,7 @@ async def _serve(
             lifespan="off",
             log_config=None,
             access_log=False,
-            # Who asks, the application finds out itself; by which URL, no answer depends on.
+            # The application finds the client's address itself, and no answer depends on the URL.
             proxy_headers=False,
             server_header=False,
             limit_concurrency=allow_connections(settings.max_connections),
@@ -91,36 +91,36 @@ class _Server(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self._stopping = stopping
-        self._tell_started = started
+        self._on_started = started
         self._streams = streams
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # Signals are the command's: it minds them from before the start to after the end.
+        # The command handles signals, from before the start until after the end.
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         try:
             await super().startup([each.dup() for each in sockets or () for _ in range(ACCEPTS)])
         except OSError as error:
-            # Two processes can bind one address, until one of them listens.
+            # Two processes can bind one address until one of them listens.
             raise cannot_listen(self.config.host, self.config.port, error) from error
-        # What was made so far lives as long as the process. Going through it again at every
-        # full collection took 40 ms under load, during which nobody is answered; and the
-        # default of 700 objects takes the requests of a busy moment for a growing heap.
+        # Objects made so far live as long as the process: scanning them at every full collection
+        # blocked the event loop for 40 ms under load. And the default threshold of 700 objects
+        # mistakes the requests of a busy moment for a growing heap.
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
         gc.enable()
-        self._tell_started([url_of(listener) for listener in sockets or ()])
+        self._on_started([url_of(listener) for listener in sockets or ()])
 
     async def on_tick(self, counter: int) -> bool:
         return await super().on_tick(counter) or self._stopping.is_set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # uvicorn waits for answers to end, and a stream has no end of its own.
+        # uvicorn waits for open answers, and a stream does not end by itself.
         self._streams.end_all()
-        # Peers that stall hold nobody up. They are cut off before uvicorn cancels their
-        # requests: otherwise it would send them an error about what may have been done.
+        # Stalled peers must not delay the stop. Cut them off before uvicorn cancels their
+        # requests: it would answer with an error although the write may have happened.
         cut = asyncio.get_running_loop().call_later(DRAIN_SECONDS - 0.5, self._cut_off)
         await super().shutdown(sockets)
         cut.cancel()

@@ -1,4 +1,4 @@
-"""How the service is told to stop."""
+"""Stops the service on SIGTERM and SIGINT."""
 
 import os
 import signal
@@ -6,26 +6,29 @@ import threading
 from collections.abc import Callable
 
 STOP_SECONDS = 4.5
-"""When a stop that hangs, by a dead disk say, is given up."""
+"""Time limit of a stop, which may hang on a dead disk for example."""
 
 
 def exit_on_signals() -> None:
-    """Exit with status 0 as soon as SIGTERM or SIGINT comes: while nothing is open yet."""
+    """Exit with status 0 on SIGTERM or SIGINT: for the time before anything is open."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
 
 
 def stop_on_signals(give_up: Callable[[], None]) -> threading.Event:
-    """Set when SIGTERM or SIGINT comes, from now on. After STOP_SECONDS `give_up` is called,
-    which ends the process; a second SIGINT ends it at once."""
+    """Return an event that is set on SIGTERM or SIGINT.
+
+    STOP_SECONDS later `give_up` is called, which must end the process. A second SIGINT ends it at
+    once.
+    """
     stopping = threading.Event()
-    told = False
+    signalled = False
 
     def stop(_number: int, _frame: object) -> None:
-        nonlocal told
-        if not told:
-            # First: another signal may come within `set`, which would then wait for itself.
-            told = True
+        nonlocal signalled
+        if not signalled:
+            # Assigned first: a signal that interrupts `set` would otherwise wait for its own lock.
+            signalled = True
             stopping.set()
             timer = threading.Timer(STOP_SECONDS, give_up)
             timer.daemon = True

@@ -1,4 +1,4 @@
-"""Several processes that serve on one port, and the one that looks after them."""
+"""Starts the workers that share one port, restarts those that end, and stops them."""
 
 import contextlib
 import logging
@@ -19,9 +19,9 @@ from chatcore_server.serving.stopping import STOP_SECONDS
 from chatcore_server.serving.worker import READY, Task
 from chatcore_server.settings import CannotStart, Settings
 
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 STEADY_SECONDS = 10.0
-"""Who has served for so long and ends is replaced at once; others after a delay that doubles."""
+"""A worker that ran this long restarts at once; others after a delay that doubles."""
 FIRST_DELAY = 0.5
 MAX_DELAY = 10.0
 
@@ -31,12 +31,12 @@ logger = logging.getLogger("chatcore")
 def serve_with_workers(
     settings: Settings, stopping: threading.Event, started: Callable[[Sequence[str]], None]
 ) -> bool:
-    """Serve with `settings.workers` processes until `stopping` is set. Whether all of them then
-    ended in order.
+    """Serve with `settings.workers` processes until `stopping` is set.
 
-    They take connections from the same sockets: who is free takes the next. One that ends is
-    replaced; all end when this process does. `started` gets the URLs as soon as all serve.
-    Raises CannotStart when one of them cannot, as long as not all have.
+    Returns whether every worker stopped cleanly. The workers share the sockets, so a free worker
+    accepts the next connection. A worker that ends is restarted; all end with this process. Calls
+    `started` with the URLs as soon as all workers serve. Raises CannotStart if a worker fails
+    before that.
     """
     _keep_low_descriptors()
     sockets = bind(settings.host, settings.port)
@@ -44,40 +44,44 @@ def serve_with_workers(
     try:
         workers.begin()
         while not stopping.is_set() and not workers.all_serve():
-            workers.look()
+            workers.poll()
         if not stopping.is_set():
             started([url_of(listener) for listener in sockets])
             workers.restart_workers = True
         while not stopping.is_set():
-            workers.look()
+            workers.poll()
     finally:
         for listener in sockets:
             listener.close()
-        in_order = workers.end()
-    return in_order
+        clean = workers.end()
+    return clean
 
 
 @dataclass
 class _Worker:
+    """A worker process, as the supervisor sees it."""
+
     number: int
     process: "subprocess.Popen[bytes]"
     control: socket.socket
-    """Readable when it says something, and when it has ended."""
+    """Readable when the worker has sent a message or has ended."""
     started: float
-    told: bytes = b""
+    received: bytes = b""
 
     @property
     def serves(self) -> bool:
-        return self.told.startswith(READY)
+        return self.received.startswith(READY)
 
 
 class _Workers:
+    """The running workers, and when to restart the others."""
+
     def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
         self._settings = settings
         self._sockets = sockets
         self._running: dict[int, _Worker] = {}
         self._due: dict[int, float] = {}
-        """When those are started that are not running."""
+        """By worker number: when to start it."""
         self._delays: dict[int, float] = {}
         self._selector = selectors.DefaultSelector()
         self.restart_workers = False
@@ -89,39 +93,38 @@ class _Workers:
     def all_serve(self) -> bool:
         return not self._due and all(worker.serves for worker in self._running.values())
 
-    def look(self) -> None:
-        """Wait a moment for what happens, and see to it."""
+    def poll(self) -> None:
+        """Wait up to POLL_SECONDS for messages and ended workers; start workers that are due."""
         for number, due in list(self._due.items()):
             if due <= time.monotonic():
                 del self._due[number]
                 self._start(number)
-        for key, _ in self._selector.select(LOOK_SECONDS):
-            self._hear(key.data)
+        for key, _ in self._selector.select(POLL_SECONDS):
+            self._receive(key.data)
 
     def end(self) -> bool:
-        """Tell all to stop, and wait until they have, for STOP_SECONDS. Whether they ended in
-        order."""
+        """Stop all workers, within STOP_SECONDS; return whether all stopped cleanly."""
         serving = [worker for worker in self._running.values() if worker.serves]
         for worker in self._running.values():
             if worker in serving:
                 worker.process.terminate()
             else:
-                # Nothing is under way, and its imports may take as long as it has.
+                # It serves no request yet, and its imports may outlast the time limit.
                 worker.process.kill()
-        in_order = True
+        clean = True
         give_up = time.monotonic() + STOP_SECONDS
         for worker in serving:
             try:
-                in_order &= worker.process.wait(max(0, give_up - time.monotonic())) == 0
+                clean &= worker.process.wait(max(0, give_up - time.monotonic())) == 0
             except subprocess.TimeoutExpired:
                 worker.process.kill()
-                in_order = False
-        return in_order
+                clean = False
+        return clean
 
     def _start(self, number: int) -> None:
         ours, theirs = socket.socketpair()
         listeners = [listener.fileno() for listener in self._sockets]
-        # Until it has handlers of its own, a signal to all of a terminal's processes waits.
+        # A signal to the whole terminal waits until the worker has its own handlers.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
             process = subprocess.Popen(
@@ -136,20 +139,20 @@ class _Workers:
         finally:
             theirs.close()
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        with contextlib.suppress(OSError):  # It has ended already.
+        with contextlib.suppress(OSError):  # The worker has ended already.
             task = Task(self._settings.of_worker(number), listeners, trims=number == 0)
             ours.sendall(pickle.dumps(task))
         worker = _Worker(number, process, ours, time.monotonic())
         self._running[number] = worker
         self._selector.register(ours, selectors.EVENT_READ, worker)
 
-    def _hear(self, worker: _Worker) -> None:
+    def _receive(self, worker: _Worker) -> None:
         try:
-            told = worker.control.recv(65536)
+            message = worker.control.recv(65536)
         except OSError:
-            told = b""
-        worker.told += told
-        if told:
+            message = b""
+        worker.received += message
+        if message:
             return
         self._selector.unregister(worker.control)
         worker.control.close()
@@ -159,28 +162,28 @@ class _Workers:
             if time.monotonic() - worker.started > STEADY_SECONDS:
                 self._delays.pop(worker.number, None)
             pid = worker.process.pid
-            self._failed(worker.number, f"the worker of process {pid} {_how(status)}")
+            self._failed(worker.number, f"worker process {pid} {_how(status)}")
         else:
-            said = worker.told.decode()
-            self._failed(worker.number, said or f"a worker {_how(status)} before it served")
+            reason = worker.received.decode()
+            self._failed(worker.number, reason or f"a worker {_how(status)} before it served")
 
-    def _failed(self, number: int, why: str) -> None:
+    def _failed(self, number: int, reason: str) -> None:
         if not self.restart_workers:
-            raise CannotStart(why)
+            raise CannotStart(reason)
         delay = self._delays.get(number, 0)
         self._delays[number] = min(max(2 * delay, FIRST_DELAY), MAX_DELAY)
         self._due[number] = time.monotonic() + delay
-        logger.error("%s; another takes its place%s", why, f" in {delay:g} s" if delay else "")
+        logger.error("%s; restarting it%s", reason, f" in {delay:g} s" if delay else "")
 
 
 def _how(status: int) -> str:
     if status < 0:
-        return f"was ended by signal {-status}"
+        return f"was killed by signal {-status}"
     return f"ended with status {status}"
 
 
 def _keep_low_descriptors() -> None:
-    # A socket in the place of a stream that was closed would be that stream to a worker.
+    # A worker would use a socket with the number of a closed standard stream as that stream.
     while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(opened, True)
     os.close(opened)

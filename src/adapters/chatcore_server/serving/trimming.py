@@ -1,4 +1,4 @@
-"""Keeps the logs of events from growing for ever."""
+"""Trims the event logs in the background."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ from datetime import timedelta
 from chatcore import Messenger
 
 FIRST_SECONDS = 30.0
-"""After the start, when clients that come back all at once have been served."""
+"""Delay after the start, so that reconnecting clients are served first."""
 
 EVERY_SECONDS = 3600.0
 
@@ -18,9 +18,11 @@ logger = logging.getLogger("chatcore")
 
 @asynccontextmanager
 async def trimming(messenger: Messenger, keep: int, age: timedelta) -> AsyncIterator[None]:
-    """Within this context, the logs are trimmed soon and then every hour. When that fails it
-    is logged, and tried again the next time."""
-    task = asyncio.create_task(_trim_again_and_again(messenger, keep, age))
+    """Within this context, trim the event logs after FIRST_SECONDS and then every EVERY_SECONDS.
+
+    A failure is logged; the next round tries again.
+    """
+    task = asyncio.create_task(_trim_repeatedly(messenger, keep, age))
     try:
         yield
     finally:
@@ -28,11 +30,11 @@ async def trimming(messenger: Messenger, keep: int, age: timedelta) -> AsyncIter
         await asyncio.wait([task])
 
 
-async def _trim_again_and_again(messenger: Messenger, keep: int, age: timedelta) -> None:
+async def _trim_repeatedly(messenger: Messenger, keep: int, age: timedelta) -> None:
     await asyncio.sleep(FIRST_SECONDS)
     while True:
         try:
             await messenger.trim_logs(keep=keep, age=age)
         except Exception:
-            logger.exception("logs of events could not be trimmed; the next try is in an hour")
+            logger.exception("trimming the event logs failed; the next attempt is in an hour")
         await asyncio.sleep(EVERY_SECONDS)

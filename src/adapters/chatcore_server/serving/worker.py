@@ -1,5 +1,8 @@
-"""One of the processes that serve on one port. `workers.py` starts it and speaks with it through
-its standard input, a socket: nothing of its settings shows on a command line."""
+"""A worker: one of the processes that serve on a shared port.
+
+`supervisor.py` starts it and talks to it over its standard input, a socket, so that no setting
+shows on a command line.
+"""
 
 import contextlib
 import gc
@@ -18,28 +21,31 @@ from chatcore_server.serving.stopping import stop_on_signals
 from chatcore_server.settings import CannotStart, Settings
 
 READY = b"\n"
-"""What it says once it serves. Whatever else it says is why it cannot, and the last of it."""
+"""Sent by a worker once it serves. Any other message is the reason why it cannot, and its last."""
 
 
 class Task(NamedTuple):
+    """The first message from the supervisor to a worker."""
+
     settings: Settings
     listeners: Sequence[int]
     """The descriptors of the sockets to serve on."""
     trims: bool
-    """Whether it is the one that trims the logs of events."""
+    """Whether this worker trims the event logs."""
 
 
 def main() -> int:
+    """Serve until the supervisor stops this worker or disappears; return the exit status."""
     unblock_standard_streams()
     stopping = stop_on_signals(lambda: exit_now(1))
-    # What came before has waited.
+    # The supervisor blocked them: signals that arrived earlier are delivered now.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     control = socket.socket(fileno=0)
-    with control.makefile("rb") as told:
-        task: Task = pickle.load(told)  # noqa: S301 (from the process that started this one)
-    threading.Thread(target=_end_with, args=(control, stopping), daemon=True).start()
+    with control.makefile("rb") as received:
+        task: Task = pickle.load(received)  # noqa: S301 (from the process that started this one)
+    threading.Thread(target=_stop_with_supervisor, args=(control, stopping), daemon=True).start()
 
-    gc.disable()  # Until it serves, as without workers.
+    gc.disable()  # Until the worker serves, as in `commands/serve.py`.
     from chatcore_server.database import expect_several_processes
     from chatcore_server.observe.log_lines import configure_logging
     from chatcore_server.serving.server import serve_on
@@ -48,24 +54,24 @@ def main() -> int:
     logging.raiseExceptions = False
     listeners = [socket.socket(fileno=descriptor) for descriptor in task.listeners]
 
-    def say(told: bytes) -> None:
+    def send(message: bytes) -> None:
         with contextlib.suppress(OSError):
-            control.sendall(told)
+            control.sendall(message)
 
     try:
         expect_several_processes(task.settings)
-        serve_on(listeners, task.settings, stopping, lambda _: say(READY), trims=task.trims)
+        serve_on(listeners, task.settings, stopping, lambda _: send(READY), trims=task.trims)
     except CannotStart as error:
-        say(str(error).encode())
+        send(str(error).encode())
     return 0
 
 
-def _end_with(control: socket.socket, stopping: threading.Event) -> None:
-    """Stop when the process at the other end is gone, however it ended."""
+def _stop_with_supervisor(control: socket.socket, stopping: threading.Event) -> None:
+    """Stop when the supervisor closes the socket, however it ended."""
     with contextlib.suppress(OSError):
         control.recv(1)
     if stopping.is_set():
-        # It waits no longer for this one to stop.
+        # The supervisor has given up waiting for this worker to stop.
         exit_now(1)
     os.kill(os.getpid(), signal.SIGTERM)
 

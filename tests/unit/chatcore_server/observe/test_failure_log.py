@@ -51,7 +51,7 @@ async def test_an_outage_is_told_at_its_beginning_and_its_end(told: list[str]) -
             await asyncio.sleep(QUIET_SECONDS / 2)
         a_request_fails(StoreUnavailable("100% busy"))
         first, stream, another = told
-        assert first.startswith("request some-id: GET '/chats' failed; as long as this lasts")
+        assert first.startswith("request some-id: GET '/chats' failed; further failures")
         assert "Traceback" in first
         assert "refused" in first
         assert stream == "a stream of events ended: StoreUnavailable('refused')"

@@ -41,7 +41,7 @@ def test_peers_that_are_gone_are_given_up() -> None:
 
 @pytest.mark.parametrize("host", ["a" * 64, "nul\0"])
 def test_what_is_no_host_is_refused(host: str) -> None:
-    with pytest.raises(CannotStart, match="is no address or host name known here"):
+    with pytest.raises(CannotStart, match="is not a known address or host name"):
         bind(host, 0)
 
 
