@@ -48,7 +48,7 @@ def test_any_other_secret_is_one_key_as_it_is(secret: str) -> None:
         (f"old:{OLD},new:{NEW}", "one key, or new:KEY,old:KEY"),
         (f"new:{NEW},old:", "old key, cannot be used: the secret has 0 bytes"),
         (f"new:short,old:{OLD}", "new key, cannot be used: the secret has 5 bytes"),
-        (f"new:{NEW},old:{NEW}", "is the new one"),
+        (f"new:{NEW},old:{NEW}", "secret are the same"),
         ("short", "CHATCORE_SECRET cannot be used: the secret has 5 bytes"),
     ],
 )
