@@ -268,7 +268,8 @@ def test_tokens_of_the_old_secret_live_out_their_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "reason"), [("short", "has 5 bytes"), (SECRET, "secret are the same"), ("", "has 0 bytes")]
+    ("old", "reason"),
+    [("short", "has 5 bytes"), (SECRET, "secret are the same"), ("", "has 0 bytes")],
 )
 def test_a_bad_old_secret_is_refused_too(old: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):

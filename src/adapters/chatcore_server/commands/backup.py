@@ -20,8 +20,8 @@ def add_parser(commands: Commands) -> Parser:
     parser = commands.add_parser(
         "backup",
         help="copy the SQLite file while the service runs",
-        description="Copy the SQLite file to a new file, as it is at the start; the service may "
-        "keep writing. An interrupted backup leaves no file. For PostgreSQL, use its own tools.",
+        description="Copy the SQLite file to a new file, in its state at the start; the service "
+        "may keep writing. An interrupted backup leaves no file. For PostgreSQL, use pg_dump.",
         allow_abbrev=False,
     )
     parser.add_argument("target", metavar="FILE", help="the file to create; it must not exist")

@@ -20,7 +20,11 @@ def add_parser(commands: Commands) -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--from", dest="source", metavar="URL", required=True, help="sqlite:///relative/path"
+        "--from",
+        dest="source",
+        metavar="URL",
+        required=True,
+        help="the SQLite file: sqlite:///path",
     )
     parser.add_argument(
         "--to",

@@ -20,7 +20,7 @@ CHATCORE_SECRET has no flag, because other users can see a command line. It is
 
 Login attempts are limited per client address. Behind a proxy, list the proxy in
 CHATCORE_TRUSTED_PROXIES: otherwise all clients share its address. A proxy on this
-machine that adds no forwarding header is trusted like the machine's owner.
+machine that adds no forwarding header gets the allowance of the machine's owner.
 SIGTERM or Ctrl-C finishes the requests under way and exits within 5 seconds; a
 second Ctrl-C exits at once.
 """
