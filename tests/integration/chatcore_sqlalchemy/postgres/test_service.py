@@ -113,7 +113,7 @@ async def test_nodes_that_start_at_once_make_the_tables_once(
         for node in nodes:
             stack.push(lambda *raised, node=node: node.__exit__(*raised))
         said = await asyncio.gather(*(asyncio.to_thread(begin, node) for node in nodes))
-        assert sum("it was empty" in line for line in said) == 1
+        assert sum("before: empty" in line for line in said) == 1
         assert sum("Nothing to do" in line for line in said) == len(nodes) - 1
 
 
