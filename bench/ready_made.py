@@ -98,8 +98,8 @@ async def bare(data: Data) -> Any:
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         while (await receive()).get("more_body"):
             pass
-        asked = scope["path"].rpartition("/")[2], scope["query_string"]
-        start, body = answers.get(asked, nothing)
+        request = scope["path"].rpartition("/")[2], scope["query_string"]
+        start, body = answers.get(request, nothing)
         await send(start)
         await send(body)
 

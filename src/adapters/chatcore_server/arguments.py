@@ -46,5 +46,5 @@ def _add_flag(command: argparse.ArgumentParser, setting: "Field[Any]") -> None:
         command.add_argument(
             flag_of(setting),
             metavar=word,
-            help=f"{about}{'none' if default in (None, ()) else default})",
+            help=f"{about}{'not set' if default in (None, ()) else default})",
         )
