@@ -132,7 +132,7 @@ def fork_server() -> ForkServer:
 
 
 def main() -> None:
-    import chatcore_server.serving.serve  # noqa: F401 (what each start would import)
+    import chatcore_server.serving.server  # noqa: F401 (what each start would import)
     from chatcore_server import cli
 
     control = socket.socket(fileno=0)
