@@ -285,7 +285,7 @@ async def test_files_that_cannot_be_used(tmp_path: Path, full_file: Path) -> Non
     cases += [
         Case("a folder as key", SERVE, {}, "key", make_folder("chatcore.db.key")),
         Case("no room for the backup", ["backup", "no/copy.db"], full, "no/copy.db"),
-        Case("in the backup's place", ["backup", taken], full, "there already"),
+        Case("in the backup's place", ["backup", taken], full, "already exists"),
         Case("from no file", ["copy", "--from", "sqlite:///no.db", "--to", "postgresql://x/y"], {}),
         Case("to no server", ["copy", "--from", "sqlite:///full.db", "--to", "full.db"], {}),
         Case("the wrong way", ["copy", "--from", "postgresql://x/y", "--to", "sqlite:///x"], {}),
