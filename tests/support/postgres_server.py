@@ -32,6 +32,11 @@ SETTINGS = {
 UNPRIVILEGED = "nobody"
 
 
+def name_of(url: str) -> str:
+    """The database that a URL of `PostgresServer.url` names."""
+    return url.partition("?")[0].rpartition("/")[2]
+
+
 class PostgresServer:
     """One server in a folder of its own, reached by a Unix socket alone.
 

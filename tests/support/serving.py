@@ -45,5 +45,5 @@ async def serving(app: Any, protocol: type[Any] = BoundedProtocol) -> AsyncItera
 
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 (uvicorn's state has no event to wait for)
+        while not condition():  # noqa: ASYNC110 (most conditions have no event to wait for)
             await asyncio.sleep(0.01)

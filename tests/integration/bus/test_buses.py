@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
@@ -14,6 +14,7 @@ from chatcore.bus import BusDoorbell
 from chatcore.testing import DOORBELL_CHECKS, DoorbellCheck
 from chatcore_memory import MemoryStore
 from tests.support.bus_servers import BUSES, Bus
+from tests.support.serving import until
 from tests.support.soak import SOAK
 
 FOR_EVER = 3600.0
@@ -62,12 +63,6 @@ async def connected(here: BusDoorbell, there: BusDoorbell) -> None:
             while not woken.is_set():
                 other.ring([2**62])
                 await asyncio.sleep(0.01)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(SECONDS):
-        while not condition():  # noqa: ASYNC110 (what is waited for tells nobody)
-            await asyncio.sleep(0.01)
 
 
 async def next_text(following: Following) -> str:

@@ -15,7 +15,7 @@ from chatcore_sqlalchemy import migrate
 from tests.support.apps import SECRET
 from tests.support.forking import Run, run_all
 from tests.support.postgres_proxy import ASK_FOR_TLS
-from tests.support.postgres_server import PostgresServer
+from tests.support.postgres_server import PostgresServer, name_of
 
 SERVE = ["serve", "--port", "0"]
 COMMANDS = {
@@ -192,8 +192,8 @@ async def test_databases_that_cannot_be_used(
     empty_database: str,
     postgres_url: str,
 ) -> None:
-    name = empty_database.partition("?")[0].rpartition("/")[2]
-    other = postgres_url.partition("?")[0].rpartition("/")[2]
+    name = name_of(empty_database)
+    other = name_of(postgres_url)
     postgres.sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     postgres.sql("DROP ROLE IF EXISTS nobody; CREATE ROLE nobody LOGIN")
     powerless = postgres_url.replace("postgres@", "nobody@")

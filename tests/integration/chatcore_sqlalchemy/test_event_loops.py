@@ -33,14 +33,6 @@ USES: dict[str, Use] = {
 }
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/chatcore.db"
-    made: str = request.getfixturevalue("postgres_url")
-    return made
-
-
 async def opened(url: str) -> tuple[SqlAlchemyStore, User, Chat]:
     """A store that was used already."""
     store = await SqlAlchemyStore.open(url)

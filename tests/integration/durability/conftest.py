@@ -14,13 +14,6 @@ pytest.register_assert_rewrite(
 from tests.integration.durability.vfs import Unsupported, layered  # noqa: E402
 from tests.support.repository import ROOT  # noqa: E402
 from tests.support.service import QuickService, Service  # noqa: E402
-from tests.support.soak import SOAK  # noqa: E402
-
-
-@pytest.fixture(scope="session")
-def soak() -> bool:
-    """Whether the long form was asked for: CHATCORE_SOAK=1."""
-    return SOAK
 
 
 @pytest.fixture(scope="session")

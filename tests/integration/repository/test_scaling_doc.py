@@ -19,13 +19,10 @@ from chatcore_notify import NotifyDoorbell
 from chatcore_server.settings import Settings
 from chatcore_sqlalchemy import SqlAlchemyStore, group_commit
 from chatcore_sqlalchemy.postgres import batch as postgres_batch
-from tests.integration.durability.conftest import soak
-from tests.support.postgres_server import PostgresServer
+from tests.support.postgres_server import PostgresServer, name_of
 from tests.support.repository import ROOT
 from tests.support.service import QuickService, environment
 from tests.support.statements import STATEMENTS
-
-__all__ = ["soak"]
 
 SCALING = (ROOT / "docs" / "scaling.md").read_text()
 README = (ROOT / "README.md").read_text()
@@ -35,10 +32,6 @@ def block(text: str, name: str) -> str:
     found = re.search(rf"^```\w+ {name}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     assert found, name
     return found[1]
-
-
-def name_of(url: str) -> str:
-    return url.partition("?")[0].rpartition("/")[2]
 
 
 def test_every_statement_has_its_row() -> None:

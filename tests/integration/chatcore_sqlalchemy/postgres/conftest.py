@@ -1,5 +1,8 @@
-"""The long form is that of the durability tests."""
+"""The stores of these tests are on PostgreSQL."""
 
-from tests.integration.durability.conftest import soak
+import pytest
 
-__all__ = ["soak"]
+
+@pytest.fixture
+def url(postgres_url: str) -> str:
+    return postgres_url

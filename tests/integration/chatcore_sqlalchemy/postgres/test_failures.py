@@ -3,7 +3,6 @@ acknowledged is lost, and the store goes on by itself."""
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
@@ -15,26 +14,11 @@ from chatcore_sqlalchemy.postgres import connection as postgres_connection
 from chatcore_sqlalchemy.postgres import pool as postgres_pool
 from chatcore_sqlalchemy.postgres.database import CONNECTIONS
 from tests.support.postgres_proxy import Fate, proxy_to
-from tests.support.postgres_server import PostgresServer
+from tests.support.postgres_server import PostgresServer, name_of
 
 SENDERS = 16
 SECONDS = 120
 """Much longer than anything here takes."""
-
-
-@pytest.fixture
-async def store(postgres_url: str) -> AsyncIterator[SqlAlchemyStore]:
-    async with await SqlAlchemyStore.open(postgres_url) as store:
-        yield store
-
-
-@pytest.fixture
-async def scene(store: SqlAlchemyStore) -> Scene:
-    return await ann_and_bob(store)
-
-
-def name_of(url: str) -> str:
-    return url.partition("?")[0].rpartition("/")[2]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["ordered", "crash"])

@@ -8,14 +8,10 @@ import pytest
 from chatcore.testing.scene import ann_and_bob
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore, migrate
 from tests.support.postgres_proxy import proxy_to
-from tests.support.postgres_server import PostgresServer
+from tests.support.postgres_server import PostgresServer, name_of
 
 PASSWORD = "pass:word/1"
 ESCAPED = "pass%3Aword%2F1"
-
-
-def name_of(url: str) -> str:
-    return url.partition("?")[0].rpartition("/")[2]
 
 
 async def refusal(url: str) -> str:

@@ -13,7 +13,7 @@ from tests.integration.chatcore_server import test_service
 from tests.integration.chatcore_server.test_command import run
 from tests.support.api import api_at
 from tests.support.apps import SECRET
-from tests.support.postgres_server import PostgresServer
+from tests.support.postgres_server import PostgresServer, name_of
 from tests.support.service import QuickService, Service
 
 
@@ -49,7 +49,7 @@ async def test_it_goes_on_after_restarts_of_either(
 async def test_it_is_not_ready_while_the_database_is_read_only(
     sends: bool, service: Service, postgres: PostgresServer, postgres_url: str
 ) -> None:
-    name = postgres_url.partition("?")[0].rpartition("/")[2]
+    name = name_of(postgres_url)
 
     async def until_ready(status: int) -> None:
         with httpx.Client(base_url=service.url) as http:

@@ -1,7 +1,7 @@
 """Logs of events and what is unread: the store on SQLite does what the store in memory does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,12 +20,6 @@ from tests.support.soak import SOAK
 Store = MemoryStore | SqlAlchemyStore
 
 LIMITS = (1, 2, 3, 7, 500)
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqlAlchemyStore]:
-    async with await SqlAlchemyStore.open(f"sqlite:///{tmp_path}/chatcore.db") as store:
-        yield store
 
 
 class Both:

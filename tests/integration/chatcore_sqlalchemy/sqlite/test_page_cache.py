@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from pathlib import Path
 from sys import getsizeof
 
@@ -16,12 +15,6 @@ from chatcore_sqlalchemy.page_cache import PageCache
 from tests.support.soak import SOAK
 
 LIMITS = (1, 2, 7, 50, 500)
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqlAlchemyStore]:
-    async with await SqlAlchemyStore.open(f"sqlite:///{tmp_path}/chatcore.db") as store:
-        yield store
 
 
 @pytest.fixture

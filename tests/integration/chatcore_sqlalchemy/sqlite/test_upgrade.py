@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from chatcore import Chat
+from chatcore import Chat, User
 from chatcore.ports import Credentials
 from chatcore.testing.scene import NOW_US, add_user, send
 from chatcore_sqlalchemy import SqlAlchemyStore
@@ -26,6 +26,27 @@ def copy(source: Path, target: Path) -> None:
             )
 
 
+def old_database(new: Path, revision: str) -> Path:
+    """A database of that revision with the rows of `new`."""
+    old = new.with_name("old.db")
+    make(old, revision)
+    copy(new, old)
+    return old
+
+
+async def open_chats(
+    store: SqlAlchemyStore, count: int, step: int
+) -> tuple[list[User], list[Chat]]:
+    """Users, and a chat of each with every `step`-th of the users before."""
+    users = [await add_user(store, f"user {n}") for n in range(count)]
+    chats = [
+        await store.open_chat(user.id, peer.id, NOW_US)
+        for user in users
+        for peer in users[: user.id - 1 : step]
+    ]
+    return users, chats
+
+
 async def states(store: SqlAlchemyStore, chats: Sequence[Chat]) -> list[Any]:
     return [
         await store.chat_states(user.id, before=None, limit=500)
@@ -37,19 +58,12 @@ async def states(store: SqlAlchemyStore, chats: Sequence[Chat]) -> list[Any]:
 async def test_from_0001(tmp_path: Path) -> None:
     random = Random(1)
     async with await SqlAlchemyStore.open(f"sqlite:///{tmp_path}/new.db") as new:
-        users = [await add_user(new, f"user {n}") for n in range(6)]
-        chats = [
-            await new.open_chat(user.id, peer.id, NOW_US)
-            for user in users
-            for peer in users[: user.id - 1 : 2]
-        ]
+        users, chats = await open_chats(new, 6, 2)
         for n in range(300):
             # The last one stays empty.
             chat = random.choice(chats[:-1])
             await send(new, chat, random.choice(chat.users), f"message {n}")
-        old = tmp_path / "old.db"
-        make(old, "0001")
-        copy(tmp_path / "new.db", old)
+        old = old_database(tmp_path / "new.db", "0001")
         async with await SqlAlchemyStore.open(f"sqlite:///{old}") as upgraded:
             assert not upgraded.created
             assert schema_of(old) == schema_of(tmp_path / "new.db")
@@ -71,19 +85,12 @@ async def test_from_0002(tmp_path: Path) -> None:
     """What users were told of markers is all that was read until then."""
     random = Random(2)
     async with await SqlAlchemyStore.open(f"sqlite:///{tmp_path}/new.db") as new:
-        users = [await add_user(new, f"user {n}") for n in range(5)]
-        chats = [
-            await new.open_chat(user.id, peer.id, NOW_US)
-            for user in users
-            for peer in users[: user.id - 1]
-        ]
+        users, chats = await open_chats(new, 5, 1)
         for n in range(200):
             chat = random.choice(chats)
             await send(new, chat, random.choice(chat.users), f"message {n}")
             await new.move_read_marker(chat.id, random.choice(chat.users).id, n // 12, NOW_US)
-        old = tmp_path / "old.db"
-        make(old, "0002")
-        copy(tmp_path / "new.db", old)
+        old = old_database(tmp_path / "new.db", "0002")
         async with await SqlAlchemyStore.open(f"sqlite:///{old}") as upgraded:
             assert schema_of(old) == schema_of(tmp_path / "new.db")
             found = await states(upgraded, chats)

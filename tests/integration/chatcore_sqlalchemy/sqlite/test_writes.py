@@ -5,7 +5,7 @@ import functools
 import itertools
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -30,22 +30,6 @@ from chatcore_sqlalchemy import SqlAlchemyStore
 from chatcore_sqlalchemy.group_commit import Run
 from chatcore_sqlalchemy.queries.users import ADD_USER, USER_BY_NAME
 from chatcore_sqlalchemy.sqlite.database import SqliteDatabase
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "chatcore.db"
-
-
-@pytest.fixture
-async def store(path: Path) -> AsyncIterator[SqlAlchemyStore]:
-    async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
-        yield store
-
-
-@pytest.fixture
-async def scene(store: SqlAlchemyStore) -> Scene:
-    return await ann_and_bob(store)
 
 
 async def gather(*calls: Coroutine[Any, Any, Any]) -> list[Any]:

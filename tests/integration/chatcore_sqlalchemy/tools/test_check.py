@@ -15,7 +15,7 @@ from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
 from chatcore_sqlalchemy.tools.check import MOST_FAULTS, check_database
 from chatcore_sqlalchemy.tools.copy import copy
 from tests.integration.chatcore_server.test_command import run
-from tests.support.postgres_server import PostgresServer
+from tests.support.postgres_server import PostgresServer, name_of
 
 NOW = 1_700_000_000_000_000
 LATER = NOW + 2 * 3_600_000_000
@@ -178,7 +178,7 @@ async def test_on_postgresql_too(
         # While a service goes on.
         await store.append_message(NewMessage(BE, BOB, "one more", LATER))
         assert await faults(empty_database) == []
-    template = empty_database.partition("?")[0].rpartition("/")[2]
+    template = name_of(empty_database)
     missed = {}
     for statements, fault in FAULTS.items():
         if "DROP INDEX" in statements:

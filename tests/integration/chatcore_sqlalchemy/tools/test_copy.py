@@ -16,7 +16,7 @@ from chatcore_sqlalchemy.tools.copy import copy
 from tests.integration.chatcore_server.test_command import run
 from tests.integration.durability.load import Load
 from tests.support.postgres_proxy import Fate, proxy_to
-from tests.support.postgres_server import PostgresServer
+from tests.support.postgres_server import PostgresServer, name_of
 from tests.support.soak import SOAK
 
 
@@ -55,10 +55,6 @@ def grown(grown_once: Path, tmp_path: Path) -> Path:
 def quiet(what: str, done: int, total: int) -> None:
     assert what
     assert 0 < done <= total
-
-
-def name_of(url: str) -> str:
-    return url.partition("?")[0].rpartition("/")[2]
 
 
 async def everything(store: SqlAlchemyStore) -> list[object]:

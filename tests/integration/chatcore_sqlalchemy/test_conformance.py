@@ -1,7 +1,4 @@
-"""The stores on SQLite files keep every promise."""
-
-from collections.abc import AsyncIterator
-from pathlib import Path
+"""Each SQL store keeps every promise of the ports."""
 
 import pytest
 
@@ -14,12 +11,6 @@ from chatcore.testing import (
     ErasureCheck,
 )
 from chatcore_sqlalchemy import SqlAlchemyStore
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqlAlchemyStore]:
-    async with await SqlAlchemyStore.open(f"sqlite:///{tmp_path}/chatcore.db") as store:
-        yield store
 
 
 @pytest.mark.parametrize("check", ACCOUNT_STORE_CHECKS, ids=lambda check: check.__name__)
