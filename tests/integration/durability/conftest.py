@@ -1,4 +1,4 @@
-"""What the tests of durability stand on."""
+"""A service on a disk that can be made to fail."""
 
 import os
 import sys
@@ -6,19 +6,14 @@ from pathlib import Path
 
 import pytest
 
-# Before their import: so that what they assert is explained when it fails.
-pytest.register_assert_rewrite(
-    "tests.integration.durability.crowd", "tests.integration.durability.load"
-)
-
-from tests.integration.durability.vfs import Unsupported, layered  # noqa: E402
-from tests.support.repository import ROOT  # noqa: E402
-from tests.support.service import QuickService, Service  # noqa: E402
+from tests.integration.durability.vfs import Unsupported, layered
+from tests.support.repository import ROOT
+from tests.support.service import QuickService, Service
 
 
 @pytest.fixture(scope="session")
 def reachable_sqlite() -> None:
-    """Skips where nothing can be put between SQLite and its files."""
+    """Skip where nothing can be put between SQLite and its files."""
     try:
         with layered(lambda _, proceed: proceed()):
             pass
@@ -30,7 +25,7 @@ def reachable_sqlite() -> None:
 def observed_service(
     reachable_sqlite: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Service:
-    """A service, not started yet, under observed_service.py."""
+    """A service under observed_service.py, not started yet."""
     module = "tests.integration.durability.observed_service"
     command = [sys.executable, "-m", module, str(tmp_path)]
     monkeypatch.setattr("tests.support.service.COMMAND", command)
