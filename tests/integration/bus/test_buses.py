@@ -1,4 +1,4 @@
-"""Doorbells of several nodes on one bus, a real one, which is killed and frozen under them."""
+"""Doorbells of several nodes on one real bus, which is killed and frozen."""
 
 import asyncio
 import logging
@@ -20,10 +20,10 @@ from tests.support.soak import SOAK
 FOR_EVER = 3600.0
 SECONDS = 60
 
-# A connection is given up after so long a silence, unless a test says otherwise.
+# Seconds of silence after which a connection is given up, unless a test says otherwise.
 SOON = 0.4
 
-# Closing is promised within seconds; a busy machine gets ten times the room.
+# Closing is promised within seconds; a busy machine gets ten times as long.
 QUICKLY = 5 if SOAK else 50
 
 
@@ -35,7 +35,7 @@ def bus(request: pytest.FixtureRequest) -> Iterator[Bus]:
 
 @asynccontextmanager
 async def nodes(bus: Bus, patience: float = 5, count: int = 2) -> AsyncIterator[list[BusDoorbell]]:
-    """Doorbells that hear each other, and nobody else."""
+    """Doorbells that hear each other and no other node."""
     channel = f"test_{secrets.token_hex(8)}"
     async with AsyncExitStack() as stack:
         yield [
@@ -46,7 +46,7 @@ async def nodes(bus: Bus, patience: float = 5, count: int = 2) -> AsyncIterator[
 
 @asynccontextmanager
 async def listening(doorbell: BusDoorbell, user_id: int) -> AsyncIterator[asyncio.Event]:
-    """An event that is set when the user is rung for; within a time limit."""
+    """An event that is set when the user is rung for. Raises TimeoutError after SECONDS."""
     woken = asyncio.Event()
     leave = doorbell.listen(user_id, woken.set)
     try:
@@ -57,7 +57,7 @@ async def listening(doorbell: BusDoorbell, user_id: int) -> AsyncIterator[asynci
 
 
 async def connected(here: BusDoorbell, there: BusDoorbell) -> None:
-    """Return when they hear each other, and have woken whom they wake for being connected."""
+    """Return when both hear each other and the wake-ups of the new connection are over."""
     for one, other in ((here, there), (there, here)):
         async with listening(one, 2**62) as woken:
             while not woken.is_set():
@@ -71,25 +71,25 @@ async def next_text(following: Following) -> str:
     return event.message.text
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What the log has of each loss and each return, in turn."""
+def outages_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The losses and returns of the connection, in the order of the log."""
     lines = [record.message for record in caplog.records if record.name == "chatcore.bus"]
     return ["lost" if "no connection" in line else "back" for line in lines]
 
 
 @pytest.mark.parametrize("check", DOORBELL_CHECKS, ids=lambda check: check.__name__)
-async def test_conformance_of_two_nodes(bus: Bus, check: DoorbellCheck) -> None:
+async def test_two_nodes_pass_the_doorbell_checks(bus: Bus, check: DoorbellCheck) -> None:
     async with nodes(bus) as (here, there):
         await check(here, there)
 
 
 @pytest.mark.parametrize("check", DOORBELL_CHECKS, ids=lambda check: check.__name__)
-async def test_conformance_of_one_node(bus: Bus, check: DoorbellCheck) -> None:
+async def test_one_node_passes_the_doorbell_checks(bus: Bus, check: DoorbellCheck) -> None:
     async with nodes(bus, count=1) as (doorbell,):
         await check(doorbell, doorbell)
 
 
-async def test_one_ring_is_enough_for_every_node(bus: Bus) -> None:
+async def test_one_ring_wakes_listeners_on_every_node(bus: Bus) -> None:
     async with nodes(bus, count=3) as (a, b, c):
         await connected(a, b)
         await connected(a, c)
@@ -104,8 +104,8 @@ async def test_one_ring_is_enough_for_every_node(bus: Bus) -> None:
             await on_c.wait()
 
 
-async def test_thousands_of_users_are_rung_for_at_once(bus: Bus) -> None:
-    # More than one message can say.
+async def test_one_ring_wakes_thousands_of_users(bus: Bus) -> None:
+    # More users than fit one message.
     users = range(2**63 - 5_000, 2**63)
     async with nodes(bus) as (here, there):
         await connected(here, there)
@@ -130,7 +130,7 @@ async def test_channels_do_not_hear_each_other(bus: Bus) -> None:
             assert not far_woken.is_set()
 
 
-async def test_a_bus_that_was_killed(bus: Bus) -> None:
+async def test_restarted_bus_wakes_every_listener(bus: Bus) -> None:
     async with nodes(bus) as (here, there):
         await connected(here, there)
         async with listening(there, 7) as by_return, listening(there, 8) as by_ring:
@@ -139,7 +139,8 @@ async def test_a_bus_that_was_killed(bus: Bus) -> None:
             await asyncio.sleep(0.1)
             assert not by_return.is_set()
             bus.server.start()
-            # Nobody rang for 7: whoever listens is woken, for a ring may have been lost.
+            # Nothing rang for 7: a new connection wakes every listener, since a ring may have been
+            # lost.
             await by_return.wait()
             await by_ring.wait()
         await connected(here, there)
@@ -148,7 +149,7 @@ async def test_a_bus_that_was_killed(bus: Bus) -> None:
             await woken.wait()
 
 
-async def test_a_bus_that_is_not_there_yet(bus: Bus) -> None:
+async def test_doorbell_connects_once_the_bus_starts(bus: Bus) -> None:
     bus.server.kill()
     try:
         async with asyncio.timeout(SECONDS), nodes(bus) as (here, there):
@@ -162,26 +163,26 @@ async def test_a_bus_that_is_not_there_yet(bus: Bus) -> None:
         bus.server.start()
 
 
-async def test_an_outage_is_told_once(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+async def test_outage_is_logged_once(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     async with nodes(bus, SOON, count=1) as (doorbell,):
         async with listening(doorbell, 7) as woken:
             bus.server.kill()
-            await until(lambda: told(caplog)[-1:] == ["lost"])
-            # In which it tries to connect several times.
+            await until(lambda: outages_of(caplog)[-1:] == ["lost"])
+            # Long enough for several attempts to connect.
             await asyncio.sleep(SOON)
             bus.server.start()
-            await until(lambda: told(caplog)[-1] == "back")
+            await until(lambda: outages_of(caplog)[-1] == "back")
             await woken.wait()
         async with listening(doorbell, 7) as woken:
             with bus.server.frozen():
-                await until(lambda: told(caplog)[-1] == "lost")
+                await until(lambda: outages_of(caplog)[-1] == "lost")
                 await asyncio.sleep(2 * SOON)
-                assert told(caplog)[-1] == "lost"
-            await until(lambda: told(caplog)[-1] == "back")
+                assert outages_of(caplog)[-1] == "lost"
+            await until(lambda: outages_of(caplog)[-1] == "back")
             await woken.wait()
-    # However busy the machine: never one after another of the same.
-    lines = told(caplog)
+    # However busy the machine: losses and returns alternate.
+    lines = outages_of(caplog)
     assert lines == (["lost", "back"] * len(lines))[: len(lines)]
 
 
@@ -189,7 +190,7 @@ FREEZES = [2, 17] if SOAK else [2]
 
 
 @pytest.mark.parametrize("seconds", FREEZES)
-async def test_a_bus_that_was_frozen(bus: Bus, seconds: float) -> None:
+async def test_ring_arrives_after_the_bus_was_frozen(bus: Bus, seconds: float) -> None:
     async with nodes(bus) as (here, there):
         await connected(here, there)
         async with listening(there, 7) as woken:
@@ -199,7 +200,7 @@ async def test_a_bus_that_was_frozen(bus: Bus, seconds: float) -> None:
             await woken.wait()
 
 
-async def test_a_doorbell_closes_whatever_the_bus_does(bus: Bus) -> None:
+async def test_doorbell_closes_quickly_in_any_state_of_the_bus(bus: Bus) -> None:
     before = asyncio.all_tasks()
     async with nodes(bus, count=4) as doorbells, asyncio.timeout(SECONDS):
         idle, ringing, shaken, trying = doorbells
@@ -226,7 +227,7 @@ async def test_a_doorbell_closes_whatever_the_bus_does(bus: Bus) -> None:
         await until(lambda: asyncio.all_tasks() <= before)
 
 
-async def test_who_listened_leaves_nothing_behind(bus: Bus) -> None:
+async def test_former_listeners_leave_nothing_behind(bus: Bus) -> None:
     class Listener:
         def wake(self) -> None:
             pass
@@ -245,14 +246,14 @@ async def test_who_listened_leaves_nothing_behind(bus: Bus) -> None:
         await connected(here, there)
 
 
-async def test_what_is_sent_on_one_node_is_followed_on_another(bus: Bus) -> None:
+async def test_message_sent_on_one_node_is_followed_on_another(bus: Bus) -> None:
     async with nodes(bus) as (here, there):
         await connected(here, there)
         store = MemoryStore()
         ann = await store.add_user(UserName("ann"), "", 0)
         bob = await store.add_user(UserName("bob"), "", 0)
         sends = Messenger(store, doorbell=here)
-        # Without the bus, it would take an hour.
+        # Without the bus, the next poll would be in an hour.
         follows = Messenger(store, doorbell=there, poll_seconds=FOR_EVER)
         chat = await sends.open_chat(ann, bob)
         following = follows.follow(bob)
@@ -265,7 +266,7 @@ async def test_what_is_sent_on_one_node_is_followed_on_another(bus: Bus) -> None
                 assert await waiting == f"{number}"
 
 
-async def test_without_the_bus_polling_finds_it(bus: Bus) -> None:
+async def test_polling_finds_a_message_without_the_bus(bus: Bus) -> None:
     store = MemoryStore()
     ann = await store.add_user(UserName("ann"), "", 0)
     bob = await store.add_user(UserName("bob"), "", 0)

@@ -1,4 +1,4 @@
-"""Doorbells through PostgreSQL: what its sessions and its channels do."""
+"""Doorbells through PostgreSQL: its sessions and channels."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ def a_wake() -> tuple[asyncio.Event, Callable[[], None]]:
     return woken, woken.set
 
 
-async def test_terminated_sessions(postgres: PostgresServer) -> None:
+async def test_terminated_session_is_replaced_and_wakes_listeners(postgres: PostgresServer) -> None:
     database = postgres.new_database()
     url = postgres.url(database)
     async with (
@@ -29,7 +29,7 @@ async def test_terminated_sessions(postgres: PostgresServer) -> None:
             woken, wake = a_wake()
             leave = there.listen(user_id, wake)
             assert postgres.kill_backends(database) == 2
-            # By nobody's ring: whoever listens looks for what may have been missed.
+            # Not by a ring: a new connection makes listeners look for missed messages.
             await woken.wait()
             leave()
             woken, wake = a_wake()
@@ -42,7 +42,7 @@ async def test_terminated_sessions(postgres: PostgresServer) -> None:
     postgres.drop_database(database)
 
 
-async def test_what_others_say_on_the_channel_does_no_harm(
+async def test_foreign_notifications_on_the_channel_are_ignored(
     postgres: PostgresServer, empty_database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = empty_database.partition("@/")[2].partition("?")[0]
@@ -60,7 +60,7 @@ async def test_what_others_say_on_the_channel_does_no_harm(
     assert not caplog.records
 
 
-async def test_any_channel_name_will_do(empty_database: str) -> None:
+async def test_any_channel_name_is_quoted_correctly(empty_database: str) -> None:
     channel = """Chat "core"; '$1' é"""
     async with (
         asyncio.timeout(SECONDS),
@@ -73,7 +73,7 @@ async def test_any_channel_name_will_do(empty_database: str) -> None:
         await woken.wait()
 
 
-async def test_a_database_that_refuses(
+async def test_refused_connection_is_reported(
     postgres: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -89,6 +89,6 @@ async def test_a_database_that_refuses(
 
 
 @pytest.mark.parametrize("url", ["", "localhost", "redis://localhost", "sqlite:///file"])
-async def test_what_is_no_url(url: str) -> None:
+async def test_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="postgresql://"):
         await NotifyDoorbell.open(url)

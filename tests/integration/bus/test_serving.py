@@ -1,4 +1,4 @@
-"""The service rings, and hears, over the bus that its settings name."""
+"""The service rings and listens on the bus of its settings."""
 
 import asyncio
 import subprocess
@@ -43,10 +43,10 @@ async def serving(folder: Path, **settings: str) -> AsyncIterator[Service]:
         await asyncio.to_thread(service.stop)
 
 
-async def test_a_message_rings_on_the_bus(bus: Bus, tmp_path: Path, postgres_url: str) -> None:
+async def test_message_rings_on_the_bus(bus: Bus, tmp_path: Path, postgres_url: str) -> None:
     settings = {"database_url": postgres_url}
     if bus.url.startswith("postgresql"):
-        # Nobody has to name it: the doorbell is in the database.
+        # No setting names this bus: the doorbell is in the database.
         bus = Bus(bus.server, postgres_url, NotifyDoorbell.open)
     else:
         settings["bus_url"] = bus.url
@@ -80,7 +80,7 @@ async def test_a_message_rings_on_the_bus(bus: Bus, tmp_path: Path, postgres_url
     assert "no connection" not in service.log()
 
 
-async def test_a_bus_that_is_not_there_is_told_of(tmp_path: Path, postgres_url: str) -> None:
+async def test_unreachable_bus_is_logged(tmp_path: Path, postgres_url: str) -> None:
     url = "valkey://:pass-word@127.0.0.1:9"
     async with serving(tmp_path, database_url=postgres_url, bus_url=url) as service:
         pass
@@ -89,7 +89,7 @@ async def test_a_bus_that_is_not_there_is_told_of(tmp_path: Path, postgres_url: 
 
 
 @pytest.mark.parametrize("url", ["amqp://:pass-word@host", "redis://:pass-word/@host"])
-async def test_what_is_no_bus(url: str) -> None:
+async def test_invalid_bus_url_is_refused(url: str) -> None:
     settings = Settings.read({"CHATCORE_BUS_URL": url, "CHATCORE_SECRET": SECRET}, {})
     with pytest.raises(CannotStart, match="CHATCORE_BUS_URL is not valid") as refusal:
         async with open_doorbell(settings, MemoryStore()):
@@ -98,7 +98,7 @@ async def test_what_is_no_bus(url: str) -> None:
 
 
 @soak_only
-async def test_a_service_with_no_bus_does_not_start(tmp_path: Path, postgres_url: str) -> None:
+async def test_service_without_its_bus_does_not_start(tmp_path: Path, postgres_url: str) -> None:
     url = "redis://:pass-word/@host"
     settings = environment(database_url=postgres_url, secret=SECRET, bus_url=url, port="0")
     done = await asyncio.to_thread(
@@ -117,7 +117,7 @@ async def test_a_service_with_no_bus_does_not_start(tmp_path: Path, postgres_url
     assert "pass-word" not in done.stdout + done.stderr
 
 
-def test_no_client_is_loaded_that_no_url_asks_for() -> None:
+def test_only_the_client_of_the_bus_url_is_imported() -> None:
     code = (
         "import sys, chatcore_server.app;"
         "print(*{'asyncpg', 'nats', 'redis', 'chatcore_notify'} & {*sys.modules})"

@@ -19,7 +19,7 @@ def server() -> Iterator[Bus]:
         yield bus
 
 
-async def test_connections_that_the_server_ends(server: Bus) -> None:
+async def test_connection_that_the_server_ended_is_replaced(server: Bus) -> None:
     async with (
         asyncio.timeout(SECONDS),
         Redis.from_url(server.url.replace("valkey", "redis")) as operator,
@@ -35,7 +35,7 @@ async def test_connections_that_the_server_ends(server: Bus) -> None:
         await by_ring.wait()
 
 
-async def test_what_others_publish_does_no_harm(
+async def test_foreign_publications_are_ignored(
     server: Bus, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (
@@ -53,7 +53,7 @@ async def test_what_others_publish_does_no_harm(
     assert not caplog.records
 
 
-async def test_a_password(server: Bus, caplog: pytest.LogCaptureFixture) -> None:
+async def test_password_of_the_url_is_used(server: Bus, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     place = server.url.rpartition("/")[2]
     async with Redis.from_url(server.url.replace("valkey", "redis")) as operator:
@@ -77,6 +77,6 @@ async def test_a_password(server: Bus, caplog: pytest.LogCaptureFixture) -> None
 
 
 @pytest.mark.parametrize("url", ["", "localhost", "nats://localhost", "valkey:/localhost"])
-async def test_what_is_no_url(url: str) -> None:
+async def test_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="URL"):
         await ValkeyDoorbell.open(url)

@@ -1,4 +1,4 @@
-"""Connections that come together are not let in one by one."""
+"""Connections that arrive together are accepted together, not one per round of the event loop."""
 
 import signal
 import socket
@@ -25,7 +25,7 @@ def test_newcomers_do_not_wait_for_many_rounds_of_a_busy_event_loop(tmp_path: Pa
         before = len(service.log())
         service.process.send_signal(signal.SIGSTOP)
         try:
-            # A round of the loop answers one request of a connection, and its next one follows.
+            # One round of the loop answers one request of a connection; its next request follows.
             busy.sendall(b"GET /busy HTTP/1.1\r\nHost: x\r\n\r\n" * ROUNDS)
             newcomers = [connect() for _ in range(NEWCOMERS)]
             for newcomer in newcomers:

@@ -1,4 +1,4 @@
-"""The `chatcore` command: what it tells, and what it refuses in one line."""
+"""The `chatcore` command: its output, and its refusals in one line."""
 
 import asyncio
 import re
@@ -37,32 +37,32 @@ def run(*arguments: str, cwd: Path, **settings: str) -> subprocess.CompletedProc
         )
 
 
-def test_help_tells_every_setting(tmp_path: Path) -> None:
+def test_help_lists_every_setting(tmp_path: Path) -> None:
     shown = run("serve", "--help", cwd=tmp_path)
     assert (shown.returncode, shown.stderr) == (0, "")
-    for told in [
+    for line in [
         *("HOST; default: 127.0.0.1", "PORT; default: 8000", "ACCESS_LOG; default: 0"),
         *("DATABASE_URL; default: sqlite:///chatcore.db", "MAX_CONNECTIONS; default: 10000"),
         *("SECRET", "X-Forwarded-For", "WORKERS; default: 1", "each has 6 connections"),
         *("--page [off|on]", "PAGE; default: on", "--access-log [0|1]"),
     ]:
-        assert told in " ".join(shown.stdout.split())
+        assert line in " ".join(shown.stdout.split())
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["migrate", "--help"]])
-def test_help(arguments: list[str], tmp_path: Path) -> None:
+def test_help_of_each_command_is_shown(arguments: list[str], tmp_path: Path) -> None:
     shown = run(*arguments, cwd=tmp_path)
     assert (shown.returncode, shown.stderr) == (0, "")
     assert shown.stdout.startswith("usage: chatcore")
 
 
-def test_the_installed_command(tmp_path: Path) -> None:
+def test_installed_command_prints_its_version(tmp_path: Path) -> None:
     command = Path(sys.executable).with_name("chatcore")
     shown = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
     assert re.fullmatch(r"chatcore \d+\.\d+\.\d+\n", shown.stdout)
 
 
-def test_a_reader_that_leaves_early_is_no_failure(tmp_path: Path) -> None:
+def test_command_succeeds_when_the_reader_closes_early(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [*COMMAND, "serve", "--help"],
         env=environment() | {"PYTHONUNBUFFERED": ""},
@@ -76,7 +76,7 @@ def test_a_reader_that_leaves_early_is_no_failure(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
-def test_closed_streams_are_no_failure(closed: str, tmp_path: Path) -> None:
+def test_command_succeeds_with_closed_standard_streams(closed: str, tmp_path: Path) -> None:
     done = subprocess.run(
         ["sh", "-c", f'"$@" {closed}', "sh", *COMMAND, "migrate"],
         cwd=tmp_path,
@@ -109,7 +109,7 @@ POSTGRESQL = "postgresql://somewhere/chats"
         ({}, ["--nonsense"], r"unrecognized arguments: --nonsense \(see chatcore --help\)"),
     ],
 )
-def test_a_wrong_setting_is_one_line(
+def test_invalid_setting_is_refused_in_one_line(
     settings: dict[str, str], arguments: list[str], line: str, tmp_path: Path
 ) -> None:
     refused = run("serve", *arguments, cwd=tmp_path, **({"port": "0"} | settings))
@@ -120,7 +120,7 @@ def test_a_wrong_setting_is_one_line(
 
 
 async def start(settings: Settings) -> None:
-    """What `serve` does before it answers."""
+    """Do what `serve` does before it answers."""
     for listener in bind(settings.host, 0):
         listener.close()
     async with open_app(settings):
@@ -153,7 +153,7 @@ async def start(settings: Settings) -> None:
         ),
     ],
 )
-def test_what_cannot_be_served_is_refused_in_one_line(
+def test_unusable_configuration_is_refused_in_one_line(
     settings: dict[str, str],
     prepare: Callable[[Path], None] | None,
     line: str,
@@ -171,7 +171,7 @@ def test_what_cannot_be_served_is_refused_in_one_line(
         assert list(tmp_path.iterdir()) == []
 
 
-def test_a_port_in_use_is_one_line_and_touches_nothing(tmp_path: Path) -> None:
+def test_port_in_use_is_refused_in_one_line_and_creates_no_file(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         refused = run("serve", "--port", str(port), cwd=tmp_path)
@@ -188,7 +188,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield service
 
 
-def test_a_second_service_on_the_same_file_is_refused(started: Service) -> None:
+def test_second_service_on_the_same_file_is_refused(started: Service) -> None:
     second = run("serve", "--port", "0", cwd=started.folder)
     assert (second.returncode, second.stdout) == (2, "")
     assert second.stderr == (
@@ -196,7 +196,7 @@ def test_a_second_service_on_the_same_file_is_refused(started: Service) -> None:
     )
 
 
-def test_it_says_where_it_is_and_where_the_data_is(started: Service) -> None:
+def test_start_log_names_the_url_and_the_database(started: Service) -> None:
     assert started.log().splitlines() == [
         f"chatcore 0.1.0 listens on {started.url}",
         f"It keeps its data in {started.database_path} and signs tokens with the key in "
@@ -204,7 +204,7 @@ def test_it_says_where_it_is_and_where_the_data_is(started: Service) -> None:
     ]
 
 
-def test_it_names_the_secret_and_doubts_what_is_no_setting(tmp_path: Path) -> None:
+def test_start_log_names_the_secret_and_warns_of_unknown_settings(tmp_path: Path) -> None:
     with CommandService(tmp_path, secret="s" * 32, prot="1", host="localhost") as service:
         assert service.log().splitlines() == [
             "chatcore: warning: unknown setting CHATCORE_PROT; did you mean CHATCORE_PORT?",
@@ -214,7 +214,7 @@ def test_it_names_the_secret_and_doubts_what_is_no_setting(tmp_path: Path) -> No
     assert not (tmp_path / "chatcore.db.key").exists()
 
 
-def test_migrate_makes_a_database_and_leaves_one_as_it_is(tmp_path: Path) -> None:
+def test_migrate_creates_a_database_and_is_idempotent(tmp_path: Path) -> None:
     first, again = run("migrate", cwd=tmp_path), run("migrate", cwd=tmp_path)
     assert (first.returncode, first.stderr, again.returncode, again.stderr) == (0, "", 0, "")
     made = re.fullmatch(r"Migrated the database to revision (\w+); before: empty\n", first.stdout)
@@ -222,7 +222,7 @@ def test_migrate_makes_a_database_and_leaves_one_as_it_is(tmp_path: Path) -> Non
     assert again.stdout == f"Nothing to do: the database is at revision {made[1]}\n"
 
 
-def test_what_cannot_be_migrated_is_one_line(tmp_path: Path) -> None:
+def test_failed_migration_is_reported_in_one_line(tmp_path: Path) -> None:
     refused = run("migrate", "--database-url", "sqlite:///no/c.db", cwd=tmp_path)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert re.fullmatch("chatcore: cannot open .*/no is not a folder\n", refused.stderr)

@@ -26,7 +26,7 @@ COMMANDS = {
     "copy": ["copy", "--from", "sqlite:///full.db"],
 }
 UNKNOWN_HOST = ".".join(["x" * 60] * 5)
-"""Too long to be asked for."""
+"""Too long for a DNS query."""
 
 PASSWORD = "hush-hush"
 LINE = re.compile(r"chatcore: [^\n]+\n")
@@ -42,13 +42,13 @@ def refused_with(code: str, message: str) -> bytes:
 
 
 class Server(NamedTuple):
-    """A server that is none, or takes no connection: what it answers to the first message."""
+    """A server that is not PostgreSQL, or refuses connections: its answer to the first message."""
 
     answer: bytes
-    told: str
-    """What the line has of it."""
+    text: str
+    """The text that the error line contains."""
     query: str = ""
-    """Of the URL."""
+    """The query of the URL."""
 
 
 NO_HBA = 'no pg_hba.conf entry for host "10.0.0.1", user "ann", database "chat", no encryption'
@@ -89,12 +89,12 @@ SERVERS = {
 
 @asynccontextmanager
 async def answering(answer: bytes | None) -> AsyncIterator[int]:
-    """The port of a server that gives that answer, or none, to who connects."""
+    """The port of a server that sends this answer to each client; None for no answer."""
     going = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         opening = await reader.read(4096)
-        # What no server says to that question is for the message that follows.
+        # No server answers the TLS question with this; send it to the message that follows.
         if opening[4:] == ASK_FOR_TLS and answer and answer[:1] in b"ER":
             writer.write(b"N")
             await reader.read(4096)
@@ -123,7 +123,7 @@ class Case(NamedTuple):
     name: str
     arguments: Sequence[str]
     settings: dict[str, str]
-    told: str = ""
+    text: str = ""
     prepare: Callable[[Path], object] = lambda _: None
     connect_seconds: float = 60
 
@@ -143,31 +143,33 @@ async def expect_one_line(cases: Sequence[Case], folder: Path, full_file: Path) 
             ended.status != 2
             or ended.stdout
             or not LINE.fullmatch(ended.stderr)
-            or not re.search(case.told, ended.stderr)
+            or not re.search(case.text, ended.stderr)
             or PASSWORD in ended.stderr
         ):
             wrong.append((case.name, case.arguments[0], ended))
     assert wrong == []
 
 
-async def test_servers_that_take_no_connection(tmp_path: Path, full_file: Path) -> None:
+async def test_server_that_refuses_connections_is_reported_in_one_line(
+    tmp_path: Path, full_file: Path
+) -> None:
     cases = []
     async with AsyncExitStack() as stack:
-        for name, (answer, told, query) in SERVERS.items():
+        for name, (answer, text, query) in SERVERS.items():
             port = await stack.enter_async_context(answering(answer))
             url = f"postgresql://ann:{PASSWORD}@127.0.0.1:{port}/chat{query}"
             for command in ("serve", "passwd" if name == "pooler" else "migrate"):
                 settings = {"database_url": url, "secret": SECRET}
-                cases.append(Case(name, COMMANDS[command], settings, told))
+                cases.append(Case(name, COMMANDS[command], settings, text))
         await expect_one_line(cases, tmp_path, full_file)
 
 
-async def test_servers_that_are_not_there(tmp_path: Path, full_file: Path) -> None:
+async def test_unreachable_server_is_reported_in_one_line(tmp_path: Path, full_file: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     cases = []
     async with answering(None) as silent:
-        for name, where, told, seconds in (
+        for name, where, text, seconds in (
             ("refused", f"127.0.0.1:{port}", "refused", 60.0),
             ("no such host", UNKNOWN_HOST, "", 60.0),
             ("silent", f"127.0.0.1:{silent}", "no answer within 0.5 seconds", 0.5),
@@ -175,7 +177,7 @@ async def test_servers_that_are_not_there(tmp_path: Path, full_file: Path) -> No
             settings = {"database_url": f"postgresql://ann:{PASSWORD}@{where}/chat"}
             settings["secret"] = SECRET
             cases += [
-                Case(name, arguments, settings, told, connect_seconds=seconds)
+                Case(name, arguments, settings, text, connect_seconds=seconds)
                 for arguments in COMMANDS.values()
             ]
         settings = {"database_url": "postgresql:///chat", "secret": SECRET}
@@ -185,7 +187,7 @@ async def test_servers_that_are_not_there(tmp_path: Path, full_file: Path) -> No
         await expect_one_line(cases, tmp_path, full_file)
 
 
-async def test_databases_that_cannot_be_used(
+async def test_unusable_database_is_reported_in_one_line(
     tmp_path: Path,
     full_file: Path,
     postgres: PostgresServer,
@@ -254,7 +256,7 @@ def make_newer(folder: Path) -> None:
         database.commit()
 
 
-async def test_files_that_cannot_be_used(tmp_path: Path, full_file: Path) -> None:
+async def test_unusable_file_is_reported_in_one_line(tmp_path: Path, full_file: Path) -> None:
     of_file = {
         "serve": SERVE,
         "migrate": ["migrate"],
@@ -275,7 +277,7 @@ async def test_files_that_cannot_be_used(tmp_path: Path, full_file: Path) -> Non
                 cases.append(Case(name, arguments, {}, prepare=prepare))
     for arguments in of_file.values():
         cases += [
-            # Not even the administrator writes there.
+            # Not even root can write there.
             Case("no right", arguments, {"database_url": "sqlite:////sys/chatcore.db"}),
             Case("no folder", arguments, {"database_url": "sqlite:///no/chatcore.db"}),
             Case("no URL", arguments, {"database_url": "chat.db"}, "sqlite:///chat.db"),

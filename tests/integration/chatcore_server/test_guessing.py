@@ -1,4 +1,4 @@
-"""One client that guesses at full speed keeps nobody else from logging in."""
+"""A client that guesses passwords at full speed keeps no other client from logging in."""
 
 import asyncio
 import statistics
@@ -15,7 +15,7 @@ ATTACKER = "203.0.113.66"
 CONNECTIONS = 16 if SOAK else 4
 LOGINS = 200 if SOAK else 3
 PAUSE = 0 if SOAK else 0.02
-"""Seconds between the guesses of a connection: the short run leaves the machine to others."""
+"""Seconds between two guesses of a connection: the short run leaves the machine to others."""
 
 
 async def post(api: Api, path: str, address: str, name: str, password: str) -> httpx.Response:
@@ -28,7 +28,7 @@ async def post(api: Api, path: str, address: str, name: str, password: str) -> h
 
 
 class Attack:
-    """Wrong passwords at many names from one address, as fast as they are answered."""
+    """Guess passwords of many names from one address, as fast as the service answers."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -57,8 +57,9 @@ class Attack:
                 await asyncio.sleep(PAUSE)
 
 
-async def log_everybody_in(url: str) -> list[float]:
-    """Each from an address of its own, one after the other; how long each took, in ms."""
+async def log_in_all(url: str) -> list[float]:
+    """Log in each user from an address of its own, one after the other; return each duration in
+    ms."""
     took = []
     async with api_at(url) as api:
         for n in range(LOGINS):
@@ -69,7 +70,7 @@ async def log_everybody_in(url: str) -> list[float]:
     return took
 
 
-async def test_one_client_at_full_speed_keeps_nobody_else_from_logging_in(
+async def test_guessing_at_full_speed_delays_no_other_login(
     tmp_path: Path, figures: Figures
 ) -> None:
     with Service(tmp_path, trusted_proxies="127.0.0.1") as service:
@@ -77,10 +78,10 @@ async def test_one_client_at_full_speed_keeps_nobody_else_from_logging_in(
             for n in range(LOGINS):
                 answer = await post(api, "/register", f"198.51.100.{n}", f"user-{n}", PASSWORD)
                 assert answer.status_code == 201
-        calm = await log_everybody_in(service.url)
+        calm = await log_in_all(service.url)
         async with Attack(service.url) as attack:
             await attack.refused.wait()
-            attacked = await log_everybody_in(service.url)
+            attacked = await log_in_all(service.url)
         assert attack.answers.keys() == {401, 429}
         assert attack.answers[401] < 30
     figures.note(
@@ -91,7 +92,7 @@ async def test_one_client_at_full_speed_keeps_nobody_else_from_logging_in(
     )
 
 
-async def test_a_script_on_the_machine_itself_is_not_limited(tmp_path: Path) -> None:
+async def test_client_on_the_loopback_address_is_not_limited(tmp_path: Path) -> None:
     registrations, logins = (1000, 64) if SOAK else (50, 64)
     with QuickService(tmp_path) as service:
         async with api_at(service.url) as api:
@@ -103,13 +104,13 @@ async def test_a_script_on_the_machine_itself_is_not_limited(tmp_path: Path) -> 
             assert {answer.status_code for answer in answers} == {200}
 
 
-async def test_a_proxy_that_is_not_trusted_shares_one_limit_and_the_log_says_what_to_set(
+async def test_clients_of_an_untrusted_proxy_share_one_limit_and_the_log_names_the_setting(
     tmp_path: Path,
 ) -> None:
     with Service(tmp_path) as service:
         async with api_at(service.url) as api:
             statuses: list[int] = []
-            # The first waits are short, so a slow machine gets a few more through.
+            # The first waits are short, so a slow machine allows a few more attempts.
             while 429 not in statuses and len(statuses) < 40:
                 n = len(statuses)
                 answer = await post(api, "/register", f"198.51.100.{n}", f"user-{n}", PASSWORD)

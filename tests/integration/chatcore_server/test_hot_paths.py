@@ -1,8 +1,8 @@
-"""What the hot paths cost, in a unit that no busy machine can blur: calls.
+"""The cost of the hot paths, in a unit that a busy machine does not change: calls.
 
-Every call of a Python or C function that a request makes on the event loop is counted. An
-extra layer, or one call more per row, shows at once; how long the calls take is for
-`make bench` to say. The budgets have some 15 % of room.
+Counts every call of a Python or C function that a request makes on the event loop, so an extra
+layer or one more call per row shows at once. Durations are for `make bench`. The budgets have
+some 15 % of room.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ TEXT = b'{"message":"Hello, how are you? I am fine, and the weather is too."}'
 
 @pytest.fixture
 async def requests(tmp_path: Path) -> AsyncIterator[dict[str, Request]]:
-    """By name: a request that a client makes, the way a server hands it on."""
+    """Requests by name, as a client makes them and a server passes them to the application."""
     tokens = JwtTokens("x" * 32)
     async with (
         Argon2Hasher() as hasher,
@@ -88,7 +88,7 @@ async def ask(
 
 
 async def calls_of(request: Request) -> int:
-    """The fewest calls that one of several such requests made."""
+    """The fewest calls that one of several equal requests made."""
     counts = []
     for _ in range(10):
         count = 0
@@ -112,11 +112,11 @@ BUDGETS = {
     "history of 50": 110,
     "list of 20": 82,
 }
-"""Calls above those of `/healthz`, which is the framework alone."""
+"""Calls above those of `/healthz`, which measures the framework alone."""
 
 
 @pytest.mark.parametrize("name", BUDGETS)
-async def test_a_hot_path_stays_within_its_budget_of_calls(
+async def test_hot_path_stays_within_its_budget_of_calls(
     name: str, requests: dict[str, Request]
 ) -> None:
     assert await requests[name]() in {200, 201}
@@ -125,7 +125,7 @@ async def test_a_hot_path_stays_within_its_budget_of_calls(
     assert calls <= BUDGETS[name]
 
 
-async def test_the_count_sees_one_call_more_per_row(requests: dict[str, Request]) -> None:
+async def test_one_extra_call_per_row_exceeds_the_budget(requests: dict[str, Request]) -> None:
     async def with_a_call_per_row() -> int:
         for n in range(50):
             abs(n)

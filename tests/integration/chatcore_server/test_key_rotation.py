@@ -1,4 +1,4 @@
-"""A new key for tokens, while those of the old one live out their time."""
+"""Rotating the signing key: tokens of the old key stay valid until they expire."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tests.support.service import QuickService
 OLD, NEW = "an old key: thirty-two bytes, it has", "a new key, of thirty-two bytes or more"
 
 
-async def test_logins_survive_a_new_key(tmp_path: Path) -> None:
+async def test_tokens_survive_a_key_rotation(tmp_path: Path) -> None:
     with QuickService(tmp_path, secret=OLD) as service:
         async with api_at(service.url) as api:
             await api.register("ann")
@@ -29,14 +29,14 @@ async def test_logins_survive_a_new_key(tmp_path: Path) -> None:
         assert service.stop() == 0
         for secret in (OLD, NEW):
             assert secret not in service.log()
-    # What follows is a service with the new key alone.
+    # The next service has the new key alone.
     assert JwtTokens(NEW).verify(new.token, utc_now()).user_id == 1
     with pytest.raises(InvalidToken):
         JwtTokens(NEW).verify(old.token, utc_now())
 
 
 @pytest.mark.parametrize("secret", [OLD, "a,b c\n" * 8, "x:new:y,old:z" * 4, "old," * 8])
-def test_any_other_secret_is_one_key_as_it_is(secret: str) -> None:
+def test_secret_without_the_rotation_form_is_one_key(secret: str) -> None:
     now = utc_now()
     assert JwtTokens(secret).verify(tokens_of(secret).issue(7, now), now).user_id == 7
 
@@ -52,7 +52,7 @@ def test_any_other_secret_is_one_key_as_it_is(secret: str) -> None:
         ("short", "CHATCORE_SECRET cannot be used: the secret has 5 bytes"),
     ],
 )
-def test_two_keys_that_cannot_be_used_are_refused_unshown(secret: str, reason: str) -> None:
+def test_invalid_pair_of_keys_is_refused_without_being_shown(secret: str, reason: str) -> None:
     with pytest.raises(CannotStart, match=reason) as refusal:
         tokens_of(secret)
     assert OLD not in str(refusal.value)

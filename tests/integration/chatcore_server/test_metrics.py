@@ -1,4 +1,4 @@
-"""What Prometheus reads of a service, and who cannot."""
+"""The metrics of a service, readable on their own address only."""
 
 import socket
 from pathlib import Path
@@ -35,7 +35,7 @@ def scraped(port: int) -> Samples:
 
 
 def requests_of(samples: Samples) -> dict[str, float]:
-    """By method, route and status."""
+    """Request counts by method, route and status."""
     return {
         " ".join(labels[name] for name in ("method", "route", "status")): value
         for (sample, pairs), value in samples.items()
@@ -43,7 +43,7 @@ def requests_of(samples: Samples) -> dict[str, float]:
     }
 
 
-def test_a_service_tells_what_it_did(tmp_path: Path) -> None:
+def test_metrics_count_what_the_service_did(tmp_path: Path) -> None:
     port = free_port()
     with (
         QuickService(tmp_path, metrics=f"127.0.0.1:{port}") as service,
@@ -62,22 +62,22 @@ def test_a_service_tells_what_it_did(tmp_path: Path) -> None:
         accepting = {**bearer, "accept": "text/event-stream"}
         with http.stream("GET", "/v1/events", headers=accepting) as stream:
             assert stream.status_code == 200
-            told = scraped(port)
-        # Strangers, who reach the service alone, cannot.
+            metrics = scraped(port)
+        # The address of the service does not serve the metrics.
         refused = http.get("/metrics")
         assert (refused.status_code, refused.json()) == (404, {"error": "Not Found"})
-    requests = requests_of(told)
+    requests = requests_of(metrics)
     assert requests["POST /register 201"] == 2
     assert requests["POST /chats/{user_name}/messages 201"] == 3
-    # Made-up paths make no labels.
+    # Unknown paths create no labels.
     assert requests["GET none 404"] == 50
     assert len(requests) < 10
     sends = ("method", "POST"), ("route", "/chats/{user_name}/messages")
-    assert told["chatcore_request_seconds_count", sends] == 3
-    assert told["chatcore_request_seconds_bucket", (("le", "+Inf"), *sends)] == 3
-    # Two users, a chat, three messages, each by itself.
-    assert told["chatcore_batch_size_sum", ()] == 6
-    assert told["chatcore_batch_size_bucket", (("le", "1.0"),)] == 6
+    assert metrics["chatcore_request_seconds_count", sends] == 3
+    assert metrics["chatcore_request_seconds_bucket", (("le", "+Inf"), *sends)] == 3
+    # Two users, a chat, three messages, each counted separately.
+    assert metrics["chatcore_batch_size_sum", ()] == 6
+    assert metrics["chatcore_batch_size_bucket", (("le", "1.0"),)] == 6
     for name, value in {
         "chatcore_messages_replayed_total": 2,
         "chatcore_doorbell_rings_total": 2,
@@ -88,11 +88,11 @@ def test_a_service_tells_what_it_did(tmp_path: Path) -> None:
         "chatcore_writes_waiting": 0,
         "chatcore_streams": 1,
     }.items():
-        assert told[name, ()] == value, name
-    assert told["process_resident_memory_bytes", ()] > 1e6
+        assert metrics[name, ()] == value, name
+    assert metrics["process_resident_memory_bytes", ()] > 1e6
 
 
-async def test_an_address_in_use_is_refused_in_one_line(tmp_path: Path) -> None:
+async def test_metrics_address_in_use_is_refused_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         settings = Settings(
             database_url=f"sqlite:///{tmp_path}/chatcore.db", metrics=taken.getsockname()
@@ -102,7 +102,7 @@ async def test_an_address_in_use_is_refused_in_one_line(tmp_path: Path) -> None:
                 pass
 
 
-def test_the_address() -> None:
+def test_metrics_address_is_parsed() -> None:
     for raw, address in {"127.0.0.1:9464": ("127.0.0.1", 9464), "[::1]:1": ("::1", 1)}.items():
         assert Settings.read({"CHATCORE_METRICS": raw}, {}).metrics == address
     for raw in ("", "on", "9464", ":9464", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536"):
@@ -115,7 +115,7 @@ def test_the_address() -> None:
     ]
 
 
-async def test_workers_may_count_beyond_the_last_port(tmp_path: Path) -> None:
+async def test_worker_ports_beyond_the_last_port_are_refused(tmp_path: Path) -> None:
     settings = Settings(
         database_url=f"sqlite:///{tmp_path}/chatcore.db", metrics=("127.0.0.1", 65535)
     )
@@ -124,7 +124,7 @@ async def test_workers_may_count_beyond_the_last_port(tmp_path: Path) -> None:
             pass
 
 
-async def test_requests_that_fail_are_counted() -> None:
+async def test_failed_requests_are_counted() -> None:
     requests = Requests()
 
     async def failing(scope: object, receive: object, send: object) -> None:

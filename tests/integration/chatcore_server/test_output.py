@@ -1,4 +1,4 @@
-"""A reader of the log that stops reading stops neither the service nor its stop."""
+"""A log reader that stops reading blocks neither the service nor its shutdown."""
 
 import json
 import os
@@ -23,13 +23,13 @@ from tests.support.service import COMMAND, START_SECONDS, environment
 from tests.support.soak import soak_only
 
 SECONDS = 60
-"""Ten times what is promised, and more."""
+"""More than ten times the promised limit."""
 
 TOLD = re.compile(r"the log had no reader for a while; (\d+) lines were dropped")
 
 
 class Pipe:
-    """A pipe that is full, until somebody reads it."""
+    """A pipe that stays full until it is read."""
 
     def __init__(self) -> None:
         self.reading, self.writing = os.pipe()
@@ -44,7 +44,7 @@ class Pipe:
         self._read = b""
 
     def lines(self) -> list[str]:
-        """What was read so far, but for what filled it."""
+        """The lines read so far, without the filling."""
         whole, _, _ = self._read.rpartition(b"\n")
         return [line for line in whole.decode().splitlines() if line]
 
@@ -53,7 +53,7 @@ class Pipe:
             self._read += os.read(self.reading, 65536)
 
     def read_to_the_end(self) -> list[str]:
-        """Of all who write."""
+        """Read until every writer has closed."""
         os.close(self.writing)
         while chunk := os.read(self.reading, 65536):
             self._read += chunk
@@ -72,7 +72,7 @@ def pipe() -> Iterator[Pipe]:
 def serving(
     folder: Path, pipe: Pipe, **settings: str
 ) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
-    """The service, with the pipe as standard output and error, and its URL."""
+    """The service with the pipe as standard output and error, and its URL."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     process = subprocess.Popen(
@@ -107,7 +107,7 @@ def path(number: int) -> str:
 
 
 def ask(url: str, numbers: range) -> None:
-    """Requests, each of which is a long line of the log."""
+    """Requests that each produce a long log line."""
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), SECONDS) as peer:
         answer = peer.makefile("rb")
@@ -154,7 +154,7 @@ def test_lines_that_nobody_reads_are_dropped_and_counted(
     assert dropped == asked + more - len(numbers) > 0
 
 
-def test_it_stops_while_nobody_reads(tmp_path: Path, pipe: Pipe) -> None:
+def test_service_stops_while_its_log_is_unread(tmp_path: Path, pipe: Pipe) -> None:
     with serving(tmp_path, pipe, access_log="1") as (process, url):
         ask(url, range(2000))
         process.send_signal(signal.SIGTERM)
@@ -162,7 +162,7 @@ def test_it_stops_while_nobody_reads(tmp_path: Path, pipe: Pipe) -> None:
     assert "Traceback" not in "\n".join(pipe.read_to_the_end())
 
 
-def test_a_stop_that_hangs_is_given_up_while_nobody_reads(tmp_path: Path, pipe: Pipe) -> None:
+def test_hanging_shutdown_is_abandoned_while_the_log_is_unread(tmp_path: Path, pipe: Pipe) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", HANGING],
         cwd=tmp_path,
@@ -206,22 +206,22 @@ for number in range(200):
     ("end", "status"),
     [("exit_now(3)", 3), ("sys.exit(4)", 4), ("1 / 0", 1)],
 )
-def test_the_last_lines_come_out_whole_however_it_ends(end: str, status: int) -> None:
+def test_last_log_lines_are_written_whole_however_the_process_ends(end: str, status: int) -> None:
     done = subprocess.run(
         [sys.executable, "-c", LAST_WORDS + end], stderr=subprocess.PIPE, text=True, check=False
     )
     assert done.returncode == status
     lines = done.stderr.splitlines()
-    told = [json.loads(line).get("traceback", "") for line in lines if line.startswith("{")]
-    assert [f"ValueError: {number} " in told[number] for number in range(200)] == [True] * 200
+    tracebacks = [json.loads(line).get("traceback", "") for line in lines if line.startswith("{")]
+    assert [f"ValueError: {number} " in tracebacks[number] for number in range(200)] == [True] * 200
     assert ("ZeroDivisionError: division by zero" in lines[-1]) == ("1 / 0" in end)
 
 
-def test_a_process_that_ends_leaves_no_half_of_a_line(pipe: Pipe) -> None:
+def test_ending_process_leaves_no_partial_line(pipe: Pipe) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", LAST_WORDS + "exit_now(3)"], stderr=pipe.writing
     ) as process:
-        # Room for some of them alone.
+        # Room for only some of the lines.
         os.read(pipe.reading, 30_000)
         assert process.wait(SECONDS) == 3
     for line in pipe.read_to_the_end():

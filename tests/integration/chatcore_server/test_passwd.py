@@ -1,4 +1,4 @@
-"""`chatcore passwd`: for the operator, when somebody has forgotten theirs."""
+"""`chatcore passwd`: the operator replaces a forgotten password."""
 
 import asyncio
 import io
@@ -32,7 +32,7 @@ def passwd(folder: Path, name: str, typed: bytes) -> subprocess.CompletedProcess
     )
 
 
-async def test_a_user_gets_another_password_and_is_logged_out(tmp_path: Path) -> None:
+async def test_passwd_replaces_the_password_and_revokes_tokens(tmp_path: Path) -> None:
     with Service(tmp_path) as service:
         async with api_at(service.url) as api:
             await api.register("Ann")
@@ -66,7 +66,7 @@ async def test_a_user_gets_another_password_and_is_logged_out(tmp_path: Path) ->
         ("ann", b"\xff" * 9, "not UTF-8"),
     ],
 )
-def test_what_is_no_password_or_no_user_is_refused(
+def test_invalid_password_or_unknown_user_is_refused(
     name: str, typed: bytes, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"sqlite:///{tmp_path}/chatcore.db"
@@ -81,7 +81,7 @@ def test_what_is_no_password_or_no_user_is_refused(
         set_password(name, Settings(database_url=url), pytest.fail)
 
 
-def test_a_common_password_is_refused_if_the_operator_wants_it(
+def test_common_password_is_refused_if_the_setting_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(
@@ -98,7 +98,7 @@ def test_a_common_password_is_refused_if_the_operator_wants_it(
         set_password("ann", settings, pytest.fail)
 
 
-def test_where_nobody_can_answer(tmp_path: Path) -> None:
+def test_passwd_without_a_terminal_or_input_is_refused(tmp_path: Path) -> None:
     (tmp_path / "chatcore.db").touch()
     done = subprocess.run(
         ["sh", "-c", 'exec "$@" <&-', "sh", *COMMAND, "passwd", "ann"],
@@ -111,7 +111,7 @@ def test_where_nobody_can_answer(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (2, b"chatcore: no password given\n")
 
 
-def test_no_database_is_made(tmp_path: Path) -> None:
+def test_passwd_creates_no_database(tmp_path: Path) -> None:
     refused = passwd(tmp_path, "ann", ANOTHER.encode())
     assert refused.returncode == 2
     assert b"there is no database chatcore.db" in refused.stderr
@@ -125,9 +125,7 @@ def test_no_database_is_made(tmp_path: Path) -> None:
         (b"one password\n\x03", b""),
     ],
 )
-def test_a_terminal_is_asked_twice_and_shows_nothing(
-    tmp_path: Path, typed: bytes, said: bytes
-) -> None:
+def test_passwd_prompts_twice_without_echo(tmp_path: Path, typed: bytes, said: bytes) -> None:
     (tmp_path / "chatcore.db").touch()
     pid, terminal = pty.fork()
     if pid == 0:
@@ -149,7 +147,7 @@ def test_a_terminal_is_asked_twice_and_shows_nothing(
 
 
 def read_until(terminal: int, mark: bytes) -> bytes:
-    """What it shows until then, or until its end."""
+    """Everything the terminal shows up to `mark`, or to the end."""
     shown = b""
     while mark not in shown:
         try:

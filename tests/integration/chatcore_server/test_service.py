@@ -1,4 +1,4 @@
-"""The running service: keys, logs, limits, and how it stops."""
+"""The running service: keys, logs, limits and shutdown."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service that no test stops."""
+    """A service shared by tests that do not stop it."""
     with QuickService(tmp_path_factory.mktemp("shared")) as started:
         yield started
 
@@ -51,14 +51,14 @@ def client(service: Service) -> Iterator[httpx.Client]:
 
 
 def register(http: httpx.Client, name: str) -> dict[str, str]:
-    """The headers that prove to be the new user."""
+    """The Authorization header of the new user."""
     account = {"username": name, "password": PASSWORD}
     assert http.post("/register", json=account).status_code == 201
     return {"Authorization": "Bearer " + http.post("/login", json=account).json()["token"]}
 
 
 def a_chat(http: httpx.Client) -> dict[str, str]:
-    """The headers of ann, who has a chat with bob."""
+    """Ann's headers; she has a chat with bob."""
     register(http, "bob")
     ann = register(http, "ann")
     assert http.post("/chat/bob", headers=ann).status_code == 201
@@ -87,7 +87,7 @@ def test_tokens_survive_a_restart_and_the_move_of_the_key_to_the_secret(
 
 
 @pytest.mark.parametrize("left", ["nothing", pytest.param("an empty database", marks=soak_only)])
-def test_tokens_do_not_survive_the_database(left: str, service: Service) -> None:
+def test_tokens_are_invalid_after_the_database_is_replaced(left: str, service: Service) -> None:
     with client(service) as http:
         ann = register(http, "ann")
         service.stop()
@@ -97,13 +97,13 @@ def test_tokens_do_not_survive_the_database(left: str, service: Service) -> None
                 empty.execute("VACUUM")
             assert service.database_path.stat().st_size > 0
         service.start()
-        # Somebody else has ann's number now.
+        # Another user has ann's id now.
         bob = register(http, "bob")
         assert http.get("/chats", headers=bob).status_code == 200
         assert http.get("/chats", headers=ann).status_code == 401
 
 
-def test_a_new_database_by_migrate_has_no_old_key(tmp_path: Path) -> None:
+def test_migrate_discards_the_key_of_a_former_database(tmp_path: Path) -> None:
     key = tmp_path / "chatcore.db.key"
     key.write_text("a" * 64 + "\n")
     key.chmod(0o600)
@@ -111,11 +111,11 @@ def test_a_new_database_by_migrate_has_no_old_key(tmp_path: Path) -> None:
     assert not key.exists()
 
 
-# Stopping
+# Shutdown
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=soak_only)])
-def test_it_stops_under_load_and_keeps_what_it_acknowledged(
+def test_shutdown_under_load_keeps_acknowledged_messages(
     by: signal.Signals, service: Service
 ) -> None:
     acknowledged: list[str] = []
@@ -164,7 +164,7 @@ def request(path: str, headers: dict[str, str], body: bytes = b"", length: int =
 
 
 def stall(service: Service, headers: dict[str, str]) -> list[bytes]:
-    """What peers send who then neither say more nor read what they asked for."""
+    """Bytes of peers that then neither send the rest nor read their answers."""
     return [
         b"",
         request("/healthz", {}),
@@ -174,7 +174,7 @@ def stall(service: Service, headers: dict[str, str]) -> list[bytes]:
     ]
 
 
-def test_nobody_who_stalls_keeps_it_from_stopping(service: Service) -> None:
+def test_stalled_peers_do_not_prevent_shutdown(service: Service) -> None:
     with client(service) as http, ExitStack() as peers:
         ann = a_chat(http)
         for _ in range(200):
@@ -184,18 +184,18 @@ def test_nobody_who_stalls_keeps_it_from_stopping(service: Service) -> None:
             peer = peers.enter_context(socket.create_connection(("127.0.0.1", service.port)))
             peer.sendall(sent)
             stalling.append(peer)
-        # They have been accepted when a later one is.
+        # The service accepted them before this later request.
         assert httpx.get(f"{service.url}/healthz").status_code == 200
         started = time.monotonic()
         assert service.stop() == 0
         assert time.monotonic() - started > 2
-        # No answer is made up for what nobody knows the end of.
+        # No answer is invented for a request whose end is unknown.
         assert all(b"HTTP/1.1 5" not in received(peer) for peer in stalling)
     assert not re.search("ERROR|Traceback", service.log())
 
 
 def received(peer: socket.socket) -> bytes:
-    """All that has arrived on a connection that is closed by now."""
+    """Everything that arrived on a closed connection."""
     chunks = []
     with suppress(ConnectionResetError):
         while chunk := peer.recv(1_000_000):
@@ -203,7 +203,7 @@ def received(peer: socket.socket) -> bytes:
     return b"".join(chunks)
 
 
-def test_idle_connections_do_not_delay_the_stop(service: Service) -> None:
+def test_idle_connections_do_not_delay_shutdown(service: Service) -> None:
     with ExitStack() as stack:
         for _ in range(20):
             peer = stack.enter_context(socket.create_connection(("127.0.0.1", service.port)))
@@ -211,28 +211,28 @@ def test_idle_connections_do_not_delay_the_stop(service: Service) -> None:
             assert peer.recv(99).startswith(b"HTTP/1.1 200 ")
         started = time.monotonic()
         assert service.stop() == 0
-        # Waiting for them would take until they are cut off.
+        # Waiting for them would last until the cut-off.
         assert time.monotonic() - started < (2 if SOAK else 20)
     assert "Traceback" not in service.log()
 
 
-def connect_for_ever(service: Service) -> None:
+def connect_until_refused(service: Service) -> None:
     while True:
         socket.create_connection(("127.0.0.1", service.port)).close()
 
 
-def test_a_second_interrupt_does_not_wait(service: Service) -> None:
+def test_second_interrupt_ends_the_process_at_once(service: Service) -> None:
     with client(service) as http, ExitStack() as peers:
         ann = a_chat(http)
         peer = peers.enter_context(socket.create_connection(("127.0.0.1", service.port)))
         peer.sendall(request("/chats/bob/messages", ann, b"{", length=99))
         assert httpx.get(f"{service.url}/healthz").status_code == 200
         service.process.send_signal(signal.SIGINT)
-        # It has noticed when it takes no more connections.
+        # It has noticed once it accepts no more connections.
         with pytest.raises(ConnectionError):
-            connect_for_ever(service)
+            connect_until_refused(service)
         service.process.send_signal(signal.SIGINT)
-        # Had it waited for the peer, it would have ended with status 0.
+        # Had it waited for the peer, it would have exited with status 0.
         assert service.process.wait(STOP_SECONDS) == -signal.SIGINT
     assert "Traceback" not in service.log()
 
@@ -252,7 +252,7 @@ sys.exit(main(["serve", "--port", "0"]))
 """
 
 
-def test_a_disk_that_hangs_is_given_up(tmp_path: Path) -> None:
+def test_shutdown_abandons_a_hanging_disk(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", HANGING],
         cwd=tmp_path,
@@ -282,7 +282,7 @@ def has_its_key(folder: Path) -> bool:
     return (folder / "chatcore.db.key").exists()
 
 
-# From the moment it minds signals to shortly before it answers.
+# From the installation of the signal handlers to shortly before the first answer.
 @needs_proc
 @pytest.mark.parametrize(
     ("by", "when"),
@@ -295,7 +295,7 @@ def has_its_key(folder: Path) -> bool:
         ),
     ],
 )
-def test_it_can_be_stopped_while_it_starts(
+def test_service_can_be_stopped_while_it_starts(
     by: signal.Signals, when: Callable[[Path], bool], tmp_path: Path
 ) -> None:
     process = subprocess.Popen(
@@ -322,7 +322,7 @@ def catches(process: subprocess.Popen[bytes], number: signal.Signals) -> bool:
 # Logs
 
 
-def test_without_an_access_log_it_says_nothing(shared: Service) -> None:
+def test_without_access_log_requests_are_not_logged(shared: Service) -> None:
     said = shared.log()
     with client(shared) as http:
         http.get("/chats", headers=a_chat(http))
@@ -334,11 +334,11 @@ def test_without_an_access_log_it_says_nothing(shared: Service) -> None:
 
 
 def without_slow(log: str) -> list[str]:
-    """All lines but those of slow requests, which a busy machine makes of any."""
+    """All lines but those of slow requests: on a busy machine any request may be slow."""
     return [line for line in log.splitlines() if " WARNING slow: " not in line]
 
 
-def test_the_access_log(tmp_path: Path) -> None:
+def test_access_log_names_requests_and_no_secrets(tmp_path: Path) -> None:
     with QuickService(tmp_path, access_log="1") as service, client(service) as http:
         ann = a_chat(http)
         http.post("/chats/bob/messages", json={"message": TEXT}, headers=ann)
@@ -354,9 +354,9 @@ def test_the_access_log(tmp_path: Path) -> None:
     assert "203.0.113.7" not in log
     lines = log.splitlines()[2:]
     form = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?:INFO|WARNING slow:) (.*) \d+\.\d ms"
-    told = [found[1] for line in lines if (found := re.fullmatch(form, line))]
-    assert len(told) == len(lines)
-    assert told == [
+    logged_requests = [found[1] for line in lines if (found := re.fullmatch(form, line))]
+    assert len(logged_requests) == len(lines)
+    assert logged_requests == [
         "GET /healthz 200",
         "POST /register 201",
         "POST /login 200",
@@ -371,7 +371,7 @@ def test_the_access_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("access_log", ["0", pytest.param("1", marks=soak_only)])
-def test_a_slow_request_is_logged(access_log: str, tmp_path: Path) -> None:
+def test_slow_request_is_logged(access_log: str, tmp_path: Path) -> None:
     with QuickService(tmp_path, access_log=access_log) as service:
         with client(service) as http:
             ann = a_chat(http)
@@ -379,13 +379,13 @@ def test_a_slow_request_is_logged(access_log: str, tmp_path: Path) -> None:
             body = json.dumps({"message": TEXT}).encode()
             waiting = ann | {"Expect": "100-continue"}
             peer.sendall(request("/chats/bob/messages", waiting, b"", len(body)))
-            # It has begun to count when it asks for the body.
+            # The clock has started when it asks for the body.
             assert peer.recv(99).startswith(b"HTTP/1.1 100 ")
             time.sleep(1.1)
             peer.sendall(body)
             assert peer.recv(99).startswith(b"HTTP/1.1 201 ")
         service.stop()
-        # On a busy machine the requests before are slow as well.
+        # On a busy machine the earlier requests are slow as well.
         [slow] = [line for line in service.log().splitlines() if "slow: POST /chats/bob" in line]
     logged = re.search(r" WARNING slow: POST /chats/bob/messages (?:201 )?(\d+)(\.\d)? ms$", slow)
     assert logged is not None
@@ -393,10 +393,10 @@ def test_a_slow_request_is_logged(access_log: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs prlimit, which Linux has")
-def test_a_failure_is_logged_with_its_traceback_and_request_id(service: Service) -> None:
+def test_failure_is_logged_with_traceback_and_request_id(service: Service) -> None:
     with client(service) as http:
         ann = a_chat(http)
-        # From here on the disk is full, as far as this process can see.
+        # From here on the disk is full for this process.
         largest = max(file.stat().st_size for file in service.folder.glob("chatcore.db*"))
         limits = resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (largest, limits[1]))
@@ -419,7 +419,7 @@ def test_a_failure_is_logged_with_its_traceback_and_request_id(service: Service)
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs prlimit, which Linux has")
-def test_it_is_not_ready_while_every_send_fails(service: Service) -> None:
+def test_service_is_not_ready_while_every_send_fails(service: Service) -> None:
     with client(service) as http:
         ann = a_chat(http)
         assert http.get("/readyz").status_code == 200
@@ -429,7 +429,7 @@ def test_it_is_not_ready_while_every_send_fails(service: Service) -> None:
         assert sent.status_code == 503
         until_ready(http, 503)
         assert http.get("/chats", headers=ann).status_code == 200
-        # Without a send.
+        # Ready again without any send.
         resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, limits)
         until_ready(http, 200)
         sent = http.post("/chats/bob/messages", json={"message": TEXT}, headers=ann)
@@ -437,7 +437,7 @@ def test_it_is_not_ready_while_every_send_fails(service: Service) -> None:
 
 
 def until_ready(http: httpx.Client, status: int) -> None:
-    """Until `/readyz` has that status."""
+    """Wait until `/readyz` answers with that status."""
     deadline = time.monotonic() + 60
     while http.get("/readyz").status_code != status:
         assert time.monotonic() < deadline
@@ -448,7 +448,7 @@ def until_ready(http: httpx.Client, status: int) -> None:
 
 
 def memory(service: Service) -> int:
-    """Of the process, in MiB."""
+    """Peak memory of the process, in MiB."""
     status = Path(f"/proc/{service.process.pid}/status").read_text("ascii")
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert found is not None
@@ -469,9 +469,7 @@ FLOODS = {
 
 @needs_proc
 @pytest.mark.parametrize(("first", "flood"), FLOODS.values(), ids=FLOODS)
-def test_a_flood_before_any_token_takes_no_memory(
-    first: bytes, flood: bytes, shared: Service
-) -> None:
+def test_unauthenticated_flood_uses_no_memory(first: bytes, flood: bytes, shared: Service) -> None:
     with client(shared) as http:
         assert http.get("/healthz").status_code == 200
         before = memory(shared)
@@ -487,7 +485,7 @@ def test_a_flood_before_any_token_takes_no_memory(
         assert memory(shared) - before < 16
 
 
-def test_connections_beyond_the_limit_are_told_so(tmp_path: Path) -> None:
+def test_connection_beyond_the_limit_gets_503(tmp_path: Path) -> None:
     with QuickService(tmp_path, max_connections="1") as service, client(service) as http:
         assert http.get("/healthz").status_code == 200
         with client(service) as other:
@@ -497,7 +495,7 @@ def test_connections_beyond_the_limit_are_told_so(tmp_path: Path) -> None:
         assert http.get("/healthz").status_code == 200
 
 
-def test_it_does_not_tell_what_it_is_made_of(shared: Service) -> None:
+def test_answers_have_no_server_header(shared: Service) -> None:
     with client(shared) as http:
         assert "server" not in http.get("/healthz").headers
 
@@ -505,7 +503,7 @@ def test_it_does_not_tell_what_it_is_made_of(shared: Service) -> None:
 # Under another server
 
 
-def test_the_application_runs_under_any_server(tmp_path: Path) -> None:
+def test_application_runs_under_another_server(tmp_path: Path) -> None:
     log_path = tmp_path / "log"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""A store on each engine; the folder of one engine says by its own `url` which."""
+"""A store on each engine. The folder of a single engine overrides `url`."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -14,15 +14,21 @@ from chatcore_sqlalchemy import SqlAlchemyStore
 
 
 @pytest.mark.parametrize("check", ACCOUNT_STORE_CHECKS, ids=lambda check: check.__name__)
-async def test_account_store(check: AccountStoreCheck, store: SqlAlchemyStore) -> None:
+async def test_sql_store_passes_the_account_store_checks(
+    check: AccountStoreCheck, store: SqlAlchemyStore
+) -> None:
     await check(store)
 
 
 @pytest.mark.parametrize("check", CHAT_STORE_CHECKS, ids=lambda check: check.__name__)
-async def test_chat_store(check: ChatStoreCheck, store: SqlAlchemyStore) -> None:
+async def test_sql_store_passes_the_chat_store_checks(
+    check: ChatStoreCheck, store: SqlAlchemyStore
+) -> None:
     await check(store)
 
 
 @pytest.mark.parametrize("check", ERASURE_CHECKS, ids=lambda check: check.__name__)
-async def test_whole_store(check: ErasureCheck, store: SqlAlchemyStore) -> None:
+async def test_sql_store_passes_the_erasure_checks(
+    check: ErasureCheck, store: SqlAlchemyStore
+) -> None:
     await check(store)

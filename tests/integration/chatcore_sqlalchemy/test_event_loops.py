@@ -1,4 +1,4 @@
-"""What belongs to one event loop says so in another one, and never hangs."""
+"""Objects of one event loop raise RuntimeError in another one, and never hang."""
 
 import asyncio
 import threading
@@ -34,7 +34,7 @@ USES: dict[str, Use] = {
 
 
 async def opened(url: str) -> tuple[SqlAlchemyStore, User, Chat]:
-    """A store that was used already."""
+    """A store that has been used, with a user and a chat."""
     store = await SqlAlchemyStore.open(url)
     ann, bob = [await store.add_user(UserName(name), "", 0) for name in ("ann", "bob")]
     chat = await store.open_chat(ann.id, bob.id, 0)
@@ -46,14 +46,14 @@ async def opened(url: str) -> tuple[SqlAlchemyStore, User, Chat]:
 
 @contextmanager
 def resting_loop() -> Iterator[Callable[[Any], Any]]:
-    """Runs only what it is given."""
+    """An event loop that runs only the calls it is given."""
     with closing(asyncio.new_event_loop()) as loop:
         yield loop.run_until_complete
 
 
 @contextmanager
 def running_loop() -> Iterator[Callable[[Any], Any]]:
-    """Runs all the time, in another thread."""
+    """An event loop that runs all the time, in another thread."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -66,7 +66,7 @@ def running_loop() -> Iterator[Callable[[Any], Any]]:
 
 
 @pytest.mark.parametrize("own_loop", [resting_loop, running_loop])
-def test_a_store_is_used_in_the_loop_that_opened_it(own_loop: Callable[[], Any], url: str) -> None:
+def test_store_works_only_in_the_loop_that_opened_it(own_loop: Callable[[], Any], url: str) -> None:
     with own_loop() as run:
         store, ann, chat = run(opened(url))
         for use in USES.values():
@@ -77,12 +77,12 @@ def test_a_store_is_used_in_the_loop_that_opened_it(own_loop: Callable[[], Any],
                         await use(store, ann, chat)
 
             asyncio.run(elsewhere())
-        # It took no harm.
+        # The store still works in its own loop.
         for use in USES.values():
             run(use(store, ann, chat))
 
 
-def test_a_store_whose_loop_has_ended_says_so(tmp_path: Path) -> None:
+def test_store_of_an_ended_loop_raises_runtime_error(tmp_path: Path) -> None:
     store = asyncio.run(SqlAlchemyStore.open(f"sqlite:///{tmp_path}/chatcore.db"))
 
     async def elsewhere() -> None:
@@ -108,7 +108,7 @@ async def connect(heard: Callable[[bytes], None]) -> AsyncIterator[Link]:
 
 
 @pytest.mark.parametrize("own_loop", [resting_loop, running_loop])
-def test_a_doorbell_on_a_bus_is_used_in_the_loop_that_started_it(
+def test_bus_doorbell_works_only_in_the_loop_that_started_it(
     own_loop: Callable[[], Any],
 ) -> None:
     async def elsewhere() -> None:

@@ -1,5 +1,5 @@
-"""The service that the contract is held against: one started here, or any that is named by
-`CHATCORE_TEST_URL=http://host:port`."""
+"""The service under test: started here, or the one that `CHATCORE_TEST_URL=http://host:port`
+names."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -10,17 +10,17 @@ from tests.support.apps import KINDS, SECRET, Store, app_on, store_of_kind
 from tests.support.postgres_server import PostgresServer
 from tests.support.service import QuickService, Service
 
-# So that what it asserts is explained when it fails.
+# Explain its failed assertions.
 pytest.register_assert_rewrite("tests.support.transcript")
 
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service that is ours: with a database and a process to look into."""
+    """A service with a database and a process that tests can inspect."""
     if GIVEN_URL:
         pytest.skip("needs a service of its own")
     folder = tmp_path_factory.mktemp("service")
-    # So that a test that guesses can do so from addresses of its own (`api.some_address`).
+    # Tests that guess passwords can use addresses of their own (`api.some_address`).
     with QuickService(folder, secret=SECRET, trusted_proxies="127.0.0.1") as service:
         yield service
 
@@ -41,7 +41,7 @@ async def api(url: str) -> AsyncIterator[Api]:
 
 @pytest.fixture(scope="module", params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Iterator[str]:
-    """What `store_of_kind` takes: every test that asks for it runs on each."""
+    """An argument of `store_of_kind`: a test with this fixture runs on each kind."""
     if request.param != "postgres":
         yield request.param
         return
@@ -59,6 +59,6 @@ async def store(kind: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIte
 
 @pytest.fixture(scope="module")
 async def in_process(store: Store) -> AsyncIterator[Api]:
-    """One application for the tests of a module, each with people of its own."""
+    """One application for the tests of a module; each test registers its own users."""
     async with app_on(store) as app, api_of(app) as api:
         yield api

@@ -1,4 +1,4 @@
-"""What the page on the API shows is what happens, from its top to its end."""
+"""Every example of docs/api.md works as shown, from top to bottom."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from tests.support.repository import ROOT
 PAGE = ROOT / "docs" / "api.md"
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 CURSOR = re.compile(r'(?<="cursor": ")[0-9a-f]{16}(?=-)')
-"""What differs from store to store."""
+"""The part of a cursor that differs between stores."""
 
 
 class Example(NamedTuple):
@@ -50,7 +50,7 @@ def plain(found: Any) -> Any:
     return json.loads(CURSOR.sub("x", json.dumps(found)))
 
 
-async def test_every_example() -> None:
+async def test_every_example_of_the_document_works_as_shown() -> None:
     async with app_on(MemoryStore(), clock=lambda: NOW) as app, api_of(app) as api:
         people = {name: await person(api, name) for name in ("ann", "bob")}
         shown = examples()

@@ -1,4 +1,4 @@
-"""Every route against everybody who should not get through, or not so far."""
+"""Every route refuses callers without a valid token and limits callers without the right."""
 
 import json
 from collections.abc import AsyncIterator
@@ -26,9 +26,9 @@ OPEN = {"GET /healthz", "GET /readyz", "POST /login", "POST /register"}
 
 @dataclass
 class Case:
-    """What a route says to a user who is not in the chat, and to one whom the peer blocks.
+    """The status a route answers to an outsider of the chat, and to a user whom the peer blocks.
 
-    ann and bob have chat 1; the first asks about ann as bob would, the second is bob.
+    ann and bob have chat 1. The outsider asks about ann as bob would; the blocked user is bob.
     """
 
     outsider: int
@@ -58,7 +58,7 @@ CASES = {
     ),
     "DELETE /v1/me": Case(403, 403, {"password": "a wrong one"}),
     "POST /v1/logout-everywhere": Case(204, 204),
-    # Last, for then the outsider has a chat with ann, too.
+    # Last: these give the outsider a chat with ann.
     "POST /chat/{user_name}": Case(201, 400),
     "PUT /v1/users/{user_name}/chat": Case(200, 200),
 }
@@ -95,14 +95,14 @@ async def scene() -> AsyncIterator[Scene]:
             yield Scene(accounts, messenger, api, ann, bob, app)
 
 
-async def test_no_route_is_forgotten(scene: Scene) -> None:
+async def test_every_route_is_covered(scene: Scene) -> None:
     paths = scene.app.openapi_schema.to_schema()["paths"]
     routes = {f"{method.upper()} {path}" for path in paths for method in paths[path]}
     assert routes == CASES.keys() | OPEN
 
 
 def dated(clock: Clock, secret: str = SECRET) -> str:
-    """A token for bob, of that time."""
+    """A token for bob, issued at that time."""
     return JwtTokens(secret).issue(2, clock())
 
 
@@ -116,7 +116,7 @@ def claiming(**claims: Any) -> str:
     return jwt.encode({"exp": now + 43200, "iat": now, "user_id": 2} | claims, SECRET)
 
 
-NOBODY = {
+INVALID_TOKENS = {
     "no token": None,
     "an empty one": "",
     "no JWT": "abc",
@@ -130,8 +130,8 @@ NOBODY = {
 }
 
 
-async def test_nobody_gets_in(scene: Scene) -> None:
-    for what, token in NOBODY.items():
+async def test_every_route_refuses_an_invalid_token(scene: Scene) -> None:
+    for what, token in INVALID_TOKENS.items():
         for route in CASES:
             answer = await scene.ask(route, token)
             assert answer.status_code == 401, (route, what)
@@ -140,10 +140,10 @@ async def test_nobody_gets_in(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("how", ["erased", "logged out", "with a new password"])
-async def test_those_who_were_in_are_out_at_once(scene: Scene, how: str) -> None:
+async def test_revoked_tokens_are_refused_at_once(scene: Scene, how: str) -> None:
     token = await scene.log_in("bob")
     assert (await scene.ask("GET /chats", token)).status_code == 200
-    gone = {
+    calls = {
         "erased": ("DELETE", "/v1/me", {"password": PASSWORD}),
         "logged out": ("POST", "/v1/logout-everywhere", None),
         "with a new password": (
@@ -152,7 +152,7 @@ async def test_those_who_were_in_are_out_at_once(scene: Scene, how: str) -> None
             {"current_password": PASSWORD, "new_password": "battery horse correct"},
         ),
     }
-    method, path, body = gone[how]
+    method, path, body = calls[how]
     headers = {"authorization": f"Bearer {token}"}
     answer = await scene.api.call(method, path, headers=headers, json=body)
     assert answer.status_code in {200, 204}
@@ -162,9 +162,9 @@ async def test_those_who_were_in_are_out_at_once(scene: Scene, how: str) -> None
         assert SECRET_TEXT not in answer.text, route
 
 
-async def test_an_outsider_sees_nothing_of_a_chat(scene: Scene) -> None:
+async def test_outsider_sees_nothing_of_a_chat(scene: Scene) -> None:
     for route, case in CASES.items():
-        # Anew, for some routes end it.
+        # A new login each time: some routes void the token.
         answer = await scene.ask(route, await scene.log_in("eve"))
         assert answer.status_code == case.outsider, route
         assert SECRET_TEXT not in answer.text, route
@@ -175,7 +175,7 @@ async def test_an_outsider_sees_nothing_of_a_chat(scene: Scene) -> None:
     assert (await scene.messenger.state(scene.ann, chat.id)).peer_read_seq == 0
 
 
-async def test_someone_else_s_cursor_tells_nothing(scene: Scene) -> None:
+async def test_cursor_of_another_user_is_answered_with_a_reset(scene: Scene) -> None:
     cursor = (await scene.messenger.sync(scene.bob)).cursor._replace(n=0)
     eve = await scene.log_in("eve")
     headers = {"authorization": f"Bearer {eve}"}
@@ -183,7 +183,7 @@ async def test_someone_else_s_cursor_tells_nothing(scene: Scene) -> None:
     assert [event["type"] for event in answer.json()["events"]] == ["reset"]
 
 
-async def test_who_is_blocked_keeps_the_past_and_gets_no_further(scene: Scene) -> None:
+async def test_blocked_user_keeps_the_history_and_sends_nothing(scene: Scene) -> None:
     await scene.messenger.block(scene.ann, scene.bob)
     before = (await scene.messenger.sync(scene.ann)).cursor
     for route, case in CASES.items():
@@ -197,8 +197,8 @@ async def test_who_is_blocked_keeps_the_past_and_gets_no_further(scene: Scene) -
     assert [user.name for user in await scene.messenger.blocked_by(scene.ann)] == ["bob"]
 
 
-async def test_a_block_looks_like_a_chat_that_is_not_there(scene: Scene) -> None:
-    """Word by word, but for the ids."""
+async def test_blocked_chat_answers_like_a_missing_chat(scene: Scene) -> None:
+    """Equal byte for byte, except for the ids."""
     await scene.messenger.block(scene.ann, scene.bob)
     bob, eve = await scene.log_in("bob"), await scene.log_in("eve")
     for route in ("POST /v1/chats/{chat_id}/messages", "POST /chats/{user_name}/messages"):

@@ -1,4 +1,4 @@
-"""Bodies that are not what a route asks for get its own refusal, whatever is wrong with them."""
+"""A body that a route does not accept gets the refusal of that route."""
 
 import json
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ MAX_BODY = 64 * 1024
 
 
 def malformed(good: str) -> dict[str, str | bytes]:
-    """What is wrong, and a body of which that is true; otherwise it is the good one."""
+    """Malformed bodies by what is wrong with them; the rest of each comes from the valid body."""
     fields = good[1:-1]
     deep = "[" * 30_000 + "]" * 30_000
     raw = fields.encode()
@@ -71,7 +71,7 @@ each_route = pytest.mark.parametrize("route", ROUTES)
 
 
 class Route:
-    """A route that takes a body, the fields of a good one, and what it answers otherwise."""
+    """A route that takes a body: the fields of a valid body, and its refusal of any other."""
 
     def __init__(
         self, api: Api, path: str, by: Someone | None, fields: dict[str, Any], method: str = "POST"
@@ -101,7 +101,7 @@ REFUSALS = {
 
 
 NOT_WRONG = {"v1 send": {"NUL"}, "v1 read": {"a number"}}
-"""What is not malformed there: a text that is refused, and a number."""
+"""Not malformed, but refused: a text and a number."""
 
 
 async def route_named(name: str, api: Api) -> Route:
@@ -124,18 +124,18 @@ def refusal(answer: httpx.Response) -> tuple[int, Any]:
 
 
 @each_route
-async def test_malformed_bodies(api: Api, route: str) -> None:
+async def test_malformed_body_gets_the_refusal_of_its_route(api: Api, route: str) -> None:
     target = await route_named(route, api)
     good = json.dumps(target.fields)
     for what, body in malformed(good).items():
         answer = await target.ask(body)
         assert refusal(answer) == REFUSALS[route], what
-    # What was malformed is all that was wrong.
+    # Nothing but the malformed body was wrong with the request.
     assert (await target.ask(good)).status_code in {200, 201}
 
 
 @each_route
-async def test_fields_that_are_missing_or_of_the_wrong_type(api: Api, route: str) -> None:
+async def test_missing_or_mistyped_field_is_refused(api: Api, route: str) -> None:
     target = await route_named(route, api)
     for name in target.fields:
         others = {other: text for other, text in target.fields.items() if other != name}
@@ -148,7 +148,7 @@ async def test_fields_that_are_missing_or_of_the_wrong_type(api: Api, route: str
             assert refusal(answer) == REFUSALS[route], f"{name} is {what}"
 
 
-async def test_what_json_allows_beside_the_fields_is_ignored(api: Api) -> None:
+async def test_unknown_fields_are_ignored(api: Api) -> None:
     target = await route_named("send", api)
     for extra in ("1e400", "9" * 5_000, '"\\u0000"', "[" * 100 + "]" * 100, '{"message": 5}'):
         answer = await target.ask(f'{{"x": {extra}, "message": "hello"}}')
@@ -156,9 +156,7 @@ async def test_what_json_allows_beside_the_fields_is_ignored(api: Api) -> None:
 
 
 @each_route
-async def test_a_body_of_64_kib_passes_the_limit_and_one_more_byte_does_not(
-    api: Api, route: str
-) -> None:
+async def test_body_limit_is_exactly_64_kib(api: Api, route: str) -> None:
     target = await route_named(route, api)
     body = json.dumps(target.fields).encode().ljust(MAX_BODY)
     too_large: tuple[int, Any] = (413, {"error": "Content Too Large"})
@@ -178,7 +176,7 @@ async def in_chunks(body: bytes) -> AsyncIterator[bytes]:
         yield body[start : start + 10_000]
 
 
-async def test_the_longest_message_fits_however_it_is_escaped(api: Api) -> None:
+async def test_longest_message_fits_in_any_escaping(api: Api) -> None:
     ann, bob = await api.chat()
     path = f"/chats/{segment(bob.name)}/messages"
     longest = '{"message": "' + "\\ud83d\\ude00" * 4096 + '"}'
@@ -190,7 +188,7 @@ async def test_the_longest_message_fits_however_it_is_escaped(api: Api) -> None:
     assert refusal(answer) == REFUSALS["send"]
 
 
-async def test_a_body_that_nobody_reads_is_not_the_next_request(url: str) -> None:
+async def test_unread_body_is_not_parsed_as_the_next_request(url: str) -> None:
     smuggled = request("POST /register", body=b"{}")
     async with connected(url) as raw:
         await raw.send(request("POST /chats/bob/messages", body=smuggled))

@@ -1,4 +1,4 @@
-"""The whole history in one answer: complete, or visibly broken; at a bounded cost."""
+"""The whole history in one answer: complete or visibly broken, at bounded cost."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ from tests.support.raw import connected, request
 from tests.support.serving import Serving, serving, until
 from tests.support.soak import soak_only
 
-LONG = 25 * MAX_PAGE, "x" * 4000  # 50 MB of text, beyond what sockets hold ahead.
+LONG = 25 * MAX_PAGE, "x" * 4000  # 50 MB of text, more than sockets buffer.
 
 
 class Impatient(BoundedProtocol):
@@ -30,7 +30,7 @@ class Impatient(BoundedProtocol):
 
 
 class Watched(MemoryStore):
-    """Counts the pieces that are read; can fail at one; lets a message arrive after each."""
+    """Counts the pieces that are read; can fail at one; can add a message after each."""
 
     pieces = 0
     fails_at: int | None = None
@@ -67,7 +67,7 @@ def ask(by: Someone, peer: Someone) -> bytes:
 
 
 @pytest.mark.parametrize("count", [0, 1, MAX_PAGE - 1, MAX_PAGE, MAX_PAGE + 1, 3 * MAX_PAGE + 7])
-async def test_all_of_it_up_to_the_newest_at_the_start(count: int) -> None:
+async def test_history_is_complete_up_to_the_newest_message_at_the_start(count: int) -> None:
     store = Watched()
     async with served(store) as (_, api):
         ann, bob = await api.chat()
@@ -75,12 +75,12 @@ async def test_all_of_it_up_to_the_newest_at_the_start(count: int) -> None:
         store.arrivals = True
         answer = await api.read(bob, ann.name)
         assert answer.json() == [{"sender": ann.name, "message": "x" * 1000}] * count
-        # What fits one piece is one plain body.
+        # A history that fits one piece is sent as one plain body.
         assert ("content-length" in answer.headers) == (count <= MAX_PAGE)
 
 
 @soak_only
-async def test_messages_that_arrive_meanwhile_harm_nothing(api: Api) -> None:
+async def test_messages_sent_during_the_transfer_do_not_disturb_it(api: Api) -> None:
     ann, bob = await api.chat()
     texts = [f"{n}" for n in range(MAX_PAGE + 20)]
     limiter = anyio.CapacityLimiter(16)
@@ -102,7 +102,7 @@ async def test_messages_that_arrive_meanwhile_harm_nothing(api: Api) -> None:
 
 
 @pytest.mark.parametrize("piece", [1, 2])
-async def test_a_store_that_fails_at_once_is_a_503(piece: int) -> None:
+async def test_failure_on_the_first_piece_is_a_503(piece: int) -> None:
     store = Watched()
     async with served(store) as (_, api):
         ann, bob = await api.chat()
@@ -113,7 +113,7 @@ async def test_a_store_that_fails_at_once_is_a_503(piece: int) -> None:
         assert answer.headers["retry-after"] == "1"
 
 
-async def test_a_store_that_fails_midway_never_closes_the_array(
+async def test_failure_on_a_later_piece_leaves_the_array_open(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     store = Watched()
@@ -128,15 +128,15 @@ async def test_a_store_that_fails_midway_never_closes_the_array(
             await raw.send(ask(ann, bob))
             received = await raw.rest()
         assert len(received) > 6 * MAX_PAGE * 1000
-        # Neither the array nor the transfer came to its end.
+        # Neither the array nor the transfer was completed.
         assert not received.rstrip().endswith(b"]")
         assert not received.endswith(b"0\r\n\r\n")
     assert any(record.levelno == logging.ERROR and record.exc_info for record in caplog.records), (
-        "nobody was told"
+        "the failure was not logged"
     )
 
 
-async def test_a_client_that_takes_nothing_is_dropped() -> None:
+async def test_client_that_stops_reading_is_dropped() -> None:
     store = Watched()
     async with served(store, Impatient, send_seconds=0.2) as (server, api):
         ann, bob = await api.chat()
@@ -146,12 +146,12 @@ async def test_a_client_that_takes_nothing_is_dropped() -> None:
             await raw.send(ask(ann, bob))
             assert await raw.read(100)
             await server.idle()
-            # Read ahead of the client was what the sockets hold, and little more.
+            # The server read ahead only what the sockets hold, and little more.
             assert store.pieces < 13
             assert not (await raw.rest()).endswith(b"0\r\n\r\n")
 
 
-async def test_no_work_waits_for_a_client_that_takes_nothing_from_any_server() -> None:
+async def test_no_task_waits_for_a_client_that_stops_reading_on_any_server() -> None:
     store = Watched()
     async with served(store, HttpToolsProtocol, send_seconds=0.2) as (server, api):
         ann, bob = await api.chat()
@@ -159,12 +159,12 @@ async def test_no_work_waits_for_a_client_that_takes_nothing_from_any_server() -
         async with connected(server.url, buffer=1000) as raw:
             await raw.send(ask(ann, bob))
             assert await raw.read(100)
-            # The connection is uvicorn's to close: it waits until the client has taken the rest.
+            # uvicorn closes this connection only after the client has read the rest.
             await until(lambda: not server.server_state.tasks)
             assert not (await raw.rest()).endswith(b"]\r\n0\r\n\r\n")
 
 
-async def test_nothing_more_is_read_for_a_client_that_left(
+async def test_history_is_read_no_further_after_the_client_left(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     store = Watched()

@@ -1,4 +1,4 @@
-"""Whatever comes in, the service answers with no 5xx, lives on, and does not grow."""
+"""Hostile requests cause no 5xx, no crash and no growth of the service."""
 
 import asyncio
 import random
@@ -16,18 +16,18 @@ MOST = 20 * COUNT
 EXPECTED = {200, 201, 400, 401, 404, 405, 431}
 CONNECTIONS = 16
 PATIENCE = 0.1
-"""Seconds to wait for an answer: many of these requests have no end, and get none."""
+"""Seconds to wait for an answer: many of these requests are incomplete and get none."""
 MAX_GROWTH = 64  # MiB
 
 
 def memory_of(service: Service) -> int:
-    """MiB in use by the process."""
+    """MiB that the process uses."""
     status = Path(f"/proc/{service.process.pid}/status").read_text()
     [line] = [line for line in status.splitlines() if line.startswith("VmRSS:")]
     return int(line.split()[1]) // 1024
 
 
-async def test_hostile_requests(
+async def test_hostile_requests_cause_no_5xx_and_no_growth(
     service: Service, api: Api, record_property: Callable[[str, object], None]
 ) -> None:
     seed = random.SystemRandom().getrandbits(32)
@@ -38,7 +38,7 @@ async def test_hostile_requests(
     statuses: Counter[int | str] = Counter()
 
     async def send_some() -> None:
-        # A slow machine answers fewer of them in time: there more are sent.
+        # A slow machine answers fewer requests in time, so more are sent there.
         while (count := statuses.total()) < COUNT or (
             count < MOST and not statuses.keys() >= EXPECTED
         ):
@@ -64,7 +64,7 @@ async def test_hostile_requests(
     assert "ERROR" not in log, log
     assert "Traceback" not in log, log
     assert growth < MAX_GROWTH, summary
-    # They got as far as they could.
+    # Some requests reached the routes.
     assert statuses.keys() >= EXPECTED, summary
     assert (await api.send(ann, bob.name, "still here")).status_code == 201
     assert (await api.read(bob, ann.name)).json()[-1]["message"] == "still here"

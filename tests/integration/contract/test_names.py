@@ -1,4 +1,4 @@
-"""Whatever name route 1 accepts works on every other route, percent-encoded."""
+"""Every name that route 1 accepts works on every other route, percent-encoded."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,7 +100,7 @@ BAD = [
 
 
 async def works_everywhere(api: Api, peer: Someone, name: str) -> None:
-    """The user of that name, registered already, on all the other routes."""
+    """Use the registered name on all the other routes."""
     me = Someone(name, (await api.log_in(name)).json()["token"])
     answer = await api.open_chat(peer, name)
     assert answer.status_code == 201
@@ -119,7 +119,7 @@ async def works_everywhere(api: Api, peer: Someone, name: str) -> None:
     assert (chat.status_code, chat.json()["user"]) == (200, name)
     assert chat.json()["last_message"]["sender"] == name
     assert (await api.call("GET", "/v1/sync", me)).json()["me"] == name
-    # One colon in front is nobody's name.
+    # A leading colon belongs to no name.
     answer = await api.call("GET", f"/chats/messages/:{segment(name)}", peer)
     assert answer.json() == history
     assert (await api.ensure_chat(peer, f":{name}")).status_code == 404
@@ -130,7 +130,7 @@ async def test_good_names_work_on_every_route(api: Api) -> None:
     for name in GOOD if SOAK else GOOD[::2]:
         status = (await api.register(name)).status_code
         if status == 400 and GIVEN_URL:
-            continue  # Taken, on a service that is not new.
+            continue  # Taken, on a service that is not fresh.
         assert status == 201, name
         try:
             await works_everywhere(api, peer, name)
@@ -139,7 +139,7 @@ async def test_good_names_work_on_every_route(api: Api) -> None:
             raise
 
 
-async def test_bad_names_are_refused(api: Api) -> None:
+async def test_invalid_names_are_refused(api: Api) -> None:
     peer = await api.join("peer")
     for name in BAD:
         answer = await api.register(name)
@@ -149,10 +149,10 @@ async def test_bad_names_are_refused(api: Api) -> None:
         assert (await api.ensure_chat(peer, name)).status_code == 404, ascii(name)
 
 
-async def test_segments_that_are_no_name_reach_nobody(api: Api) -> None:
+async def test_invalid_name_segments_reach_no_user(api: Api) -> None:
     peer = await api.join("peer")
-    # The replacement character stands for bytes that are no UTF-8: it must not be a name, or
-    # all of them would be.
+    # The replacement character stands for bytes that are not UTF-8. If it were a name, every
+    # invalid name would be the same user.
     for path in ("%FF", "%C3", "%EF%BF%BD", "%00", "%0A", "%20", ".", "..", "%2E%2E", ":", "%3A"):
         answer = await api.call("POST", f"/chat/{path}", peer)
         assert answer.status_code == 400, path
@@ -172,13 +172,13 @@ names = st.one_of(
 
 @settings(max_examples=500 if SOAK else 15)
 @given(name=names)
-async def test_any_name_that_is_accepted_works_on_every_route(url: str, name: str) -> None:
+async def test_any_accepted_name_works_on_every_route(url: str, name: str) -> None:
     async with api_at(url) as api:
         if (await api.register(name)).status_code == 201:
             await works_everywhere(api, await api.join("peer"), name)
 
 
-async def test_names_that_look_the_same_are_one_user(api: Api) -> None:
+async def test_names_with_one_canonical_form_are_one_user(api: Api) -> None:
     peer = await api.join("peer")
     word = fresh("caf")
     assert (await api.register(f"{word}É")).status_code == 201

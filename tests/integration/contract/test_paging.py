@@ -1,4 +1,4 @@
-"""Route 6 in pages: whoever follows the links sees every message once, from either end."""
+"""Route 6 in pages: following the links shows every message once, from either end."""
 
 import re
 
@@ -12,7 +12,7 @@ LINK = re.compile(r'<(\?[^>]*)>; rel="(prev|next)"')
 
 
 def links(page: httpx.Response) -> dict[str, str]:
-    """The targets by relation. They are relative: a query on the path that was asked for."""
+    """The link targets by relation: relative references, a query on the requested path."""
     return {relation: target for target, relation in LINK.findall(page.headers.get("link", ""))}
 
 
@@ -28,7 +28,7 @@ async def walk(api: Api, by: Someone, name: str, query: str, relation: str) -> l
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7, COUNT - 1, COUNT, COUNT + 1, 200])
-async def test_the_links_lead_through_the_whole_history(api: Api, limit: int) -> None:
+async def test_links_lead_through_the_whole_history(api: Api, limit: int) -> None:
     ann, bob = await api.chat()
     for n in range(COUNT):
         await api.send(*((ann, bob.name) if n % 3 else (bob, ann.name)), f"{n + 1}")

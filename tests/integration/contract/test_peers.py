@@ -1,4 +1,5 @@
-"""HTTP/1.1 as common clients and proxies write it: each form is answered as the plain one."""
+"""HTTP/1.1 in the forms that common clients and proxies send: each gets the answer of the plain
+form."""
 
 import asyncio
 import gzip
@@ -36,7 +37,7 @@ TOKEN = b"Authorization: Bearer TOKEN"
 def request(
     line: bytes, *headers: bytes, body: bytes = b"", host: bytes = b"Host: chat.example"
 ) -> bytes:
-    """A request, in which TOKEN, BOB and CHAT stand for values of the running service."""
+    """A request; TOKEN, BOB and CHAT stand for values of the running service."""
     return b"\r\n".join([line, *([host] if host else []), *headers, b"", body])
 
 
@@ -67,10 +68,10 @@ def to(target: bytes, version: bytes = b"1.1") -> bytes:
 
 
 PATH = b"/chats/BOB/messages"
-# Each key names what differs from the plain form and, in brackets, who sends it or which section
-# decides the answer.
+# Each key names the difference from the plain form and, in brackets, the client that sends it or
+# the section that decides the answer.
 SENDS = {
-    # Offers to upgrade, which we decline by ignoring them (RFC 9110, section 7.8).
+    # Offers to upgrade, which the service declines by ignoring them (RFC 9110, section 7.8).
     "h2c (Java HttpClient, curl --http2)": send(*H2C),
     "h2c, chunked (Java HttpClient)": chunked(*H2C),
     "websocket": send(*WEBSOCKET),
@@ -150,7 +151,7 @@ SENDS = {
     "no type": send(),
     "Content-Encoding: identity": send(b"Content-Encoding: Identity"),
 }
-"""Answered as the plain request is, byte for byte, on a connection that stays."""
+"""Answered byte for byte as the plain request; the connection stays open."""
 
 LISTS = {
     "h2c (curl --http2)": chats(*H2C),
@@ -170,13 +171,13 @@ LAST_REQUESTS = {
     "among others": send(b"Connection: TE, close"),
     "with an offer to upgrade": send(*H2C, b"Connection: close"),
     "HTTP/1.0 (nginx to its upstreams)": send(line=to(PATH, b"1.0"), host=b""),
-    # Which may be ignored (RFC 9112, section 9.3).
+    # May be ignored (RFC 9112, section 9.3).
     "HTTP/1.0, keep-alive (ab -k)": send(b"Connection: Keep-Alive", line=to(PATH, b"1.0")),
     "HTTP/1.0, absolute form": send(line=to(b"http://chat.example" + PATH, b"1.0")),
     "HTTP/1.0, 100-continue": send(b"Expect: 100-continue", line=to(PATH, b"1.0")),
     "HTTP/1.0, h2c": send(*H2C, line=to(PATH, b"1.0")),
 }
-"""Answered as the plain request is, after which the connection ends."""
+"""Answered as the plain request; then the connection closes."""
 
 BAD_REQUESTS = {
     "obs-fold (RFC 9112, 5.2)": send(b"X: a\r\n b"),
@@ -190,7 +191,7 @@ BAD_REQUESTS = {
     "chunked twice (RFC 9112, 7.1)": chunked(CHUNKED),
     "chunked, then gzip (RFC 9112, 6.3)": chunked(coding=b"Transfer-Encoding: chunked, gzip"),
     "identity (gone since RFC 7230)": chunked(coding=b"Transfer-Encoding: identity"),
-    # Legal, but lenience about where a size ends has been used to smuggle requests.
+    # Legal, but lenience about where a size ends has been used for request smuggling.
     "white space behind a chunk size": chunked(body=CHUNKS.replace(b"9\r\n", b"9 ;a\r\n", 1)),
     "CONNECT (RFC 9110, 9.3.6)": chats(line=b"CONNECT chat.example:80 HTTP/1.1"),
     "CONNECT with an offer": chats(*H2C, line=b"CONNECT /chats HTTP/1.1"),
@@ -200,7 +201,7 @@ BAD_REQUESTS = {
     "a target that is no path (RFC 9112, 3.2)": send(line=to(b"chats/BOB/messages")),
     "a method in lower case (RFC 9110, 9.1)": chats(line=b"get /chats HTTP/1.1"),
 }
-"""Answered by 400 and the end of the connection (RFC 9112, section 2.2)."""
+"""Answered with 400; then the connection closes (RFC 9112, section 2.2)."""
 
 INVALID = (400, {"error": "Invalid message or chat not found"})
 ZIPPED = gzip.compress(MESSAGE, mtime=0)
@@ -239,7 +240,7 @@ REFUSALS = {
         {"error": "Chat already exists or invalid user"},
     ),
     "TRACE": (chats(line=b"TRACE /chats HTTP/1.1"), 405, {"error": "Method Not Allowed"}),
-    # It asks about the server, of which nothing is to be said (RFC 9110, 9.3.7).
+    # Asks about the server itself, which says nothing of itself (RFC 9110, 9.3.7).
     "OPTIONS *": (chats(line=b"OPTIONS * HTTP/1.1"), 404, {"error": "Not Found"}),
     "another type than is accepted": (
         chats(b"Accept: application/xml", line=b"GET /nowhere HTTP/1.1"),
@@ -247,7 +248,7 @@ REFUSALS = {
         {"error": "Not Found"},
     ),
 }
-"""Answered by the route, or in its place, on a connection that stays."""
+"""Answered by the route or in its place; the connection stays open."""
 
 
 class Known(NamedTuple):
@@ -255,7 +256,7 @@ class Known(NamedTuple):
     token: bytes
     bob: bytes
     chat: bytes
-    """The path under /v1."""
+    """The path of the chat under /v1."""
 
     def filled(self, template: bytes) -> bytes:
         filled = template.replace(b"TOKEN", self.token).replace(b"BOB", self.bob)
@@ -299,25 +300,21 @@ def rows(*tables: dict[str, bytes]) -> pytest.MarkDecorator:
 
 
 @rows(SENDS)
-async def test_every_form_of_sending_gets_the_answer_of_the_plain_one(
-    known: Known, form: bytes
-) -> None:
+async def test_every_form_of_a_send_gets_the_plain_answer(known: Known, form: bytes) -> None:
     expected = await answer_to(known, send())
     assert (expected.status, json.loads(expected.body)["message"]) == (201, "Hello, how are you?")
     async with connected(known.url) as raw:
         await raw.send(known.filled(form))
         assert undated(await final(raw)) == expected
         assert await still_answers(known, raw)
-        # Again, with the next request pipelined behind it.
+        # Again, with another request pipelined behind it.
         await raw.send(known.filled(form + chats()))
         assert undated(await final(raw)) == expected
         assert (await final(raw)).status == 200
 
 
 @rows(LISTS)
-async def test_every_form_of_listing_gets_the_answer_of_the_plain_one(
-    known: Known, form: bytes
-) -> None:
+async def test_every_form_of_a_listing_gets_the_plain_answer(known: Known, form: bytes) -> None:
     expected = await answer_to(known, chats())
     assert expected.status == 200
     async with connected(known.url) as raw:
@@ -338,7 +335,7 @@ async def test_the_last_request_of_a_connection_is_answered(known: Known, form: 
 
 
 @rows(BAD_REQUESTS)
-async def test_an_ambiguous_request_is_refused(known: Known, form: bytes) -> None:
+async def test_ambiguous_request_is_refused(known: Known, form: bytes) -> None:
     async with connected(known.url) as raw:
         await raw.send(known.filled(form))
         answer = await raw.answer(60)
@@ -347,7 +344,7 @@ async def test_an_ambiguous_request_is_refused(known: Known, form: bytes) -> Non
 
 
 @pytest.mark.parametrize(("form", "status", "words"), REFUSALS.values(), ids=REFUSALS)
-async def test_a_refusal_keeps_the_shape_of_its_route(
+async def test_refusal_keeps_the_shape_of_its_route(
     known: Known, form: bytes, status: int, words: object
 ) -> None:
     async with connected(known.url) as raw:
@@ -357,7 +354,7 @@ async def test_a_refusal_keeps_the_shape_of_its_route(
         assert await still_answers(known, raw)
 
 
-async def test_a_content_encoding_is_415_under_v1(known: Known) -> None:
+async def test_content_encoding_is_415_under_v1(known: Known) -> None:
     put = request(b"PUT CHAT/read HTTP/1.1", TOKEN, b"Content-Encoding: br", b"Content-Length: 2")
     async with connected(known.url) as raw:
         await raw.send(known.filled(put) + b"{}")
@@ -366,7 +363,7 @@ async def test_a_content_encoding_is_415_under_v1(known: Known) -> None:
         assert await still_answers(known, raw)
 
 
-async def test_the_root_is_found_without_its_slash(known: Known) -> None:
+async def test_root_is_found_without_its_slash(known: Known) -> None:
     def get(target: bytes) -> bytes:
         return b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % target
 
@@ -375,13 +372,13 @@ async def test_the_root_is_found_without_its_slash(known: Known) -> None:
         assert await answer_to(known, get(target)) == expected
 
 
-async def test_the_log_has_no_line_for_an_offer_to_upgrade(service: Service, known: Known) -> None:
+async def test_offer_to_upgrade_is_not_logged(service: Service, known: Known) -> None:
     for form in (chats(*H2C), chats(*WEBSOCKET), send(*H2C)):
         await answer_to(known, form)
     assert "pgrade" not in service.log()
 
 
-# Real clients.
+# Real clients
 
 
 @pytest.fixture(scope="module")
@@ -418,7 +415,7 @@ def test_curl_logs_in(curl: str, known: Known, name: str, options: list[str]) ->
     options = [known.url if option == "URL" else option for option in options]
     json_type = ("-H", "Content-Type: application/json")
     body = json.dumps({"username": name, "password": PASSWORD})
-    # Twice, for the second request takes the same connection.
+    # Twice: the second request reuses the connection.
     login = [f"{known.url}/login"] * 2
     answers = run(
         curl, "-sS", "-m", "120", *options, *json_type, "-d", body, "-w", " %{http_code}\n", *login
@@ -443,8 +440,10 @@ def test_curl_puts_a_stream(curl: str, known: Known) -> None:
         assert status.stdout.endswith(("200", "204")), (options, status.stdout)
 
 
-def test_curl_hears_that_a_body_is_too_large(curl: str, known: Known, tmp_path: Path) -> None:
-    """curl asks first, by `Expect: 100-continue`, when a body is large."""
+def test_curl_gets_the_answer_to_a_body_that_is_too_large(
+    curl: str, known: Known, tmp_path: Path
+) -> None:
+    """curl sends `Expect: 100-continue` before a large body."""
     large = tmp_path / "large.json"
     large.write_bytes(b'{"message": "%b"}' % (b"a" * 3_000_000))
     url = f"{known.url}/chats/{known.bob.decode()}/messages"
@@ -500,7 +499,7 @@ public class Peer {
 
 @soak_only
 def test_java_logs_in(known: Known, name: str, tmp_path: Path) -> None:
-    """By its HttpClient, which offers h2c, and by HttpURLConnection, with lengths and chunks."""
+    """With HttpClient, which offers h2c, and with HttpURLConnection, with lengths and chunks."""
     java = shutil.which("java")
     if java is None:
         pytest.skip("java is not installed")
@@ -512,7 +511,7 @@ def test_java_logs_in(known: Known, name: str, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def name(known: Known) -> str:
-    """The name of a registered user."""
+    """The name of a new registered user."""
     name = fresh("kurt")
 
     async def register() -> None:

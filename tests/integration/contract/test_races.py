@@ -1,4 +1,4 @@
-"""Of any number of simultaneous requests for one thing, exactly one gets it."""
+"""Of simultaneous requests for one thing, exactly one gets it."""
 
 import asyncio
 from collections.abc import Awaitable, Iterable
@@ -11,13 +11,13 @@ CALLERS = 32
 
 
 async def at_once(calls: Iterable[Awaitable[httpx.Response]]) -> list[httpx.Response]:
-    """The answers; a service that was full, and so changed nothing, is asked again."""
+    """The answers; a 503, which changed nothing, is retried."""
     answers = await asyncio.gather(*calls)
     assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 503)
     return [answer for answer in answers if answer.status_code != 503]
 
 
-async def test_registrations_of_one_name(api: Api) -> None:
+async def test_of_simultaneous_registrations_of_one_name_exactly_one_succeeds(api: Api) -> None:
     name = fresh("ann")
     spellings = [name, name.upper(), name.title(), name.replace("a", "\uff41", 1)]
     answers = await at_once(api.register(spellings[n % 4]) for n in range(CALLERS))
@@ -25,7 +25,7 @@ async def test_registrations_of_one_name(api: Api) -> None:
     assert (await api.log_in(name)).status_code == 200
 
 
-async def test_openings_of_one_chat_from_both_sides(api: Api) -> None:
+async def test_of_simultaneous_openings_of_one_chat_exactly_one_succeeds(api: Api) -> None:
     ann, bob = await api.join("ann"), await api.join("bob")
     sides = [(ann, bob), (bob, ann)]
     answers = await at_once(
@@ -37,7 +37,7 @@ async def test_openings_of_one_chat_from_both_sides(api: Api) -> None:
     assert ann_has == {"chat_id": bob_has["chat_id"], "user": bob.name}
 
 
-async def test_sends_with_one_idempotency_key(api: Api) -> None:
+async def test_of_simultaneous_sends_with_one_key_exactly_one_stores(api: Api) -> None:
     ann, bob = await api.chat()
     key = {"Idempotency-Key": "one and only".replace(" ", "-")}
     answers = await at_once(api.send(ann, bob.name, "once", headers=key) for _ in range(CALLERS))

@@ -1,4 +1,4 @@
-"""Requests made up from the OpenAPI document, good ones and bad: the answers are as it says."""
+"""Requests generated from the OpenAPI document, valid and invalid, are answered as it says."""
 
 from typing import Any
 
@@ -45,8 +45,8 @@ ROUTES = [
     "PUT /v1/blocks/{user_name}",
     "DELETE /v1/blocks/{user_name}",
 ]
-# Not POST /v1/logout-everywhere, for which no second request has a token.
-# Without those that take a schema for all that a route can ask for: who exists, it cannot say.
+# POST /v1/logout-everywhere is left out: the token of the first request is void for the second. So
+# are checks that expect the schema to express every condition: it cannot say which users exist.
 CHECKS = [
     allow_header_conformance,
     content_type_conformance,
@@ -58,7 +58,7 @@ CHECKS = [
 ]
 EXAMPLES = 500 if SOAK else 8
 FEWER_EXAMPLES = {"PUT /v1/chats/{chat_id}/read": 100}
-"""Where an answer may take a second."""
+"""Fewer for a route whose answer may take a second."""
 
 
 @pytest.fixture(scope="session")
@@ -70,8 +70,8 @@ def document(url: str) -> schemathesis.BaseSchema:
 
 @pytest.fixture(scope="session")
 def ann_and_peer(url: str) -> tuple[dict[str, str], dict[str, Any]]:
-    """The headers of somebody, and what leads to their chat with somebody else, by the names
-    that parameters of paths have."""
+    """The headers of a user, and the path parameters, by name, that lead to their chat with a
+    peer."""
     names = fresh("ann"), fresh("peer")
     with httpx.Client(base_url=url) as client:
         for name in names:
@@ -87,7 +87,7 @@ def ann_and_peer(url: str) -> tuple[dict[str, str], dict[str, Any]]:
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_the_answers_are_as_documented(
+def test_answers_conform_to_the_openapi_document(
     document: schemathesis.BaseSchema,
     ann_and_peer: tuple[dict[str, str], dict[str, Any]],
     route: str,
@@ -111,7 +111,7 @@ def test_the_answers_are_as_documented(
         def check(case: Case[Any]) -> None:
             answer = case.call(session=session, headers=headers | some_address())
             if answer.status_code == 414:
-                # The server's own limit, which no route knows of.
+                # The limit of the server, which routes do not know.
                 assert len(case.as_curl_command()) > 4096
                 return
             if answer.status_code == 503:

@@ -1,4 +1,4 @@
-"""What route 5 stores, and what it takes for the same request again."""
+"""Which texts route 5 stores, and which requests it treats as a replay."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ async def test_texts_are_stored_exactly_as_sent(api: Api) -> None:
 
 
 @pytest.mark.parametrize("text", ["", " ", "\t\r\n", "\u2003\u3000\x1f", "x" * 4097])
-async def test_texts_that_are_none(api: Api, text: str) -> None:
+async def test_invalid_texts_are_refused(api: Api, text: str) -> None:
     ann, bob = await api.chat()
     answer = await api.send(ann, bob.name, text)
     assert (answer.status_code, answer.json()) == REFUSED
@@ -77,9 +77,7 @@ BAD_KEYS = {
 }
 
 
-async def test_a_key_is_the_same_bare_quoted_and_with_white_space_around(
-    api: Api, url: str
-) -> None:
+async def test_key_is_the_same_bare_quoted_and_padded(api: Api, url: str) -> None:
     ann, bob = await api.chat()
     for what, key in KEYS.items():
         first = await send_with(url, ann, bob.name, b"Idempotency-Key: " + key)
@@ -102,7 +100,7 @@ async def test_malformed_keys_store_nothing(api: Api, url: str) -> None:
 
 
 async def send_with(url: str, by: Someone, name: str, header: bytes) -> Answer:
-    """Through a socket of its own, for clients send no such headers."""
+    """Over a plain socket: HTTP clients refuse to send such headers."""
     sent = request(
         f"POST /chats/{name}/messages",
         f"Authorization: Bearer {by.token}",

@@ -1,4 +1,4 @@
-"""Clients that are slow with their bodies, or leave: they are cut off, and are no fault of ours."""
+"""Clients that send their bodies slowly, or leave, are cut off and logged as no error."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ async def server() -> AsyncIterator[Serving]:
 
 
 def begun(by: Someone, peer: Someone, framing: str) -> bytes:
-    """A request that has sent half of its body."""
+    """A request of which half of the body has been sent."""
     return half(f"POST /chats/{peer.name}/messages", by, framing)
 
 
@@ -44,7 +44,7 @@ each_framing = pytest.mark.parametrize(
 
 
 @each_framing
-async def test_a_body_that_stalls_is_cut_off(server: Serving, framing: str) -> None:
+async def test_stalled_body_is_cut_off(server: Serving, framing: str) -> None:
     ann, bob = await people(server)
     async with connected(server.url) as raw:
         await raw.send(begun(ann, bob, framing))
@@ -54,7 +54,7 @@ async def test_a_body_that_stalls_is_cut_off(server: Serving, framing: str) -> N
 
 
 @each_framing
-async def test_a_body_that_stalls_under_v1_is_cut_off_with_a_problem(
+async def test_stalled_body_under_v1_is_cut_off_with_a_problem(
     server: Serving, framing: str
 ) -> None:
     async with api_at(server.url) as api:
@@ -68,23 +68,23 @@ async def test_a_body_that_stalls_under_v1_is_cut_off_with_a_problem(
             assert await raw.rest() == b""
 
 
-async def test_a_body_that_comes_drop_by_drop_is_cut_off(server: Serving) -> None:
+async def test_trickling_body_is_cut_off(server: Serving) -> None:
     ann, bob = await people(server)
     async with connected(server.url) as raw:
         await raw.send(begun(ann, bob, "Content-Length: 10000"))
         answering = asyncio.create_task(raw.answer())
-        # Whoever still sends may see the end of the connection before the answer.
+        # A client that is still sending may see the connection close before the answer.
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while not answering.done():
                 await raw.send(b"x")
-                await asyncio.sleep(0.01)  # Well within any limit on a pause.
+                await asyncio.sleep(0.01)  # Well below any limit on a pause.
             assert (await answering).status == 408
         async with asyncio.timeout(10):
             await asyncio.wait([answering])
 
 
 @each_framing
-async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error(
+async def test_client_that_leaves_midway_through_its_body_is_not_an_error(
     server: Serving, framing: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     ann, bob = await people(server)
@@ -94,11 +94,11 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error(
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-async def test_a_stalled_body_holds_up_nobody_else(server: Serving) -> None:
+async def test_stalled_body_delays_no_other_client(server: Serving) -> None:
     ann, bob = await people(server)
     async with connected(server.url) as raw, api_at(server.url) as api:
         await raw.send(begun(ann, bob, "Content-Length: 100"))
         assert (await api.send(ann, bob.name, "hello")).status_code == 201
         assert (await raw.answer()).status == 408
-        # Half a message is none.
+        # An incomplete message is not stored.
         assert len((await api.read(bob, ann.name)).json()) == 1

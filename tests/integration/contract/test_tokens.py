@@ -1,4 +1,4 @@
-"""Who is let in: routes 3 to 6 answer 401 to every token but a valid one."""
+"""Routes 3 to 6 answer 401 to every token but a valid one."""
 
 import base64
 import hashlib
@@ -51,7 +51,7 @@ def bearer(token: str) -> Headers:
     return [(b"Authorization", b"Bearer " + token.encode())]
 
 
-async def test_the_token_is_the_jwt_that_the_contract_shows(api: Api) -> None:
+async def test_token_is_the_jwt_of_the_contract(api: Api) -> None:
     before = int(time.time())
     ann = await api.join("ann")
     header, claims, signature = ann.token.split(".")
@@ -76,7 +76,7 @@ WITHOUT_TOKEN: dict[str, Headers] = {
 }
 
 
-async def test_requests_without_a_token(api: Api) -> None:
+async def test_request_without_a_token_is_refused(api: Api) -> None:
     ann = await api.join("ann")
     for what, template in WITHOUT_TOKEN.items():
         headers = [(name, value.replace(b"TOKEN", ann.token.encode())) for name, value in template]
@@ -105,7 +105,7 @@ INVALID_TOKENS: dict[str, Callable[[str], Headers]] = {
 }
 
 
-async def test_invalid_tokens(api: Api) -> None:
+async def test_invalid_token_is_refused(api: Api) -> None:
     ann = await api.join("ann")
     for what, made in INVALID_TOKENS.items():
         await refused(api, what, made(ann.token), INVALID)
@@ -139,15 +139,15 @@ FORGED: dict[str, Callable[[Someone], str]] = {
 }
 
 
-async def test_forged_tokens(service: Service, api: Api) -> None:
+async def test_forged_token_is_refused(service: Service, api: Api) -> None:
     ann = await api.join("ann")
     for what, made in FORGED.items():
         await refused(api, what, bearer(made(ann)), INVALID)
-    # The forger has the key: what is refused above is what is wrong with the tokens.
+    # The forger has the key, so the refusals above are due to what is wrong with the tokens.
     assert (await api.call("GET", "/chats", headers=bearer(sign(claims_of(ann))))).is_success
 
 
-async def test_the_token_of_a_user_who_was_deleted(service: Service, api: Api) -> None:
+async def test_token_of_a_deleted_user_is_refused(service: Service, api: Api) -> None:
     ann = await api.join("ann")
     with closing(sqlite3.connect(service.database_path, timeout=60)) as database, database:
         database.execute("DELETE FROM users WHERE name = ?", (ann.name,))
@@ -155,7 +155,7 @@ async def test_the_token_of_a_user_who_was_deleted(service: Service, api: Api) -
 
 
 @pytest.mark.parametrize("scheme", ["bearer ", "BEARER ", "Bearer    ", "\t Bearer "])
-async def test_the_scheme_in_any_case_and_spacing(api: Api, url: str, scheme: str) -> None:
+async def test_scheme_is_accepted_in_any_case_and_spacing(api: Api, url: str, scheme: str) -> None:
     ann = await api.join("ann")
     async with connected(url) as raw:
         await raw.send(request("GET /chats", f"Authorization:{scheme}{ann.token} \t"))
@@ -163,7 +163,7 @@ async def test_the_scheme_in_any_case_and_spacing(api: Api, url: str, scheme: st
 
 
 @pytest.mark.parametrize("value", ["Bearer ", "Bearer  \t ", "Bearer\tTOKEN"])
-async def test_a_scheme_without_a_token(api: Api, url: str, value: str) -> None:
+async def test_scheme_without_a_token_is_refused(api: Api, url: str, value: str) -> None:
     ann = await api.join("ann")
     async with connected(url) as raw:
         await raw.send(request("GET /chats", f"Authorization: {value.replace('TOKEN', ann.token)}"))

@@ -1,4 +1,4 @@
-"""The wire, frozen: each transcript, over HTTP and in process on each store."""
+"""The frozen wire: each transcript, over HTTP and in process on each store."""
 
 from pathlib import Path
 
@@ -23,11 +23,11 @@ async def replay(file: Path, api: Api) -> None:
 
 
 @each_transcript
-async def test_over_http(file: Path, api: Api) -> None:
+async def test_transcript_is_answered_exactly_over_http(file: Path, api: Api) -> None:
     await replay(file, api)
 
 
 @each_transcript
-async def test_in_process(file: Path, store: Store) -> None:
+async def test_transcript_is_answered_exactly_in_process(file: Path, store: Store) -> None:
     async with app_on(store) as app, api_of(app) as api:
         await replay(file, api)

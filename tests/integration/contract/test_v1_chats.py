@@ -1,4 +1,4 @@
-"""Chats and snapshots under /v1, as they are while things move."""
+"""Chats and snapshots under /v1, also while chats change."""
 
 import asyncio
 import random
@@ -17,7 +17,7 @@ CALLERS = 32
 
 
 async def crowd(api: Api, count: int) -> tuple[Someone, dict[int, Someone]]:
-    """Somebody, and the peers of all their chats, by chat id."""
+    """A user, and the peers of all their chats by chat id."""
     ann, *peers = [await api.join(f"user{n}") for n in range(count + 1)]
     answers = [await api.ensure_chat(ann, peer.name) for peer in peers]
     assert {answer.status_code for answer in answers} == {201}
@@ -37,7 +37,7 @@ async def send(api: Api, by: Someone, chat_id: int, text: str) -> httpx.Response
 
 
 @pytest.mark.parametrize("seed", range(20 if SOAK else 2))
-async def test_no_chat_that_stays_is_missed_or_doubled_while_others_move(
+async def test_paging_neither_misses_nor_repeats_chats_while_others_move(
     in_process: Api, seed: int
 ) -> None:
     some = random.Random(seed)
@@ -59,19 +59,19 @@ async def test_no_chat_that_stays_is_missed_or_doubled_while_others_move(
     assert len(set(seen)) == len(seen)
 
 
-async def test_a_page_has_50_chats_unless_it_is_told_otherwise(in_process: Api) -> None:
+async def test_default_page_has_50_chats(in_process: Api) -> None:
     ann, peers = await crowd(in_process, 53)
     newest = sorted(peers, reverse=True)
     ids, place = await page(in_process, ann, "")
     assert ids == newest[:50]
     assert await page(in_process, ann, f"before={place}") == (newest[50:], None)
-    # A page that ends with the last chat says so.
+    # The page that ends with the last chat has no next page.
     assert await page(in_process, ann, "limit=53") == (newest, None)
     assert await page(in_process, ann, "limit=200") == (newest, None)
     assert (await page(in_process, ann, "limit=52"))[1] is not None
 
 
-async def test_a_snapshot_has_the_newest_100_chats(in_process: Api) -> None:
+async def test_snapshot_has_the_newest_100_chats(in_process: Api) -> None:
     ann, peers = await crowd(in_process, 101)
     oldest, *others = peers
     assert (await send(in_process, ann, oldest, "first")).status_code == 201
@@ -83,7 +83,7 @@ async def test_a_snapshot_has_the_newest_100_chats(in_process: Api) -> None:
 
 
 class Busy(MemoryStore):
-    """A message arrives after each step of whoever makes a snapshot."""
+    """A message arrives after each read that a snapshot makes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class Busy(MemoryStore):
         return list(states)
 
 
-async def test_what_happens_while_a_snapshot_is_made_is_in_it_or_follows_it() -> None:
+async def test_message_sent_during_a_snapshot_is_in_it_or_follows_it() -> None:
     store = Busy()
     async with app_on(store) as app, api_of(app) as api:
         ann, bob, chat = await api.chat_by_id()
@@ -135,7 +135,7 @@ async def test_of_simultaneous_calls_for_one_chat_exactly_one_opens_it(api: Api)
     assert (chat["chat_id"], chat["user"]) == (answers[0].json()["chat_id"], ann.name)
 
 
-async def test_markers_move_forward_alone_whoever_comes_first(in_process: Api) -> None:
+async def test_concurrent_read_markers_only_move_forward(in_process: Api) -> None:
     ann, bob, chat = await in_process.chat_by_id()
     for n in range(5):
         await in_process.call("POST", f"{chat}/messages", bob, json={"text": f"{n}"})

@@ -1,4 +1,4 @@
-"""Who is not in a chat gets, byte for byte, the answer for a chat that does not exist."""
+"""A user outside a chat gets, byte for byte, the answer for a chat that does not exist."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def seen(answer: httpx.Response) -> Any:
     return answer.status_code, answer.content, headers
 
 
-async def nobody_else_sees_it(api: Api) -> None:
+async def assert_outsider_sees_nothing(api: Api) -> None:
     ann, bob, chat = await api.chat_by_id()
     eve = await api.join("eve")
     key = {"text": "a secret", "idempotency_key": "k"}
@@ -46,18 +46,18 @@ async def nobody_else_sees_it(api: Api) -> None:
     assert {status for status, _, _ in before} == {400, 404}
     for missing in MISSING:
         assert await all_about(api, eve, f"/v1/chats/{missing}") == before, missing
-    # And nothing of it comes of it.
+    # The refused requests changed nothing.
     assert (await api.call("GET", chat, bob)).json()["unread"] == 1
     assert (await api.call("GET", "/v1/chats", eve)).json() == {"chats": [], "next": None}
     assert (await api.call("GET", "/v1/sync", eve)).json()["chats"] == []
-    # Nor of its having been seen by those who are in it.
+    # The answers stay the same after a member has read the chat.
     assert (await api.call("GET", chat, ann)).status_code == 200
     assert await all_about(api, eve, chat) == before
 
 
-async def test_over_http(api: Api) -> None:
-    await nobody_else_sees_it(api)
+async def test_outsider_sees_no_chat_over_http(api: Api) -> None:
+    await assert_outsider_sees_nothing(api)
 
 
-async def test_in_process(in_process: Api) -> None:
-    await nobody_else_sees_it(in_process)
+async def test_outsider_sees_no_chat_in_process(in_process: Api) -> None:
+    await assert_outsider_sees_nothing(in_process)

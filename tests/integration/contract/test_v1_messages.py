@@ -36,7 +36,7 @@ def numbers(first: int, last: int) -> list[int]:
     return [*range(first, last + 1)]
 
 
-async def test_pages(in_process: Api) -> None:
+async def test_page_starts_and_ends_where_its_parameters_say(in_process: Api) -> None:
     api = in_process
     ann, bob, chat = await api.chat_by_id()
     for n in range(COUNT):
@@ -122,7 +122,7 @@ async def send_by_header(api: Api, by: Someone, chat: str, text: str, key: str) 
     return await send(api, by, chat, text, headers={"Idempotency-Key": key})
 
 
-async def test_keys_are_the_senders_own_in_a_chat(in_process: Api) -> None:
+async def test_key_is_scoped_to_sender_and_chat(in_process: Api) -> None:
     api = in_process
     ann, bob, chat = await api.chat_by_id()
     eve = await api.join("eve")
@@ -131,7 +131,7 @@ async def test_keys_are_the_senders_own_in_a_chat(in_process: Api) -> None:
         answer = await send(api, by, where, f"from {by.name}", "k")
         assert answer.status_code == 201
         assert "idempotency-replayed" not in answer.headers
-    # However much has happened since.
+    # Also after many later messages.
     for n in range(20):
         await send(api, bob, chat, f"{n}")
     again = await send(api, ann, chat, f"from {ann.name}", "k")
@@ -139,10 +139,10 @@ async def test_keys_are_the_senders_own_in_a_chat(in_process: Api) -> None:
     assert again.headers["idempotency-replayed"] == "true"
 
 
-async def test_what_a_key_may_be(api: Api, url: str) -> None:
+async def test_valid_keys_are_accepted_and_invalid_keys_refused(api: Api, url: str) -> None:
     ann, _, chat = await api.chat_by_id()
     for n, (what, key) in enumerate(KEYS.items(), 1):
-        # The quotes around a key are those of a header; in a body they belong to it.
+        # The quotes around a key belong to the header syntax; in a body they are part of the key.
         first = await send(api, ann, chat, "once", key.decode())
         assert (first.status_code, first.json()["seq"]) == (201, n), what
         status, replayed = await raw_send(url, ann, chat, b'"' + key + b'"')
@@ -153,7 +153,7 @@ async def test_what_a_key_may_be(api: Api, url: str) -> None:
 
 
 async def raw_send(url: str, by: Someone, chat: str, key: bytes) -> tuple[int, str | None]:
-    """Through a socket of its own, for clients send no such headers."""
+    """Over a plain socket: HTTP clients refuse to send such headers."""
     header = (b"Idempotency-Key: " + key).decode("latin-1")
     token = f"Authorization: Bearer {by.token}"
     async with connected(url) as raw:
@@ -162,7 +162,7 @@ async def raw_send(url: str, by: Someone, chat: str, key: bytes) -> tuple[int, s
     return answer.status, answer.headers.get("idempotency-replayed")
 
 
-async def test_both_keys_must_be_the_same(in_process: Api) -> None:
+async def test_keys_of_body_and_header_must_be_equal(in_process: Api) -> None:
     api = in_process
     ann, _, chat = await api.chat_by_id()
     for key, header, status in [

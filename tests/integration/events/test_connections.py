@@ -1,4 +1,4 @@
-"""Streams over sockets: what they cost, what is left of them, and how they end."""
+"""Streams over sockets: their cost, their traces and their ends."""
 
 import asyncio
 import os
@@ -23,14 +23,14 @@ needs_proc = pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="needs /proc, which Linux has"
 )
 
-SECONDS = 60  # Far more than anything takes; a test that waits so long has failed.
+SECONDS = 60  # Far longer than any step takes; a test that waits this long has failed.
 START = b'data: {"type":"start"'
 END = b'2a\r\ndata: {"type":"end","reason":"shutdown"}\n\n\r\n0\r\n\r\n'
 
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """The event loop that the service runs on."""
+    """uvloop, on which the service runs."""
     return "asyncio", {"use_uvloop": True}
 
 
@@ -46,7 +46,7 @@ class Peer:
             return await self.reader.readuntil(mark)
 
     async def rest(self) -> bytes:
-        """What arrives until the server closes."""
+        """Everything that arrives until the server closes."""
         async with asyncio.timeout(SECONDS):
             return await self.reader.read()
 
@@ -58,8 +58,8 @@ class Peer:
 
 
 class Served:
-    def __init__(self, told: Scene, port: int) -> None:
-        self.told = told
+    def __init__(self, scene: Scene, port: int) -> None:
+        self.scene = scene
         self.port = port
 
     async def connect(self, request: bytes) -> Peer:
@@ -68,31 +68,31 @@ class Served:
         return peer
 
     async def stream(self, query: str = "", version: str = "1.1") -> Peer:
-        """Bob's."""
-        peer = await self.connect(head(self.told.bob, query, version))
+        """A stream of Bob's."""
+        peer = await self.connect(head(self.scene.bob, query, version))
         await peer.until(START)
         return peer
 
     async def under_way(self, count: int) -> None:
-        """Return when there are so many streams and polls."""
+        """Return when exactly this many streams and polls are under way."""
         async with asyncio.timeout(SECONDS):
-            while self.told.streams.under_way != count:  # noqa: ASYNC110  nobody is told
+            while self.scene.streams.under_way != count:  # noqa: ASYNC110 (a count has no event to wait for)
                 await asyncio.sleep(0.001)
 
 
 @asynccontextmanager
 async def served(**options: Any) -> AsyncIterator[Served]:
-    """Streams in this process, behind the service's own protocol."""
-    async with scene(**options) as told, serving(told.app, BoundedProtocol) as running:
-        yield Served(told, running.port)
+    """Streams in this process, behind the protocol of the service."""
+    async with scene(**options) as made, serving(made.app, BoundedProtocol) as running:
+        yield Served(made, running.port)
 
 
-async def test_a_connection_outlives_its_stream() -> None:
+async def test_connection_outlives_its_stream() -> None:
     async with served(max_age_seconds=1) as at:
         peer = await at.stream()
         ended = await peer.until(b"0\r\n\r\n")
         assert b'data: {"type":"end","reason":"age"}\n\n' in ended
-        peer.writer.write(head(at.told.bob))
+        peer.writer.write(head(at.scene.bob))
         assert await peer.until(START)
         peer.leave()
         await at.under_way(0)
@@ -100,12 +100,12 @@ async def test_a_connection_outlives_its_stream() -> None:
 
 async def test_http_1_0_gets_a_stream_without_chunks() -> None:
     async with served(heartbeat_seconds=0.05) as at:
-        peer = await at.connect(head(at.told.bob, version="1.0"))
+        peer = await at.connect(head(at.scene.bob, version="1.0"))
         top = (await peer.until(b"\r\n\r\n")).lower()
         assert b"chunked" not in top
         assert b"connection: close" in top
         await peer.until(b'data: {"type":"heartbeat"}\n\n')
-        at.told.streams.end_all()
+        at.scene.streams.end_all()
         *frames, last = (await peer.rest()).split(b"\n\n")
         assert last == b""
         assert frames[-1] == b'data: {"type":"end","reason":"shutdown"}'
@@ -115,27 +115,27 @@ async def test_http_1_0_gets_a_stream_without_chunks() -> None:
 
 async def test_head_opens_no_stream() -> None:
     async with served() as at:
-        peer = await at.connect(head(at.told.bob).replace(b"GET", b"HEAD", 1))
+        peer = await at.connect(head(at.scene.bob).replace(b"GET", b"HEAD", 1))
         assert (await peer.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 405 ")
-        peer.writer.write(head(at.told.bob))
+        peer.writer.write(head(at.scene.bob))
         assert await peer.until(START)
         peer.leave()
         await at.under_way(0)
 
 
-async def test_a_peer_that_stops_reading_is_dropped_and_others_go_on() -> None:
+async def test_peer_that_stops_reading_is_dropped_without_disturbing_others() -> None:
     async with served(send_seconds=0.5) as at:
         stalled, other = await at.stream(), await at.stream()
-        # Nothing is read from it: what the sockets of both sides do not hold stays unsent.
+        # Nothing is read: whatever exceeds the buffers of both sockets stays unsent.
         stalled.writer.transport.pause_reading()  # type: ignore[attr-defined]
         text = "я" * 4000
         async with asyncio.timeout(SECONDS):
             sent = 0
-            while at.told.streams.under_way == 2:
-                await at.told.send(text)
+            while at.scene.streams.under_way == 2:
+                await at.scene.send(text)
                 sent += 1
                 await other.until(b'"seq":%d,' % sent)
-        await at.told.send("last")
+        await at.scene.send("last")
         assert await other.until(b'"last"')
         stalled.leave(rudely=True)
         other.leave()
@@ -143,11 +143,11 @@ async def test_a_peer_that_stops_reading_is_dropped_and_others_go_on() -> None:
 
 
 @needs_proc
-async def test_nothing_is_left_of_many_connections() -> None:
-    """In the process: tasks, listeners, descriptors."""
+async def test_many_closed_connections_leave_nothing_behind() -> None:
+    """In the process: tasks, listeners and descriptors."""
     async with served() as at:
         polls = (
-            head(at.told.bob)
+            head(at.scene.bob)
             .replace(b"/events", b"/events?wait=30")
             .replace(b"text/event-stream", b"*/*")
         )
@@ -155,9 +155,9 @@ async def test_nothing_is_left_of_many_connections() -> None:
         before = await left_over()
         await come_and_go(at, polls, 5_000 if SOAK else 200)
         await at.under_way(0)
-        assert at.told.doorbell.listeners == 0
+        assert at.scene.doorbell.listeners == 0
         async with asyncio.timeout(SECONDS):
-            while await left_over() > before:  # noqa: ASYNC110  nobody is told
+            while await left_over() > before:  # noqa: ASYNC110 (a count has no event to wait for)
                 await asyncio.sleep(0.01)
 
 
@@ -185,8 +185,8 @@ def many_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_it_stops_with_many_open_streams(tmp_path: Path, many_descriptors: None) -> None:
-    """Within the 5 seconds that `stop` allows, and each of them ends properly."""
+async def test_service_stops_with_many_open_streams(tmp_path: Path, many_descriptors: None) -> None:
+    """Within the 5 seconds of `stop`, and each stream ends with its end frame."""
     users = 100 if SOAK else 10
     with QuickService(tmp_path) as service, ExitStack() as opened:
         async with api_at(service.url) as api:
@@ -196,13 +196,13 @@ async def test_it_stops_with_many_open_streams(tmp_path: Path, many_descriptors:
         assert await asyncio.to_thread(service.stop) == 0
         for each in streams:
             assert everything(each) == END
-        # That a stream took long is nothing to report.
+        # A long stream is not a slow request.
         assert "events" not in service.log()
         assert "ERROR" not in service.log()
 
 
 @needs_proc
-async def test_connections_that_came_and_went_cost_no_memory(tmp_path: Path) -> None:
+async def test_closed_connections_cost_no_memory(tmp_path: Path) -> None:
     with QuickService(tmp_path) as service:
         async with api_at(service.url) as api:
             ann = await api.join("ann")
@@ -210,11 +210,11 @@ async def test_connections_that_came_and_went_cost_no_memory(tmp_path: Path) -> 
         idle = open_files(pid)
 
         async def come_and_go(count: int) -> int:
-            """The memory that it has in use when all are gone."""
+            """The memory in use after all connections have closed."""
             for _ in range(count):
                 stream(service, ann).close()
             async with asyncio.timeout(SECONDS):
-                while open_files(pid) > idle:  # noqa: ASYNC110  nobody is told
+                while open_files(pid) > idle:  # noqa: ASYNC110 (a count has no event to wait for)
                     await asyncio.sleep(0.05)
             return resident(pid)
 

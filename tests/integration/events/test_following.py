@@ -26,7 +26,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @asynccontextmanager
 async def chatting(service: Service) -> AsyncIterator[tuple[Api, Someone, Someone, str]]:
-    """Two people with a chat, and its path."""
+    """Two users with a chat, and its path."""
     async with api_at(service.url) as api:
         yield api, *await api.chat_by_id()
 
@@ -36,7 +36,7 @@ async def send(api: Api, by: Someone, path: str, text: str) -> None:
     assert answer.status_code == 201
 
 
-async def test_what_one_sends_another_is_told(service: Service) -> None:
+async def test_sent_message_reaches_the_stream_of_the_peer(service: Service) -> None:
     async with chatting(service) as (api, ann, bob, path):
         sync = (await api.call("GET", "/v1/sync", bob)).json()
         poll = asyncio.create_task(
@@ -53,7 +53,7 @@ async def test_what_one_sends_another_is_told(service: Service) -> None:
         assert answer == {"events": [told.data], "cursor": told.id}
 
 
-async def test_a_kill_loses_nothing_and_doubles_nothing(service: Service) -> None:
+async def test_kill_neither_loses_nor_repeats_events(service: Service) -> None:
     async with chatting(service) as (api, ann, bob, path):
         async with stream(api.client, bob) as opened:
             assert await opened.frame()
@@ -61,7 +61,7 @@ async def test_a_kill_loses_nothing_and_doubles_nothing(service: Service) -> Non
                 await send(api, ann, path, f"before {n}")
             told = await opened.frame()
             assert told is not None
-            # This is all that Bob's device has seen of it.
+            # Everything that Bob's device has seen of it.
             assert told.data["message"]["text"] == "before 0"
             await asyncio.to_thread(service.kill)
             with pytest.raises(httpx.TransportError):
@@ -74,8 +74,8 @@ async def test_a_kill_loses_nothing_and_doubles_nothing(service: Service) -> Non
         assert texts == ["before 1", "before 2", "after"]
 
 
-async def test_restarts_under_load(service: Service) -> None:
-    """What each device saw is its chats' history, whole, once and in order."""
+async def test_restarts_under_load_neither_lose_nor_repeat_events(service: Service) -> None:
+    """Each device has seen the whole history of its chats, once and in the order of the log."""
     async with api_at(service.url) as api:
         pairs = [await api.chat_by_id() for _ in range(PAIRS)]
         followers: dict[str, Follower] = {}
@@ -123,7 +123,7 @@ async def test_restarts_under_load(service: Service) -> None:
 
 
 async def talk(api: Api, by: Someone, path: str, stop: asyncio.Event, sent: Counter[str]) -> None:
-    """Send until told to stop, each message until it is acknowledged."""
+    """Send until `stop` is set, each message until it is acknowledged."""
     while not stop.is_set():
         number = str(sent[by.name])
         body = {"text": number, "idempotency_key": number}

@@ -1,4 +1,4 @@
-"""Three services on one PostgreSQL and one bus, to which everything happens that can."""
+"""Three services on one PostgreSQL and one bus, through every fault of their surroundings."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ from tests.support.soak import SOAK, long
 NODES = 3
 SECRET = "a secret that all of the nodes share"
 RECOVERY_SECONDS = 300
-"""Much longer than it takes: what it took is printed, and nothing is judged by it."""
+"""Much longer than a recovery takes: its duration is printed, not judged."""
 BUS_NAMES = {"valkey": "Valkey", "nats": "NATS"}
 ONE_IS_ENOUGH = "with CHATCORE_SOAK=1; the short form has Valkey alone"
 SENDERS_PER_NODE = 16 if SOAK else 4
@@ -32,7 +32,7 @@ pytestmark = long
 
 
 class Faults:
-    """What can happen. Each returns when all is whole again."""
+    """The faults. Each method returns when everything works again."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Faults:
 
 
 class Run:
-    """Makes things happen to a cluster in use, and measures how long it takes to recover."""
+    """Applies faults to a cluster in use and measures the time to recover."""
 
     def __init__(self, traffic: Traffic, faults: Faults) -> None:
         self._traffic = traffic
@@ -144,7 +144,7 @@ def note(figures: Figures, name: str, run: Run, traffic: Traffic) -> None:
 
 
 @pytest.mark.parametrize("name", ["valkey", "nats"])
-async def test_a_bus(
+async def test_cluster_survives_faults_of_nodes_database_and_bus(
     name: str, tmp_path: Path, postgres: PostgresServer, soak: bool, figures: Figures
 ) -> None:
     if name != "valkey" and not soak:
@@ -163,7 +163,7 @@ async def test_a_bus(
         note(figures, BUS_NAMES[name], run, traffic)
 
 
-async def test_notify(
+async def test_cluster_survives_faults_with_notify_as_its_bus(
     tmp_path: Path, postgres: PostgresServer, soak: bool, figures: Figures
 ) -> None:
     if not soak:

@@ -1,4 +1,4 @@
-"""One service with two processes that serve, which may end as they like."""
+"""One service with two worker processes, which may end at any time."""
 
 import asyncio
 import os
@@ -39,12 +39,12 @@ async def service(tmp_path: Path, postgres_url: str) -> AsyncIterator[Service]:
 
 
 def workers_of(process: int) -> set[int]:
-    """The processes that it has started and not yet outlived."""
+    """The live processes that it has started."""
     found = set()
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
             _, _, about = entry.read_text().rpartition(")")
-        except OSError:  # It has ended meanwhile.
+        except OSError:  # The process has ended since the listing.
             continue
         state, parent, *_ = about.split()
         if int(parent) == process and state != "Z":
@@ -58,7 +58,7 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.05)
 
 
-def is_gone(process: int) -> bool:
+def has_ended(process: int) -> bool:
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
@@ -75,7 +75,7 @@ def frozen(process: int) -> Iterator[None]:
 
 
 async def each_answers(service: Service, workers: set[int]) -> None:
-    """Each of the two while the other one does not, on new connections."""
+    """Freeze each worker in turn; the other one answers new connections."""
     for worker in workers:
         with frozen(worker):
             for _ in range(5):
@@ -85,9 +85,7 @@ async def each_answers(service: Service, workers: set[int]) -> None:
                 assert answer.status_code == 200
 
 
-async def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(
-    service: Service, postgres_url: str
-) -> None:
+async def test_killed_worker_is_replaced_without_loss(service: Service, postgres_url: str) -> None:
     workers = workers_of(service.process.pid)
     assert len(workers) == WORKERS
     await each_answers(service, workers)
@@ -96,7 +94,7 @@ async def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(
         await SqlAlchemyStore.open(postgres_url) as store,
         asyncio.timeout(SECONDS),
     ):
-        # Listeners hear of what is sent through the other process over the bus.
+        # Listeners hear over the bus of messages sent through the other process.
         traffic = await Traffic.gather(store, [api], SECRET, SENDERS)
         async with traffic.under_way():
             await traffic.all_have_sent()
@@ -113,9 +111,7 @@ async def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(
 
 
 @soak_only
-async def test_a_worker_that_cannot_be_replaced_is_tried_again(
-    service: Service, postgres: PostgresServer
-) -> None:
+async def test_replacing_a_worker_is_retried(service: Service, postgres: PostgresServer) -> None:
     postgres.stop()
     try:
         killed, left = workers_of(service.process.pid)
@@ -124,27 +120,27 @@ async def test_a_worker_that_cannot_be_replaced_is_tried_again(
     finally:
         postgres.start()
     await until(lambda: len(workers_of(service.process.pid)) == WORKERS)
-    # Left alone, the new one serves.
+    # The replacement serves alone.
     os.kill(left, signal.SIGKILL)
     answer = await asyncio.to_thread(httpx.get, f"{service.url}/healthz", timeout=SECONDS)
     assert answer.status_code == 200
 
 
 @soak_only
-async def test_no_worker_outlives_the_process_that_started_it(service: Service) -> None:
+async def test_no_worker_outlives_its_supervisor(service: Service) -> None:
     workers = workers_of(service.process.pid)
     await asyncio.to_thread(service.kill)
-    await until(lambda: all(map(is_gone, workers)))
+    await until(lambda: all(map(has_ended, workers)))
     await asyncio.to_thread(service.start)
     workers = workers_of(service.process.pid)
     assert await asyncio.to_thread(service.stop) == 0
-    assert all(map(is_gone, workers))
+    assert all(map(has_ended, workers))
 
 
-async def test_ctrl_c_on_a_terminal_reaches_all_and_does_no_harm(
+async def test_ctrl_c_on_a_terminal_stops_all_processes_cleanly(
     tmp_path: Path, postgres_url: str
 ) -> None:
-    """At any time: while they start, too."""
+    """At any time, also while the workers start."""
     settings = environment(database_url=postgres_url, secret=SECRET, workers="2", port="0")
     process = subprocess.Popen(  # noqa: ASYNC220 (it returns at once)
         [*COMMAND, "serve"],
@@ -161,9 +157,9 @@ async def test_ctrl_c_on_a_terminal_reaches_all_and_does_no_harm(
     assert b"Traceback" not in said
 
 
-def test_what_cannot_start_is_told_once(tmp_path: Path, empty_database: str) -> None:
+def test_failure_to_start_is_reported_once(tmp_path: Path, empty_database: str) -> None:
     settings = {"database_url": empty_database, "secret": SECRET, "workers": "2", "port": "0"}
     refused = run("serve", cwd=tmp_path, **settings)
     assert (refused.returncode, refused.stdout) == (2, "")
-    told = "chatcore: the database has no tables of chatcore: run `chatcore migrate` first\n"
-    assert refused.stderr == told
+    line = "chatcore: the database has no tables of chatcore: run `chatcore migrate` first\n"
+    assert refused.stderr == line

@@ -1,4 +1,5 @@
-"""Many people talk through several nodes, each listens at another one, and all is noted."""
+"""Many users talk through several nodes, each listens at another node, and everything is
+recorded."""
 
 import asyncio
 from collections import Counter
@@ -20,14 +21,14 @@ from tests.support.soak import SOAK
 from tests.support.sse import stream
 
 PAUSE = 0.3 if SOAK else 1.0
-"""Between two messages of one sender, on average: this is about faults, not about speed."""
+"""Seconds between two messages of a sender, on average: this is about faults, not about speed."""
 RETRY_SECONDS = 0.2
 NOW = 1_700_000_000_000_000
 
 
 @dataclass
 class Person:
-    """Sends at one node, or at the next when that one does not answer; listens at another."""
+    """Sends at one node, or at the next if that one does not answer; listens at another."""
 
     user: User
     chat: Chat
@@ -36,9 +37,9 @@ class Person:
     sends_at: int
     listens_at: int
     frames: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
-    """The number of each event in the log, and the event, as they came."""
+    """Each event with its number in the log, in the order of arrival."""
     newest: int = 0
-    """The number of the last message that was heard."""
+    """The number of the last message heard."""
 
     def hear(self, cursor: str, event: dict[str, Any]) -> None:
         self.cursor = Cursor.parse(cursor) or self.cursor
@@ -47,7 +48,7 @@ class Person:
             self.newest = event["message"]["seq"]
 
     def messages(self) -> list[Stored]:
-        """As they were heard."""
+        """The messages heard, in the order of arrival."""
         return [
             Stored(message["seq"], message["sender"], message["text"])
             for message in (event.get("message") for _, event in self.frames)
@@ -62,11 +63,11 @@ class Traffic:
     people: list[Person] = field(default_factory=list)
     ledger: Ledger = field(default_factory=Ledger)
     statuses: Counter[int] = field(default_factory=Counter)
-    """Of the answers to all sends; 0 for those that got none."""
+    """How often a send got each status; 0 for no answer."""
     newest: dict[int, int] = field(default_factory=dict)
-    """The largest number that was acknowledged in each chat."""
+    """The largest acknowledged number of each chat."""
     began: dict[str, int] = field(default_factory=dict)
-    """When the newest message began that was acknowledged to each sender."""
+    """The moment at which each sender began their newest acknowledged message."""
     _random: Random = field(default_factory=lambda: Random(1))
     _stopped: bool = False
 
@@ -74,7 +75,7 @@ class Traffic:
     async def gather(
         cls, store: SqlAlchemyStore, nodes: Sequence[Api], secret: str, per_node: int
     ) -> Self:
-        """Pairs of people: as many as make `per_node` senders at each node."""
+        """Make pairs of people, `per_node` senders at each node."""
         made, tokens = cls(store, nodes), JwtTokens(secret)
         users = [
             await store.add_user(UserName(f"user {number}"), "no password", NOW)
@@ -91,7 +92,7 @@ class Traffic:
 
     @asynccontextmanager
     async def under_way(self) -> AsyncIterator[None]:
-        """Everyone talks and listens meanwhile; at the end everyone has heard everything."""
+        """All talk and listen inside the context; on exit all have heard everything."""
         async with AsyncExitStack() as listening:
             tasks = await listening.enter_async_context(asyncio.TaskGroup())
             listeners = [tasks.create_task(self._listen(person)) for person in self.people]
@@ -105,21 +106,21 @@ class Traffic:
                 listener.cancel()
 
     async def all_have_heard(self) -> None:
-        """Return when everyone has heard what was acknowledged before this call."""
+        """Return when all have heard every message acknowledged before this call."""
         wanted = dict(self.newest)
         await _until(
             lambda: all(person.newest >= wanted.get(person.chat.id, 0) for person in self.people)
         )
 
     async def all_have_sent(self) -> None:
-        """Return when everyone has sent a message that was begun after this call."""
+        """Return when each has sent a message begun after this call."""
         now = self.ledger.moment
         await _until(
             lambda: all(self.began.get(person.user.name, 0) > now for person in self.people)
         )
 
     async def wrong(self) -> list[object]:
-        """Everything that contradicts what anyone was told."""
+        """Everything that contradicts what a sender or a listener was details."""
         stored = {person.chat.id: await self._stored(person.chat) for person in self.people}
         faults: list[object] = list(find_faults(self.ledger.sends, stored))
         for person in self.people:
@@ -169,7 +170,7 @@ class Traffic:
         self.began[person.user.name] = send.began
 
     async def _listen(self, person: Person) -> None:
-        """For ever: comes back with the cursor, whatever happens."""
+        """Never returns: after any interruption it resumes with the cursor."""
         client = self.nodes[person.listens_at].client
         while True:
             try:
@@ -180,8 +181,8 @@ class Traffic:
                                 person.hear(frame.id, frame.data)
                     else:
                         answer = await opened.response.aread()
-                        told = opened.response.status_code, opened.response.headers, answer
-                        assert opened.response.status_code == 503, told
+                        details = opened.response.status_code, opened.response.headers, answer
+                        assert opened.response.status_code == 503, details
             except httpx.TransportError:
                 pass
             await asyncio.sleep(RETRY_SECONDS)

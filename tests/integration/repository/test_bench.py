@@ -1,4 +1,4 @@
-"""The parts of `make bench` that a wrong figure could come from."""
+"""The parts of `make bench` that could produce a wrong figure."""
 
 import math
 import subprocess
@@ -34,7 +34,7 @@ input()
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc, which Linux has")
-def test_cpu_time_is_that_of_all_threads_whatever_the_program_is_called(tmp_path: Path) -> None:
+def test_cpu_time_covers_all_threads_for_any_program_name(tmp_path: Path) -> None:
     program = tmp_path / "a) b ("
     program.symlink_to(sys.executable)
     command = [str(program), "-c", COMPUTES_IN_A_THREAD]
@@ -46,7 +46,7 @@ def test_cpu_time_is_that_of_all_threads_whatever_the_program_is_called(tmp_path
         process.communicate(b"\n")
 
 
-def test_cpu_time_that_cannot_be_read_is_a_dash() -> None:
+def test_unreadable_cpu_time_is_a_dash() -> None:
     no_process = 2**31 - 1
     assert math.isnan(Server("", 0, no_process).cpu_seconds())
     outcome = Outcome(requests=10, ok=10, statuses={}, seconds=1, p50_ms=1, p99_ms=1)
@@ -63,7 +63,7 @@ def test_cpu_time_is_compared_round_by_round() -> None:
     assert row.cpu_ratio("chatcore", "bare") == 3
 
 
-async def test_ready_made_answers_are_as_long_as_those_of_chatcore(tmp_path: Path) -> None:
+async def test_fixed_answers_are_as_long_as_those_of_chatcore(tmp_path: Path) -> None:
     data = Data(archive=500)
     tokens = data.tokens()
     async with (

@@ -1,4 +1,4 @@
-"""What the README shows is what happens."""
+"""The examples of the README do what they show."""
 
 import os
 import re
@@ -22,13 +22,13 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl: apt-get install curl")
-def test_the_curl_session(tmp_path: Path) -> None:
+def test_curl_session_works_as_shown(tmp_path: Path) -> None:
     shown = "".join(blocks("console"))
     commands = [line[2:] for line in shown.splitlines() if line.startswith("$ ")]
     answers = [line for line in shown.splitlines() if not line.startswith("$ ")]
     assert len(commands) >= 7
     with CommandService(tmp_path) as service:
-        # An answer has no line end of its own.
+        # An answer has no line end.
         script = "\n".join(f"{command}; echo" for command in commands)
         script = script.replace("http://127.0.0.1:8000", service.url)
         done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
@@ -36,12 +36,12 @@ def test_the_curl_session(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl: apt-get install curl")
-def test_the_session_of_two_terminals(tmp_path: Path) -> None:
+def test_session_of_two_terminals_works_as_shown(tmp_path: Path) -> None:
     commands = [line[2:] for line in blocks("console")[0].splitlines() if line.startswith("$ ")]
     with CommandService(tmp_path) as service, ExitStack() as terminals:
 
         def shell(script: str) -> "subprocess.Popen[str]":
-            """Runs it in a terminal that has what the others set, until the test ends."""
+            """Run it in a terminal that inherits the variables set so far, until the test ends."""
             script = script.replace("http://127.0.0.1:8000", service.url)
             process = terminals.enter_context(
                 subprocess.Popen(
@@ -58,13 +58,13 @@ def test_the_session_of_two_terminals(tmp_path: Path) -> None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
 
-        def told(process: "subprocess.Popen[str]", like: str) -> list[str]:
-            """As many of the lines that it writes as the README shows there."""
+        def output_of(process: "subprocess.Popen[str]", like: str) -> list[str]:
+            """As many of its output lines as the README shows there."""
             assert process.stdout
             return [process.stdout.readline() for _ in like.splitlines()]
 
         def steady(lines: list[str]) -> list[str]:
-            """Without what is another each time."""
+            """The lines without the values that differ in each run."""
             random = r"[0-9a-f]{16}(?=-)|20\d\d-[^\"]*Z"
             return [re.sub(random, "…", line).strip() for line in lines]
 
@@ -75,9 +75,9 @@ def test_the_session_of_two_terminals(tmp_path: Path) -> None:
         login = next(command for command in commands if command.startswith("TOKEN="))
         shell(set_up).wait()
         listener = shell(listen)
-        seen = told(listener, shown_first.splitlines()[0])
+        seen = output_of(listener, shown_first.splitlines()[0])
         shell(f"{login}\n{first}").wait()
-        seen += told(listener, "\n".join(shown_first.splitlines()[1:]))
+        seen += output_of(listener, "\n".join(shown_first.splitlines()[1:]))
         assert steady(seen) == steady(shown_first.splitlines())
         service.kill()
         service.start()
@@ -85,9 +85,9 @@ def test_the_session_of_two_terminals(tmp_path: Path) -> None:
         cursor = next(line[4:].strip() for line in seen if line.startswith("id: "))
         again = listen.splitlines()[0] + "\n" + re.sub(r"[0-9a-f]{16}-2-3", cursor, resume)
         resumed = shell(again)
-        assert steady(told(resumed, shown_second)) == steady(shown_second.splitlines())
+        assert steady(output_of(resumed, shown_second)) == steady(shown_second.splitlines())
 
 
 @pytest.mark.parametrize("example", blocks("python"))
-def test_the_python_examples(example: str, tmp_path: Path) -> None:
+def test_python_examples_run(example: str, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", example], check=True, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""What docs/scaling.md and the README say of growth is so, as far as it can be told here."""
+"""The testable claims of docs/scaling.md and the README about growth hold."""
 
 import asyncio
 import re
@@ -51,7 +51,7 @@ def test_every_statement_has_its_row() -> None:
 @pytest.mark.parametrize(
     "text", [SCALING, README.partition("## When one")[2].partition("\n## ")[0]]
 )
-def test_settings_exist(text: str) -> None:
+def test_named_settings_exist(text: str) -> None:
     named = {name.lower() for name in re.findall(r"CHATCORE_([A-Z_]+)", text)}
     assert named
     assert named <= set(Settings.__dataclass_fields__)
@@ -67,13 +67,15 @@ def test_settings_exist(text: str) -> None:
         ("batches grow, up to 128", lambda: group_commit.MAX_BATCH == 128),
     ],
 )
-def test_numbers_of_the_code(said: str, is_so: Callable[[], bool]) -> None:
+def test_figures_match_the_code(said: str, is_so: Callable[[], bool]) -> None:
     assert said in SCALING
     assert is_so()
 
 
 @pytest.mark.parametrize(("key", "said"), [(False, 115), (True, 201)])
-async def test_storage_of_a_message(tmp_path: Path, key: bool, said: int) -> None:
+async def test_storage_of_a_message_matches_the_document(
+    tmp_path: Path, key: bool, said: int
+) -> None:
     assert re.search(rf"\*\*with(out)? a key\*\* \| \*\*\d+\*\* \| \*\*{said}\*\*", SCALING)
     path, count = tmp_path / "chatcore.db", 1_500
 
@@ -104,7 +106,9 @@ async def test_storage_of_a_message(tmp_path: Path, key: bool, said: int) -> Non
     assert (compacted() - empty) / count == pytest.approx(said, rel=0.1)
 
 
-async def test_connections_of_a_process(postgres: PostgresServer, postgres_url: str) -> None:
+async def test_number_of_connections_matches_the_document(
+    postgres: PostgresServer, postgres_url: str
+) -> None:
     async with (
         await SqlAlchemyStore.open(postgres_url) as store,
         await NotifyDoorbell.open(postgres_url) as doorbell,
@@ -122,9 +126,11 @@ async def test_connections_of_a_process(postgres: PostgresServer, postgres_url: 
     assert f"Each process holds up to {held} [m]" in SCALING
 
 
-async def test_partitions(postgres: PostgresServer, migrated_template: str, soak: bool) -> None:
-    """The stores keep their promises on partitioned tables: in short those that the tables'
-    keys enforce."""
+async def test_stores_work_on_partitioned_tables(
+    postgres: PostgresServer, migrated_template: str, soak: bool
+) -> None:
+    """The stores keep their promises on partitioned tables. The short form runs the checks of the
+    tables' keys only."""
     parted = postgres.new_database(migrated_template)
     postgres.sql(block(SCALING, "partitions"), parted)
     short = [check for check in CHAT_STORE_CHECKS if "key" in check.__name__]
@@ -137,7 +143,9 @@ async def test_partitions(postgres: PostgresServer, migrated_template: str, soak
     postgres.drop_database(parted)
 
 
-async def test_a_restored_database(postgres: PostgresServer, postgres_url: str) -> None:
+async def test_restored_database_resets_cursors_and_skips_ids(
+    postgres: PostgresServer, postgres_url: str
+) -> None:
     async with await SqlAlchemyStore.open(postgres_url) as store:
         ann, bob = [await store.add_user(UserName(name), "hash", 0) for name in ("ann", "bob")]
         await store.open_chat(ann.id, bob.id, 0)
@@ -151,8 +159,10 @@ async def test_a_restored_database(postgres: PostgresServer, postgres_url: str) 
         assert await store.events_after(await store.end_of_log(ann.id), limit=10) == []
 
 
-def test_the_way_from_a_file_to_several_services(tmp_path: Path, postgres: PostgresServer) -> None:
-    """What the README shows, with two services at the end; a token of the first is good on both."""
+def test_commands_lead_from_a_file_to_several_services(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    """The commands of the README end with two services; a token of the first works on both."""
     url = postgres.url(postgres.new_database())
     *commands, last = block(README, "cluster").splitlines()
     serve = re.fullmatch(r"CHATCORE_WORKERS=(\d+) chatcore serve .*", last)
@@ -186,5 +196,5 @@ def test_the_way_from_a_file_to_several_services(tmp_path: Path, postgres: Postg
         QuickService(elsewhere, database_url=url, secret=secret) as there,
     ):
         for service in (here, there):
-            told = httpx.get(f"{service.url}/chats", headers=bearer, timeout=60)
-            assert (told.status_code, told.json()) == (200, [])
+            answer = httpx.get(f"{service.url}/chats", headers=bearer, timeout=60)
+            assert (answer.status_code, answer.json()) == (200, [])

@@ -1,4 +1,4 @@
-"""What a stranger gets: the wheel, built here, installed into an empty environment."""
+"""The wheel as a user gets it: built here and installed into an empty environment."""
 
 import re
 import subprocess
@@ -26,7 +26,7 @@ PACKAGES = {
     "chatcore_valkey",
 }
 
-# Runs a script or, as `python -m asyncio` would, lines that await at top level.
+# Runs a script, or lines with a top-level await as `python -m asyncio` does.
 RUN_EXAMPLE = """
 import ast, asyncio, inspect, sys, types
 code = compile(sys.stdin.read(), "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
@@ -44,7 +44,7 @@ class Environment:
 
     @classmethod
     def with_wheel(cls, folder: Path, wheel: Path) -> "Environment":
-        venv.create(folder, symlinks=True)  # Without pip: ours installs into it, and faster.
+        venv.create(folder, symlinks=True)  # Without pip: installing with our own is faster.
         paths = sysconfig.get_paths("venv", vars={"base": str(folder), "platbase": str(folder)})
         made = cls(Path(paths["scripts"], "python"), Path(paths["purelib"]))
         install = ("-m", "pip", "--python", made.python, "install", "--no-index", "--no-deps")
@@ -52,7 +52,7 @@ class Environment:
         return made
 
     def run(self, code: str, cwd: Path, stdin: str = "") -> str:
-        # -I: neither this process's PYTHONPATH nor the working directory lends a module.
+        # -I: neither PYTHONPATH nor the working directory provides a module.
         return run(self.python, "-I", "-W", "error", "-c", code, cwd=cwd, stdin=stdin)
 
 
@@ -66,7 +66,7 @@ def run(*command: str | Path, cwd: Path | None = None, stdin: str = "") -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # By way of the source distribution, so that it too is known to be complete.
+    # Built from the source distribution, which is thereby known to be complete.
     dist = tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", dist, ROOT)
     [built] = dist.glob("*.whl")
@@ -80,10 +80,10 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
 
 @pytest.fixture(scope="module")
 def with_extras(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """The wheel, with the libraries that the extras name lent by this environment.
+    """The wheel, with the libraries of the extras lent by this environment.
 
-    Lent folders come after the wheel on the path, and the .pth files in them, so also the one
-    that makes this checkout importable, are not read.
+    Lent folders come after the wheel on the path. Their .pth files are not read, among them the
+    one that makes this checkout importable.
     """
     made = Environment.with_wheel(tmp_path_factory.mktemp("extras"), wheel)
     lent = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
@@ -91,14 +91,14 @@ def with_extras(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Enviro
     return made
 
 
-def test_the_wheel_adds_these_top_level_names_and_no_other(bare: Environment) -> None:
+def test_wheel_adds_exactly_these_top_level_names(bare: Environment) -> None:
     names = {path.name for path in bare.site_packages.iterdir()}
     [metadata] = {name for name in names if name.endswith(".dist-info")}
     assert metadata.startswith("chatcore-")
     assert names == {metadata} | PACKAGES
 
 
-def test_the_wheel_ships_every_file_of_the_packages(wheel: Path) -> None:
+def test_wheel_ships_every_file_of_the_packages(wheel: Path) -> None:
     shipped = {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
     source = {
         path.relative_to(root).as_posix()
@@ -113,7 +113,7 @@ def test_the_wheel_ships_every_file_of_the_packages(wheel: Path) -> None:
     assert any(name.startswith(migrations) and name.endswith(".py") for name in shipped)
 
 
-def test_the_bare_install_needs_no_other_package(bare: Environment, tmp_path: Path) -> None:
+def test_bare_install_needs_no_other_package(bare: Environment, tmp_path: Path) -> None:
     requires = "import importlib.metadata as m; print(*m.requires('chatcore') or (), sep='\\n')"
     needs = bare.run(requires, tmp_path).splitlines()
     assert needs
@@ -121,11 +121,11 @@ def test_the_bare_install_needs_no_other_package(bare: Environment, tmp_path: Pa
     bare.run("import chatcore, chatcore.testing, chatcore_memory", tmp_path)
 
 
-def test_the_command_is_installed(with_extras: Environment, tmp_path: Path) -> None:
+def test_command_is_installed(with_extras: Environment, tmp_path: Path) -> None:
     run(with_extras.python.with_name("chatcore"), "--version", cwd=tmp_path)
 
 
-def test_the_embedding_example_of_the_readme_runs(with_extras: Environment, tmp_path: Path) -> None:
+def test_embedding_example_of_the_readme_runs(with_extras: Environment, tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
     [example] = [block for block in blocks if "Accounts(" in block]

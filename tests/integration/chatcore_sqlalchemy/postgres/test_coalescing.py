@@ -1,4 +1,4 @@
-"""One question for many callers, none of whom is told what was so before they asked."""
+"""One query for many callers; no caller gets an answer older than its call."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from chatcore_sqlalchemy.postgres.coalescing import CoalescedLookup
 
 
 class Server:
-    """Answers when it is told to, with the numbers of that moment."""
+    """Answers on command, with the numbers of the moment of the query."""
 
     def __init__(self) -> None:
         self.numbers = {1: 10, 2: 20}
@@ -21,7 +21,7 @@ class Server:
 
     async def ask(self, ids: Sequence[int]) -> list[tuple[int, int]]:
         self.asked.append(list(ids))
-        # As they are when the question comes.
+        # The numbers at the time of the query.
         found = [(each, self.numbers[each]) for each in ids if each in self.numbers]
         await self.turn.acquire()
         if self.failing:
@@ -34,7 +34,7 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def test_who_comes_while_one_is_under_way_is_told_what_is_so_then() -> None:
+async def test_caller_during_a_query_gets_the_answer_of_the_next_one() -> None:
     server = Server()
     lookup = CoalescedLookup(server.ask)
     first = [asyncio.create_task(lookup.rows(each)) for each in (1, 2, 1, 3)]
@@ -51,7 +51,7 @@ async def test_who_comes_while_one_is_under_way_is_told_what_is_so_then() -> Non
     assert await lookup.rows(2) == [(20,)]
 
 
-async def test_who_leaves_and_what_fails_harms_nobody_else() -> None:
+async def test_cancelled_caller_or_failed_query_affects_no_other() -> None:
     server = Server()
     lookup = CoalescedLookup(server.ask)
     leaving, staying = [asyncio.create_task(lookup.rows(1)) for _ in range(2)]
@@ -67,7 +67,7 @@ async def test_who_leaves_and_what_fails_harms_nobody_else() -> None:
     assert await lookup.rows(1) == [(10,)]
 
 
-async def test_everybody_is_told_of_their_own_chat(postgres_url: str) -> None:
+async def test_each_caller_gets_the_number_of_its_own_chat(postgres_url: str) -> None:
     async with await SqlAlchemyStore.open(postgres_url) as store:
         names = ("ann", *(f"peer {n}" for n in range(8)))
         ann, *peers = [await store.add_user(UserName(name), "hash", 0) for name in names]

@@ -1,5 +1,5 @@
-"""A connection that breaks during COMMIT: what was asked for is stored or is not, and nobody who
-asks again gets it twice."""
+"""A connection that breaks during COMMIT: the write is stored or not, and a retry never repeats
+it."""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -21,13 +21,13 @@ async def proxied(postgres_url: str) -> AsyncIterator[tuple[Proxy, SqlAlchemySto
 
 
 def once(fate: Fate) -> Callable[[bytes], Fate]:
-    """A judge for whom the next COMMIT ends like that."""
+    """A judge that gives the next COMMIT this fate."""
     left = [fate]
     return lambda message: left.pop() if message == COMMIT and left else Fate.PASSES
 
 
 @when_cut
-async def test_a_message_sent_again_with_its_key_is_there_once(
+async def test_message_retried_with_its_key_is_stored_once(
     fate: Fate, proxied: tuple[Proxy, SqlAlchemyStore]
 ) -> None:
     proxy, store = proxied
@@ -43,7 +43,9 @@ async def test_a_message_sent_again_with_its_key_is_there_once(
 
 
 @when_cut
-async def test_a_name_is_taken_or_free(fate: Fate, proxied: tuple[Proxy, SqlAlchemyStore]) -> None:
+async def test_name_is_taken_or_free_after_a_broken_commit(
+    fate: Fate, proxied: tuple[Proxy, SqlAlchemyStore]
+) -> None:
     proxy, store = proxied
     proxy.judge = once(fate)
     with unknown:
@@ -57,7 +59,9 @@ async def test_a_name_is_taken_or_free(fate: Fate, proxied: tuple[Proxy, SqlAlch
 
 
 @when_cut
-async def test_a_chat_is_open_or_not(fate: Fate, proxied: tuple[Proxy, SqlAlchemyStore]) -> None:
+async def test_chat_is_open_or_not_after_a_broken_commit(
+    fate: Fate, proxied: tuple[Proxy, SqlAlchemyStore]
+) -> None:
     proxy, store = proxied
     ann, bob = await add_user(store, "ann"), await add_user(store, "bob")
     proxy.judge = once(fate)
@@ -72,7 +76,7 @@ async def test_a_chat_is_open_or_not(fate: Fate, proxied: tuple[Proxy, SqlAlchem
 
 
 @when_cut
-async def test_a_marker_has_moved_or_not(
+async def test_read_marker_has_moved_or_not_after_a_broken_commit(
     fate: Fate, proxied: tuple[Proxy, SqlAlchemyStore]
 ) -> None:
     proxy, store = proxied

@@ -1,5 +1,5 @@
-"""PostgreSQL restarts, freezes, is busy, or ends connections: callers hear of it in time, nothing
-acknowledged is lost, and the store goes on by itself."""
+"""PostgreSQL restarts, freezes, is busy or ends connections: callers get an error in time, no
+acknowledged write is lost, and the store recovers by itself."""
 
 import asyncio
 import signal
@@ -18,15 +18,15 @@ from tests.support.postgres_server import PostgresServer, name_of
 
 SENDERS = 16
 SECONDS = 120
-"""Much longer than anything here takes."""
+"""Much longer than any step takes."""
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["ordered", "crash"])
-async def test_a_restart_loses_and_doubles_nothing(
+async def test_restart_neither_loses_nor_repeats_messages(
     how: signal.Signals, store: SqlAlchemyStore, scene: Scene, postgres: PostgresServer
 ) -> None:
     chat, ann, _ = scene
-    told: dict[str, int] = {}
+    acknowledged: dict[str, int] = {}
     outages = 0
     stopping = asyncio.Event()
 
@@ -41,13 +41,13 @@ async def test_a_restart_loses_and_doubles_nothing(
                 outages += 1
                 await asyncio.sleep(0.01)
             else:
-                told[key] = sent.message.seq
+                acknowledged[key] = sent.message.seq
                 turn += 1
 
     async def more(count: int) -> None:
-        enough = len(told) + count
+        enough = len(acknowledged) + count
         async with asyncio.timeout(SECONDS):
-            while len(told) < enough:  # noqa: ASYNC110 (the senders tell nobody)
+            while len(acknowledged) < enough:  # noqa: ASYNC110 (the senders have no event to wait for)
                 await asyncio.sleep(0.01)
 
     async with asyncio.TaskGroup() as tasks:
@@ -61,11 +61,11 @@ async def test_a_restart_loses_and_doubles_nothing(
         stopping.set()
     assert outages
     found = {message.text: message.seq for message in await read_all(store, chat)}
-    assert found == told
+    assert found == acknowledged
     assert sorted(found.values()) == [*range(1, len(found) + 1)]
 
 
-async def test_ended_connections_are_replaced_and_nobody_hears_of_it(
+async def test_ended_connections_are_replaced_without_an_error(
     store: SqlAlchemyStore, scene: Scene, postgres: PostgresServer, postgres_url: str
 ) -> None:
     chat, ann, bob = scene
@@ -78,7 +78,7 @@ async def test_ended_connections_are_replaced_and_nobody_hears_of_it(
         assert await store.move_read_marker(chat.id, bob.id, 2 * turn, 0) == 2 * turn
 
 
-async def test_no_server_is_heard_of_at_once(
+async def test_missing_server_is_reported_at_once(
     store: SqlAlchemyStore, scene: Scene, postgres: PostgresServer
 ) -> None:
     chat, ann, _ = scene
@@ -95,7 +95,7 @@ async def test_no_server_is_heard_of_at_once(
     assert (await send(store, chat, ann, "on")).message.seq == 1
 
 
-async def test_a_frozen_server_is_given_up(
+async def test_frozen_server_is_abandoned_in_time(
     postgres: PostgresServer, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_connection, "ANSWER_SECONDS", 3)
@@ -112,7 +112,7 @@ async def test_a_frozen_server_is_given_up(
         assert await read_all(store, chat) == [sent.message]
 
 
-async def test_who_waits_too_long_for_a_connection_is_refused(
+async def test_waiting_too_long_for_a_connection_is_refused(
     store: SqlAlchemyStore, scene: Scene, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_pool, "WAIT_SECONDS", 0.2)
@@ -129,7 +129,7 @@ async def test_who_waits_too_long_for_a_connection_is_refused(
 
 
 @pytest.mark.parametrize("limit", ["statement_timeout", "lock_timeout"])
-async def test_a_statement_that_takes_too_long_is_ended(limit: str, postgres_url: str) -> None:
+async def test_statement_that_takes_too_long_is_cancelled(limit: str, postgres_url: str) -> None:
     limited = f"{postgres_url}&{limit}=2000"
     async with await SqlAlchemyStore.open(limited) as store:
         chat, ann, bob = await ann_and_bob(store)
@@ -147,7 +147,7 @@ async def test_a_statement_that_takes_too_long_is_ended(limit: str, postgres_url
         assert (await send(store, chat, ann, "on")).message.seq == 1
 
 
-async def test_who_freezes_while_holding_locks_loses_them(postgres_url: str) -> None:
+async def test_frozen_node_loses_its_locks(postgres_url: str) -> None:
     async with (
         proxy_to(f"{postgres_url}") as (proxy, url),
         await SqlAlchemyStore.open(f"{url}&idle_in_transaction_session_timeout=2000") as frozen,
@@ -167,7 +167,7 @@ async def test_who_freezes_while_holding_locks_loses_them(postgres_url: str) -> 
         assert len(texts) == 2 + (stalled.exception() is None)
 
 
-async def test_a_failure_shows_no_text(
+async def test_failure_shows_no_message_text(
     store: SqlAlchemyStore, scene: Scene, postgres: PostgresServer, postgres_url: str
 ) -> None:
     postgres.sql("ALTER TABLE messages ADD CHECK (seq < 1) NOT VALID", name_of(postgres_url))
@@ -180,7 +180,7 @@ async def test_a_failure_shows_no_text(
     assert "between us" not in "".join(f"{cause!r} {cause}" for cause in causes)
 
 
-async def test_closing_finishes_what_waits(postgres_url: str) -> None:
+async def test_close_finishes_waiting_writes(postgres_url: str) -> None:
     store = await SqlAlchemyStore.open(postgres_url)
     chat, ann, _ = await ann_and_bob(store)
     sending = asyncio.gather(*(send(store, chat, ann, f"{n}") for n in range(200)))

@@ -1,4 +1,4 @@
-"""What a batch reads by a plan that was made while the tables were empty."""
+"""A batch plan made while the tables were empty still reads few rows of full ones."""
 
 from chatcore import NewMessage
 from chatcore_sqlalchemy.postgres.batch import append_batch
@@ -13,7 +13,7 @@ VALUES (10001, 10001, 10002, 0, 1, 0);
 """
 
 
-async def test_a_plan_for_empty_tables_reads_a_few_rows_of_full_ones(postgres_url: str) -> None:
+async def test_plan_for_empty_tables_reads_few_rows_of_full_ones(postgres_url: str) -> None:
     connection = await connect(postgres_url)
     await connection.execute("BEGIN")
     await connection.execute(FEW)

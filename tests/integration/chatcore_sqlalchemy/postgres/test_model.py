@@ -1,5 +1,5 @@
-"""The store on PostgreSQL does what a model of it does, whatever overlaps, is cancelled, or
-becomes of its connections."""
+"""The store on PostgreSQL does what its model does, through overlapping and cancelled calls and
+broken connections."""
 
 import contextlib
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ class Postgres:
         proxy, cuts = self._proxy, self._proxy.cuts
 
         def judge(message: bytes) -> Fate:
-            # Most matters what becomes of a COMMIT.
+            # The fate of a COMMIT matters most.
             if random.random() < (0.5 if message == COMMIT else 0.03):
                 return random.choice([Fate.IS_LOST, Fate.IS_NOT_ANSWERED])
             return Fate.PASSES
@@ -55,13 +55,13 @@ class Postgres:
 
 
 @long
-def test_the_store_on_postgresql(
+def test_postgresql_store_does_what_the_model_does(
     postgres: PostgresServer, migrated_template: str, soak: bool, figures: Figures
 ) -> None:
     machine = drive(
         lambda: Postgres(postgres, migrated_template),
         100 if soak else 6,
-        # To shrink what was found would take many minutes.
+        # Shrinking a failure would take many minutes.
         phases=[Phase.explicit, Phase.reuse, Phase.generate],
     )
     assert Postgres.cuts

@@ -1,4 +1,5 @@
-"""Several services on one database: each store here has connections of its own, as theirs have."""
+"""Several services on one database: each store here has its own connections, as each service
+has."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ from tests.support.postgres_server import PostgresServer
 from tests.support.soak import SOAK, long
 
 TURNS = 1_000 if SOAK else 15
-"""Of each talker; there are 16 at each node."""
+"""Messages of each talker; there are 16 talkers at each node."""
 
 HOLES = (
     "SELECT count(*) FROM (SELECT 1 FROM events GROUP BY user_id HAVING max(n) <> count(*)) AS h"
@@ -31,11 +32,11 @@ async def nodes(url: str, count: int) -> AsyncIterator[list[SqlAlchemyStore]]:
 
 
 async def waiting(connection: asyncpg.Connection, count: int) -> None:
-    """Until so many wait for locks."""
+    """Wait until this many sessions wait for locks."""
     seen = 0
     async with asyncio.timeout(120):
         while seen < count:
-            # Within a transaction it shows what it showed first.
+            # Within a transaction the view keeps its first answer.
             await connection.execute("SELECT pg_stat_clear_snapshot()")
             seen = await connection.fetchval(
                 "SELECT count(*) FROM pg_stat_activity "
@@ -44,12 +45,12 @@ async def waiting(connection: asyncpg.Connection, count: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_one_key_sent_to_two_nodes_is_one_message(postgres_url: str) -> None:
+async def test_one_key_sent_to_two_nodes_stores_one_message(postgres_url: str) -> None:
     keeper = await asyncpg.connect(postgres_url)
     async with nodes(postgres_url, 2) as stores:
         chat, ann, bob = await ann_and_bob(stores[0])
         for turn in range(5):
-            # So that both batches have begun before either can go on.
+            # Both batches have begun before either can continue.
             async with keeper.transaction():
                 await keeper.execute("SELECT FROM chats FOR NO KEY UPDATE")
                 news = [
@@ -77,14 +78,12 @@ async def test_one_key_sent_to_two_nodes_is_one_message(postgres_url: str) -> No
 
 
 @long
-async def test_three_nodes_do_not_lock_each_other_up(
-    postgres: PostgresServer, postgres_url: str
-) -> None:
+async def test_three_nodes_do_not_deadlock(postgres: PostgresServer, postgres_url: str) -> None:
     random = Random(1)
     async with nodes(postgres_url, 3) as stores:
         users = [await add_user(stores[0], f"user {n}") for n in range(40)]
         chats: list[Chat] = []
-        told: dict[int, list[int]] = {}
+        acknowledged: dict[int, list[int]] = {}
 
         async def open_one(store: SqlAlchemyStore) -> None:
             pair = random.sample(users, 2)
@@ -93,7 +92,7 @@ async def test_three_nodes_do_not_lock_each_other_up(
 
         async def send_one(store: SqlAlchemyStore, chat: Chat, sender: User) -> None:
             sent = await store.append_message(NewMessage(chat.id, sender.id, "hello", 0))
-            told.setdefault(chat.id, []).append(sent.message.seq)
+            acknowledged.setdefault(chat.id, []).append(sent.message.seq)
 
         async def talk(store: SqlAlchemyStore) -> None:
             for _ in range(TURNS):
@@ -115,7 +114,7 @@ async def test_three_nodes_do_not_lock_each_other_up(
                 for _ in range(16):
                     tasks.create_task(talk(store))
         for chat in chats:
-            assert sorted(told.get(chat.id, [])) == [
+            assert sorted(acknowledged.get(chat.id, [])) == [
                 *range(1, await stores[0].last_seq(chat.id) + 1)
             ]
     name = postgres_url.rpartition("/test_")[2].partition("?")[0]
@@ -125,12 +124,14 @@ async def test_three_nodes_do_not_lock_each_other_up(
 
 
 @pytest.mark.parametrize("turn", range(2))
-async def test_what_one_node_wrote_another_shows_at_once(turn: int, postgres_url: str) -> None:
+async def test_writes_of_one_node_are_visible_on_another_at_once(
+    turn: int, postgres_url: str
+) -> None:
     async with nodes(postgres_url, 2) as stores:
         here, there = stores[turn], stores[1 - turn]
         chat, ann, bob = await ann_and_bob(here)
         for number in range(1, 20):
-            # Pages and lists are remembered; nothing may be out of date.
+            # Pages and lists are cached; none may be stale.
             assert len(await there.messages_before(chat.id, None, limit=50)) == number - 1
             await here.append_message(NewMessage(chat.id, ann.id, f"{number}", 0))
             [summary] = await there.chats_of(bob.id, before=None, limit=50)

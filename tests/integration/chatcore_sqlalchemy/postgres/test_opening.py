@@ -1,4 +1,4 @@
-"""Which database a URL names, and in what state it must be."""
+"""Opening by URL: which database it names, and which state the database must have."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ ESCAPED = "pass%3Aword%2F1"
 
 
 async def refusal(url: str) -> str:
-    """What the operator is told, in one line."""
+    """The one-line message for the operator."""
     with pytest.raises(CannotOpen) as refused:
         await SqlAlchemyStore.open(url)
     line = str(refused.value)
@@ -25,13 +25,13 @@ async def refusal(url: str) -> str:
     return line
 
 
-async def test_with_a_password(postgres_url: str) -> None:
+async def test_url_with_an_escaped_password_opens(postgres_url: str) -> None:
     url = postgres_url.replace("postgres@", f"somebody:{ESCAPED}@")
     async with await SqlAlchemyStore.open(url) as store:
         assert await ann_and_bob(store)
 
 
-async def test_over_tcp(postgres_url: str) -> None:
+async def test_url_with_host_and_port_opens_over_tcp(postgres_url: str) -> None:
     async with proxy_to(postgres_url) as (proxy, _):
         port = await proxy.listen_on_tcp()
         url = f"postgresql://somebody:{ESCAPED}@127.0.0.1:{port}/{name_of(postgres_url)}"
@@ -41,7 +41,7 @@ async def test_over_tcp(postgres_url: str) -> None:
         assert "password" in await refusal(url.replace(ESCAPED, "wrong"))
 
 
-async def test_what_the_url_sets_of_the_session(postgres_url: str) -> None:
+async def test_url_parameters_set_the_session(postgres_url: str) -> None:
     url = f"{postgres_url}&application_name=elsewhere&statement_timeout=1234"
     async with await SqlAlchemyStore.open(url) as store:
         await ann_and_bob(store)
@@ -65,18 +65,18 @@ async def test_what_the_url_sets_of_the_session(postgres_url: str) -> None:
         f"mysql://somebody:{ESCAPED}@host/db",
     ],
 )
-async def test_what_is_no_url(url: str) -> None:
+async def test_invalid_url_is_refused(url: str) -> None:
     assert "URL" in await refusal(url)
 
 
-async def test_nothing_there(tmp_path: str, postgres: PostgresServer) -> None:
+async def test_unreachable_server_is_refused(tmp_path: str, postgres: PostgresServer) -> None:
     assert await refusal(f"postgresql://ann:{ESCAPED}@/chat?host={tmp_path}")
     assert await refusal(f"postgresql://ann:{ESCAPED}@localhost:1/chat")
     assert "does not exist" in await refusal(postgres.url("nothing"))
     assert "no_such_setting" in await refusal(f"{postgres.url()}&no_such_setting=1")
 
 
-async def test_no_tables_yet(empty_database: str) -> None:
+async def test_database_without_tables_is_refused(empty_database: str) -> None:
     assert "chatcore migrate" in await refusal(empty_database)
     assert (await migrate(empty_database)).before is None
     async with await SqlAlchemyStore.open(empty_database) as store:
@@ -86,16 +86,18 @@ async def test_no_tables_yet(empty_database: str) -> None:
     assert before == after
 
 
-async def test_another_revision(postgres: PostgresServer, postgres_url: str) -> None:
-    for revision, told in (("0001", "chatcore migrate"), ("9999", "newer")):
+async def test_database_of_another_revision_is_refused(
+    postgres: PostgresServer, postgres_url: str
+) -> None:
+    for revision, hint in (("0001", "chatcore migrate"), ("9999", "newer")):
         statement = f"UPDATE alembic_version SET version_num = '{revision}'"  # noqa: S608
         postgres.sql(statement, name_of(postgres_url))
-        assert told in await refusal(postgres_url)
+        assert hint in await refusal(postgres_url)
     with pytest.raises(CannotOpen, match="newer"):
         await migrate(postgres_url)
 
 
-async def test_tables_of_something_else(postgres: PostgresServer, empty_database: str) -> None:
+async def test_foreign_tables_are_refused(postgres: PostgresServer, empty_database: str) -> None:
     postgres.sql("CREATE TABLE users (id int)", name_of(empty_database))
     assert await refusal(empty_database)
     with pytest.raises(CannotOpen, match="a table named users, not of"):
@@ -103,7 +105,7 @@ async def test_tables_of_something_else(postgres: PostgresServer, empty_database
     assert postgres.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") != ""
 
 
-async def test_an_encoding_that_cannot_hold_every_text(postgres: PostgresServer) -> None:
+async def test_encoding_other_than_utf8_is_refused(postgres: PostgresServer) -> None:
     name = "latin"
     postgres.sql(f"CREATE DATABASE {name} ENCODING LATIN1 LOCALE 'C' TEMPLATE template0")
     with pytest.raises(CannotOpen, match="UTF8"):
@@ -111,7 +113,7 @@ async def test_an_encoding_that_cannot_hold_every_text(postgres: PostgresServer)
     postgres.drop_database(name)
 
 
-async def test_many_migrations_at_once(empty_database: str) -> None:
+async def test_concurrent_migrations_migrate_once(empty_database: str) -> None:
     migrated = await asyncio.gather(*(migrate(empty_database) for _ in range(6)))
     assert [it.before for it in migrated].count(None) == 1
     assert {it.after for it in migrated} == {migrated[0].after}
@@ -119,19 +121,19 @@ async def test_many_migrations_at_once(empty_database: str) -> None:
         assert await ann_and_bob(store)
 
 
-async def test_a_server_that_acknowledges_early_is_told_not_to(
+async def test_store_overrides_asynchronous_commit(
     postgres: PostgresServer, postgres_url: str
 ) -> None:
     name = name_of(postgres_url)
     postgres.sql(f"ALTER DATABASE {name} SET synchronous_commit = off")
-    postgres.sql("CREATE TABLE told (value text)", name)
-    # Whatever appends runs with what its connection was set to.
+    postgres.sql("CREATE TABLE seen (value text)", name)
+    # Every appending transaction uses the setting of its connection.
     postgres.sql(
         "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-        "INSERT INTO told VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$; "
+        "INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$; "
         "CREATE TRIGGER tell AFTER INSERT ON events EXECUTE FUNCTION tell()",
         name,
     )
     async with await SqlAlchemyStore.open(postgres_url) as store:
         await ann_and_bob(store)
-    assert set(postgres.sql("SELECT value FROM told", name).split()) == {"on"}
+    assert set(postgres.sql("SELECT value FROM seen", name).split()) == {"on"}

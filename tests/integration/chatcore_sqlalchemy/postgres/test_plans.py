@@ -1,4 +1,4 @@
-"""What PostgreSQL reads for every statement: a few rows, whatever the tables hold."""
+"""Every statement reads a few rows on PostgreSQL, however full the tables are."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -65,13 +65,13 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "ADD_CHAT": {"lo": 7, "hi": 8},
     "TRIM": {"before": 50},
     "FIRST_SINCE": {"before": 50},
-    # These read and change all that a user has, so it is one who has little.
+    # These statements read and change everything a user has, so they run for a user with little.
     "LOCK_CHATS_OF": {"user_id": 7},
     "COUNT_CHATS_OF": {"user_id": 7},
     "CLOSE_CHATS_OF": {"user_id": 7},
     "DROP_BLOCKS_OF": {"user_id": 7},
     "DROP_LOG": {"user_id": 7},
-    # Someone in no chat, as who is dropped always is.
+    # A user in no chat, as every erased user is.
     "DROP_USER": {"user_id": 4002},
     "ERASE_USER": {"canonical": "new"},
 }
@@ -92,7 +92,7 @@ async def connection(postgres_url: str) -> AsyncIterator[Connection]:
 
 async def rows_read(connection: Connection, work: Callable[[], Awaitable[object]]) -> int:
     await connection.execute("BEGIN")
-    # It counts on from transactions that the server has not yet accounted for.
+    # The counters include earlier transactions that the server has not accounted for yet.
     ((before,),) = await connection.fetch(ROWS)
     await work()
     ((after,),) = await connection.fetch(ROWS)
@@ -101,7 +101,7 @@ async def rows_read(connection: Connection, work: Callable[[], Awaitable[object]
 
 
 @pytest.mark.parametrize("analyzed", [False, True])
-async def test_every_statement_reads_a_few_rows(analyzed: bool, connection: Connection) -> None:
+async def test_every_statement_reads_few_rows(analyzed: bool, connection: Connection) -> None:
     if analyzed:
         await connection.execute("ANALYZE")
     costs = {}
@@ -119,8 +119,8 @@ async def test_every_statement_reads_a_few_rows(analyzed: bool, connection: Conn
     for query in COALESCED.values():
         costs[query] = await rows_read(connection, partial(connection.fetch, query, ids))
     assert len(costs) > 20
-    # A page of 20 has a chat, two users, an event and a message in each row; the popular one's
-    # own rows and those of 100 peers are locked, read and changed.
+    # In a page of 20, each row has a chat, two users, an event and a message. The rows of the
+    # popular user and of 100 peers are locked, read and changed.
     assert {
         name: cost for name, cost in costs.items() if cost > (1200 if name == "append" else 150)
     } == {}
@@ -134,5 +134,5 @@ async def test_every_statement_reads_a_few_rows(analyzed: bool, connection: Conn
         "SELECT count(*) FROM chats",
     ],
 )
-async def test_a_scan_would_be_found(statement: str, connection: Connection) -> None:
+async def test_table_scan_is_detected(statement: str, connection: Connection) -> None:
     assert await rows_read(connection, lambda: connection.fetch(statement)) > 3900

@@ -1,4 +1,4 @@
-"""The service on PostgreSQL: the same command, with another URL."""
+"""The service on PostgreSQL: the same command with another URL."""
 
 import asyncio
 import signal
@@ -23,7 +23,7 @@ def service(tmp_path: Path, postgres_url: str) -> Iterator[Service]:
         yield service
 
 
-async def test_it_goes_on_after_restarts_of_either(
+async def test_service_works_after_restarts_of_itself_and_of_postgresql(
     service: Service, postgres: PostgresServer
 ) -> None:
     async with api_at(service.url) as api:
@@ -40,13 +40,13 @@ async def test_it_goes_on_after_restarts_of_either(
         log = service.log()
         assert 1 <= log.count(" ERROR request ") <= 3
         assert "WARNING the database failed 10 times in " in log
-        # Tokens are good on every node that has the secret.
+        # Tokens are valid on every node that has the secret.
         shown = await api.read(ann, bob.name)
         assert [item["message"] for item in shown.json()] == ["one", "two"]
 
 
 @pytest.mark.parametrize("sends", [True, False])
-async def test_it_is_not_ready_while_the_database_is_read_only(
+async def test_service_is_not_ready_while_the_database_is_read_only(
     sends: bool, service: Service, postgres: PostgresServer, postgres_url: str
 ) -> None:
     name = name_of(postgres_url)
@@ -70,14 +70,16 @@ async def test_it_is_not_ready_while_the_database_is_read_only(
         assert (await api.send(ann, bob.name, "two")).status_code == 201
 
 
-def test_it_stops_while_the_server_is_frozen(service: Service, postgres: PostgresServer) -> None:
+def test_service_stops_while_postgresql_is_frozen(
+    service: Service, postgres: PostgresServer
+) -> None:
     with postgres.frozen():
         service.process.send_signal(signal.SIGTERM)
-        service.process.wait(50)  # Ten times what is promised.
+        service.process.wait(50)  # Ten times the promised limit.
 
 
 @pytest.mark.parametrize("command", [["serve", "--port", "0"], ["migrate"]])
-def test_what_is_wrong_is_told_in_one_line(command: list[str], tmp_path: Path) -> None:
+def test_failure_to_start_is_one_line(command: list[str], tmp_path: Path) -> None:
     url = f"postgresql://ann:between-us@/chat?host={tmp_path}"
     done = run(*command, cwd=tmp_path, database_url=url, secret=SECRET)
     assert (done.returncode, done.stdout) == (2, "")
@@ -86,7 +88,9 @@ def test_what_is_wrong_is_told_in_one_line(command: list[str], tmp_path: Path) -
     assert "between-us" not in line
 
 
-def test_a_database_without_tables_and_then_with(tmp_path: Path, empty_database: str) -> None:
+def test_service_starts_once_migrate_has_made_the_tables(
+    tmp_path: Path, empty_database: str
+) -> None:
     settings = {"database_url": empty_database, "secret": SECRET}
     done = run("serve", "--port", "0", cwd=tmp_path, **settings)
     assert done.returncode == 2
@@ -96,7 +100,7 @@ def test_a_database_without_tables_and_then_with(tmp_path: Path, empty_database:
         assert httpx.get(f"{service.url}/healthz").status_code == 200
 
 
-async def test_nodes_that_start_at_once_make_the_tables_once(
+async def test_concurrent_migrations_make_the_tables_once(
     tmp_path: Path, empty_database: str
 ) -> None:
     settings = {"database_url": empty_database, "secret": SECRET}
@@ -117,7 +121,7 @@ async def test_nodes_that_start_at_once_make_the_tables_once(
         assert sum("Nothing to do" in line for line in said) == len(nodes) - 1
 
 
-def test_without_a_secret_it_does_not_start(tmp_path: Path, postgres_url: str) -> None:
+def test_service_without_a_secret_does_not_start(tmp_path: Path, postgres_url: str) -> None:
     done = run("serve", "--port", "0", cwd=tmp_path, database_url=postgres_url)
     assert done.returncode == 2
     assert "CHATCORE_SECRET is missing" in done.stderr

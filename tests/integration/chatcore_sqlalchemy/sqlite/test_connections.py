@@ -1,4 +1,4 @@
-"""How the file is talked to: one connection that writes, all of them careful."""
+"""The connections to the file: one that writes, all with durable settings."""
 
 import functools
 import sqlite3
@@ -15,7 +15,7 @@ PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 
 
 class Observed(sqlite3.Connection):
-    """Tells afterwards how it was set, and what ran on it."""
+    """Records the settings of the connection and the statements that ran on it."""
 
     everyone: list["Observed"]
 
@@ -50,7 +50,7 @@ async def test_one_connection_writes_and_all_are_durable(
         assert await read_all(store, chat)
     assert [it.settings for it in Observed.everyone] == [PRAGMAS] * len(Observed.everyone)
     [writer] = [it for it in Observed.everyone if it.writes()]
-    # Never deferred: a transaction that begins to write late cannot wait for its turn.
+    # Never deferred: a transaction that starts as a reader cannot wait for the write lock.
     begun = [it for it in writer.statements if it.startswith("BEGIN")]
     assert begun == ["BEGIN IMMEDIATE"] * writer.statements.count("COMMIT")
     assert len(begun) >= 5

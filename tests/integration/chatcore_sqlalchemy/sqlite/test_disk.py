@@ -1,4 +1,4 @@
-"""A full disk: writes fail, reads go on, and once there is room everything does."""
+"""A full disk: writes fail, reads work, and writes succeed once there is room."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ TEXT = "x" * 4000
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """Something that fills the disk under the folder, of 4 MiB."""
+    """A callable that fills a disk of 4 MiB under the folder."""
     try:
         command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
         subprocess.run(command, check=True, capture_output=True)
@@ -43,7 +43,7 @@ def small_disk(folder: Path) -> Iterator[Callable[[], AbstractContextManager[Non
 
 @contextmanager
 def small_files(folder: Path) -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """Something that lets no file of this process grow."""
+    """A callable that forbids this process to grow any file."""
 
     @contextmanager
     def full() -> Iterator[None]:
@@ -59,7 +59,7 @@ def small_files(folder: Path) -> Iterator[Callable[[], AbstractContextManager[No
 
 
 @pytest.mark.parametrize("disk", [small_disk, small_files])
-async def test_a_full_disk(
+async def test_full_disk_fails_writes_until_there_is_room(
     disk: Callable[[Path], AbstractContextManager[Callable[[], AbstractContextManager[None]]]],
     tmp_path: Path,
 ) -> None:
@@ -70,7 +70,7 @@ async def test_a_full_disk(
             for _ in range(3):
                 with full():
                     failures = 0
-                    # Not at once: first the WAL begins anew in its own place.
+                    # Not at once: first the WAL is reused from its start.
                     while failures < 30:
                         calls = (send(store, chat, ann, TEXT) for _ in range(10))
                         for outcome in await asyncio.gather(*calls, return_exceptions=True):
@@ -88,7 +88,7 @@ async def test_a_full_disk(
 
 
 @pytest.mark.parametrize("noticed", ["by a send", "by its mount"])
-async def test_it_is_known_whether_a_write_would_succeed(
+async def test_store_reports_whether_a_write_would_succeed(
     noticed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -1,4 +1,4 @@
-"""Logs of events and what is unread: the store on SQLite does what the store in memory does."""
+"""Event logs and unread counts: the SQLite store does what the memory store does."""
 
 import asyncio
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ LIMITS = (1, 2, 3, 7, 500)
 
 
 class Both:
-    """The same calls to two stores, which have to come out the same."""
+    """Makes the same calls to two stores, whose outcomes must be equal."""
 
     def __init__(self, seed: int, *stores: Store) -> None:
         self.random = Random(seed)
@@ -33,7 +33,7 @@ class Both:
         self.chats: list[Chat] = []
 
     async def step(self) -> None:
-        # Now and then the clock steps back.
+        # Sometimes the clock steps back.
         self.now += self.random.choice((1, 1, 1, 10, 100, -50))
         steps = (self.join, self.open, self.send, self.send, self.read, self.read, self.trim)
         await self.random.choices(steps, (2, 2, 9, 9, 8, 8, 1))[0]()
@@ -83,7 +83,7 @@ class Both:
         return first
 
     async def compare(self) -> None:
-        """All that one can read, of everyone."""
+        """Compare everything that any user can read."""
         for user_id in range(1, len(self.users) + 2):
             limit = self.random.choice(LIMITS)
             listed = [await states(store, user_id, limit) for store in self.stores]
@@ -124,7 +124,7 @@ async def states(store: Store, user_id: int, limit: int) -> list[Any]:
 
 
 async def trim(store: Store, keep: int, since_us: int) -> int:
-    """Returns how many calls it took."""
+    """Trim in steps; return how many calls it took."""
     after_user: int | None = 0
     calls = 0
     while after_user is not None:
@@ -134,7 +134,7 @@ async def trim(store: Store, keep: int, since_us: int) -> int:
 
 
 def without_activity(state: ChatState | None) -> ChatState | None:
-    """Its numbers are each store's own."""
+    """The chat without its activity, whose numbers differ between stores."""
     return state and state._replace(activity=0)
 
 
@@ -145,7 +145,7 @@ def without_log(entries: Sequence[Entry] | None) -> list[Entry] | None:
 
 
 @pytest.mark.parametrize("seed", range(8 if SOAK else 3))
-async def test_whatever_happens_both_stores_tell_the_same(
+async def test_both_stores_behave_the_same_under_random_calls(
     store: SqlAlchemyStore, seed: int
 ) -> None:
     both = Both(seed, MemoryStore(), store)
@@ -168,7 +168,7 @@ async def log_of(store: SqlAlchemyStore, user: User) -> list[Entry]:
     return found
 
 
-async def test_the_log_has_one_name_for_ever_and_every_database_its_own(tmp_path: Path) -> None:
+async def test_log_name_is_permanent_and_unique_to_its_database(tmp_path: Path) -> None:
     names = []
     for file in ("one", "one", "two"):
         async with await SqlAlchemyStore.open(f"sqlite:///{tmp_path}/{file}.db") as store:
@@ -177,14 +177,14 @@ async def test_the_log_has_one_name_for_ever_and_every_database_its_own(tmp_path
     assert Cursor.parse(str(Cursor(names[0], 1, 0))) == Cursor(names[0], 1, 0)
 
 
-async def test_a_cursor_that_no_store_could_give_is_refused(store: SqlAlchemyStore) -> None:
+async def test_impossible_cursor_is_refused(store: SqlAlchemyStore) -> None:
     _, ann, _ = await ann_and_bob(store)
     end = await store.end_of_log(ann.id)
     for n in (2**63 - 1, 2**63, 10**19 - 1):
         assert await store.events_after(end._replace(n=n), limit=500) is None
 
 
-async def test_numbers_go_on_where_a_trimmed_log_was_closed(tmp_path: Path) -> None:
+async def test_numbering_continues_after_trimming_and_reopening(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/chatcore.db"
     async with await SqlAlchemyStore.open(url) as store:
         chat, ann, _ = await ann_and_bob(store)
@@ -195,7 +195,7 @@ async def test_numbers_go_on_where_a_trimmed_log_was_closed(tmp_path: Path) -> N
         assert [entry.cursor.n for entry in await log_of(store, ann)] == [2, 3]
 
 
-async def test_a_step_of_trimming_is_bounded(store: SqlAlchemyStore) -> None:
+async def test_trimming_step_is_bounded(store: SqlAlchemyStore) -> None:
     chat, ann, bob = await ann_and_bob(store)
     for _ in range(20):
         await asyncio.gather(*(send(store, chat, ann, "hello") for _ in range(120)))
@@ -207,7 +207,7 @@ async def test_a_step_of_trimming_is_bounded(store: SqlAlchemyStore) -> None:
     assert after_user is not None
     assert kept - len(await log_of(store, ann)) == TRIMMED_ENTRIES
     assert len(await log_of(store, bob)) == kept
-    # Two logs of 2,400 each, then slices of users until the last.
+    # Two logs of 2,400 each, then slices of users to the last.
     assert await trim(store, 10_000, NOW_US + 1) <= 8
     for user in (ann, bob, *others[-2:]):
         [entry] = await log_of(store, user)

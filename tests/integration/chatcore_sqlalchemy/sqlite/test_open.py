@@ -1,4 +1,4 @@
-"""What opening a database file comes to: it works, or one line says why not."""
+"""Opening a database file: it works, or one line gives the reason."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ async def use(url: str) -> None:
 
 
 async def refusal(path: Path) -> str:
-    """Why the file cannot be opened; the same again for `chatcore migrate`."""
+    """The refusal to open the file, the same for `chatcore migrate`."""
     with pytest.raises(CannotOpen) as refused:
         await SqlAlchemyStore.open(f"sqlite:///{path}")
     with pytest.raises(CannotOpen, match=re.escape(str(refused.value))):
@@ -52,18 +52,18 @@ async def refusal(path: Path) -> str:
         "\n.db",
     ],
 )
-async def test_odd_names_are_names(name: str, tmp_path: Path) -> None:
+async def test_unusual_file_names_are_opened(name: str, tmp_path: Path) -> None:
     folder = tmp_path / f"in {name}"
     folder.mkdir()
     await use(f"sqlite:///{quote(str(folder))}/{quote(name)}")
     assert sorted(os.listdir(folder)) == [name, f"{name}-lock"]
     if name not in {"%20.db", "a?b=c.db"}:
-        # Most need no quoting, either.
+        # Most of them need no quoting.
         async with await SqlAlchemyStore.open(f"sqlite:///{tmp_path}/in {name}/{name}") as store:
             assert not store.created
 
 
-async def test_a_relative_path_is_of_the_working_directory(
+async def test_relative_path_starts_at_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "what?mode=memory#"
@@ -88,7 +88,7 @@ async def test_a_relative_path_is_of_the_working_directory(
         ),
     ],
 )
-async def test_what_is_no_url_of_a_file(url: str) -> None:
+async def test_url_without_a_file_is_refused(url: str) -> None:
     with pytest.raises(CannotOpen) as refused:
         sqlite_path(url)
     assert str(refused.value).isprintable()
@@ -97,7 +97,7 @@ async def test_what_is_no_url_of_a_file(url: str) -> None:
         await SqlAlchemyStore.open(url)
 
 
-async def test_other_databases_are_no_files() -> None:
+async def test_url_of_another_database_is_refused() -> None:
     assert sqlite_path("postgresql://ann:secret@host/c") is None
     with pytest.raises(CannotOpen, match="postgresql://user"):
         await SqlAlchemyStore.open("mysql://ann:secret@host/c")
@@ -136,7 +136,7 @@ def loop_of_links(path: Path) -> None:
         (loop_of_links, "cannot open .*: .*"),
     ],
 )
-async def test_what_is_somebody_elses_is_left_alone(
+async def test_foreign_file_is_refused_and_left_unchanged(
     make: Callable[[Path], None], reason: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "chatcore.db"
@@ -147,13 +147,13 @@ async def test_what_is_somebody_elses_is_left_alone(
     assert not {"chatcore.db-wal", "chatcore.db-shm"} & set(os.listdir(tmp_path))
 
 
-async def test_a_missing_folder(tmp_path: Path) -> None:
+async def test_missing_folder_is_refused(tmp_path: Path) -> None:
     assert (await refusal(tmp_path / "no" / "c.db")).endswith("/no is not a folder")
     (tmp_path / "file").touch()
     assert (await refusal(tmp_path / "file" / "c.db")).endswith("/file is not a folder")
 
 
-async def test_a_name_that_is_too_long(tmp_path: Path) -> None:
+async def test_file_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
     assert (await refusal(tmp_path / ("x" * 300))).endswith(": File name too long")
 
 
@@ -172,7 +172,7 @@ def mode(folder: Path, mode: int) -> Iterator[None]:
 
 @contextmanager
 def without_privileges(folder: Path) -> Iterator[None]:
-    """Root may write everywhere."""
+    """Drop the privileges of root, which may write everywhere."""
     if os.geteuid():
         yield
         return
@@ -186,7 +186,7 @@ def without_privileges(folder: Path) -> Iterator[None]:
         os.seteuid(0)
 
 
-async def test_a_file_or_folder_that_must_not_be_written(tmp_path: Path) -> None:
+async def test_file_or_folder_without_write_permission_is_refused(tmp_path: Path) -> None:
     await use(f"sqlite:///{tmp_path}/chatcore.db")
     for name in ("chatcore.db-lock", "new.db-lock"):
         make(tmp_path / name, 0o666)
@@ -196,7 +196,7 @@ async def test_a_file_or_folder_that_must_not_be_written(tmp_path: Path) -> None
             assert (await refusal(tmp_path / name)).endswith(": Permission denied")
 
 
-async def test_damage_is_told_in_one_line(tmp_path: Path) -> None:
+async def test_damaged_file_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "chatcore.db"
     await use(f"sqlite:///{path}")
     whole = path.read_bytes()
@@ -211,7 +211,7 @@ async def test_damage_is_told_in_one_line(tmp_path: Path) -> None:
         assert re.fullmatch("cannot open .*", await refusal(path))
 
 
-async def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
+async def test_newer_schema_is_refused_and_left_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "chatcore.db"
     await use(f"sqlite:///{path}")
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -220,17 +220,19 @@ async def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
     assert (await refusal(path)).endswith(" is of a newer chatcore; upgrade to open it")
     assert path.read_bytes() == before
     with closing(sqlite3.connect(path)) as connection, connection:
-        # As a version with branches of migrations would leave it.
+        # As a version with branched migrations would leave it.
         connection.execute("INSERT INTO alembic_version VALUES ('9998')")
     assert (await refusal(path)).endswith(" is of a newer chatcore; upgrade to open it")
 
 
-async def test_an_old_sqlite_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_old_sqlite_library_is_refused_by_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 36, 0))
     assert (await refusal(tmp_path / "c.db")).startswith("SQLite 3.37 or later is needed, not ")
 
 
-async def test_migrate_tells_from_where_to_where(tmp_path: Path) -> None:
+async def test_migrate_returns_the_revisions_before_and_after(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/chatcore.db"
     made = await migrate(url)
     assert made == Migrated(None, made.after)
@@ -241,9 +243,9 @@ async def test_migrate_tells_from_where_to_where(tmp_path: Path) -> None:
             await migrate(url)
 
 
-async def test_only_what_was_made_new_is_called_created(tmp_path: Path) -> None:
+async def test_store_is_created_only_in_a_new_file(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/chatcore.db"
-    # An empty file is as good as none.
+    # An empty file counts as new.
     (tmp_path / "chatcore.db").touch()
     for created in (True, False):
         async with await SqlAlchemyStore.open(url) as store:
@@ -253,7 +255,7 @@ async def test_only_what_was_made_new_is_called_created(tmp_path: Path) -> None:
         assert store.created
 
 
-async def test_files_are_of_the_owner_alone(tmp_path: Path) -> None:
+async def test_files_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         async with await SqlAlchemyStore.open(f"sqlite:///{tmp_path}/chatcore.db") as store:
@@ -267,7 +269,7 @@ async def test_files_are_of_the_owner_alone(tmp_path: Path) -> None:
     assert modes == dict.fromkeys(files, 0o600)
 
 
-async def test_one_file_has_one_lock_whatever_it_is_called(tmp_path: Path) -> None:
+async def test_one_file_has_one_lock_under_any_of_its_names(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "linked").symlink_to(tmp_path / "folder")
     (tmp_path / "link.db").symlink_to(tmp_path / "folder" / "chatcore.db")
@@ -279,5 +281,5 @@ async def test_one_file_has_one_lock_whatever_it_is_called(tmp_path: Path) -> No
     await use(f"sqlite:///{tmp_path}/linked/chatcore.db")
 
 
-async def test_many_databases_are_made_at_once(tmp_path: Path) -> None:
+async def test_many_databases_are_created_concurrently(tmp_path: Path) -> None:
     await asyncio.gather(*(use(f"sqlite:///{tmp_path}/{number}.db") for number in range(8)))

@@ -1,4 +1,4 @@
-"""What the store remembers of what it read is never older than what it stored."""
+"""The page cache is never older than the data."""
 
 import asyncio
 import random
@@ -33,7 +33,7 @@ async def newest_texts(store: SqlAlchemyStore, chat: Chat, limit: int) -> list[s
 
 
 @pytest.mark.parametrize("seed", range(5 if SOAK else 2))
-async def test_the_newest_page_follows_every_send(
+async def test_newest_page_includes_every_send(
     store: SqlAlchemyStore, ann: User, chats: list[Chat], seed: int
 ) -> None:
     chance = random.Random(seed)
@@ -49,7 +49,7 @@ async def test_the_newest_page_follows_every_send(
 
 
 @pytest.mark.parametrize("seed", range(5 if SOAK else 2))
-async def test_the_list_follows_every_send_and_opening(
+async def test_list_reflects_every_send_and_opening(
     store: SqlAlchemyStore, ann: User, chats: list[Chat], seed: int
 ) -> None:
     chance = random.Random(seed)
@@ -68,7 +68,7 @@ async def test_the_list_follows_every_send_and_opening(
         assert [summary.chat.id for summary in listed] == order[:limit]
 
 
-async def test_reads_beside_writes_never_go_back(
+async def test_concurrent_reads_never_go_back(
     store: SqlAlchemyStore, ann: User, chats: list[Chat]
 ) -> None:
     chat = chats[0]
@@ -92,7 +92,7 @@ async def test_reads_beside_writes_never_go_back(
     assert (await store.messages_before(chat.id, None, limit=1))[0].seq == 200
 
 
-async def test_a_name_that_was_erased_is_forgotten(
+async def test_erased_name_leaves_the_cache(
     store: SqlAlchemyStore, ann: User, chats: list[Chat]
 ) -> None:
     peer = chats[3].peer_of(ann)
@@ -116,10 +116,10 @@ async def test_a_name_that_was_erased_is_forgotten(
             assert "Deleted user 1" in await names(limit)
 
 
-async def test_a_list_is_read_anew_after_a_minute(
+async def test_cached_list_expires_after_a_minute(
     store: SqlAlchemyStore, ann: User, chats: list[Chat], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For a name that another process erased, of which nobody tells this one."""
+    """The name may have been erased by another process, which does not notify this one."""
     now = 1000.0
     monkeypatch.setattr("chatcore_sqlalchemy.page_cache.elapsed", lambda: now)
     recent: PageCache[int, str] = PageCache()
@@ -137,7 +137,7 @@ async def test_a_list_is_read_anew_after_a_minute(
     assert after is not before
 
 
-async def test_a_closed_store_remembers_nothing(tmp_path: Path) -> None:
+async def test_closed_store_has_an_empty_cache(tmp_path: Path) -> None:
     store = await SqlAlchemyStore.open(f"sqlite:///{tmp_path}/chatcore.db")
     ann, bob = await add_user(store, "ann"), await add_user(store, "bob")
     chat = await store.open_chat(ann.id, bob.id, 0)

@@ -1,4 +1,4 @@
-"""How SQLite goes about every statement: by an index, whatever the tables hold."""
+"""SQLite runs every statement by an index, however full the tables are."""
 
 import re
 import sqlite3
@@ -41,14 +41,14 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def faults(connection: sqlite3.Connection, statement: str) -> list[str]:
-    """The steps of the plan that cost more, the more a table holds."""
+    """The steps of the plan whose cost grows with a table."""
     names = set(re.findall(r":(\w+)", statement))
     values = dict.fromkeys(names) if names else ["[]"] * statement.count("?")
     plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)
     return [
         step
         for *_, step in plan
-        # What is scanned is an array that was given, or a subquery's few rows.
+        # These scans read a parameter array or the few rows of a subquery.
         if re.search(
             r"SCAN (?!\w+ VIRTUAL TABLE|anon_\d|CONSTANT)|ANY\(|TEMP B-TREE|AUTOMATIC", step
         )
@@ -72,14 +72,14 @@ async def test_every_statement_finds_its_rows_by_an_index(database: Path) -> Non
         "UPDATE chats SET activity = 1 WHERE activity = :before",
     ],
 )
-async def test_a_scan_or_a_sort_would_be_found(statement: str, database: Path) -> None:
+async def test_scan_or_sort_is_detected(statement: str, database: Path) -> None:
     with closing(sqlite3.connect(database)) as connection:
         assert faults(connection, statement)
 
 
 @pytest.mark.parametrize("name", ["CHATS_OF", "CHAT_STATES", "EVENTS_FROM"])
-async def test_a_list_reads_no_more_than_its_page(name: str, tmp_path: Path) -> None:
-    """Of someone with chats on both sides of the pair."""
+async def test_list_reads_no_more_than_its_page(name: str, tmp_path: Path) -> None:
+    """For a user with chats on both sides of the pair."""
     path = tmp_path / "chatcore.db"
     async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
         users = [await add_user(store, f"user {n}") for n in range(101)]
@@ -96,7 +96,7 @@ async def test_a_list_reads_no_more_than_its_page(name: str, tmp_path: Path) -> 
     with closing(sqlite3.connect(path)) as connection:
         connection.set_progress_handler(count, 1)
         costs = []
-        for limit in (1, 1, 2, 100):  # The first one reads the schema, too.
+        for limit in (1, 1, 2, 100):  # The first one also reads the schema.
             steps = 0
             values = {"user_id": 51, "before": 2**63 - 1, "n": 1, "limit": limit}
             found = connection.execute(str(compiled), compiled.params | values).fetchall()

@@ -1,4 +1,4 @@
-"""One file and several processes: services at once, kills, other programs."""
+"""One file and several processes: concurrent services, kills, other programs."""
 
 import asyncio
 import signal
@@ -16,7 +16,7 @@ from chatcore.testing.scene import ann_and_bob, read_all, send
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
 from tests.support.soak import soak_only
 
-# Waits for a line, opens, says what came of it, and waits for another line or a kill.
+# Waits for a line, opens, reports the outcome, and waits for another line or a kill.
 SERVICE = """
 import asyncio, sys
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
@@ -35,7 +35,7 @@ async def main():
 asyncio.run(main())
 """
 
-# Dies like a process whose machine fails, right before the statement of that number.
+# Dies as by a machine failure, right before the statement of that number.
 CREATION = """
 import asyncio, os, signal, sys, sqlalchemy
 from chatcore_sqlalchemy import SqlAlchemyStore
@@ -95,17 +95,17 @@ async def use(path: Path) -> None:
         assert [message.text for message in await read_all(store, chat)] == ["hello"]
 
 
-async def test_of_services_that_start_at_once_one_gets_the_file(tmp_path: Path) -> None:
+async def test_of_concurrent_services_exactly_one_gets_the_file(tmp_path: Path) -> None:
     path = tmp_path / "chatcore.db"
     with services(path, 3) as processes:
         for process in processes:
             say(process)
-        told = sorted(hear(process) for process in processes)
-        assert told == ["open"] + [f"refused: {path} is in use by another chatcore service"] * 2
+        outcomes = sorted(hear(process) for process in processes)
+        assert outcomes == ["open"] + [f"refused: {path} is in use by another chatcore service"] * 2
     await use(path)
 
 
-async def test_a_kill_lets_go_of_the_file(tmp_path: Path) -> None:
+async def test_killed_process_releases_the_file(tmp_path: Path) -> None:
     path = tmp_path / "chatcore.db"
     with services(path, 1) as [process]:
         say(process)
@@ -115,7 +115,7 @@ async def test_a_kill_lets_go_of_the_file(tmp_path: Path) -> None:
         await use(path)
 
 
-async def test_an_interrupted_creation_starts_over(tmp_path: Path) -> None:
+async def test_interrupted_creation_is_repeated(tmp_path: Path) -> None:
     count = 0
     for number in (1, 12, 99):
         path = tmp_path / f"{number}.db"
@@ -132,7 +132,7 @@ async def test_an_interrupted_creation_starts_over(tmp_path: Path) -> None:
 
 @contextmanager
 def locked(path: Path, *statements: str) -> Iterator[None]:
-    """Another program writes to the file."""
+    """Another program holds the write lock of the file."""
     with closing(sqlite3.connect(path, timeout=10, isolation_level=None)) as connection:
         for statement in statements or ("BEGIN IMMEDIATE",):
             connection.execute(statement).fetchall()
@@ -148,7 +148,7 @@ def locked(path: Path, *statements: str) -> Iterator[None]:
     ],
     ids=" then ".join,
 )
-async def test_writes_fail_and_reads_go_on_while_another_program_writes(
+async def test_reads_work_and_writes_fail_while_another_program_writes(
     statements: list[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "chatcore.db"
@@ -164,12 +164,13 @@ async def test_writes_fail_and_reads_go_on_while_another_program_writes(
                 turns += 1
             with pytest.raises(StoreUnavailable):
                 await sending
-            # The event loop has not waited for the lock: otherwise the first turn takes it all.
+            # The event loop did not wait for the lock; otherwise the first turn would take all the
+            # time.
             assert turns > 3
         assert (await send(store, chat, ann, "after")).message.seq == 2
 
 
-async def test_a_file_that_another_program_keeps_to_itself(tmp_path: Path) -> None:
+async def test_exclusively_locked_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "chatcore.db"
     await use(path)
     with (
@@ -181,7 +182,7 @@ async def test_a_file_that_another_program_keeps_to_itself(tmp_path: Path) -> No
 
 
 async def delayed(store: SqlAlchemyStore, path: Path, new: NewMessage) -> None:
-    """Send while another program writes, for some turns of the event loop."""
+    """Send while another program holds the write lock for some turns of the event loop."""
     with locked(path):
         sending = asyncio.create_task(store.append_message(new))
         for _ in range(10):
@@ -190,18 +191,18 @@ async def delayed(store: SqlAlchemyStore, path: Path, new: NewMessage) -> None:
     await sending
 
 
-async def test_a_writer_that_another_program_delays_goes_on(tmp_path: Path) -> None:
+async def test_delayed_writer_continues(tmp_path: Path) -> None:
     path = tmp_path / "chatcore.db"
     async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
         chat, ann, _ = await ann_and_bob(store)
         await delayed(store, path, NewMessage(chat.id, ann.id, "delayed", 0))
         with locked(path), pytest.raises(StoreUnavailable):
             await send(store, chat, ann, "too long")
-        # And the next time it is as patient as before.
+        # The next wait has its full patience.
         await delayed(store, path, NewMessage(chat.id, ann.id, "delayed", 0))
 
 
-async def test_a_file_that_was_taken_away_is_not_made_anew(tmp_path: Path) -> None:
+async def test_removed_file_is_not_recreated(tmp_path: Path) -> None:
     path = tmp_path / "chatcore.db"
     async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
         chat, ann, _ = await ann_and_bob(store)

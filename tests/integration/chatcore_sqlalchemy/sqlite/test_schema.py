@@ -1,4 +1,4 @@
-"""What the database itself enforces, and that migrations lead to what the code works on."""
+"""The constraints of the database, and migrations that lead to the schema of the code."""
 
 import re
 import sqlite3
@@ -48,7 +48,7 @@ def config() -> Config:
 
 
 def make(path: Path, revision: str) -> None:
-    """An empty database, by migrations up to that revision."""
+    """An empty database, migrated up to that revision."""
     engine = sqlalchemy.create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
         alembic = config()
@@ -59,7 +59,7 @@ def make(path: Path, revision: str) -> None:
 
 
 def rows_of(path: Path) -> dict[str, list[tuple[object, ...]]]:
-    """Of every table, without the random name of the logs."""
+    """The rows of every table, without the random name of the logs."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("UPDATE store SET log = length(log)")
         tables = connection.execute("SELECT name FROM pragma_table_list WHERE schema = 'main'")
@@ -67,7 +67,7 @@ def rows_of(path: Path) -> dict[str, list[tuple[object, ...]]]:
         return {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in names}  # noqa: S608
 
 
-async def test_a_new_database_is_what_the_migrations_lead_to(tmp_path: Path) -> None:
+async def test_new_database_equals_a_migrated_one(tmp_path: Path) -> None:
     created, migrated = tmp_path / "created.db", tmp_path / "migrated.db"
     await (await SqlAlchemyStore.open(f"sqlite:///{created}")).close()
     make(migrated, "head")
@@ -76,7 +76,7 @@ async def test_a_new_database_is_what_the_migrations_lead_to(tmp_path: Path) -> 
     assert set(schema_of(created)) >= TABLES
 
 
-def test_the_revisions_are_those_of_the_migrations() -> None:
+def test_known_revisions_are_those_of_the_migrations() -> None:
     scripts = ScriptDirectory.from_config(config()).walk_revisions()
     assert [*REVISIONS] == [script.revision for script in scripts][::-1]
 
@@ -91,14 +91,14 @@ async def test_every_table_is_strict(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        # The same canonical name; the pair turned round, again, and with oneself.
+        # The same canonical name; the pair reversed, repeated, and with oneself.
         "INSERT INTO users VALUES (9, 'Ann', 'ann', 'hash', 0, 0, NULL)",
         "INSERT INTO users VALUES (9, NULL, 'eve', 'hash', 0, 0, NULL)",
         "INSERT INTO chats VALUES (9, 2, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
         "INSERT INTO chats VALUES (9, 1, 2, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
         "INSERT INTO chats VALUES (9, 1, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
         "INSERT INTO chats VALUES (9, 1, 3, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
-        # Oneself, nobody, the same peer again; a name that was retired.
+        # Oneself, an unknown user, the same peer again; a retired name.
         "INSERT INTO blocks VALUES (1, 1, 0)",
         "INSERT INTO blocks VALUES (1, 3, 0)",
         "INSERT INTO blocks VALUES (3, 1, 0)",
@@ -122,7 +122,7 @@ async def test_every_table_is_strict(tmp_path: Path) -> None:
         "INSERT INTO store VALUES (1, 'name')",
     ],
 )
-async def test_the_database_refuses(statement: str, tmp_path: Path) -> None:
+async def test_database_refuses_invalid_rows(statement: str, tmp_path: Path) -> None:
     path = await made_by_opening(tmp_path)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA foreign_keys = ON")
@@ -141,7 +141,7 @@ async def test_foreign_keys_are_enforced_on_the_store(tmp_path: Path) -> None:
         assert await store.last_seq(chat.id) == 0
 
 
-async def test_ids_are_never_given_again(tmp_path: Path) -> None:
+async def test_ids_are_never_reused(tmp_path: Path) -> None:
     path = tmp_path / "chatcore.db"
     async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
         chat, ann, bob = await ann_and_bob(store)
@@ -154,7 +154,7 @@ async def test_ids_are_never_given_again(tmp_path: Path) -> None:
         assert (await store.open_chat(ann.id, eve.id, 0)).id > chat.id
 
 
-def test_schema_and_statements_are_postgresql_too() -> None:
+def test_schema_and_statements_compile_for_postgresql() -> None:
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     for table in metadata.sorted_tables:
         sql = str(CreateTable(table).compile(dialect=dialect))

@@ -1,4 +1,4 @@
-"""Text and numbers arrive in the file, and come back, exactly as they were given."""
+"""Texts and numbers are stored and read back exactly."""
 
 import asyncio
 import sqlite3
@@ -46,15 +46,15 @@ async def assert_exact(path: Path, texts: list[str]) -> None:
         assert [raw for (raw,) in stored] == [text.encode() for text in texts]
 
 
-async def test_text_that_others_trip_over(tmp_path: Path) -> None:
+async def test_difficult_texts_are_stored_exactly(tmp_path: Path) -> None:
     await assert_exact(tmp_path / "chatcore.db", TEXTS)
 
 
-def test_any_text(tmp_path: Path) -> None:
+def test_any_text_is_stored_exactly(tmp_path: Path) -> None:
     numbers = iter(range(sys.maxsize))
     letters = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 
-    # Each opens a database of its own.
+    # Each example opens a database of its own.
     @settings(max_examples=min(settings().max_examples // 2, 500))
     @given(st.lists(st.text(letters, min_size=1), min_size=1, max_size=20))
     def check(texts: list[str]) -> None:
@@ -63,7 +63,7 @@ def test_any_text(tmp_path: Path) -> None:
     check()
 
 
-async def test_numbers_of_64_bits(tmp_path: Path) -> None:
+async def test_64_bit_numbers_are_stored_exactly(tmp_path: Path) -> None:
     times = [0, 1, -1, 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63), 1_767_225_600_123_456]
     path = tmp_path / "chatcore.db"
     async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:

@@ -1,4 +1,4 @@
-"""A database of an earlier chatcore becomes one of this, and says the same."""
+"""A database of an earlier version upgrades, and its contents stay the same."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from tests.integration.chatcore_sqlalchemy.sqlite.test_schema import make, schem
 
 
 def copy(source: Path, target: Path) -> None:
-    """All rows, as far as the target has columns for them."""
+    """Copy all rows, as far as the target has columns for them."""
     with closing(sqlite3.connect(target)) as connection, connection:
         connection.execute("ATTACH ? AS source", (str(source),))
         for table in ("users", "chats", "messages"):
@@ -27,7 +27,7 @@ def copy(source: Path, target: Path) -> None:
 
 
 def old_database(new: Path, revision: str) -> Path:
-    """A database of that revision with the rows of `new`."""
+    """Make a database of that revision with the rows of `new`."""
     old = new.with_name("old.db")
     make(old, revision)
     copy(new, old)
@@ -37,7 +37,7 @@ def old_database(new: Path, revision: str) -> Path:
 async def open_chats(
     store: SqlAlchemyStore, count: int, step: int
 ) -> tuple[list[User], list[Chat]]:
-    """Users, and a chat of each with every `step`-th of the users before."""
+    """Add users, and a chat of each with every `step`-th earlier user."""
     users = [await add_user(store, f"user {n}") for n in range(count)]
     chats = [
         await store.open_chat(user.id, peer.id, NOW_US)
@@ -55,12 +55,12 @@ async def states(store: SqlAlchemyStore, chats: Sequence[Chat]) -> list[Any]:
     ]
 
 
-async def test_from_0001(tmp_path: Path) -> None:
+async def test_database_of_revision_0001_upgrades(tmp_path: Path) -> None:
     random = Random(1)
     async with await SqlAlchemyStore.open(f"sqlite:///{tmp_path}/new.db") as new:
         users, chats = await open_chats(new, 6, 2)
         for n in range(300):
-            # The last one stays empty.
+            # The last chat stays empty.
             chat = random.choice(chats[:-1])
             await send(new, chat, random.choice(chat.users), f"message {n}")
         old = old_database(tmp_path / "new.db", "0001")
@@ -71,7 +71,7 @@ async def test_from_0001(tmp_path: Path) -> None:
             end = await upgraded.end_of_log(users[0].id)
             assert end.n == 0
             assert await upgraded.events_after(end, limit=500) == []
-            # It goes on from there, as if it had never been another.
+            # The upgraded store behaves like the new one.
             for _ in range(100):
                 chat = random.choice(chats)
                 user, seq = random.choice(chat.users), random.randrange(60)
@@ -81,8 +81,8 @@ async def test_from_0001(tmp_path: Path) -> None:
             assert await states(upgraded, chats) == await states(new, chats)
 
 
-async def test_from_0002(tmp_path: Path) -> None:
-    """What users were told of markers is all that was read until then."""
+async def test_database_of_revision_0002_upgrades(tmp_path: Path) -> None:
+    """Before revision 0003, peers saw the read marker itself, so the upgrade copies it."""
     random = Random(2)
     async with await SqlAlchemyStore.open(f"sqlite:///{tmp_path}/new.db") as new:
         users, chats = await open_chats(new, 5, 1)
@@ -96,7 +96,7 @@ async def test_from_0002(tmp_path: Path) -> None:
             found = await states(upgraded, chats)
             assert found == await states(new, chats)
             assert any(state.peer_read_seq for page in found for state in page)
-            # Nobody is blocked, erased or logged out.
+            # No user is blocked, erased or logged out.
             for user in users:
                 assert await upgraded.credentials_by_id(user.id) == Credentials(user, "a hash")
                 assert await upgraded.blocked_by(user.id, after=0, limit=500) == []

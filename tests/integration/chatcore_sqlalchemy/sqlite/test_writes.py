@@ -1,4 +1,4 @@
-"""Writes that share transactions: cancelled, refused, failed, too many, and closed upon."""
+"""Writes that share a transaction: cancelled, refused, failed, too many, or pending at close."""
 
 import asyncio
 import functools
@@ -42,7 +42,7 @@ def assert_unlocked(path: Path) -> None:
 
 
 async def texts(store: SqlAlchemyStore, scene: Scene) -> list[str]:
-    """All of the chat, which is numbered without gaps."""
+    """All texts of the chat, whose numbers must have no gaps."""
     stored = await read_all(store, scene.chat)
     assert [message.seq for message in stored] == [*range(1, len(stored) + 1)]
     return [message.text for message in stored]
@@ -80,7 +80,7 @@ async def test_1000_cancellations_leave_nothing_behind(
                 returned.append(outcome.message.text)
 
     await asyncio.gather(*map(sender, range(8)), *(disturb() for _ in range(16)))
-    # What was cancelled may still be under way; this comes after it.
+    # Cancelled writes may still be under way; this one comes after them.
     await send(store, chat, ann, "on")
     stored = await texts(store, scene)
     assert stored[-1] == "on"
@@ -91,7 +91,7 @@ async def test_1000_cancellations_leave_nothing_behind(
     assert_unlocked(path)
 
 
-async def test_the_queue_survives_the_cancellation_of_every_task(
+async def test_queue_survives_the_cancellation_of_every_task(
     store: SqlAlchemyStore, scene: Scene
 ) -> None:
     chat, ann, _ = scene
@@ -100,7 +100,7 @@ async def test_the_queue_survives_the_cancellation_of_every_task(
         sending = [asyncio.create_task(send(store, chat, ann, f"{turns}")) for _ in range(8)]
         for _ in range(turns):
             await asyncio.sleep(0)
-        # All that the sends have started, the store's own included.
+        # All tasks that the sends started, including those of the store.
         for task in asyncio.all_tasks() - before:
             task.cancel()
         await asyncio.wait(sending)
@@ -109,7 +109,7 @@ async def test_the_queue_survives_the_cancellation_of_every_task(
     assert (await texts(store, scene)).count("on") == 8
 
 
-async def test_closing_finishes_what_waits(path: Path) -> None:
+async def test_close_finishes_waiting_writes(path: Path) -> None:
     store = await SqlAlchemyStore.open(f"sqlite:///{path}")
     scene = await ann_and_bob(store)
     chat, ann, _ = scene
@@ -127,7 +127,7 @@ async def test_closing_finishes_what_waits(path: Path) -> None:
         assert await texts(store, scene) == [f"{n}" for n in range(2000)]
 
 
-async def test_a_cancelled_close_still_closes(path: Path) -> None:
+async def test_cancelled_close_still_closes(path: Path) -> None:
     store = await SqlAlchemyStore.open(f"sqlite:///{path}")
     scene = await ann_and_bob(store)
     sending = asyncio.gather(*(send(store, scene.chat, scene.ann, f"{n}") for n in range(600)))
@@ -141,7 +141,7 @@ async def test_a_cancelled_close_still_closes(path: Path) -> None:
         assert len(await texts(store, scene)) == 600
 
 
-async def test_a_cancelled_open_lets_go_of_the_file(path: Path) -> None:
+async def test_cancelled_open_releases_the_file(path: Path) -> None:
     threads = threading.active_count()
     for turns in range(6):
         opening = asyncio.create_task(SqlAlchemyStore.open(f"sqlite:///{path}"))
@@ -154,7 +154,7 @@ async def test_a_cancelled_open_lets_go_of_the_file(path: Path) -> None:
         await (await SqlAlchemyStore.open(f"sqlite:///{path}")).close()
 
 
-async def test_a_full_queue_refuses_and_recovers(store: SqlAlchemyStore, scene: Scene) -> None:
+async def test_full_queue_refuses_and_recovers(store: SqlAlchemyStore, scene: Scene) -> None:
     chat, ann, _ = scene
     outcomes = await gather(*(send(store, chat, ann, f"{n}") for n in range(12_000)))
     kinds = {type(outcome) for outcome in outcomes}
@@ -164,7 +164,7 @@ async def test_a_full_queue_refuses_and_recovers(store: SqlAlchemyStore, scene: 
     await send(store, chat, ann, "on")
 
 
-async def test_what_is_refused_is_refused_alone(store: SqlAlchemyStore, scene: Scene) -> None:
+async def test_refused_write_affects_no_other(store: SqlAlchemyStore, scene: Scene) -> None:
     chat, ann, bob = scene
     eve = await add_user(store, "eve")
     await send(store, chat, ann, "first", key="k")
@@ -177,7 +177,7 @@ async def test_what_is_refused_is_refused_alone(store: SqlAlchemyStore, scene: S
         (store.append_message(NewMessage(2**70, 2**70, "far away", 0)), ChatNotFound),
         (store.open_chat(bob.id, ann.id, 0), ChatExists),
         (store.open_chat(bob.id, 99, 0), UserNotFound),
-        # Out of what an id may be, and not the others' concern.
+        # Outside the range of ids, and no concern of the others.
         (store.open_chat(bob.id, 2**70, 0), OverflowError),
         (add_user(store, "fay"), None),
         (store.open_chat(eve.id, bob.id, 0), None),
@@ -203,7 +203,7 @@ async def test_what_is_refused_is_refused_alone(store: SqlAlchemyStore, scene: S
         "BEFORE INSERT ON users WHEN NEW.name = 'bang' BEGIN SELECT RAISE(ROLLBACK, 'no'); END",
     ],
 )
-async def test_a_failure_fails_its_batch_and_no_other(
+async def test_failure_affects_only_its_batch(
     trigger: str, store: SqlAlchemyStore, scene: Scene, path: Path
 ) -> None:
     chat, ann, _ = scene
@@ -228,7 +228,7 @@ async def test_a_failure_fails_its_batch_and_no_other(
     assert await store.add_user(UserName("eve"), "hash", 0)
 
 
-async def test_a_failure_names_its_cause_and_no_text(
+async def test_failure_names_its_cause_and_no_message_text(
     store: SqlAlchemyStore, scene: Scene, path: Path
 ) -> None:
     with closing(sqlite3.connect(path)) as connection:
@@ -239,7 +239,7 @@ async def test_a_failure_names_its_cause_and_no_text(
     assert "secret" not in f"{failed.value!r} {failed.value.__cause__!r}"
 
 
-async def test_what_a_change_raises_undoes_it_alone(path: Path) -> None:
+async def test_raising_change_is_rolled_back_alone(path: Path) -> None:
     database = SqliteDatabase(path)
     await database.open()
 
@@ -256,7 +256,7 @@ async def test_what_a_change_raises_undoes_it_alone(path: Path) -> None:
     await database.close()
 
 
-def test_an_interrupt_while_writing_does_not_hang_the_end(path: Path) -> None:
+def test_interrupt_during_a_write_does_not_hang_shutdown(path: Path) -> None:
     def change(_: Run) -> None:
         raise SystemExit
 

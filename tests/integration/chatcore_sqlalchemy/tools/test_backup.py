@@ -1,4 +1,4 @@
-"""`chatcore backup`: a copy made while people write is whole, sound, and a store of its own."""
+"""`chatcore backup`: a copy made during writes is complete, sound, and a store of its own."""
 
 import asyncio
 import os
@@ -36,7 +36,7 @@ def quiet(done: int, total: int) -> None:
 
 
 async def with_pairs(path: Path) -> None:
-    """Users from 1 on, "user 1" and so on, each two of whom have a chat."""
+    """Add users 1, 2, … named "user 1", "user 2", …, and a chat for each two of them."""
     async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
         users = [
             await store.add_user(UserName(f"user {n + 1}"), "hash", 0) for n in range(2 * PAIRS)
@@ -46,19 +46,19 @@ async def with_pairs(path: Path) -> None:
 
 
 def bearer(database: Path, user_id: int) -> dict[str, str]:
-    """What somebody sends who has logged in to the service of that database."""
+    """The headers of a user who has logged in to the service of that database."""
     tokens = JwtTokens(key_path(database).read_text().strip())
     return {"authorization": f"Bearer {tokens.issue(user_id, datetime.now(UTC))}"}
 
 
 class Senders:
-    """Both users of each pair send, one message after the other, until they are told to stop."""
+    """Both users of each pair send one message after the other until told to stop."""
 
     def __init__(self, http: httpx.Client, database: Path) -> None:
         self._http = http
         self._stop = threading.Event()
         self.acknowledged: list[tuple[str, str]] = []
-        """Sender and text, in the order of their answers."""
+        """Sender and text, in the order of the answers."""
         self.people = [(f"user {n}", f"user {n + 1}") for n in range(1, 2 * PAIRS, 2)]
         self._bearers = {f"user {n}": bearer(database, n) for n in range(1, 2 * PAIRS + 1)}
 
@@ -91,7 +91,7 @@ class Senders:
             talk.result()
 
 
-def test_a_copy_made_while_people_write_is_whole(tmp_path: Path) -> None:
+def test_copy_made_during_writes_is_complete(tmp_path: Path) -> None:
     asyncio.run(with_pairs(tmp_path / "chatcore.db"))
     with (
         QuickService(tmp_path) as service,
@@ -118,7 +118,7 @@ def test_a_copy_made_while_people_write_is_whole(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "copy.db", restored / "chatcore.db")
     with QuickService(restored) as again, httpx.Client(base_url=again.url, timeout=60) as http:
         name, peer = senders.people[0]
-        # The copy has another key, for what was given after it may mean others here.
+        # The copy has another key, so a token issued after it cannot name another user here.
         assert http.get("/chats", headers=bearer(service.database_path, 1)).status_code == 401
         mine = bearer(again.database_path, 1)
         text = {"message": "and on it goes"}
@@ -146,7 +146,7 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-async def test_a_copy_is_a_store_of_its_own(source: Path, tmp_path: Path) -> None:
+async def test_copy_is_a_store_of_its_own(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "copy.db"
     size = backup(source, target, quiet)
     assert size == target.stat().st_size
@@ -156,7 +156,7 @@ async def test_a_copy_is_a_store_of_its_own(source: Path, tmp_path: Path) -> Non
         await SqlAlchemyStore.open(f"sqlite:///{source}") as old,
         await SqlAlchemyStore.open(f"sqlite:///{target}") as new,
     ):
-        # What happened after the copy is not in it, so whoever saw that has to look anew.
+        # Events after the copy are not in it, so a client that saw them must sync again.
         assert await new.events_after(await old.end_of_log(1), limit=1) is None
         assert (await old.add_user(UserName("eve"), "hash", 0)).id == 3
         dan = await new.add_user(UserName("dan"), "hash", 0)
@@ -164,26 +164,26 @@ async def test_a_copy_is_a_store_of_its_own(source: Path, tmp_path: Path) -> Non
         assert (await new.open_chat(1, dan.id, 0)).id == IDS_APART + 2
 
 
-def test_nobody_who_writes_makes_it_begin_anew(source: Path, tmp_path: Path) -> None:
+def test_concurrent_writes_do_not_restart_the_copy(source: Path, tmp_path: Path) -> None:
     with closing(sqlite3.connect(source)) as writer:
         writer.execute("CREATE TABLE ballast (x)")
         writer.execute("INSERT INTO ballast VALUES (zeroblob(?))", (4 * PIECE * 4096,))
         writer.commit()
-        told: list[int] = []
+        progress: list[int] = []
 
         def write(done: int, total: int) -> None:
-            told.append(done)
+            progress.append(done)
             writer.execute("INSERT INTO ballast VALUES (1)")
             writer.commit()
 
         backup(source, tmp_path / "copy.db", write)
-    assert told == sorted(set(told))
-    assert len(told) == 5
+    assert progress == sorted(set(progress))
+    assert len(progress) == 5
     with closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
         assert copy.execute("SELECT count(*) FROM ballast").fetchone() == (1,)
 
 
-def test_what_is_there_stays(source: Path, tmp_path: Path) -> None:
+def test_existing_target_is_left_unchanged(source: Path, tmp_path: Path) -> None:
     (tmp_path / "there.db").write_text("mine")
     (tmp_path / "link.db").symlink_to("nowhere")
     for name in ("there.db", "link.db", "chatcore.db"):
@@ -192,11 +192,11 @@ def test_what_is_there_stays(source: Path, tmp_path: Path) -> None:
     assert (tmp_path / "there.db").read_text() == "mine"
 
 
-def test_what_comes_meanwhile_stays(source: Path, tmp_path: Path) -> None:
+def test_target_created_during_the_copy_is_left_unchanged(source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copies"
     folder.mkdir()
 
-    def meanwhile(_done: int, _total: int) -> None:
+    def create_target(_done: int, _total: int) -> None:
         (folder / "copy.db").write_text("mine")
 
     with pytest.raises(CannotOpen, match=r"copy\.db already exists"):
@@ -205,7 +205,7 @@ def test_what_comes_meanwhile_stays(source: Path, tmp_path: Path) -> None:
     assert os.listdir(folder) == ["copy.db"]
 
 
-def test_what_fails_leaves_nothing(source: Path, tmp_path: Path) -> None:
+def test_failed_backup_leaves_nothing(source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copies"
     folder.mkdir()
 
@@ -240,7 +240,7 @@ sys.exit(main(["backup", "copies/copy.db"]))
 """
 
 
-def test_stopped_it_leaves_nothing(source: Path, tmp_path: Path) -> None:
+def test_interrupted_backup_leaves_nothing(source: Path, tmp_path: Path) -> None:
     (tmp_path / "copies").mkdir()
     done = subprocess.run(
         [sys.executable, "-c", STOPPED],
@@ -254,7 +254,7 @@ def test_stopped_it_leaves_nothing(source: Path, tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "copies") == []
 
 
-def test_postgresql_has_its_own_tools(tmp_path: Path) -> None:
+def test_backup_of_postgresql_is_refused(tmp_path: Path) -> None:
     refused = run("backup", "--database-url", "postgresql://u@h/d", "copy.db", cwd=tmp_path)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.startswith(

@@ -1,4 +1,4 @@
-"""`chatcore check` finds what does not fit together, names it, and changes nothing."""
+"""`chatcore check` finds inconsistencies, names them and changes nothing."""
 
 import asyncio
 import hashlib
@@ -22,13 +22,13 @@ LATER = NOW + 2 * 3_600_000_000
 
 ANN, BOB, EVE, DAN, IDA = range(1, 6)
 AB, AE, BE, ED, AI = range(1, 6)
-"""Chats. Ann and Bob talk; Ann blocks Eve; Dan was erased; Bob and Eve never said a word; Ann and
-Ida began when Ann's log had been trimmed."""
+"""Chats. Ann and Bob talk; Ann blocks Eve; Dan was erased; Bob and Eve never wrote; Ann and Ida
+began after Ann's log had been trimmed."""
 
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database that people have used in every way there is."""
+    """A database in which every feature has been used."""
     path = tmp_path_factory.mktemp("grown") / "chatcore.db"
     asyncio.run(use(path))
     return path
@@ -49,7 +49,7 @@ async def use(path: Path) -> None:
                 for chat, pair in ((AB, (ANN, BOB)), (AE, (ANN, EVE)), (ED, (DAN, EVE))):
                     await store.move_read_marker(chat, pair[n % 2], n, NOW + n)
         await store.block(ANN, EVE, NOW)
-        # Of these, Ann is not told.
+        # Ann is not notified of these.
         await store.move_read_marker(AE, EVE, 39, NOW + 50)
         await store.trim_logs(keep=30, since_us=0, after_user=0)
         await store.erase_user(DAN, UserName("deleted user 1"), NOW + 60)
@@ -67,7 +67,7 @@ async def faults(url: str) -> list[str]:
 
 
 def spoilt(path: Path, folder: Path, statements: str) -> str:
-    """The URL of a copy in which somebody has been at work."""
+    """The URL of a copy on which the statements ran."""
     copied = Path(shutil.copy(path, folder / "spoilt.db"))
     with closing(sqlite3.connect(copied)) as connection:
         connection.executescript(statements)
@@ -123,8 +123,8 @@ FAULTS = {
     "UPDATE events SET seq = seq - 1 WHERE user_id = 2 AND n = 30": (
         "entry 30 of the log of user 2, of kind 1, has number"
     ),
-    # A message that the log no longer tells, in the middle, at the end, at the beginning, and as
-    # the only one of its chat; and a whole log that is gone.
+    # A message missing from the log: in the middle, at the end, at the beginning, and as the only
+    # one of its chat; and a whole log missing.
     """DELETE FROM events WHERE user_id = 2 AND n = 30;
     UPDATE events SET n = n + 100000 WHERE user_id = 2 AND n > 30;
     UPDATE events SET n = n - 100001 WHERE user_id = 2 AND n > 30""": (
@@ -159,23 +159,25 @@ OF_SQLITE = {
 }
 
 
-async def test_a_database_that_was_used_has_no_fault(grown: Path) -> None:
+async def test_used_database_has_no_fault(grown: Path) -> None:
     assert await faults(f"sqlite:///{grown}") == []
 
 
 @pytest.mark.parametrize(("statements", "fault"), (FAULTS | OF_SQLITE).items())
-async def test_faults_are_found(statements: str, fault: str, grown: Path, tmp_path: Path) -> None:
+async def test_planted_fault_is_found(
+    statements: str, fault: str, grown: Path, tmp_path: Path
+) -> None:
     found = await faults(spoilt(grown, tmp_path, statements))
     assert any(fault in line for line in found), found
 
 
-async def test_on_postgresql_too(
+async def test_planted_faults_are_found_on_postgresql(
     grown: Path, empty_database: str, postgres: PostgresServer, tmp_path: Path
 ) -> None:
     source = Path(shutil.copy(grown, tmp_path))
     await copy(source, empty_database, lambda *_: None)
     async with await SqlAlchemyStore.open(empty_database) as store:
-        # While a service goes on.
+        # While a service runs.
         await store.append_message(NewMessage(BE, BOB, "one more", LATER))
         assert await faults(empty_database) == []
     template = name_of(empty_database)
@@ -192,7 +194,7 @@ async def test_on_postgresql_too(
     assert missed == {}
 
 
-async def test_many_faults_of_a_kind_are_not_all_told(grown: Path, tmp_path: Path) -> None:
+async def test_number_of_reported_faults_of_a_kind_is_bounded(grown: Path, tmp_path: Path) -> None:
     url = spoilt(grown, tmp_path, "UPDATE messages SET lo_sent = 99 WHERE chat_id = 1")
     lines = [line for line in await faults(url) if "counts 99" in line or "counts of mess" in line]
     assert len(lines) == MOST_FAULTS + 1
@@ -200,13 +202,13 @@ async def test_many_faults_of_a_kind_are_not_all_told(grown: Path, tmp_path: Pat
 
 
 def torn(path: Path) -> None:
-    """Pages in the middle are of something else."""
+    """Overwrite pages in the middle."""
     content = bytearray(path.read_bytes())
     content[8 * 4096 : 12 * 4096] = b"\xaa" * 4 * 4096
     path.write_bytes(content)
 
 
-def test_the_command_tells_what_it_found(grown: Path, tmp_path: Path) -> None:
+def test_command_prints_what_it_found(grown: Path, tmp_path: Path) -> None:
     good = Path(shutil.copy(grown, tmp_path / "good.db"))
     before = hashlib.sha256(good.read_bytes()).digest()
     told = run("check", "--database-url", "sqlite:///good.db", cwd=tmp_path)
@@ -215,9 +217,9 @@ def test_the_command_tells_what_it_found(grown: Path, tmp_path: Path) -> None:
     assert hashlib.sha256(good.read_bytes()).digest() == before
 
     spoilt(grown, tmp_path, "UPDATE chats SET last_seq = 41 WHERE id = 1")
-    told = run("check", "--database-url", "sqlite:///spoilt.db", cwd=tmp_path)
-    assert (told.returncode, told.stderr) == (1, "")
-    first, *_, last = told.stdout.splitlines()
+    done = run("check", "--database-url", "sqlite:///spoilt.db", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    first, *_, last = done.stdout.splitlines()
     assert first == "chat 1 has 40 messages, numbered up to 40; it says 41"
     assert last.startswith("Faults found in 5 users")
 
@@ -228,14 +230,14 @@ def test_the_command_tells_what_it_found(grown: Path, tmp_path: Path) -> None:
     assert "Faults found in" in told.stdout
 
 
-def test_what_cannot_be_checked_is_one_line(grown: Path, tmp_path: Path) -> None:
+def test_failed_check_is_one_line(grown: Path, tmp_path: Path) -> None:
     spoilt(grown, tmp_path, "UPDATE alembic_version SET version_num = '0002'")
-    told = run("check", "--database-url", "sqlite:///spoilt.db", cwd=tmp_path)
-    assert (told.returncode, told.stdout) == (2, "")
-    assert told.stderr.startswith("chatcore: the database is at revision 0002")
+    done = run("check", "--database-url", "sqlite:///spoilt.db", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("chatcore: the database is at revision 0002")
 
 
-async def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
+async def test_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
     note, none = tmp_path / "note.txt", tmp_path / "none.db"
     note.write_text("no database " * 1000)
     for path, reason in [
@@ -247,7 +249,7 @@ async def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
     assert not none.exists()
 
 
-async def test_another_database(tmp_path: Path) -> None:
+async def test_database_of_another_program_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
         connection.execute("CREATE TABLE users (id)")
     with pytest.raises(CannotOpen, match="not a chatcore database"):

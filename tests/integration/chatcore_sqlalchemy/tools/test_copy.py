@@ -1,4 +1,4 @@
-"""A grown installation moves from its SQLite file to PostgreSQL, whole or not at all."""
+"""A grown installation moves from its SQLite file to PostgreSQL, completely or not at all."""
 
 import asyncio
 import shutil
@@ -22,8 +22,8 @@ from tests.support.soak import SOAK
 
 @pytest.fixture(scope="module")
 async def grown_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database that people have used, also in ways that leave traces: markers, keys, trimmed
-    logs, blocks, markers that were not told, void tokens, an erased user, and one who is gone."""
+    """A database with traces of every feature: markers, keys, trimmed logs, blocks, markers hidden
+    from a peer, void tokens, an erased user, and a user whose row is missing."""
     path = tmp_path_factory.mktemp("grown") / "chatcore.db"
     async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
         load = Load()
@@ -58,7 +58,7 @@ def quiet(what: str, done: int, total: int) -> None:
 
 
 async def everything(store: SqlAlchemyStore) -> list[object]:
-    """What the store tells of every user."""
+    """Everything the store shows of every user."""
     found: list[object] = []
     user: User | None
     for user_id in range(1, 30):
@@ -87,7 +87,7 @@ async def is_closed(store: SqlAlchemyStore, chat_id: int) -> bool:
     return False
 
 
-async def test_everything_moves(grown: Path, empty_database: str) -> None:
+async def test_every_row_is_copied(grown: Path, empty_database: str) -> None:
     rows, before = await copy(grown, empty_database, quiet)
     assert not before
     assert rows["messages"] > 300
@@ -96,7 +96,7 @@ async def test_everything_moves(grown: Path, empty_database: str) -> None:
         await SqlAlchemyStore.open(empty_database) as new,
     ):
         assert await everything(new) == await everything(old)
-        # And both go on alike.
+        # Both stores continue alike.
         for store in (old, new):
             eve = await store.add_user(UserName("eve"), "hash", 0)
             chat = await store.open_chat(1, eve.id, 0)
@@ -108,14 +108,14 @@ async def test_everything_moves(grown: Path, empty_database: str) -> None:
             assert not (await store.append_message(NewMessage(1, 1, "on", 9))).replayed
             closed = [await is_closed(store, chat_id) for chat_id in range(1, 9)]
             assert sum(closed) == 2
-            # Also the one that is nobody's any more.
+            # Also the name of the missing user.
             for n in range(16):
                 with pytest.raises(NameTaken):
                     await store.add_user(UserName(f"user {n}"), "hash", 0)
         assert await everything(new) == await everything(old)
 
 
-async def test_again(grown: Path, empty_database: str) -> None:
+async def test_second_copy_verifies_the_first(grown: Path, empty_database: str) -> None:
     first = await copy(grown, empty_database, quiet)
     second = await copy(grown, empty_database, quiet)
     assert second == first._replace(before=True)
@@ -149,7 +149,7 @@ async def test_an_interrupted_copy_leaves_nothing_and_can_be_run_again(
     assert not (await copy(grown, empty_database, quiet)).before
 
 
-async def test_a_database_of_others_is_left_alone(grown: Path, postgres_url: str) -> None:
+async def test_used_target_is_refused_and_left_unchanged(grown: Path, postgres_url: str) -> None:
     async with await SqlAlchemyStore.open(postgres_url) as store:
         ann = await store.add_user(UserName("ann"), "hash", 0)
         with pytest.raises(CannotOpen, match="holds other data"):
@@ -158,7 +158,7 @@ async def test_a_database_of_others_is_left_alone(grown: Path, postgres_url: str
         assert await store.user_by_id(2) is None
 
 
-async def test_a_copy_that_differs_is_not_kept(
+async def test_copy_that_differs_is_rolled_back(
     grown: Path, empty_database: str, postgres: PostgresServer
 ) -> None:
     await migrate(empty_database)
@@ -174,7 +174,7 @@ async def test_a_copy_that_differs_is_not_kept(
     assert postgres.sql("SELECT count(*) FROM users", name_of(empty_database)) == "0"
 
 
-async def test_a_file_that_is_missing_or_in_use(grown: Path, empty_database: str) -> None:
+async def test_missing_or_locked_source_is_refused(grown: Path, empty_database: str) -> None:
     with pytest.raises(CannotOpen, match="no file"):
         await copy(grown.with_name("nothing.db"), empty_database, quiet)
     assert not grown.with_name("nothing.db").exists()
@@ -183,7 +183,7 @@ async def test_a_file_that_is_missing_or_in_use(grown: Path, empty_database: str
             await copy(grown, empty_database, quiet)
 
 
-async def test_the_command(grown: Path, empty_database: str) -> None:
+async def test_command_prints_its_progress_and_result(grown: Path, empty_database: str) -> None:
     folder = grown.parent
     arguments = ("copy", "--from", "sqlite:///chatcore.db")
     done = run(*arguments, cwd=folder, database_url=empty_database)
@@ -205,7 +205,7 @@ async def test_the_command(grown: Path, empty_database: str) -> None:
         ("sqlite:///nothing.db", "postgresql://somebody:secret@localhost:1/db"),
     ],
 )
-def test_what_the_command_refuses(source: str, target: str, tmp_path: Path) -> None:
+def test_command_refuses_unusable_urls(source: str, target: str, tmp_path: Path) -> None:
     done = run("copy", "--from", source, "--to", target, cwd=tmp_path)
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
