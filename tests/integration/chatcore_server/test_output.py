@@ -133,7 +133,7 @@ def test_lines_that_nobody_reads_are_dropped_and_counted(
     asked = MAX_BYTES // len(path(0)) + more
     with serving(tmp_path, pipe, access_log="1", log=form) as (process, url):
         ask(url, range(asked))
-        pipe.read_until(TOLD)
+        pipe.read_until(DROPPED)
         ask(url, range(asked, asked + more))
         process.send_signal(signal.SIGTERM)
         reading = threading.Timer(0, pipe.read_to_the_end)
@@ -150,7 +150,7 @@ def test_lines_that_nobody_reads_are_dropped_and_counted(
     numbers = numbers_in(logged)
     assert numbers == sorted(set(numbers))
     assert numbers[-more:] == list(range(asked, asked + more))
-    [dropped] = [int(found[1]) for line in logged if (found := TOLD.search(line))]
+    [dropped] = [int(found[1]) for line in logged if (found := DROPPED.search(line))]
     assert dropped == asked + more - len(numbers) > 0
 
 

@@ -324,7 +324,7 @@ async def test_every_form_of_a_listing_gets_the_plain_answer(known: Known, form:
 
 
 @rows(LAST_REQUESTS)
-async def test_the_last_request_of_a_connection_is_answered(known: Known, form: bytes) -> None:
+async def test_last_request_of_a_connection_is_answered(known: Known, form: bytes) -> None:
     expected = await answer_to(known, send())
     async with connected(known.url) as raw:
         await raw.send(known.filled(form))

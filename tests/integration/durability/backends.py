@@ -17,14 +17,14 @@ from tests.integration.durability.witness import Store
 
 class Backend(Protocol):
     persistent: bool
-    """Whether the store can be closed and opened again."""
+    """Whether the store can be closed and reopened."""
 
     async def open(self) -> Store: ...
 
     async def close(self) -> None: ...
 
     def failing(self, seed: int) -> contextlib.AbstractContextManager[None]:
-        """The store fails now and then meanwhile."""
+        """Inside the context, the store sometimes fails."""
         ...
 
 
@@ -42,8 +42,8 @@ class Memory:
 
 
 class Remote:
-    """Any store, but far away: an answer takes its time, a cancelled call may still arrive,
-    and the connection may break before the call or after it."""
+    """Any store, far away: answers take time, a cancelled call may still arrive, and the connection
+    may break before or after the call."""
 
     persistent = False
 

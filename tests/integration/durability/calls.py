@@ -1,4 +1,4 @@
-"""Calls that make sense, or nearly, in the state that a store is in."""
+"""Calls that are valid, or nearly so, in the current state of a store."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from tests.integration.durability.model import WRITES, Call, Model
 
 T = TypeVar("T")
 
-# Some are one name to Unicode.
+# Some of these have the same canonical name.
 NAMES = list(
     map(UserName, ("ann", "Ann", "bob", "Änne", "A\u0308NNE", "名前", "dan", "eve", "fay"))
 )
@@ -29,8 +29,8 @@ METHODS = (
 
 
 class Plan(NamedTuple):
-    """A call in the abstract. Its numbers choose among what there is when it is made: what is
-    drawn must not hang on how the calls before it came out."""
+    """An abstract call. Its numbers select from the state at the time of the call, so the draw does
+    not depend on the outcome of earlier calls."""
 
     method: str
     first: int
@@ -44,8 +44,8 @@ contested = st.builds(Plan, st.sampled_from(sorted(WRITES)), numbers, numbers, n
 
 
 class Caller:
-    """Makes plans into calls. No two tell the same time, hash or, without a key, text, so
-    each can be known again."""
+    """Makes plans into calls. Times, hashes and, except with a key, texts are unique, so each call
+    can be identified."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -103,7 +103,7 @@ class Caller:
         chat = self.chat(first)
         senders = [user.id for user in chat.users] * 4 + [NOBODY]
         key = _pick([None, *KEYS], second)
-        # A key mostly comes again with its own text.
+        # A key usually comes with its own text.
         text = f"text of key {key}" if key and third % 5 else ""
         return self.append(chat.id, _pick(senders, third), key, text)
 

@@ -1,9 +1,9 @@
-"""Judges what a store holds by what its callers were told.
+"""Compares what a store holds with what its callers were told.
 
-Every send has a text of its own and ends as one of three: acknowledged (the caller was told
-that it is stored), refused (told that it is not), or unknown (never told). What was
-acknowledged is stored exactly once, what was refused never, what is unknown at most once;
-numbers are 1, 2, 3, … without gaps; and a send that began after another was acknowledged
+Every send has a unique text and one of three fates: acknowledged (its caller was told that it
+is stored), refused (its caller was told that it is not) or unknown (its caller got no answer).
+An acknowledged message is stored exactly once, a refused one never, an unknown one at most
+once. Numbers are 1, 2, 3, … without gaps. A send that began after another was acknowledged
 comes after it.
 """
 
@@ -22,7 +22,7 @@ class Fate(enum.Enum):
 
 @dataclass(slots=True)
 class Send:
-    """One message that somebody wants in a chat, however often it was tried."""
+    """One message that a user wants in a chat, with all its retries."""
 
     chat: Hashable
     sender: str
@@ -32,7 +32,7 @@ class Send:
     fate: Fate = Fate.UNKNOWN
     ended: int = 0
     seq: int | None = None
-    """The number that the caller was told, if it was told one."""
+    """The number that the caller was told, if any."""
 
 
 class Stored(NamedTuple):
@@ -64,7 +64,7 @@ class Ledger:
         return sum(send.fate is fate for send in self.sends)
 
     def as_of(self, moment: int) -> list[Send]:
-        """What was known then: later answers had not come, later sends not begun."""
+        """The sends as known at that moment: without later answers and later sends."""
         return [
             send if send.ended <= moment else replace(send, fate=Fate.UNKNOWN, seq=None)
             for send in self.sends
@@ -78,14 +78,14 @@ class Ledger:
 
 class Fault(NamedTuple):
     kind: str
-    """lost, doubled, reordered, gap, misnumbered, refused, or foreign: stored though nobody
-    sent it there, or under another's name."""
+    """lost, doubled, reordered, gap, misnumbered, refused, or foreign: stored without a send to
+    this chat, or under another name."""
     chat: Hashable
     text: str
 
 
 def find_faults(sends: Iterable[Send], stored: Mapping[Any, Sequence[Stored]]) -> list[Fault]:
-    """Everything that is wrong with `stored`, each chat's messages in ascending order."""
+    """All faults of `stored`, which lists the messages of each chat in ascending order."""
     by_chat: dict[Hashable, dict[str, Send]] = {chat: {} for chat in stored}
     for send in sends:
         by_chat.setdefault(send.chat, {})[send.text] = send
@@ -115,7 +115,7 @@ def _faults_of_chat(
             yield "foreign", message.text
         elif found.fate is Fate.ACKNOWLEDGED and found.seq not in {None, message.seq}:
             yield "misnumbered", message.text
-    # From the end: whoever was acknowledged before this one began must not come after it.
+    # From the end: a message acknowledged before this one began must not come after it.
     earliest_end: float = float("inf")
     for message in reversed(stored):
         found = expected.get(message.text)

@@ -1,4 +1,4 @@
-"""Judges a database file, read without the store's help."""
+"""Checks a database file, read without the store."""
 
 import contextlib
 import itertools
@@ -11,8 +11,8 @@ from tests.integration.durability.logs import find_wrong_logs
 
 
 def find_wrong(path: Path, sends: Iterable[Send]) -> list[object]:
-    """Everything that is wrong with it, by SQLite's judgement and the checker's. Chats go by
-    their ids, senders by their names."""
+    """All faults of the file, found by SQLite and by the checker. Chats are named by their ids,
+    senders by their names."""
     with _reading(path) as connection:
         wrong: list[object] = [
             row

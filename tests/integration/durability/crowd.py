@@ -1,4 +1,4 @@
-"""People who write over HTTP, and note what they are told."""
+"""Users who write over HTTP, and a record of the answers they get."""
 
 import asyncio
 from collections import Counter
@@ -30,7 +30,7 @@ class Seat:
     me: Someone
     peer: str
     pending: Send | None = None
-    """Sent with a key, to be sent again until somebody tells what became of it."""
+    """Sent with a key; retried until an answer decides its fate."""
     done: Send | None = None
     """The last one with a key that was acknowledged."""
 
@@ -47,10 +47,10 @@ class Crowd:
 
     @classmethod
     async def gather(cls, service: Service, pairs: int, random: Random, written: int = 0) -> Self:
-        """People with accounts, tokens and chats, two by two, in the database of a service that
-        has not started yet. The first pair has `written` messages.
+        """Make users with tokens and chats, in pairs, in the database of a service that has not
+        started. The first pair has `written` messages.
 
-        All share one hash of PASSWORD: to register and to log in takes two for each of them.
+        All users share one hash of PASSWORD: registration and login would need two for each.
         """
         service.settings["secret"] = SECRET
         crowd, tokens = cls(random), JwtTokens(SECRET)
@@ -83,24 +83,24 @@ class Crowd:
             stop.set()
 
     async def talk(self, stop: asyncio.Event) -> None:
-        """All write at once, each one message after the other, until they shall stop."""
+        """Inside the context, all write at once, each one message after the other."""
         async with asyncio.TaskGroup() as tasks:
             for seat in self.seats:
                 tasks.create_task(self._talk(seat, stop))
 
     async def answers(self, status: int, count: int) -> None:
-        """Return when there were `count` more of that status. Raises TimeoutError."""
+        """Return after `count` more answers of that status. Raises TimeoutError."""
         enough = self.statuses[status] + count
         async with asyncio.timeout(ANSWERS_SECONDS), self._answered:
             await self._answered.wait_for(lambda: self.statuses[status] >= enough)
 
     async def fill(self, seat: Seat, count: int) -> None:
-        """One writes so many messages, as fast as it goes."""
+        """One user writes that many messages, as fast as possible."""
         for _ in range(count):
             await self._send(seat, self.begin(seat))
 
     async def histories(self) -> dict[int, list[tuple[str, str]]]:
-        """What the service shows of every chat."""
+        """The history of every chat as the service shows it."""
         found = {}
         for seat in self.seats[::2]:
             answer = await self.api.read(seat.me, seat.peer)
@@ -132,8 +132,8 @@ class Crowd:
             assert answer.json() == {"sender": seat.me.name, "message": send.text}
 
     async def _use_again(self, seat: Seat, done: Send) -> None:
-        """A key that was used comes again: with its text, with another, and with none that
-        a message could have."""
+        """Reuse a key: with its own text, with another text, and with a text no message may
+        have."""
         text, status = self.random.choice(
             [(done.text, 201), (f"not {done.text}", 400), ("x" * 4097, 400)]
         )
@@ -148,7 +148,7 @@ class Crowd:
                 self.ledger.refuse(send)
 
     async def _post(self, seat: Seat, text: str, key: str | None) -> httpx.Response | None:
-        """The answer; None when none came, and the message may or may not be stored."""
+        """The answer; None if none came, and the message may or may not be stored."""
         headers = {"idempotency-key": key} if key else {}
         try:
             answer = await self.api.send(seat.me, seat.peer, text, headers=headers)

@@ -8,7 +8,7 @@ from tests.integration.durability.vfs import ERRORS, Operation
 
 @dataclass
 class Faults:
-    """A layer that fails those of the operations that `failing` says, by their number from 1."""
+    """A layer that fails the operations for whose number, from 1, `failing` returns true."""
 
     failing: Callable[[int], bool]
     armed: bool = False

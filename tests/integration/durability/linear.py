@@ -1,34 +1,34 @@
-"""Whether overlapping calls can be put in an order that explains what they returned."""
+"""Whether some order of overlapping calls explains what they returned."""
 
 from collections.abc import Callable, Sequence
 
-from tests.integration.durability.model import Model, Told
+from tests.integration.durability.model import Model, Observed
 
 
 def explain(
-    model: Model, callers: Sequence[Sequence[Told]], found: Callable[[], bool]
-) -> list[Told] | None:
-    """Take the calls into the model, one after the other, in some order in which each has its
-    outcome, each caller's stay in theirs, and `found` is true in the end; return None.
+    model: Model, callers: Sequence[Sequence[Observed]], found: Callable[[], bool]
+) -> list[Observed] | None:
+    """Apply the calls to the model in an order that keeps each caller's sequence, gives each call
+    its outcome and makes `found` true at the end; return None.
 
-    If there is no such order, leave the model as it was and return the calls at which the
-    longest attempt got stuck; none of them means that it was the end that was not `found`.
+    If there is no such order, leave the model unchanged and return the calls at which the longest
+    attempt got stuck. An empty list means that only `found` was false.
     """
     done = [0] * len(callers)
-    # What has been taken, and the one part of the state that does not follow from it.
+    # The calls applied, and the one part of the state that does not follow from them.
     hopeless: set[tuple[object, ...]] = set()
-    longest, stuck = -1, list[Told]()
+    longest, stuck = -1, list[Observed]()
 
-    def go_on() -> bool:
+    def search() -> bool:
         nonlocal longest, stuck
         state = (*done, *(account.password_hash for account in model.accounts.values()))
         if state in hopeless:
             return False
         heads = [(n, calls[done[n]]) for n, calls in enumerate(callers) if done[n] < len(calls)]
-        for number, told in heads:
-            if (undo := model.accept(told)) is not None:
+        for number, observed in heads:
+            if (undo := model.accept(observed)) is not None:
                 done[number] += 1
-                if go_on():
+                if search():
                     return True
                 done[number] -= 1
                 undo()
@@ -36,7 +36,7 @@ def explain(
             return True
         hopeless.add(state)
         if sum(done) > longest:
-            longest, stuck = sum(done), [told for _, told in heads]
+            longest, stuck = sum(done), [observed for _, observed in heads]
         return False
 
-    return None if go_on() else stuck
+    return None if search() else stuck

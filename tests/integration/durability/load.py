@@ -1,4 +1,4 @@
-"""Many people write at once, through the port, and everything they are told is noted."""
+"""Many users write at once through the port, and every outcome is recorded."""
 
 import asyncio
 import itertools
@@ -30,14 +30,14 @@ class Load:
     ledger: Ledger = field(default_factory=Ledger)
     random: Random = field(default_factory=lambda: Random(1))
     known: list[tuple[int, User | Chat | Marker]] = field(default_factory=list)
-    """Users, chats and read markers that were acknowledged, and the moment."""
+    """Acknowledged users, chats and read markers, each with its moment."""
     outages: int = 0
     """How often StoreUnavailable was raised."""
     _names: "itertools.count[int]" = field(default_factory=itertools.count)
     _texts: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def as_of(self, moment: int) -> "Load":
-        """What was known then, to go on from."""
+        """The load as known at that moment, able to continue."""
         return replace(
             self,
             ledger=Ledger(self.ledger.as_of(moment), moment),
@@ -48,7 +48,7 @@ class Load:
         return [made for _, made in self.known if isinstance(made, Chat)]
 
     async def missing(self, store: SqlAlchemyStore) -> list[User | Chat | Marker]:
-        """The users, chats and read markers that are known, but not to the store."""
+        """The known users, chats and read markers that the store lacks."""
         return [made for _, made in self.known if not await _has(store, made)]
 
     async def open_chats(self, store: SqlAlchemyStore, pairs: int) -> list[Chat]:
@@ -82,7 +82,7 @@ class Load:
         for _ in range(each):
             number = next(self._texts)
             text = f"{user.name} says {number}"
-            # A page of the database is 4 KiB: some messages take several, most share one.
+            # A page of the database has 4 KiB: some messages take several, most share one.
             if self.random.random() < 0.1:
                 text = text.ljust(4096, "\N{EURO SIGN}")
             key = f"key-{number}" if number % 2 else None
@@ -92,7 +92,7 @@ class Load:
 
     async def _send(self, store: SqlAlchemyStore, user: User, new: NewMessage) -> bool:
         send = self.ledger.begin(new.chat_id, user.name, new.text, new.idempotency_key)
-        # Only with a key can it be sent again.
+        # Only a send with a key can be retried.
         for _ in range(MOST_ATTEMPTS if new.idempotency_key else 1):
             try:
                 sent = await store.append_message(new)

@@ -1,4 +1,4 @@
-"""Judges the users' logs of events, and what is counted beside the messages."""
+"""Checks the users' event logs, and the counts stored beside the messages."""
 
 import itertools
 import sqlite3
@@ -13,12 +13,12 @@ from tests.integration.durability.model import Model
 
 @dataclass
 class Readers:
-    """One for every user, who reads on in the log from where the last reading ended."""
+    """A reader for each user, who continues in the log where the last reading ended."""
 
     read: dict[int, list[Entry]] = field(default_factory=dict)
 
     async def read_on(self, log: EventLog, model: Model) -> list[str]:
-        """What is wrong: the log lacks what the model has, or is out of order."""
+        """The faults: the log lacks what the model has, or is out of order."""
         wrong = []
         for user_id in model.accounts:
             entries = self.read.setdefault(user_id, [])
@@ -37,26 +37,26 @@ class Readers:
 
 
 def _unlike(model: Model, user_id: int, entries: Sequence[Entry]) -> Iterable[str]:
-    told: dict[int, list[Entry]] = {}
+    by_chat: dict[int, list[Entry]] = {}
     for entry in entries:
-        told.setdefault(entry.chat.id, []).append(entry)
+        by_chat.setdefault(entry.chat.id, []).append(entry)
     for chat_id, known in model.chats.items():
         if user_id not in {user.id for user in known.chat.users}:
             continue
-        story = told.get(chat_id, [])
+        story = by_chat.get(chat_id, [])
         opened = [entry.chat for entry in story if isinstance(entry, ChatOpened)]
         if opened != [known.chat] or not isinstance(story[0], ChatOpened):
-            yield f"the log of {user_id} tells that chat {chat_id} was opened: {opened}"
+            yield f"the log of {user_id} has these openings of chat {chat_id}: {opened}"
         sent = [entry.message for entry in story if isinstance(entry, MessageSent)]
-        # Of writes that nobody was told of, it may know more than the model.
+        # The log may hold writes of unknown fate, which the model lacks.
         if sent[: len(known.messages)] != known.messages:
-            yield f"the log of {user_id} tells of other messages in chat {chat_id}: {sent}"
+            yield f"the log of {user_id} has other messages of chat {chat_id}: {sent}"
         if [message.seq for message in sent] != list(range(1, len(sent) + 1)):
-            yield f"the log of {user_id} has a gap, or one doubled, in chat {chat_id}"
+            yield f"the log of {user_id} has a gap or a repetition in chat {chat_id}"
 
 
 def find_wrong_logs(connection: sqlite3.Connection) -> Iterable[str]:
-    """In a SQLite database whose logs were never trimmed."""
+    """The faults of the logs in a SQLite database that was never trimmed."""
     stories: dict[tuple[int, int], list[tuple[int, int]]] = {}
     events = connection.execute(
         "SELECT user_id, n, chat_id, kind, seq FROM events ORDER BY user_id, n"
@@ -78,9 +78,9 @@ def find_wrong_logs(connection: sqlite3.Connection) -> Iterable[str]:
     ):
         story = stories.pop((chat_id, lo_id), [])
         if story != stories.pop((chat_id, hi_id), []):
-            yield f"the users of chat {chat_id} were told different stories"
+            yield f"the users of chat {chat_id} have different logs of it"
         by_kind = [
-            [seq for told, seq in story if told == kind]
+            [seq for logged, seq in story if logged == kind]
             for kind in (OPENED, SENT, LO_READ, HI_READ)
         ]
         sent_by = senders.get(chat_id, [])
@@ -96,4 +96,4 @@ def find_wrong_logs(connection: sqlite3.Connection) -> Iterable[str]:
         if any(moves != sorted(set(moves)) for moves in by_kind[2:]):
             yield f"a read marker of chat {chat_id} went back: {story}"
     if stories:
-        yield f"there are logs of what nobody has: {stories.keys()}"
+        yield f"there are logs of unknown chats: {stories.keys()}"

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from chatcore.ports import MAX_PAGE
 from tests.integration.durability.backends import Backend
 from tests.integration.durability.calls import NAMES, Caller, Plan, contested, numbers, plans
-from tests.integration.durability.model import Call, Told
+from tests.integration.durability.model import Call, Observed
 from tests.integration.durability.witness import Unexplained, Witness
 
 T = TypeVar("T")
@@ -20,7 +20,7 @@ overlapping = st.lists(st.lists(plans, min_size=1, max_size=3), min_size=2, max_
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Every rule is a step of calls that overlap, and the model has to explain each step."""
+    """Every rule is a step of overlapping calls, and the model must explain each step."""
 
     backend: Callable[[], Backend]
     steps = 0
@@ -88,7 +88,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.run(self.owner.close())
         self.witness.store = self.run(self.owner.open())
         self.step([])
-        # What was under way when it was closed is done, or never will be.
+        # Closing has completed or discarded every call under way.
         self.witness.limbo.clear()
 
     def step(
@@ -96,7 +96,7 @@ class StoreMachine(RuleBasedStateMachine):
         callers: Sequence[Sequence[Plan | Call]],
         patience: Mapping[int, int] | None = None,
         failing: contextlib.AbstractContextManager[None] | None = None,
-    ) -> list[list[Told]]:
+    ) -> list[list[Observed]]:
         calls = [
             [one if isinstance(one, Call) else self.caller.call(one) for one in caller]
             for caller in callers
@@ -104,14 +104,14 @@ class StoreMachine(RuleBasedStateMachine):
         type(self).steps += 1
         type(self).calls += sum(map(len, calls))
 
-        async def step() -> list[list[Told]]:
+        async def step() -> list[list[Observed]]:
             with failing or contextlib.nullcontext():
                 self.witness.unavailable.clear()
-                told = await self.witness.make(calls, patience or {})
+                observed = await self.witness.make(calls, patience or {})
                 if self.witness.unavailable and failing is None:
                     raise Unexplained(f"nothing fails, but {self.witness.unavailable}")
-            await self.witness.judge(told)
-            return told
+            await self.witness.judge(observed)
+            return observed
 
         return self.run(step())
 

@@ -1,4 +1,4 @@
-"""What a store promises, in plain Python, and whether it explains what callers were told."""
+"""The promises of a store in plain Python, and whether they explain what callers were told."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from chatcore import (
 from chatcore.ports import Credentials
 
 Outcome = Any
-"""What a store method returned, or the class of the Refused that it raised."""
+"""The return value of a store method, or the class of the Refused that it raised."""
 
 WRITES = {"add_user", "replace_password_hash", "open_chat", "append_message"}
 
@@ -30,18 +30,18 @@ Undo = Callable[[], object]
 
 
 class Call(NamedTuple):
-    """Of a method of a store's port."""
+    """A call of a method of a store's port."""
 
     method: str
     arguments: tuple[Any, ...]
     options: dict[str, Any] = {}  # noqa: RUF012
 
 
-class Told(NamedTuple):
+class Observed(NamedTuple):
     call: Call
     outcome: Outcome
     since: int | None = None
-    """The step of the call, where it may have taken effect any time since then."""
+    """The step of the call; it may have taken effect at any time since then."""
 
 
 class Active(NamedTuple):
@@ -64,7 +64,7 @@ class _Entry:
 
 
 class Model:
-    """The state of a store. The store chooses the ids, and the numbers of activity."""
+    """The state of a store. The store chooses the ids and the activity numbers."""
 
     def __init__(self) -> None:
         self.step = 0
@@ -75,10 +75,10 @@ class Model:
         self._ids: dict[str, int] = {}
         self._pairs: dict[tuple[int, ...], _Entry] = {}
 
-    def accept(self, told: Told) -> Undo | None:
-        """Take the step that the outcome tells of, and return what takes it back; None when
+    def accept(self, observed: Observed) -> Undo | None:
+        """Apply the step that the outcome implies, and return a function that undoes it; None if
         the call cannot have that outcome now."""
-        call, outcome, since = told
+        call, outcome, since = observed
         self._now = Active(self.step if since is None else since, self.step)
         write = getattr(self, f"_{call.method}", None)
         if write is not None:
@@ -226,10 +226,10 @@ class Model:
 def _may_be_hidden(
     entry: _Entry, before: int | None, bound: int | None, last: _Entry | None
 ) -> bool:
-    """Whether a list may leave the chat out: it is above the page, or below one that is full,
-    which `last` and `bound`, its activity, are the end of."""
+    """Whether a list may omit the chat: it lies above the page, or below a full page that ends with
+    `last` at activity `bound`."""
     if entry.activity is None:
-        # Where it belongs is known only as far as the steps tell.
+        # Its place is known only as far as the steps determine it.
         return before is not None or (last is not None and entry.active.first <= last.active.last)
     above = before is not None and entry.activity >= before
     below = last is not None and bound is not None and entry.activity < bound
@@ -241,7 +241,7 @@ def _pair(user_id: int, peer_id: int) -> tuple[int, ...]:
 
 
 def _nothing() -> None:
-    """Undoes what changed nothing."""
+    """Undo nothing."""
 
 
 def _if(possible: bool) -> Undo | None:

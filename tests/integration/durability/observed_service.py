@@ -1,4 +1,4 @@
-"""The `chatcore` command, with a disk that can be made to fail and a count of its tasks.
+"""The `chatcore` command, on a disk that can be made to fail, with a count of its tasks.
 
     python -m tests.integration.durability.observed_service FOLDER serve
 

@@ -1,12 +1,12 @@
-"""What a disk may hold after the power is cut.
+"""What a disk may hold after a power cut.
 
-Until a file is synced, each write to it may have reached the disk, or not, or some sectors
-of it, whatever became of the writes before it; where a file grew, a sector that never came
-may hold anything. A sync that fails may have forgotten what it should have written: no later
-one makes that sure (https://wiki.postgresql.org/wiki/Fsync_Errors). A file's entry in its
-folder, or the loss of it, is sure once the folder is synced.
+Until a file is synced, each write may have reached the disk wholly, in some sectors or not at
+all, independently of earlier writes. Where a file grew, a sector that was not written may hold
+anything. A failed sync may have discarded its writes: no later sync makes them durable
+(https://wiki.postgresql.org/wiki/Fsync_Errors). The creation or removal of a file's entry in
+its folder is durable once the folder is synced.
 
-One assumption is SQLite's own (https://sqlite.org/psow.html): a write does not harm the
+One assumption is SQLite's own (https://sqlite.org/psow.html): a write does not damage the
 bytes beside it.
 """
 
@@ -19,20 +19,20 @@ from typing import NamedTuple
 from tests.integration.durability.vfs import Operation
 
 FORTUNES = ("lost", "kept", "whole writes", "sectors")
-"""What may become of that which no sync has made sure."""
+"""The possible fates of a write that no sync has made durable."""
 
 
 class Event(NamedTuple):
     moment: int
-    """Of the clock, before the operation was done."""
+    """The clock before the operation was done."""
     operation: Operation
     began: int
-    """How many events came before the operation began: those it may have made sure."""
+    """The number of events before the operation began, which a sync may have made durable."""
 
 
 @dataclass
 class Recording:
-    """A layer that keeps all that is needed to tell what the disk may hold at any moment."""
+    """A layer that records enough to tell what the disk may hold at any moment."""
 
     clock: Callable[[], int]
     initial: dict[str, bytes] = field(default_factory=dict)
@@ -52,11 +52,11 @@ class Recording:
         return proceed()
 
     def moment(self, at: int) -> int:
-        """The last that may have happened before a power cut after the first `at` events."""
+        """The last moment that may lie before a power cut after the first `at` events."""
         return self.events[at].moment if at < len(self.events) else self.clock()
 
     def answers(self) -> list[int]:
-        """The events before which someone was told something."""
+        """The events right before which a caller got an answer."""
         pairs = zip(self.events, self.events[1:], strict=False)
         return [n for n, (one, two) in enumerate(pairs, start=1) if one.moment < two.moment]
 
@@ -65,10 +65,10 @@ class Recording:
 class _File:
     sure: bytearray = field(default_factory=bytearray)
     writes: dict[int, Operation] = field(default_factory=dict)
-    """In the order of their numbers, from the first one that is not sure."""
+    """In the order of their numbers, from the first one that is not durable."""
     synced: set[int] = field(default_factory=set)
     forgotten: set[int] = field(default_factory=set)
-    """By a sync that failed: not to be synced any more."""
+    """Discarded by a failed sync: no later sync makes them durable."""
 
     def sync(self, began: int) -> None:
         self.synced |= {number for number in self.writes if number < began} - self.forgotten
@@ -98,7 +98,7 @@ class _File:
 
 def after_cut(recording: Recording, at: int, fortune: str, random: Random) -> dict[str, bytes]:
     """The files, by name, that a power cut after the first `at` events may leave."""
-    # A name stands for the files that it stood for since the folder was last synced.
+    # A name may stand for any file that it named since the folder was last synced.
     names: dict[str, list[_File | None]] = {
         name: [_File(bytearray(content))] for name, content in recording.initial.items()
     }

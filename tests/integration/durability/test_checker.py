@@ -1,4 +1,4 @@
-"""The checker finds what is wrong, and nothing else."""
+"""The checker finds each planted fault and reports nothing else."""
 
 import pytest
 
@@ -8,7 +8,7 @@ ONE, TWO, MAYBE, REFUSED = (Stored(0, "ann", text) for text in ("one", "two", "m
 
 
 def ledger() -> Ledger:
-    """one and two acknowledged one after the other, then a refusal, then an unknown."""
+    """one and two, acknowledged one after the other; then a refusal and an unknown."""
     ledger = Ledger()
     for text in ("one", "two", "refused", "maybe"):
         send = ledger.begin("chat", "ann", text)
@@ -28,7 +28,7 @@ def found(*stored: Stored, numbered: bool = True) -> list[Fault]:
 
 
 @pytest.mark.parametrize("stored", [(ONE, TWO), (ONE, TWO, MAYBE)])
-def test_a_sound_store_has_no_faults(stored: tuple[Stored, ...]) -> None:
+def test_sound_store_has_no_faults(stored: tuple[Stored, ...]) -> None:
     assert found(*stored) == []
 
 
@@ -45,34 +45,34 @@ def test_a_sound_store_has_no_faults(stored: tuple[Stored, ...]) -> None:
         ((ONE, TWO._replace(sender="bob")), ("foreign", "two")),
     ],
 )
-def test_a_planted_fault_is_found(stored: tuple[Stored, ...], fault: tuple[str, str]) -> None:
+def test_planted_fault_is_found(stored: tuple[Stored, ...], fault: tuple[str, str]) -> None:
     kind, text = fault
     assert found(*stored) == [Fault(kind, "chat", text)]
 
 
-def test_a_gap_is_found() -> None:
+def test_gap_is_found() -> None:
     assert found(ONE._replace(seq=1), TWO._replace(seq=3), numbered=False) == [
         Fault("gap", "chat", "two")
     ]
 
 
-def test_another_number_than_was_told_is_found() -> None:
-    told = Ledger()
-    told.acknowledge(told.begin("chat", "ann", "one"), seq=2)
+def test_number_other_than_the_acknowledged_one_is_found() -> None:
+    record = Ledger()
+    record.acknowledge(record.begin("chat", "ann", "one"), seq=2)
     stored = {"chat": [Stored(1, "ann", "one")]}
-    assert find_faults(told.sends, stored) == [Fault("misnumbered", "chat", "one")]
+    assert find_faults(record.sends, stored) == [Fault("misnumbered", "chat", "one")]
 
 
-def test_a_message_in_a_chat_of_which_nobody_knows_is_found() -> None:
+def test_message_in_an_unknown_chat_is_found() -> None:
     stored = {"other": [Stored(1, "ann", "one")]}
     assert [fault.kind for fault in find_faults(Ledger().sends, stored)] == ["foreign"]
 
 
-def test_sends_that_overlap_may_come_in_any_order() -> None:
-    told = Ledger()
-    first, second = told.begin("chat", "ann", "one"), told.begin("chat", "bob", "two")
-    told.acknowledge(first)
-    told.acknowledge(second)
+def test_overlapping_sends_may_be_stored_in_any_order() -> None:
+    record = Ledger()
+    first, second = record.begin("chat", "ann", "one"), record.begin("chat", "bob", "two")
+    record.acknowledge(first)
+    record.acknowledge(second)
     stored = {"chat": [Stored(1, "bob", "two"), Stored(2, "ann", "one")]}
-    assert find_faults(told.sends, stored) == []
-    assert told.count(Fate.ACKNOWLEDGED) == 2
+    assert find_faults(record.sends, stored) == []
+    assert record.count(Fate.ACKNOWLEDGED) == 2

@@ -1,4 +1,4 @@
-"""Clients that go away in the middle of anything leave nothing behind."""
+"""Clients that disconnect at any moment leave nothing behind."""
 
 import asyncio
 import contextlib
@@ -22,11 +22,11 @@ from tests.support.soak import long
 AT_ONCE = 16
 WRITTEN = 608  # Longer than the first piece of a history.
 ANSWER_SECONDS = 120
-LEFT_SECONDS = 300  # Much longer than any of the service's own patience.
+LEFT_SECONDS = 300  # Much longer than any timeout of the service.
 
 
 @long
-async def test_requests_in_flight_are_abandoned(
+async def test_abandoned_requests_leave_nothing_behind(
     observed_service: Service, soak: bool, figures: Figures
 ) -> None:
     count = 1000 if soak else 60
@@ -55,7 +55,7 @@ async def test_requests_in_flight_are_abandoned(
 
 
 async def leave(port: int, crowd: Crowd, places: asyncio.Semaphore) -> None:
-    """Make a request and be gone, at any instant, before or after it is complete."""
+    """Make a request and disconnect, at any instant before or after it is complete."""
     async with places:
         random = crowd.random
         request = some_request(crowd)
@@ -67,7 +67,7 @@ async def leave(port: int, crowd: Crowd, places: asyncio.Semaphore) -> None:
             async with asyncio.timeout(random.random() / 50):
                 await reader.read(random.choice((1, 100_000)))
                 await asyncio.Event().wait()
-        # With what was not read a close is a reset.
+        # Closing with unread data resets the connection.
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
@@ -97,7 +97,7 @@ def request(method: str, path: str, headers: str, body: object = None) -> bytes:
 
 
 async def seconds_per_send(crowd: Crowd) -> float:
-    """The median of twenty: a figure, which nothing is judged by."""
+    """The median of twenty: a figure that is printed and not judged."""
     times = []
     for _ in range(20):
         started = time.perf_counter()
@@ -112,7 +112,7 @@ class Held(NamedTuple):
 
 
 async def at_rest(service: Service) -> Held:
-    """What the service holds once it has got over its last client."""
+    """What the service holds after it has finished with its last client."""
     readings = [await asyncio.to_thread(held, service)]
     until = time.monotonic() + LEFT_SECONDS
     while len(readings) < 5 or len(set(readings[-5:])) > 1:

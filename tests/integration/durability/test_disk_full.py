@@ -1,4 +1,4 @@
-"""The disk is full beneath the running service."""
+"""The disk under the running service is full."""
 
 import contextlib
 import subprocess
@@ -29,7 +29,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @long
-async def test_a_full_disk_is_a_503_until_there_is_room(
+async def test_full_disk_is_a_503_until_there_is_room(
     small_disk: Path, soak: bool, figures: Figures
 ) -> None:
     ballast = small_disk / "ballast"
@@ -40,7 +40,7 @@ async def test_a_full_disk_is_a_503_until_there_is_room(
             await crowd.talk_until(201, 50)
             for _ in range(10 if soak else 1):
                 fill(ballast)
-                # Not at once: what is in the WAL already gives way to new commits first.
+                # Not at once: first, new commits reuse the space of the WAL.
                 await crowd.talk_until(503, 100)
                 assert await crowd.histories() == read_histories(service.database_path)
                 ballast.unlink()

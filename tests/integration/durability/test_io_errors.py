@@ -1,4 +1,4 @@
-"""The disk fails at any operation: nobody is told a falsehood, and once it works the store does."""
+"""The disk fails at any operation: no answer is false, and the store recovers with the disk."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from tests.support.soak import long
 pytestmark = [pytest.mark.usefixtures("reachable_sqlite"), long]
 
 SPARSE = 24
-"""`make test` tries one operation in so many; `make soak`, all."""
+"""`make test` fails one operation in this many; `make soak`, every one."""
 
 Failing = Callable[[int], bool]
 
@@ -45,7 +45,7 @@ class Survived(NamedTuple):
 
 
 async def survive(folder: Path, failing: Failing) -> Survived:
-    """Write while the disk fails, go on when it works again, and find all that is wrong."""
+    """Write while the disk fails, continue once it works, and return all faults."""
     url, path = f"sqlite:///{folder}.db", Path(f"{folder}.db")
     faults, load = Faults(failing), Load()
     with layered(faults.layer):
@@ -71,7 +71,9 @@ def judge(runs: Sequence[Survived], what: str, figures: Figures) -> None:
     figures.survived(sum(len(run.faults.injected) for run in runs), what, Ledger(sends))
 
 
-async def test_an_error_at_any_one_operation(tmp_path: Path, soak: bool, figures: Figures) -> None:
+async def test_store_survives_an_error_at_any_single_operation(
+    tmp_path: Path, soak: bool, figures: Figures
+) -> None:
     operations = (await survive(tmp_path / "none", never)).faults.count
     step = 1 if soak else SPARSE
     judge(
@@ -84,7 +86,7 @@ async def test_an_error_at_any_one_operation(tmp_path: Path, soak: bool, figures
     )
 
 
-async def test_a_disk_that_is_gone_for_a_while(
+async def test_store_survives_a_temporary_loss_of_the_disk(
     tmp_path: Path, soak: bool, figures: Figures
 ) -> None:
     judge(
@@ -98,7 +100,9 @@ async def test_a_disk_that_is_gone_for_a_while(
     )
 
 
-async def test_errors_at_random_operations(tmp_path: Path, soak: bool, figures: Figures) -> None:
+async def test_store_survives_errors_at_random_operations(
+    tmp_path: Path, soak: bool, figures: Figures
+) -> None:
     judge(
         [
             await survive(tmp_path / f"{every}-{seed}", randomly(1 / every, seed))
@@ -111,7 +115,9 @@ async def test_errors_at_random_operations(tmp_path: Path, soak: bool, figures: 
 
 
 @pytest.mark.parametrize("existing", [False, True], ids=["new database", "existing database"])
-async def test_an_error_while_opening(existing: bool, tmp_path: Path, soak: bool) -> None:
+async def test_store_survives_an_error_while_opening(
+    existing: bool, tmp_path: Path, soak: bool
+) -> None:
     template, refusals = Load(), 0
     if existing:
         async with await SqlAlchemyStore.open(f"sqlite:///{tmp_path / 'template.db'}") as store:

@@ -1,4 +1,4 @@
-"""The disk fails beneath the running service."""
+"""The disk under the running service fails."""
 
 import asyncio
 from random import Random
@@ -15,7 +15,7 @@ FEWER_RATES = (0.1, 1)
 
 
 @long
-async def test_a_failing_disk_is_a_503_until_it_works_again(
+async def test_failing_disk_is_a_503_until_it_works_again(
     observed_service: Service, soak: bool, figures: Figures
 ) -> None:
     switch = observed_service.folder / "error-rate"
@@ -37,7 +37,7 @@ async def test_a_failing_disk_is_a_503_until_it_works_again(
 
 
 async def other_answers(crowd: Crowd) -> set[int]:
-    """The statuses of all that is not sending."""
+    """The statuses of all requests other than sends."""
     api, seat = crowd.api, crowd.seats[0]
     answers = await asyncio.gather(
         api.register(fresh("new")),

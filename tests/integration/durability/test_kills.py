@@ -1,4 +1,4 @@
-"""The service is killed while everybody writes, again and again."""
+"""The service is killed repeatedly while all users write."""
 
 import asyncio
 from pathlib import Path
@@ -13,7 +13,9 @@ from tests.support.soak import long
 
 
 @long
-async def test_kill_9_under_16_senders(tmp_path: Path, soak: bool, figures: Figures) -> None:
+async def test_kill_9_under_16_senders_loses_nothing(
+    tmp_path: Path, soak: bool, figures: Figures
+) -> None:
     kills = 20 if soak else 2
     random = Random(kills)
     service = QuickService(tmp_path)
@@ -30,7 +32,7 @@ async def test_kill_9_under_16_senders(tmp_path: Path, soak: bool, figures: Figu
 
 
 async def kill_while_writing(service: Service, crowd: Crowd, random: Random) -> None:
-    """At some instant, after some hundred answers."""
+    """Kill it at some instant after some hundred answers."""
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(crowd.talk(stop))

@@ -1,4 +1,4 @@
-"""Stores do what a model of them does, whatever overlaps, is cancelled or fails."""
+"""Stores do what their model does, through overlaps, cancellations and failures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ STEPS = 50
 
 
 def drive(backend: Callable[[], Backend], examples: int, **options: Any) -> type[StoreMachine]:
-    """Run the machine on fresh stores, and return what counts its steps."""
+    """Run the machine on fresh stores; return the counter of its steps."""
 
     class Machine(StoreMachine):
         pass
@@ -40,7 +40,8 @@ def drive(backend: Callable[[], Backend], examples: int, **options: Any) -> type
             ),
         )
     except Flaky as flaky:
-        # What threads, a disk and cancellations did once they need not do again. It was wrong.
+        # A replay may differ: threads, disks and cancellations are not deterministic. The failure
+        # was real.
         assert Machine.failure is not None
         raise Machine.failure from flaky
     return Machine
@@ -52,13 +53,17 @@ def report(machine: type[StoreMachine], name: str, figures: Figures) -> None:
 
 @long
 @pytest.mark.parametrize("backend", [Memory, Remote])
-def test_the_store_in_memory(backend: type[Memory | Remote], soak: bool, figures: Figures) -> None:
+def test_memory_store_does_what_the_model_does(
+    backend: type[Memory | Remote], soak: bool, figures: Figures
+) -> None:
     report(drive(backend, 200 if soak else 8), f"{backend.__name__}", figures)
 
 
 @long
 @pytest.mark.usefixtures("reachable_sqlite")
-def test_the_store_in_sqlite(tmp_path: Path, soak: bool, figures: Figures) -> None:
+def test_sqlite_store_does_what_the_model_does(
+    tmp_path: Path, soak: bool, figures: Figures
+) -> None:
     faults = Faults(lambda _: False)
     with layered(faults.layer):
         machine = drive(lambda: Sqlite(tmp_path, faults), 200 if soak else 8)
@@ -67,7 +72,7 @@ def test_the_store_in_sqlite(tmp_path: Path, soak: bool, figures: Figures) -> No
 
 
 @pytest.mark.parametrize("wrong", WRONG_STORES)
-def test_a_wrong_store_is_found(wrong: type[MemoryStore], soak: bool) -> None:
+def test_wrong_store_is_found(wrong: type[MemoryStore], soak: bool) -> None:
     if wrong in {RacesForKeys, RacesForPairs} and not soak:
         pytest.skip("takes long to find: make soak")
     with pytest.raises(Unexplained):

@@ -1,4 +1,4 @@
-"""The simulated power cut leaves what a disk may hold, and all of that."""
+"""The simulated power cut leaves every state that a disk may hold, and no other."""
 
 import functools
 from random import Random
@@ -29,48 +29,48 @@ def outcomes(*operations: Operation, initial: bytes | None = None) -> set[bytes 
     }
 
 
-def test_what_was_synced_stays() -> None:
+def test_synced_writes_survive() -> None:
     assert outcomes(write(NEW), SYNC, SYNC_FOLDER) == {NEW}
     assert outcomes(write(NEW), SYNC, initial=OLD) == {NEW}
 
 
-def test_what_was_not_synced_comes_whole_or_in_sectors_or_not_at_all() -> None:
+def test_unsynced_write_survives_wholly_in_sectors_or_not_at_all() -> None:
     half = b"n" * 512 + b"o" * 512
     assert outcomes(write(NEW), initial=OLD) == {OLD, NEW, half, half[::-1]}
 
 
-def test_a_later_write_may_come_without_an_earlier_one() -> None:
+def test_later_write_may_survive_without_an_earlier_one() -> None:
     one, two = write(b"1" * 512), write(b"2" * 512, offset=512)
     assert b"o" * 512 + b"2" * 512 in outcomes(one, two, initial=OLD)
 
 
-def test_a_file_that_grew_may_hold_anything_where_a_sector_did_not_come() -> None:
+def test_lost_sector_of_a_grown_file_may_hold_anything() -> None:
     found = outcomes(write(NEW), initial=b"")
     assert {b"", NEW, b"n" * 512, bytes(512) + b"n" * 512} < found
     assert any(content and content.strip(b"n\0") for content in found)
 
 
-def test_a_truncation_may_be_undone() -> None:
+def test_truncation_may_be_undone() -> None:
     assert outcomes(Operation("truncate", "a", 512), initial=OLD) == {OLD, OLD[:512]}
 
 
-def test_a_name_is_sure_once_its_folder_is_synced() -> None:
+def test_name_is_durable_once_its_folder_is_synced() -> None:
     assert None in outcomes(write(NEW), SYNC)
     assert outcomes(Operation("delete", "a"), initial=OLD) == {OLD, None}
     assert outcomes(Operation("delete", "a"), SYNC_FOLDER, initial=OLD) == {None}
 
 
-def test_a_sync_makes_sure_what_came_before_it_began() -> None:
+def test_sync_covers_only_writes_before_its_start() -> None:
     recording = Recording(lambda: 0, {"a": OLD})
 
-    def meanwhile() -> int:
+    def write_during_sync() -> int:
         return recording.layer(write(NEW), lambda: 0)
 
-    recording.layer(SYNC, meanwhile)
+    recording.layer(SYNC, write_during_sync)
     assert after_cut(recording, 2, "lost", Random(0)) == {"a": OLD}
 
 
-def test_a_sync_that_failed_has_forgotten_what_the_next_one_would_have_written() -> None:
+def test_failed_sync_discards_writes_for_later_syncs() -> None:
     recording = Recording(lambda: 0, {"a": OLD})
     for operation, code in [(write(NEW), 0), (SYNC, 1), (write(b"x"), 0), (SYNC, 0)]:
         recording.layer(operation, functools.partial(int, code))
@@ -79,7 +79,7 @@ def test_a_sync_that_failed_has_forgotten_what_the_next_one_would_have_written()
 
 
 @pytest.mark.parametrize("kind", ["sync", "sync folder"])
-def test_a_sync_that_failed_makes_nothing_sure(kind: str) -> None:
+def test_failed_sync_makes_nothing_durable(kind: str) -> None:
     recording = Recording(lambda: 0)
     recording.layer(write(NEW), lambda: 0)
     recording.layer(Operation(kind, "a"), lambda: 1)

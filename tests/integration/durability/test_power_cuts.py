@@ -1,4 +1,4 @@
-"""The power is cut at any moment: what was acknowledged is there when it comes back."""
+"""Power cuts at any moment: every acknowledged write survives."""
 
 import contextlib
 import functools
@@ -26,13 +26,13 @@ NAME = "chatcore.db"
 
 
 class Life(NamedTuple):
-    """From one start of the store to its end, or to a power cut."""
+    """From one start of the store to its end or to a power cut."""
 
     load: Load
     recording: Recording
 
     def cut(self, at: int, fortune: str, random: Random) -> tuple[Load, dict[str, bytes]]:
-        """What the callers know then, and what the disk may hold."""
+        """What the callers know at that moment, and what the disk may hold."""
         files = after_cut(self.recording, at, fortune, random)
         return self.load.as_of(self.recording.moment(at)), files
 
@@ -46,7 +46,7 @@ async def first_life(folder: Path, failing_syncs: float = 0) -> Life:
             operation, lambda: faults.layer(operation, proceed)
         )
     ):
-        # Opened twice: the first opening makes a database, the second one finds it.
+        # Opened twice: the first opening creates a database, the second finds it.
         for _ in range(2):
             async with await SqlAlchemyStore.open(f"sqlite:///{folder / NAME}") as store:
                 chats = await load.open_chats(store, 4)
@@ -63,7 +63,7 @@ def put(folder: Path, files: dict[str, bytes]) -> None:
 
 
 async def next_life(folder: Path, load: Load, files: dict[str, bytes]) -> tuple[Life, list[object]]:
-    """Write on, and find all that is wrong afterwards."""
+    """Continue writing, and return all faults afterwards."""
     put(folder, files)
     recording = Recording(lambda: load.ledger.moment, files)
     wrong: list[object] = []
@@ -80,7 +80,7 @@ async def next_life(folder: Path, load: Load, files: dict[str, bytes]) -> tuple[
 
 
 async def cut_twice(life: Life, folder: Path, at: int, fortune: str) -> list[object]:
-    """What is wrong after a power cut, and after another one in the life that follows."""
+    """The faults after a power cut, and after another one in the following life."""
     random = Random(at)
     life, wrong = await next_life(folder / "second", *life.cut(at, fortune, random))
     if not wrong:
@@ -90,10 +90,10 @@ async def cut_twice(life: Life, folder: Path, at: int, fortune: str) -> list[obj
 
 
 async def cut_often(life: Life, folder: Path, cuts: int) -> list[tuple[int, str, list[object]]]:
-    """The cuts that did harm."""
+    """The harmful cuts."""
     random, harm = Random(cuts), []
     for number in range(cuts):
-        # Every other one right after someone was told something: that must be true already.
+        # Every second cut comes right after an answer, which must be true already.
         moments = life.recording.answers() if number % 2 else range(len(life.recording.events) + 1)
         at, fortune = random.choice(moments), FORTUNES[number // 2 % len(FORTUNES)]
         if wrong := await cut_twice(life, folder / "cuts" / str(number), at, fortune):
@@ -103,7 +103,7 @@ async def cut_often(life: Life, folder: Path, cuts: int) -> list[tuple[int, str,
 
 @contextlib.contextmanager
 def pragma(setting: str) -> Iterator[None]:
-    """Set on every connection that writes, after the store has set its own."""
+    """Set on every writing connection, after the settings of the store."""
     connect = sqlite3.connect
 
     class Configured(sqlite3.Connection):
@@ -117,10 +117,9 @@ def pragma(setting: str) -> Iterator[None]:
         yield
 
 
-# With its WAL copied into the database every few commits, a short run sees as many checkpoints
-# as a long one.
+# The WAL is checkpointed every few commits, so a short run sees as many checkpoints as a long one.
 @pytest.mark.parametrize(("checkpoint", "failing_syncs"), [(1000, 0), (20, 0), (20, 0.1)], ids=str)
-async def test_nothing_acknowledged_is_lost(
+async def test_acknowledged_writes_survive_power_cuts(
     checkpoint: int, failing_syncs: float, tmp_path: Path, soak: bool, figures: Figures
 ) -> None:
     with pragma(f"wal_autocheckpoint = {checkpoint}"):
@@ -133,7 +132,7 @@ async def test_nothing_acknowledged_is_lost(
 
 
 @pytest.mark.parametrize("mode", ["NORMAL", "OFF"])
-async def test_less_than_full_synchronisation_is_caught(
+async def test_weaker_synchronisation_is_detected(
     mode: str, tmp_path: Path, soak: bool, figures: Figures
 ) -> None:
     with pragma(f"synchronous = {mode}"):
@@ -141,5 +140,5 @@ async def test_less_than_full_synchronisation_is_caught(
     cuts = 150 if soak else 8
     harm = await cut_often(life, tmp_path, cuts)
     figures.note(f"{cuts} power cuts, synchronous = {mode} instead of FULL: {len(harm)} did harm")
-    # What was not synced may be kept, and is, in a quarter of the cuts; few cuts prove no share.
+    # Unsynced writes may survive, and do in a quarter of the cuts; few cuts prove no share.
     assert len(harm) > (cuts / 3 if soak else 0)

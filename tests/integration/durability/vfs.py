@@ -1,9 +1,9 @@
 """A layer between this process's SQLite and its files.
 
 SQLite reaches the disk through tables of C functions, its VFS
-(https://sqlite.org/c3ref/vfs.html). Here ctypes puts a table of ours in front of it, so
-that whatever opens a database in this process, the store with its own driver included, can
-be recorded, slowed down or made to fail, with nothing in the store that knows of it.
+(https://sqlite.org/c3ref/vfs.html). ctypes puts a table of ours in front of it, which can
+record, delay or fail the operations of any database of this process. The store and its driver
+need no code for it.
 """
 
 import _sqlite3
@@ -25,22 +25,22 @@ ERRORS = {
     "delete": sqlite3.SQLITE_IOERR_DELETE,
     "map": sqlite3.SQLITE_IOERR_SHMMAP,
 }
-"""The operations that can be made to fail, and what SQLite calls it when they do."""
+"""The operations that can fail, and SQLite's code for each failure."""
 
 
 class Operation(NamedTuple):
     kind: str
-    """A key of ERRORS, or "sync folder": told once the folder of `path` has been synced."""
+    """A key of ERRORS, or "sync folder": reported once the folder of `path` has been synced."""
     path: str
     offset: int = 0
     """Of a truncation, the new size."""
     data: bytes = b""
-    """What is written."""
+    """The bytes written."""
 
 
 Layer = Callable[[Operation, Callable[[], int]], int]
-"""Given an operation and what performs it: SQLite's result code, 0 for success. Called on
-whatever thread SQLite works on."""
+"""Takes an operation and a function that performs it; returns SQLite's result code, 0 for success.
+Called on any thread that SQLite uses."""
 
 
 class Unsupported(Exception):
@@ -52,7 +52,7 @@ _Transfer = CFUNCTYPE(c_int, c_void_p, c_void_p, c_int, c_int64)
 _Truncate = CFUNCTYPE(c_int, c_void_p, c_int64)
 _Sync = CFUNCTYPE(c_int, c_void_p, c_int)
 _Map = CFUNCTYPE(c_int, c_void_p, c_int, c_int, c_int, c_void_p)
-# The name as a bare pointer: SQLite keeps it, and a copy of it would be gone too soon.
+# The name as a bare pointer: SQLite keeps it, and a copy would be freed too soon.
 _Open = CFUNCTYPE(c_int, c_void_p, c_void_p, c_void_p, c_int, c_void_p)
 _Delete = CFUNCTYPE(c_int, c_void_p, c_char_p, c_int)
 _OpenFolder = CFUNCTYPE(c_int, c_char_p, c_void_p)
@@ -92,14 +92,14 @@ class _Vfs(Structure):
 
 
 _installed: list["_Layered"] = []
-"""For ever: connections keep pointers into what they were opened with."""
+"""Never freed: connections keep pointers into the tables they were opened with."""
 
 
 @contextlib.contextmanager
 def layered(layer: Layer) -> Iterator[None]:
-    """Put the layer under every database that this process opens meanwhile, as long as that
-    database stays open. Raises Unsupported."""
-    # Loaded already: this only finds it again, and through it the SQLite that it is linked to.
+    """Put the layer under every database opened inside the context, until that database closes.
+    Raises Unsupported."""
+    # Already loaded: this finds the module again, and through it the SQLite that it is linked to.
     library = ctypes.CDLL(getattr(_sqlite3, "__file__", None))
     try:
         library.sqlite3_vfs_find.restype = c_void_p
@@ -138,8 +138,8 @@ class _Layered:
 
     @contextlib.contextmanager
     def folder_syncs_seen(self) -> Iterator[None]:
-        """A file's entry in its folder is durable once the folder is synced, which SQLite
-        does inside the sync or deletion of a file."""
+        """Inside the context, note each sync of a folder. A file's entry is durable once its folder
+        is synced, which SQLite does inside the sync or deletion of a file."""
         vfs = self._default.contents
         replace = _SetSystemCall(vfs.set_system_call)
         original = _OpenFolder(_GetSystemCall(vfs.get_system_call)(self._default, b"openDirectory"))
@@ -187,8 +187,8 @@ class _Layered:
 
     def _methods_over(self, address: int) -> _Methods:
         if address not in self._methods:
-            # SQLite's own table may be of an older version, and shorter: then it is not copied
-            # to its end, and the version that is copied tells SQLite so.
+            # SQLite's own table may be older and shorter: then the copy is shorter too, and its
+            # version field tells SQLite so.
             methods = self._methods[address] = _Methods.from_address(address)
             methods = self._methods[address] = _Methods.from_buffer_copy(methods)
             self._wrap(methods, "close", _Close, self._close)

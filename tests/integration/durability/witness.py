@@ -1,4 +1,4 @@
-"""Makes calls to a store, overlapping ones too, and holds the store to the model."""
+"""Makes calls to a store, overlapping ones too, and compares the store with the model."""
 
 import asyncio
 import itertools
@@ -10,30 +10,30 @@ from chatcore import Chat, Message, Refused, Sent, Unavailable, UserName, canoni
 from chatcore.ports import MAX_PAGE, AccountStore, ChatStore, Credentials
 from tests.integration.durability.linear import explain
 from tests.integration.durability.logs import Readers
-from tests.integration.durability.model import WRITES, Call, Model, Outcome, Told
+from tests.integration.durability.model import WRITES, Call, Model, Observed, Outcome
 
 
 class Store(AccountStore, ChatStore, Protocol):
-    """Both halves of one."""
+    """Both halves of a store."""
 
 
 class Unexplained(AssertionError):
-    """The store did what no order of the calls explains."""
+    """No order of the calls explains what the store did."""
 
 
-class _Untold:
-    """The outcome of a call whose caller was never told it."""
+class _Unanswered:
+    """The outcome of a call whose caller got none."""
 
     def __repr__(self) -> str:
-        return "never told"
+        return "no answer"
 
 
-UNTOLD = _Untold()
+UNANSWERED = _Unanswered()
 
 
 @dataclass
 class _Seen:
-    """What the store shows once a step is over."""
+    """What the store shows after a step."""
 
     accounts: dict[str, Credentials | None] = field(default_factory=dict)
     chats: dict[tuple[int, str], Chat | None] = field(default_factory=dict)
@@ -56,68 +56,68 @@ class Witness:
 
     store: Store
     model: Model = field(default_factory=Model)
-    limbo: list[Told] = field(default_factory=list)
-    """Writes that nobody was told of: each takes effect once at most, and may do so late."""
+    limbo: list[Observed] = field(default_factory=list)
+    """Writes of unknown fate: each takes effect at most once, and possibly late."""
     readers: Readers = field(default_factory=Readers)
     unavailable: list[Call] = field(default_factory=list)
-    """Calls that the store would not do."""
+    """Calls that raised Unavailable."""
 
     async def make(
         self, callers: Sequence[Sequence[Call]], patience: Mapping[int, int]
-    ) -> list[list[Told]]:
-        """Let callers make their calls, each one after the other, all callers at once.
+    ) -> list[list[Observed]]:
+        """Make the calls of each caller in sequence, all callers at once.
 
-        `patience` tells which callers are cancelled, after how many turns of the event loop.
+        `patience` maps a caller to the turn of the event loop at which it is cancelled.
         """
-        told: list[list[Told]] = [[] for _ in callers]
+        observed: list[list[Observed]] = [[] for _ in callers]
         async with asyncio.TaskGroup() as tasks:
             for number, calls in enumerate(callers):
-                task = tasks.create_task(self._make(calls, told[number]))
+                task = tasks.create_task(self._make(calls, observed[number]))
                 if number in patience:
                     tasks.create_task(_cancel(task, patience[number]))
-        return told
+        return observed
 
-    async def judge(self, told: Sequence[Sequence[Told]]) -> None:
-        """Raises Unexplained unless the model explains what the callers were told and what
-        the store now shows."""
+    async def judge(self, observed: Sequence[Sequence[Observed]]) -> None:
+        """Raises Unexplained unless the model explains the outcomes of the callers and what the
+        store now shows."""
         self.model.step += 1
         self.limbo += [
             one._replace(since=self.model.step)
-            for one in itertools.chain(*told)
-            if one.outcome is UNTOLD and one.call.method in WRITES
+            for one in itertools.chain(*observed)
+            if one.outcome is UNANSWERED and one.call.method in WRITES
         ]
-        seen = await self._look(told)
-        late, untold = list[Told](), list[Told]()
+        seen = await self._look(observed)
+        late, unanswered = list[Observed](), list[Observed]()
         for one in self.limbo:
-            outcome = self._effect(one.call, seen, [*itertools.chain(*told), *late])
-            (untold if outcome is UNTOLD else late).append(one._replace(outcome=outcome))
-        callers = [[one for one in caller if one.outcome is not UNTOLD] for caller in told]
+            outcome = self._effect(one.call, seen, [*itertools.chain(*observed), *late])
+            (unanswered if outcome is UNANSWERED else late).append(one._replace(outcome=outcome))
+        callers = [[one for one in caller if one.outcome is not UNANSWERED] for caller in observed]
         model = self.model
         stuck = explain(model, [*callers, *([one] for one in late)], lambda: seen.matches(model))
         if stuck is not None:
             raise Unexplained(
                 f"the store did: {callers}\nstuck at: {stuck}\nthe store shows: {seen}\n"
-                f"the model was at: {model.chats}\nnever told: {self.limbo}"
+                f"the model was at: {model.chats}\nno answer: {self.limbo}"
             )
-        self.limbo = untold
+        self.limbo = unanswered
         if wrong := await self.readers.read_on(self.store, model):
             raise Unexplained(f"the store did: {callers}\nthen: {wrong}")
 
-    async def _make(self, calls: Sequence[Call], told: list[Told]) -> None:
+    async def _make(self, calls: Sequence[Call], observed: list[Observed]) -> None:
         for call in calls:
-            told.append(Told(call, UNTOLD))
-            outcome: Outcome = UNTOLD
+            observed.append(Observed(call, UNANSWERED))
+            outcome: Outcome = UNANSWERED
             try:
                 outcome = await getattr(self.store, call.method)(*call.arguments, **call.options)
             except Refused as refusal:
                 outcome = type(refusal)
             except Unavailable:
                 self.unavailable.append(call)
-            told[-1] = Told(call, outcome)
+            observed[-1] = Observed(call, outcome)
 
-    async def _look(self, told: Sequence[Sequence[Told]]) -> _Seen:
+    async def _look(self, observed: Sequence[Sequence[Observed]]) -> _Seen:
         seen = _Seen()
-        for call, _, _ in (*itertools.chain(*told), *self.limbo):
+        for call, _, _ in (*itertools.chain(*observed), *self.limbo):
             match call.method, *call.arguments:
                 case "add_user", UserName() as name, *_:
                     seen.accounts[name.canonical] = await self.store.credentials(name.canonical)
@@ -144,32 +144,32 @@ class Witness:
                 raise Unexplained(f"a page after {end} of chat {chat_id}: {piece}")
             end = found[-1].seq
 
-    def _effect(self, call: Call, seen: _Seen, others: Sequence[Told]) -> Outcome:
-        """What the call would have returned, if it has taken effect."""
+    def _effect(self, call: Call, seen: _Seen, others: Sequence[Observed]) -> Outcome:
+        """The outcome that the call would have had, if it has taken effect."""
         model = self.model
         match call.method, *call.arguments:
             case "append_message", new:
-                # No two calls tell the same time.
+                # Times are unique.
                 for message in seen.messages[new.chat_id][model.last_seq(new.chat_id) :]:
                     if message.sent_us == new.sent_us:
                         return Sent(message, replayed=False)
             case "add_user", name, password_hash, _:
                 account = seen.accounts[name.canonical]
-                # Nor the same hash.
+                # So are hashes.
                 if account and model.credentials(name.canonical) is None:
-                    return account.user if account.password_hash == password_hash else UNTOLD
+                    return account.user if account.password_hash == password_hash else UNANSWERED
             case "replace_password_hash", user_id, _, password_hash:
                 account = seen.accounts.get(self._name(user_id))
                 if account and account.password_hash == password_hash:
                     known = model.accounts[user_id].password_hash
-                    return UNTOLD if known == password_hash else None
+                    return UNANSWERED if known == password_hash else None
             case "open_chat", user_id, peer_id, _:
-                # Which of two calls for one pair it was makes no difference.
+                # For two calls for one pair, it does not matter which one it was.
                 chat = seen.chats.get((user_id, self._name(peer_id)))
                 opened = [one.outcome for one in others if one.call.method == "open_chat"]
                 if chat and chat.id not in model.chats and chat not in opened:
                     return chat
-        return UNTOLD
+        return UNANSWERED
 
     def _name(self, user_id: int) -> str:
         user = self.model.user_by_id(user_id)

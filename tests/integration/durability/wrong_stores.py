@@ -1,4 +1,4 @@
-"""Stores with one fault each, which the model test has to find."""
+"""Stores with one fault each, which the model test must find."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from chatcore_memory import MemoryStore
 
 
 class Renumbers(MemoryStore):
-    """Counts from the start of the page, in chats that are not short."""
+    """Numbers messages from the start of the page, in chats of 20 messages or more."""
 
     async def messages_after(self, chat_id: int, seq: int, *, limit: int) -> Sequence[Message]:
         page = await super().messages_after(chat_id, seq, limit=limit)
@@ -20,7 +20,7 @@ class Renumbers(MemoryStore):
 
 
 class ForgetsKeys(MemoryStore):
-    """Knows a key until 50 messages have come after it."""
+    """Forgets a key after 50 further messages."""
 
     async def append_message(self, new: NewMessage) -> Sent:
         sent = await super().append_message(new)
@@ -31,7 +31,7 @@ class ForgetsKeys(MemoryStore):
 
 
 class LosesOneIn500(MemoryStore):
-    """Acknowledges it like the others."""
+    """Loses every 500th message, and acknowledges it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class LosesOneIn500(MemoryStore):
 
 
 class RacesForPairs(MemoryStore):
-    """Looks whether the pair has a chat, and opens it a moment later."""
+    """Checks whether the pair has a chat, and opens it a moment later."""
 
     async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
         pair = min(user_id, peer_id), max(user_id, peer_id)
@@ -58,7 +58,7 @@ class RacesForPairs(MemoryStore):
 
 
 class RacesForKeys(MemoryStore):
-    """Looks for the key, and stores a moment later."""
+    """Checks for the key, and stores a moment later."""
 
     async def append_message(self, new: NewMessage) -> Sent:
         entry = self.contents.chats.get(new.chat_id)
@@ -71,7 +71,7 @@ class RacesForKeys(MemoryStore):
 
 
 class ShowsLate(MemoryStore):
-    """An acknowledged message can be read a moment later."""
+    """Shows an acknowledged message only a moment later."""
 
     async def append_message(self, new: NewMessage) -> Sent:
         sent = await super().append_message(new)
@@ -84,7 +84,7 @@ class ShowsLate(MemoryStore):
 
 
 class TornByCancellation(MemoryStore):
-    """Whoever is cancelled may leave a chat active without a message."""
+    """A cancelled call may leave a chat active without a message."""
 
     async def append_message(self, new: NewMessage) -> Sent:
         if entry := self.contents.chats.get(new.chat_id):
@@ -94,7 +94,7 @@ class TornByCancellation(MemoryStore):
 
 
 class FailsAndDoubles(MemoryStore):
-    """What it says may or may not have happened has happened twice."""
+    """Stores a message twice and reports an unknown outcome."""
 
     async def append_message(self, new: NewMessage) -> Sent:
         sent = await super().append_message(new)
@@ -105,7 +105,7 @@ class FailsAndDoubles(MemoryStore):
 
 
 class LogsReplays(MemoryStore):
-    """Tells of a message again when its key comes again."""
+    """Logs a message again when its key is replayed."""
 
     async def append_message(self, new: NewMessage) -> Sent:
         sent = await super().append_message(new)
@@ -116,7 +116,7 @@ class LogsReplays(MemoryStore):
 
 
 class TellsOnlyTheSender(MemoryStore):
-    """One message in 50 is not in the log of the peer."""
+    """Omits one message in 50 from the log of the peer."""
 
     async def append_message(self, new: NewMessage) -> Sent:
         sent = await super().append_message(new)

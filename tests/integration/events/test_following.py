@@ -46,11 +46,11 @@ async def test_sent_message_reaches_the_stream_of_the_peer(service: Service) -> 
             start = await opened.frame()
             assert start == Frame({"type": "start", "cursor": sync["cursor"]})
             await send(api, ann, path, "hello")
-            told = await opened.frame()
-            assert told is not None
-            assert told.data["message"]["text"] == "hello"
+            frame = await opened.frame()
+            assert frame is not None
+            assert frame.data["message"]["text"] == "hello"
         answer = (await poll).json()
-        assert answer == {"events": [told.data], "cursor": told.id}
+        assert answer == {"events": [frame.data], "cursor": frame.id}
 
 
 async def test_kill_neither_loses_nor_repeats_events(service: Service) -> None:
@@ -59,16 +59,16 @@ async def test_kill_neither_loses_nor_repeats_events(service: Service) -> None:
             assert await opened.frame()
             for n in range(3):
                 await send(api, ann, path, f"before {n}")
-            told = await opened.frame()
-            assert told is not None
+            frame = await opened.frame()
+            assert frame is not None
             # Everything that Bob's device has seen of it.
-            assert told.data["message"]["text"] == "before 0"
+            assert frame.data["message"]["text"] == "before 0"
             await asyncio.to_thread(service.kill)
             with pytest.raises(httpx.TransportError):
                 await opened.rest()
         await asyncio.to_thread(service.start)
         await send(api, ann, path, "after")
-        async with stream(api.client, bob, told.id) as resumed:
+        async with stream(api.client, bob, frame.id) as resumed:
             frames = [await resumed.frame() for _ in range(3)]
         texts = [frame.data["message"]["text"] for frame in frames if frame]
         assert texts == ["before 1", "before 2", "after"]
@@ -98,7 +98,7 @@ async def test_restarts_under_load_neither_lose_nor_repeat_events(service: Servi
                 connected = min(each.connected for each in followers.values())
                 return sent.total() >= goal and connected > restarts
 
-            while not busy():  # noqa: ASYNC110  nobody is told
+            while not busy():  # noqa: ASYNC110 (a task has no event to wait for)
                 await asyncio.sleep(0.01)
             await asyncio.to_thread(end, service, by)
             await asyncio.to_thread(service.start)

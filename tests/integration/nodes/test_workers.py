@@ -54,7 +54,7 @@ def workers_of(process: int) -> set[int]:
 
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(SECONDS):
-        while not condition():  # noqa: ASYNC110 (a process tells nobody)
+        while not condition():  # noqa: ASYNC110 (a process has no event to wait for)
             await asyncio.sleep(0.05)
 
 

@@ -1,7 +1,7 @@
 """A real Chromium and a real service for the tests of the page.
 
-The browser is the system's own; nothing is downloaded. Tests that need it are skipped where
-there is none.
+The browser is the system's own; nothing is downloaded. Without one, the tests that need it are
+skipped.
 """
 
 import os
@@ -18,8 +18,8 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 HINT = "the page is tested in a Chromium, and there is none: apt install chromium"
 
 
-# For the folder and no longer: while Playwright runs, its event loop counts as this thread's
-# running one, and tests that are coroutines could not have theirs.
+# For this folder only: while Playwright runs, its event loop counts as the running loop of this
+# thread, and coroutine tests could not start theirs.
 @pytest.fixture(scope="package")
 def contexts() -> Iterator[Contexts]:
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
@@ -27,7 +27,7 @@ def contexts() -> Iterator[Contexts]:
         pytest.skip(HINT)
     api = pytest.importorskip("playwright.sync_api", reason="Playwright has no wheel for this")
     with api.sync_playwright() as playwright:
-        # All pages of a context share a process: to start one costs more than most tests.
+        # All pages of a context share a process: starting one costs more than most tests.
         arguments = [f"--host-resolver-rules=MAP {HOST} 127.0.0.1", "--process-per-site"]
         if os.geteuid() == 0:
             arguments.append("--no-sandbox")
@@ -40,25 +40,25 @@ def contexts() -> Iterator[Contexts]:
 
 @pytest.fixture(scope="package")
 def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One that many tests use, each with people of its own names."""
+    """A service that many tests share, each with users of its own."""
     with QuickService(tmp_path_factory.mktemp("page")) as running:
         yield running
 
 
 @pytest.fixture
 def own_service(tmp_path: Path) -> Iterator[Service]:
-    """One to stop, start and break."""
+    """A service to stop, start and break."""
     with QuickService(tmp_path) as running:
         yield running
 
 
-# People leave before their service stops: fixtures end in the opposite order. A browser that is
-# still there complains of a service that is not.
+# Users leave before their service stops: fixtures end in reverse order. An open browser reports a
+# stopped service as an error.
 
 
 @pytest.fixture
 def people(contexts: Contexts, shared_service: Service) -> Iterator[People]:
-    """At the end, what their browsers complained about fails the test."""
+    """At the end, the complaints of their browsers fail the test."""
     gathered = People(contexts, shared_service)
     yield gathered
     gathered.leave()
@@ -66,7 +66,7 @@ def people(contexts: Contexts, shared_service: Service) -> Iterator[People]:
 
 @pytest.fixture
 def own_people(contexts: Contexts, own_service: Service) -> Iterator[People]:
-    """Those of `own_service`."""
+    """The users of `own_service`."""
     gathered = People(contexts, own_service)
     yield gathered
     gathered.leave()

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request
 
 HOST = "chat.test"
-"""Another name of this machine, which browsers do not take for it: plain HTTP to it is an
+"""Another name of this machine that browsers do not treat as local: over plain HTTP it is an
 insecure context."""
 MACHINE = {"127.0.0.1", HOST}
 PASSWORD = "correct horse battery"
-SECONDS = 300  # Until something that a test waits for does not come any more.
+SECONDS = 300  # A wait this long means that the event never comes.
 
 OWN: dict[str, Any] = {"locale": "en-GB"}
 
@@ -32,19 +32,19 @@ _numbers = count(1)
 
 
 def until(page: "Page", read: Callable[[], T], holds: Callable[[T], bool]) -> T:
-    """The first reading that holds, however long the page takes to come to it."""
+    """The first reading for which `holds` is true. Fails after SECONDS."""
     deadline = time.monotonic() + SECONDS
     while not holds(value := read()):
         assert time.monotonic() < deadline, f"it stayed at {value!r}"
-        page.wait_for_timeout(50)  # What the browser tells meanwhile is heard.
+        page.wait_for_timeout(50)  # Playwright handles the browser's events during this wait.
     return value
 
 
 class Contexts:
-    """The contexts of a browser, each as good as a browser of one's own.
+    """The contexts of a browser, each equivalent to a separate browser.
 
-    One that is given back is used again, emptied, by another person: it keeps its process, and
-    what it has cached of the page.
+    A returned context is emptied and reused by another person: it keeps its process and the cached
+    files of the page.
     """
 
     def __init__(self, browser: "Browser") -> None:
@@ -52,11 +52,11 @@ class Contexts:
         self._free: list[BrowserContext] = []
 
     def take(self, **options: Any) -> "BrowserContext":
-        """One to give back; with options, one to close."""
+        """A context to give back; with options, a context to close."""
         return self._free.pop() if self._free and not options else self._new(**options)
 
     def give_back(self, context: "BrowserContext", url: str) -> None:
-        """Close all its pages but the first, and forget what they stored of the service there."""
+        """Close all its pages but the first, and clear what they stored for the service."""
         anchor, *pages = context.pages
         for page in pages:
             page.close()
@@ -74,23 +74,23 @@ class Contexts:
             " console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`))"
         )
         if not options:
-            context.new_page()  # The process lasts as long as it has a page.
+            context.new_page()  # The process lives as long as it has a page.
         return context
 
 
 class Person:
-    """Someone with an account, seen from outside by the API, and with tabs in one browser."""
+    """A user with an account, seen through the API, and with tabs in a browser."""
 
     def __init__(self, people: "People", name: str, options: dict[str, Any]) -> None:
         self._people = people
         self._options = options
         self.name = name
         self.expected = re.compile(r"(?!)")
-        """What the browser may complain of."""
+        """The complaints that are allowed to the browser."""
         self.complaints: list[str] = []
         self.requests: list[Request] = []
 
-    # Through the browser, which is opened when first it is needed.
+    # Through the browser, which opens on first use
 
     @cached_property
     def context(self) -> "BrowserContext":
@@ -167,13 +167,13 @@ class Person:
         self._wait_for(".message", number)
 
     def _wait_for(self, selector: str, number: int) -> None:
-        # A function: the page's policy forbids to evaluate an expression again and again.
+        # A function: the policy of the page forbids the repeated evaluation of an expression.
         self.page.wait_for_function(
             "([selector, number]) => document.querySelectorAll(selector).length === number",
             arg=[selector, number],
         )
 
-    # From outside.
+    # Through the API
 
     def api(self, method: str, path: str, **options: Any) -> Any:
         return self._people.api(method, path, self.token, **options)
@@ -194,7 +194,7 @@ class Person:
             list(threads.map(lambda text: self.send(peer, text), texts))
 
     def history(self, peer: "Person") -> list[tuple[str, str]]:
-        """What the service has stored, as senders and texts."""
+        """The stored messages as senders and texts."""
         items = self.api("GET", f"/chats/messages/{quote(peer.name, safe='')}")
         return [(item["sender"], item["message"]) for item in items]
 
@@ -208,7 +208,7 @@ class Person:
             self.complaints.append(message.text)
 
     def faults(self) -> Iterator[str]:
-        """What must not be: complaints, and requests to others."""
+        """Unexpected complaints, and requests to other hosts."""
         for complaint in self.complaints:
             if not self.expected.search(complaint):
                 yield f"{self.name}: {complaint}"
@@ -216,7 +216,7 @@ class Person:
             parts = urlsplit(request.url)
             if parts.port != urlsplit(self._people.url).port or parts.hostname not in MACHINE:
                 yield f"{self.name} asked {request.url}"
-            if "eyJ" in request.url:  # As every token begins.
+            if "eyJ" in request.url:  # Every token begins like this.
                 yield f"{self.name} has a token in {request.url}"
 
 
@@ -234,10 +234,11 @@ class People:
         return json.loads(answer.content)
 
     def person(self, name: str = "", *, registered: bool = True, **options: Any) -> Person:
-        """Someone with an account of a name of their own, at a blank page.
+        """A user with a unique name and an account, at a blank page.
 
-        The options are those of a browser context, which is then nobody else's: OWN for tests
-        that leave something in it, as clocks, scripts and listeners do.
+        The options are those of a browser context that no other person uses. Pass OWN for a test
+        that
+        leaves a clock, scripts or listeners in it.
         """
         person = Person(self, name or f"person {next(_numbers)}", options)
         self._all.append(person)
@@ -252,7 +253,7 @@ class People:
         return person
 
     def pair(self, **options: Any) -> tuple[Person, Person]:
-        """Two people who are signed in and have a chat, open on both screens."""
+        """Two signed-in users with a chat, open on both screens."""
         ann, bob = self.signed_in(**options), self.signed_in(**options)
         ann.api("POST", f"/chat/{quote(bob.name)}")
         ann.open(bob)
@@ -260,7 +261,7 @@ class People:
         return ann, bob
 
     def leave(self) -> None:
-        """Close every browser. Fails with what they complained of."""
+        """Close every browser. Fails with their complaints."""
         faults: list[str] = []
         for person in self._all:
             person.close()

@@ -1,4 +1,4 @@
-"""Blocking others, and what people do with their own account, on the page."""
+"""Blocks and account management on the page."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from tests.integration.page.test_looks import violations
 NEW_PASSWORD = "staple of batteries"
 
 
-def test_who_is_blocked_cannot_write_and_is_not_told_why(people: People) -> None:
+def test_blocked_user_cannot_write_and_sees_no_reason(people: People) -> None:
     ann, bob = people.pair()
     bob.expected = re.compile("status of 404")
     block = ann.page.get_by_role("button", name="Block", exact=True)
@@ -29,10 +29,10 @@ def test_who_is_blocked_cannot_write_and_is_not_told_why(people: People) -> None
     bob.page.reload()
     failed.wait_for()
     ann.page.reload()
-    # Coming online asks for the list of blocks, which takes the place of an earlier answer.
+    # Coming online fetches the list of blocks, which replaces an earlier answer.
     ann.online()
     ann.page.get_by_role("button", name="Unblock").press("Enter")
-    # The focus is where the next word goes.
+    # The focus is in the box for the next message.
     ann.box(bob).wait_for()
     until(ann.page, lambda: ann.page.evaluate("document.activeElement.tagName"), "TEXTAREA".__eq__)
     failed.get_by_role("button", name="Try again").click()
@@ -43,7 +43,7 @@ def test_who_is_blocked_cannot_write_and_is_not_told_why(people: People) -> None
     assert len(sent) == 2
 
 
-def test_a_new_password_and_an_end_everywhere_reach_other_devices(people: People) -> None:
+def test_password_change_and_logout_everywhere_reach_other_devices(people: People) -> None:
     ann = people.signed_in()
     device = people.person(ann.name, registered=False)
     device.sign_in()
@@ -74,7 +74,7 @@ def test_a_new_password_and_an_end_everywhere_reach_other_devices(people: People
     page.get_by_role("dialog", name="Still there?").wait_for()
 
 
-def test_an_account_takes_its_data_and_goes(people: People) -> None:
+def test_account_can_be_exported_and_erased(people: People) -> None:
     ann, bob = people.pair()
     bob.expected = re.compile("status of 404")
     ann.write(bob, "farewell")
@@ -96,7 +96,7 @@ def test_an_account_takes_its_data_and_goes(people: People) -> None:
     bob.sees(["farewell", "wait!"])
 
 
-def test_too_many_attempts_are_told_how_long_to_wait(people: People) -> None:
+def test_login_limit_shows_how_long_to_wait(people: People) -> None:
     ann = people.person()
     ann.expected = re.compile("status of 429")
     ann.context.route(

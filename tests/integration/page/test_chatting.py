@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
 
 
-def test_a_newcomer_registers_signs_out_and_in(people: People) -> None:
+def test_new_user_registers_signs_out_and_signs_in(people: People) -> None:
     taken, ann = people.person(), people.person("newcomer", registered=False)
     ann.expected = re.compile("status of 40[01]")
     page = ann.page
@@ -49,7 +49,7 @@ def test_a_newcomer_registers_signs_out_and_in(people: People) -> None:
     page.get_by_role("alert").get_by_text("The name or the password is wrong.").wait_for()
     ann.sign_in()
     ann.online()
-    # The name as it was registered, however it is typed.
+    # The name appears as registered, however it is typed.
     page.get_by_role("button", name="Sign out").click()
     page.get_by_label("Name", exact=True).fill("NEWCOMER")
     page.get_by_label("Password", exact=True).fill(PASSWORD)
@@ -57,7 +57,7 @@ def test_a_newcomer_registers_signs_out_and_in(people: People) -> None:
     page.get_by_role("heading", name="newcomer", exact=True).wait_for()
 
 
-def test_two_people_chat(people: People) -> None:
+def test_two_people_chat_and_see_read_marks(people: People) -> None:
     ann, bob = people.signed_in(), people.signed_in()
     start = ann.page.get_by_label("Name of a person")
     start.fill("nobody by this name")
@@ -71,7 +71,7 @@ def test_two_people_chat(people: People) -> None:
     start.press("Enter")
     ann.write(bob, "Hello Bob!", "How are you?")
     ann.wait_for_marks("sent", 2)
-    # Bob has not looked yet: a badge tells, and the title.
+    # Bob has not read it: a badge and the title show that.
     unread = bob.page.get_by_role("link", name=ann.name)
     unread.get_by_text("2 unread messages").wait_for(state="attached")
     until(bob.page, bob.page.title, "(2) chatcore".__eq__)
@@ -91,7 +91,7 @@ def test_two_people_chat(people: People) -> None:
     assert ann.page.locator(".day").all_text_contents() == ["Today"]
 
 
-def test_a_reload_keeps_chat_draft_and_messages(people: People) -> None:
+def test_reload_keeps_chat_draft_and_messages(people: People) -> None:
     ann, bob = people.pair()
     ann.write(bob, "sent before")
     ann.wait_for_marks("read", 1)
@@ -109,7 +109,7 @@ def test_a_reload_keeps_chat_draft_and_messages(people: People) -> None:
     assert ann.box(bob).input_value() == ""
 
 
-def test_sending_twice_sends_once(people: People) -> None:
+def test_double_send_stores_one_message(people: People) -> None:
     ann, bob = people.pair()
     ann.box(bob).fill("by two clicks")
     ann.page.get_by_role("button", name="Send").dblclick()
@@ -130,10 +130,10 @@ def test_sending_twice_sends_once(people: People) -> None:
     assert ann.history(bob) == [(ann.name, text) for text in texts]
 
 
-def test_what_is_refused_can_be_tried_again_or_deleted(people: People) -> None:
+def test_refused_message_can_be_retried_or_deleted(people: People) -> None:
     ann, bob = people.pair()
     ann.expected = re.compile("status of 422")
-    refused = "\x1c\x1d"  # White space to the service, and none to browsers.
+    refused = "\x1c\x1d"  # White space to the service, but not to browsers.
     ann.write(bob, refused, "meanwhile")
     ann.bubbles("meanwhile").and_(ann.page.locator(".read")).wait_for()
     failed = ann.page.locator(".message.failed")
@@ -147,7 +147,7 @@ def test_what_is_refused_can_be_tried_again_or_deleted(people: People) -> None:
 
 
 @soak_only
-def test_a_text_that_is_too_long_stays_in_the_box(people: People) -> None:
+def test_text_that_is_too_long_stays_in_the_box(people: People) -> None:
     ann, bob = people.pair()
     ann.box(bob).fill("🙂" * 4098)
     ann.box(bob).press("Enter")
@@ -158,7 +158,7 @@ def test_a_text_that_is_too_long_stays_in_the_box(people: People) -> None:
     bob.bubbles("🙂" * 4096).wait_for()
 
 
-def test_addresses_are_links_and_nothing_else_is(people: People) -> None:
+def test_only_web_addresses_become_links(people: People) -> None:
     ann, bob = people.pair()
     links = {
         "see https://example.org/a_(b)?x=1#y, and more": "https://example.org/a_(b)?x=1#y",
@@ -183,7 +183,7 @@ def test_addresses_are_links_and_nothing_else_is(people: People) -> None:
 
 
 def in_view(page: "Page") -> tuple[str, float]:
-    """The topmost message that is wholly visible, and where it stands."""
+    """The topmost fully visible message, and its position."""
     found = page.evaluate(
         """() => { const log = document.querySelector(".scroller").getBoundingClientRect();
         for (const row of document.querySelectorAll(".message")) {
@@ -195,7 +195,7 @@ def in_view(page: "Page") -> tuple[str, float]:
 
 
 def at_rest(page: "Page") -> tuple[str, float]:
-    """The same, once nothing moves any more."""
+    """The same, once nothing moves."""
     seen = [in_view(page)]
 
     def again() -> bool:
@@ -206,7 +206,7 @@ def at_rest(page: "Page") -> tuple[str, float]:
     return seen[-1]
 
 
-def test_hundreds_of_messages_scroll_without_a_jump(people: People) -> None:
+def test_long_history_scrolls_without_a_jump(people: People) -> None:
     count = 500 if SOAK else 200
     ann, bob = people.signed_in(), people.signed_in()
     ann.api("POST", f"/chat/{bob.name}")
@@ -219,8 +219,8 @@ def test_hundreds_of_messages_scroll_without_a_jump(people: People) -> None:
     assert len(ann.shown()) < 150
     below = "log => log.scrollHeight - log.scrollTop - log.clientHeight"
     until(page, lambda: log.evaluate(below), lambda pixels: pixels < 2)
-    # A wheel, turn by turn: whatever loads above, what is in view stays where it is. Between a
-    # frame and what the page does before the next, no wheel moves anything.
+    # Turn the wheel step by step: whatever loads above, the visible message stays in place. Between
+    # a frame and the page's work before the next frame, no wheel event moves anything.
     log.hover()
     page.evaluate(
         """() => { const log = document.querySelector(".scroller");
@@ -239,7 +239,7 @@ def test_hundreds_of_messages_scroll_without_a_jump(people: People) -> None:
         page.mouse.wheel(0, -300)
     ann.sees(texts)
     assert page.evaluate("window.jumps") == []
-    # What arrives below moves nothing, either; a button leads there.
+    # Messages that arrive below move nothing either; a button leads to them.
     log.evaluate("log => log.scrollTo(0, 3000)")
     place = at_rest(page)
     bob.send(ann, "from below")
@@ -252,7 +252,7 @@ def test_hundreds_of_messages_scroll_without_a_jump(people: People) -> None:
 
 
 @soak_only
-def test_a_long_absence_begins_where_reading_ended(people: People) -> None:
+def test_chat_opens_at_the_first_unread_message(people: People) -> None:
     ann, bob = people.pair()
     ann.write(bob, "seen")
     ann.wait_for_marks("read", 1)
@@ -264,14 +264,14 @@ def test_a_long_absence_begins_where_reading_ended(people: People) -> None:
     bob.page.get_by_text("New messages").wait_for()
     until(bob.page, lambda: in_view(bob.page)[0], "missed first".__eq__)
     badge = bob.page.locator(".badge")
-    # Only what was on the screen has been read.
+    # Only the messages on the screen have been read.
     number = badge.locator("[aria-hidden]")
     until(bob.page, lambda: int(number.inner_text()), range(1, 91).__contains__)
     bob.page.get_by_role("button", name="To the newest messages").click()
     badge.wait_for(state="hidden")
 
 
-def test_what_comes_while_another_chat_is_open_stays_unread(people: People) -> None:
+def test_message_in_a_closed_chat_stays_unread(people: People) -> None:
     ann, bob = people.pair()
     cat = people.person()
     ann.write(bob, *(f"before {n}" for n in range(20)))
@@ -288,14 +288,14 @@ def test_what_comes_while_another_chat_is_open_stays_unread(people: People) -> N
     until(ann.page, lambda: int(badge.inner_text()), range(1, 51).__contains__)
 
 
-def test_what_has_been_on_the_screen_is_read_though_the_page_is_left(people: People) -> None:
+def test_visible_message_is_marked_read_when_the_page_closes(people: People) -> None:
     ann, bob = people.pair()
     chat = f"/v1/chats/{ann.chat_id(bob)}"
     held: list[Route] = []
     ann.context.route("**/read", lambda route: held.append(route), times=1)
     bob.send(ann, "first")
     until(ann.page, held.copy, bool)
-    # Its marker waits for the one before.
+    # The marker waits for the one before it.
     bob.send(ann, "second")
     ann.bubbles("second").wait_for()
     ann.page.goto("about:blank")
@@ -303,7 +303,7 @@ def test_what_has_been_on_the_screen_is_read_though_the_page_is_left(people: Peo
 
 
 async def befriend(database: Path, name: str, friends: list[str]) -> None:
-    """Give a user many chats, without the price of many passwords."""
+    """Give a user many chats without hashing many passwords."""
     async with await SqlAlchemyStore.open(f"sqlite:///{database}") as store:
         user = await store.user_by_name(name)
         assert user is not None
@@ -313,14 +313,14 @@ async def befriend(database: Path, name: str, friends: list[str]) -> None:
 
 
 @soak_only
-def test_the_list_of_chats_goes_on_and_the_newest_come_first(
+def test_chat_list_loads_further_pages_and_sorts_newest_first(
     own_people: People, own_service: Service
 ) -> None:
     ann, bob = own_people.person("ann"), own_people.person("bob")
     ann.api("POST", "/chat/bob")
     own_service.stop()
     friends = [f"friend {number}" for number in range(230)]
-    with ThreadPoolExecutor() as thread:  # Playwright has this one's event loop.
+    with ThreadPoolExecutor() as thread:  # Playwright occupies the event loop of this thread.
         work = befriend(own_service.database_path, "ann", friends)
         thread.submit(asyncio.run, work).result()
     own_service.start()
@@ -363,7 +363,7 @@ CORPUS = [
     "as_name",
     [pytest.param(False, id="in messages"), pytest.param(True, id="in names", marks=soak_only)],
 )
-def test_what_people_write_is_text_and_runs_nothing(people: People, as_name: bool) -> None:
+def test_message_text_is_never_run_as_markup(people: People, as_name: bool) -> None:
     ann, bob = people.person(**OWN), people.person()
     ann.context.add_init_script("window.pwned = () => console.error('pwned')")
     ann.page.on("dialog", lambda dialog: ann.complaints.append(dialog.message))

@@ -1,4 +1,4 @@
-"""What the page does while the service, the network or the session is gone, and after."""
+"""The page while the service, the network or the session is lost, and afterwards."""
 
 import re
 import signal
@@ -15,7 +15,9 @@ NETWORK = re.compile(r"net::ERR_|status of 50[23]")
 UNAUTHORIZED = re.compile("status of 401")
 
 
-def test_a_restart_in_between(own_people: People, own_service: Service) -> None:
+def test_page_recovers_from_a_restart_of_the_service(
+    own_people: People, own_service: Service
+) -> None:
     ann, bob = own_people.pair()
     ann.expected = bob.expected = NETWORK
     ann.write(bob, "before")
@@ -43,7 +45,7 @@ def test_a_restart_in_between(own_people: People, own_service: Service) -> None:
     assert len(history) == 4
 
 
-def test_offline_and_back(people: People) -> None:
+def test_page_catches_up_after_being_offline(people: People) -> None:
     ann, bob = people.pair()
     ann.expected = NETWORK
     ann.context.set_offline(True)
@@ -69,7 +71,7 @@ def test_offline_and_back(people: People) -> None:
     bob.bubbles("from the tunnel").wait_for()
 
 
-def test_an_answer_that_is_lost_doubles_nothing(people: People) -> None:
+def test_lost_answer_leads_to_no_second_message(people: People) -> None:
     ann, bob = people.pair()
     ann.expected = NETWORK
 
@@ -86,7 +88,7 @@ def test_an_answer_that_is_lost_doubles_nothing(people: People) -> None:
 
 
 @soak_only
-def test_a_marker_that_fails_is_told_again(people: People) -> None:
+def test_failed_read_marker_is_retried(people: People) -> None:
     ann, bob = people.pair()
     bob.expected = NETWORK
     bob.context.route("**/read", lambda route: route.abort(), times=1)
@@ -95,7 +97,7 @@ def test_a_marker_that_fails_is_told_again(people: People) -> None:
 
 
 @soak_only
-def test_an_answer_that_comes_late_shows_nothing_twice(people: People) -> None:
+def test_late_answer_shows_no_message_twice(people: People) -> None:
     ann, bob = people.pair()
     held: list[tuple[Route, APIResponse]] = []
     ann.context.route(
@@ -104,7 +106,7 @@ def test_an_answer_that_comes_late_shows_nothing_twice(people: People) -> None:
         times=1,
     )
     ann.write(bob, "once")
-    # The event is faster than the answer.
+    # The event arrives before the answer.
     ann.wait_for_marks("read", 1)
     assert ann.shown() == ["once"]
     [(route, answer)] = until(ann.page, held.copy, bool)
@@ -114,7 +116,7 @@ def test_an_answer_that_comes_late_shows_nothing_twice(people: People) -> None:
     ann.sees(["once", "next"])
 
 
-def test_a_reload_sends_what_waits(people: People) -> None:
+def test_reload_sends_waiting_messages(people: People) -> None:
     ann, bob = people.pair()
     ann.expected = NETWORK
     away = [True]
@@ -132,7 +134,7 @@ def test_a_reload_sends_what_waits(people: People) -> None:
     assert [text for _, text in ann.history(bob)] == texts
 
 
-def test_a_session_that_expires_asks_for_the_password_in_place(
+def test_expired_session_asks_for_the_password_in_place(
     own_people: People, own_service: Service
 ) -> None:
     ann, bob = own_people.pair()
@@ -144,7 +146,7 @@ def test_a_session_that_expires_asks_for_the_password_in_place(
     ann.write(bob, "unsent")
     ann.wait_for_marks("pending", 1)
     ann.box(bob).fill("a thought")
-    # With another key, no token of before is good.
+    # With another key, earlier tokens are invalid.
     own_service.settings["secret"] = "another secret of at least 32 bytes"
     own_service.start()
     dialog = ann.page.get_by_role("dialog", name="Still there?")
@@ -156,7 +158,7 @@ def test_a_session_that_expires_asks_for_the_password_in_place(
     password.fill("a wrong one")
     password.press("Enter")
     dialog.get_by_text("The name or the password is wrong.").wait_for()
-    # A reload keeps it all, too.
+    # A reload also keeps it all.
     ann.page.reload()
     password.fill(PASSWORD)
     dialog.get_by_role("button", name="Continue").click()
@@ -174,7 +176,7 @@ def test_a_session_that_expires_asks_for_the_password_in_place(
     assert ann.history(bob) == [(ann.name, "unsent")]
 
 
-def test_signing_out_forgets_all_and_warns_of_what_was_not_sent(people: People) -> None:
+def test_signing_out_clears_all_data_and_warns_of_unsent_messages(people: People) -> None:
     ann, bob = people.pair()
     ann.expected = NETWORK
     ann.context.route("**/messages", lambda route: route.abort())
@@ -218,13 +220,13 @@ class Streams:
         if request in self.open:
             self.open.remove(request)
 
-    def bury(self, page: "Page") -> None:
-        """What a tab takes with it into its grave is told to nobody."""
+    def forget_tab(self, page: "Page") -> None:
+        """Drop the streams of a closed tab, whose end is not reported."""
         self.open = [each for each in self.open if each.frame.page != page]
 
 
 def keep_tabs_in_step(ann: Person, bob: Person, url: str) -> Streams:
-    """Three tabs of one account share a stream, and the leading one closes."""
+    """Three tabs of one account share a stream, and the leading tab closes."""
     streams = Streams(ann)
     ann.page.goto(url)
     ann.online()
@@ -247,7 +249,7 @@ def keep_tabs_in_step(ann: Person, bob: Person, url: str) -> Streams:
     assert len(streams.open) == 1
     closing = tabs.pop(0)
     closing.close()
-    streams.bury(closing)
+    streams.forget_tab(closing)
     bob.send(ann, "after the first has gone")
     for tab in tabs:
         tab.locator("nav").get_by_text("after the first has gone").wait_for()
@@ -280,19 +282,19 @@ def test_tabs_share_one_stream_over_plain_http_to_another_machine(people: People
 
 
 @soak_only
-def test_a_cursor_that_leads_nowhere_starts_anew(people: People) -> None:
+def test_unknown_cursor_reloads_the_page_state(people: People) -> None:
     ann, bob = people.pair(**OWN)
     ann.expected = NETWORK
     bob.send(ann, "before")
     ann.bubbles("before").wait_for()
     ann.context.set_offline(True)
     ann.page.locator(".status.offline").wait_for()
-    # More than one page: what came before is another piece of the conversation.
+    # More than one page: the earlier messages form a separate part of the conversation.
     bob.send_at_once(ann, *(f"missed {n}" for n in range(230)))
     answers: list[Response] = []
 
     def forget(route: "Route") -> None:
-        # Until one is answered: while the network is away, none is.
+        # Until one request is answered: none is while the network is away.
         place = route.request.url if answers else re.sub("=[^&]*", "=lost", route.request.url)
         route.continue_(url=place)
 
@@ -310,9 +312,7 @@ def test_a_cursor_that_leads_nowhere_starts_anew(people: People) -> None:
     ann.sees([text for _, text in ann.history(bob)][-201:])
 
 
-def test_a_stream_that_has_gone_silent_is_given_up(
-    own_people: People, own_service: Service
-) -> None:
+def test_silent_stream_is_replaced(own_people: People, own_service: Service) -> None:
     ann, bob = own_people.person("ann", **OWN), own_people.person("bob")
     ann.expected = NETWORK
     ann.page.clock.install()
@@ -332,7 +332,7 @@ def test_a_stream_that_has_gone_silent_is_given_up(
 
 
 @soak_only
-def test_who_is_replaced_by_another_stream_does_not_come_back_at_once(people: People) -> None:
+def test_replaced_stream_does_not_reconnect_at_once(people: People) -> None:
     ann, bob = people.person(**OWN), people.person()
     ann.page.clock.install()
     ann.api("POST", f"/chat/{bob.name}")

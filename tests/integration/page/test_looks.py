@@ -1,4 +1,4 @@
-"""Whether everyone can use the page: by keyboard, by ear, in the dark, on a phone, in Russian."""
+"""The page is usable by keyboard and screen reader, in the dark, on a phone and in Russian."""
 
 import re
 from importlib.resources import files
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page, Request
 
 MOST_BYTES = 60 * 1024
-SHIFT = 0.01  # A tenth of what counts as good.
+SHIFT = 0.01  # A tenth of the limit for a good score.
 
 SCREENS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light"},
@@ -23,7 +23,7 @@ SCREENS: dict[str, dict[str, Any]] = {
 
 
 def violations(page: "Page") -> list[str]:
-    """What axe finds, best practices included."""
+    """The violations that axe finds, best practices included."""
     if not page.evaluate("!!window.axe"):
         page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8"))
     found = page.evaluate("async () => (await axe.run()).violations")
@@ -35,8 +35,8 @@ def violations(page: "Page") -> list[str]:
 
 
 @pytest.mark.parametrize("screen", ["light", "dark", pytest.param("phone", marks=soak_only)])
-def test_axe_finds_nothing(people: People, screen: str) -> None:
-    # What fades in has too little contrast on its way.
+def test_axe_finds_no_violations(people: People, screen: str) -> None:
+    # Text that fades in has too little contrast at first.
     ann = people.person(**SCREENS[screen], reduced_motion="reduce")
     bob = people.person(f"Боб {list(SCREENS).index(screen)}")
     page = ann.page
@@ -70,7 +70,7 @@ def test_axe_finds_nothing(people: People, screen: str) -> None:
     assert violations(page) == []
 
 
-def test_a_keyboard_is_enough(people: People) -> None:
+def test_page_is_usable_by_keyboard_alone(people: People) -> None:
     ann, bob, cat = people.person(), people.person(), people.person()
     for peer in (bob, cat):
         ann.api("POST", f"/chat/{peer.name}")
@@ -106,18 +106,18 @@ def test_a_keyboard_is_enough(people: People) -> None:
     assert ann.page.evaluate(focused) == f"Messages with {bob.name}"
     keys.press("Escape")
     ann.box(bob).wait_for(state="detached")
-    # It stays with its chat when the list takes another order.
+    # The focus stays on its chat when the list is reordered.
     row = "() => document.activeElement.closest('nav li')?.innerText ?? ''"
     for peer in (cat, bob):
         peer.send(ann, f"{peer.name} to the top")
         ann.page.locator("nav li").first.get_by_text(f"{peer.name} to the top").wait_for()
         until(ann.page, lambda: ann.page.evaluate(row), lambda text: bob.name in text)
-    # What has the focus shows it.
+    # The focused element has a visible outline.
     outline = ann.page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"
 
 
-def test_what_arrives_is_announced(people: People) -> None:
+def test_arriving_messages_are_announced(people: People) -> None:
     ann, bob = people.pair()
     bob.send(ann, "can you hear me?")
     said = ann.page.locator("[aria-live=polite]").get_by_text(f"{bob.name}: can you hear me?")
@@ -134,7 +134,7 @@ def test_what_arrives_is_announced(people: People) -> None:
         ),
     ],
 )
-def test_it_speaks_the_readers_language(
+def test_page_uses_the_language_of_the_browser(
     people: People, locale: str, language: str, words: dict[int, str]
 ) -> None:
     ann, bob = people.person(locale=locale), people.person()
@@ -155,7 +155,7 @@ def test_it_speaks_the_readers_language(
     assert ("M" in time) == (locale == "en-US")
 
 
-def test_days_part_the_messages(people: People) -> None:
+def test_days_separate_the_messages(people: People) -> None:
     ann, bob = people.person(**OWN), people.person()
     ann.api("POST", f"/chat/{bob.name}")
     bob.send(ann, "of today")
@@ -171,14 +171,14 @@ def test_days_part_the_messages(people: People) -> None:
 
 
 def size(request: "Request") -> int:
-    """Bytes of the answer that came over the network, once all have come."""
+    """Bytes of the answers that came over the network, once all have arrived."""
     response = request.response()
     assert response is not None
     response.finished()
-    return max(0, request.sizes()["responseBodySize"])  # Negative for what was kept.
+    return max(0, request.sizes()["responseBodySize"])  # Negative for a cached answer.
 
 
-def test_nothing_moves_while_it_loads_and_little_is_loaded(people: People) -> None:
+def test_loading_shifts_nothing_and_transfers_little(people: People) -> None:
     ann, bob = people.pair(**OWN)
     bob.send(ann, *(f"message {n}" for n in range(30)))
     ann.bubbles("message 29").wait_for()
@@ -198,12 +198,12 @@ def test_nothing_moves_while_it_loads_and_little_is_loaded(people: People) -> No
     for least, most in [(10_000, MOST_BYTES), (0, 1000)]:
         fresh.requests.clear()
         fresh.page.goto(people.url, wait_until="load")
-        # For good: the second time, only the document is asked for.
+        # The files are cached for good: the second visit requests only the document.
         assert least <= sum(map(size, fresh.requests)) < most
         fresh.page.goto("about:blank")
 
 
-def test_a_phone_shows_one_thing_at_a_time(people: People) -> None:
+def test_phone_shows_the_list_or_one_chat(people: People) -> None:
     ann, bob = people.person(**SCREENS["phone"]), people.person()
     ann.api("POST", f"/chat/{bob.name}")
     ann.sign_in()
@@ -212,7 +212,7 @@ def test_a_phone_shows_one_thing_at_a_time(people: People) -> None:
     assert page.locator(".pane").is_hidden()
     ann.open(bob)
     assert page.locator(".sidebar").is_hidden()
-    # Enter is a new line there, as on every touch keyboard.
+    # Enter inserts a line break there, as on every touch keyboard.
     ann.box(bob).fill("two")
     ann.box(bob).press("Enter")
     ann.box(bob).press_sequentially("lines")
@@ -225,7 +225,7 @@ def test_a_phone_shows_one_thing_at_a_time(people: People) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_less_motion_is_none(people: People) -> None:
+def test_reduced_motion_disables_animation(people: People) -> None:
     ann = people.signed_in(reduced_motion="reduce")
     moving = ann.page.evaluate("document.getAnimations().length")
     assert moving == 0
