@@ -98,7 +98,9 @@ async def test_invalid_bus_url_is_refused(url: str) -> None:
 
 
 @soak_only
-async def test_service_without_its_bus_does_not_start(tmp_path: Path, postgres_url: str) -> None:
+async def test_service_with_an_invalid_bus_url_does_not_start(
+    tmp_path: Path, postgres_url: str
+) -> None:
     url = "redis://:pass-word/@host"
     settings = environment(database_url=postgres_url, secret=SECRET, bus_url=url, port="0")
     done = await asyncio.to_thread(
@@ -117,7 +119,7 @@ async def test_service_without_its_bus_does_not_start(tmp_path: Path, postgres_u
     assert "pass-word" not in done.stdout + done.stderr
 
 
-def test_only_the_client_of_the_bus_url_is_imported() -> None:
+def test_no_bus_client_is_imported_without_a_url() -> None:
     code = (
         "import sys, chatcore_server.app;"
         "print(*{'asyncpg', 'nats', 'redis', 'chatcore_notify'} & {*sys.modules})"

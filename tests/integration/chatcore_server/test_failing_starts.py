@@ -62,28 +62,28 @@ SERVERS = {
     "unknown database": Server(
         refused_with("3D000", 'database "chat" does not exist'), 'database "chat" does not exist'
     ),
-    "it starts": Server(
+    "starting": Server(
         refused_with("57P03", "the database system is starting up"), "is starting up"
     ),
-    "it stops": Server(
+    "stopping": Server(
         refused_with("57P03", "the database system is shutting down"), "is shutting down"
     ),
-    "it is full": Server(
+    "too many clients": Server(
         refused_with("53300", "sorry, too many clients already"), "too many clients already"
     ),
-    "it demands TLS": Server(refused_with("28000", NO_HBA), "no encryption"),
-    "it has no TLS": Server(b"N", "SSL", "?sslmode=require"),
-    "it promises TLS and has none": Server(b"S" + b"no TLS at all", "", "?sslmode=require"),
+    "TLS required": Server(refused_with("28000", NO_HBA), "no encryption"),
+    "no TLS": Server(b"N", "SSL", "?sslmode=require"),
+    "TLS promised but missing": Server(b"S" + b"no TLS at all", "", "?sslmode=require"),
     "pooler": Server(refused_with("08P01", POOLER), "docs/scaling.md"),
-    "pooler of transactions": Server(
+    "transaction pooler": Server(
         refused_with("42P05", 'prepared statement "__asyncpg_stmt_1__" already exists'),
         "docs/scaling.md",
     ),
-    "another way to log in": Server(b"R\0\0\0\x08\0\0\0\x07", ""),
+    "unsupported authentication": Server(b"R\0\0\0\x08\0\0\0\x07", ""),
     "SSH": Server(b"SSH-2.0-OpenSSH_9.2\r\n", ""),
     "HTTP": Server(b"HTTP/1.1 400 Bad Request\r\n\r\n", ""),
     "random bytes": Server(bytes(range(256)) * 8, ""),
-    "it hangs up": Server(b"", ""),
+    "closed connection": Server(b"", ""),
 }
 
 

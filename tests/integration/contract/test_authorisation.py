@@ -118,25 +118,25 @@ def claiming(**claims: Any) -> str:
 
 INVALID_TOKENS = {
     "no token": None,
-    "an empty one": "",
-    "no JWT": "abc",
+    "an empty token": "",
+    "not a JWT": "abc",
     "expired": dated(lambda: utc_now() - timedelta(hours=13)),
     "signed with another key": dated(utc_now, "b" * 40),
     "unsigned": unsigned(),
     "of an unknown user": claiming(user_id=99),
-    "of no user": claiming(user_id=0),
-    "with one claim more": claiming(admin=True),
-    "from tomorrow": dated(lambda: utc_now() + timedelta(days=1)),
+    "of user 0": claiming(user_id=0),
+    "with an extra claim": claiming(admin=True),
+    "issued tomorrow": dated(lambda: utc_now() + timedelta(days=1)),
 }
 
 
 async def test_every_route_refuses_an_invalid_token(scene: Scene) -> None:
-    for what, token in INVALID_TOKENS.items():
+    for kind, token in INVALID_TOKENS.items():
         for route in CASES:
             answer = await scene.ask(route, token)
-            assert answer.status_code == 401, (route, what)
-            assert answer.headers["www-authenticate"].startswith("Bearer"), (route, what)
-            assert SECRET_TEXT not in answer.text, (route, what)
+            assert answer.status_code == 401, (route, kind)
+            assert answer.headers["www-authenticate"].startswith("Bearer"), (route, kind)
+            assert SECRET_TEXT not in answer.text, (route, kind)
 
 
 @pytest.mark.parametrize("how", ["erased", "logged out", "with a new password"])

@@ -21,8 +21,8 @@ def malformed(good: str) -> dict[str, str | bytes]:
     return {
         "nothing": "",
         "white space": " \n",
-        "no JSON": "username=ann&password=secret&message=hello",
-        "half of it": good[:-1],
+        "not JSON": "username=ann&password=secret&message=hello",
+        "truncated": good[:-1],
         "an array": f"[{good}]",
         "a text": json.dumps(good),
         "a number": "7",
@@ -39,7 +39,7 @@ def malformed(good: str) -> dict[str, str | bytes]:
         "UTF-16": good.encode("utf-16"),
         "invalid UTF-8 in a value": b'{%b, "x": "\xff"}' % raw,
         "invalid UTF-8 in a key": b'{%b, "\xc3(": 1}' % raw,
-        "invalid UTF-8 outside": b"{%b}\xa0" % raw,
+        "invalid UTF-8 outside the object": b"{%b}\xa0" % raw,
         "a surrogate in UTF-8": b'{%b, "x": "\xed\xa0\x80"}' % raw,
         "a lone surrogate in an unknown key": f'{{{fields}, "\\ud800": 1}}',
         "a lone surrogate in an unknown value": f'{{{fields}, "x": "\\udfff"}}',
@@ -127,9 +127,9 @@ def refusal(answer: httpx.Response) -> tuple[int, Any]:
 async def test_malformed_body_gets_the_refusal_of_its_route(api: Api, route: str) -> None:
     target = await route_named(route, api)
     good = json.dumps(target.fields)
-    for what, body in malformed(good).items():
+    for kind, body in malformed(good).items():
         answer = await target.ask(body)
-        assert refusal(answer) == REFUSALS[route], what
+        assert refusal(answer) == REFUSALS[route], kind
     # Nothing but the malformed body was wrong with the request.
     assert (await target.ask(good)).status_code in {200, 201}
 
@@ -143,9 +143,9 @@ async def test_missing_or_mistyped_field_is_refused(api: Api, route: str) -> Non
         assert refusal(answer) == REFUSALS[route], f"no {name}"
         kept = json.dumps(others)[1:-1] + ", " * bool(others)
         wrong = WRONG_VALUES.keys() - NOT_WRONG.get(route, set())
-        for what, value in ((what, WRONG_VALUES[what]) for what in wrong):
+        for kind, value in ((kind, WRONG_VALUES[kind]) for kind in wrong):
             answer = await target.ask(f'{{{kept}"{name}": {value}}}')
-            assert refusal(answer) == REFUSALS[route], f"{name} is {what}"
+            assert refusal(answer) == REFUSALS[route], f"{name} is {kind}"
 
 
 async def test_unknown_fields_are_ignored(api: Api) -> None:

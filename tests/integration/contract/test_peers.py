@@ -77,14 +77,14 @@ SENDS = {
     "websocket": send(*WEBSOCKET),
     "TLS (RFC 2817)": send(b"Connection: Upgrade", b"Upgrade: TLS/1.0"),
     "several upgrades": send(b"Connection: TE, upgrade", b"Upgrade: h2c, foo", b"Upgrade: bar"),
-    "an upgrade that Connection does not name": send(b"Upgrade: h2c"),
-    "Connection names an upgrade that is not there": send(b"Connection: Upgrade"),
+    "an upgrade missing from Connection": send(b"Upgrade: h2c"),
+    "Connection names a missing upgrade": send(b"Connection: Upgrade"),
     "h2c through a forward proxy": send(*H2C, line=to(b"http://chat.example" + PATH)),
     # Framing (RFC 9112, sections 6 and 7).
     "chunked (Go, Node, okhttp)": chunked(),
     "Chunked in odd case": chunked(coding=b"TRANSFER-ENCODING:Chunked"),
-    "chunked with a space behind": chunked(coding=b"Transfer-Encoding: chunked "),
-    "one byte a chunk": chunked(
+    "chunked with a trailing space": chunked(coding=b"Transfer-Encoding: chunked "),
+    "one byte per chunk": chunked(
         body=b"".join(b"1\r\n%c\r\n" % byte for byte in MESSAGE) + b"0\r\n\r\n"
     ),
     "zeros before sizes": chunked(body=b"00022\r\n%b\r\n000\r\n\r\n" % MESSAGE),
@@ -94,18 +94,18 @@ SENDS = {
     ),
     "zeros before the length": send(length=b"Content-Length: 00034"),
     "white space around the length": send(length=b"Content-Length: \t 34 \t"),
-    "a line end before (old browsers)": b"\r\n" + send(),
-    "a line end behind (old browsers)": send() + b"\r\n",
+    "a line end before the request (old browsers)": b"\r\n" + send(),
+    "a line end after the request (old browsers)": send() + b"\r\n",
     "100-continue (curl, .NET Framework)": send(b"Expect: 100-continue"),
     "100-continue in odd case": send(b"Expect:100-Continue \t"),
     "100-continue, chunked, h2c": chunked(b"Expect: 100-continue", *H2C),
-    "an expectation that we do not know": send(b"Expect: 200-ok"),
+    "an unknown expectation": send(b"Expect: 200-ok"),
     # Targets (RFC 9112, section 3.2).
     "absolute form": send(line=to(b"http://chat.example" + PATH)),
     "absolute form of another host": send(line=to(b"HTTPS://u:p@[::1]:80" + PATH)),
     "a query": send(line=to(PATH + b"?utm=1&utm=2")),
     "an empty query": send(line=to(PATH + b"?")),
-    "escapes that need not be": send(line=to(b"/%63hats/BOB/%6d%65ssages")),
+    "unnecessary escapes": send(line=to(b"/%63hats/BOB/%6d%65ssages")),
     # Headers (RFC 9112, section 5).
     "names in lower case (Node, HTTP/2 gateways)": send(
         length=b"content-length: 34",
@@ -113,8 +113,8 @@ SENDS = {
         token=TOKEN.lower().replace(b"token", b"TOKEN"),
     ),
     "names in upper case": send(length=b"CONTENT-LENGTH: 34", host=b"HOST: x"),
-    "no space behind the colon": send(length=b"Content-Length:34", host=b"Host:x"),
-    "white space behind values": send(
+    "no space after the colon": send(length=b"Content-Length:34", host=b"Host:x"),
+    "white space after values": send(
         b"Content-Type: application/json \t", token=TOKEN + b" \t", host=b"Host: x:80 \t"
     ),
     "no value": send(b"X:", b"Cookie: ", b"Accept:", b"Content-Encoding:"),
@@ -135,7 +135,7 @@ SENDS = {
     "Accept-Encoding (requests, aiohttp)": send(b"Accept-Encoding: gzip, deflate, br, zstd"),
     "conditions and ranges": send(b"Range: bytes=0-0", b"If-Modified-Since: x", b"If-Match: *"),
     "a method in a header": send(b"X-HTTP-Method-Override: DELETE", b"X-Method: PUT"),
-    "a proxy's headers": send(
+    "headers of a proxy": send(
         b"Via: 1.0 fred, 1.1 p.example",
         b"Forwarded: for=192.0.2.60;proto=https",
         b"Max-Forwards: 0",
@@ -144,7 +144,7 @@ SENDS = {
     "a byte order mark (.NET StreamWriter)": send(
         body=b"\xef\xbb\xbf" + MESSAGE, length=b"Content-Length: 37"
     ),
-    "a line end behind the JSON": send(body=MESSAGE + b"\r\n", length=b"Content-Length: 36"),
+    "a line end after the JSON": send(body=MESSAGE + b"\r\n", length=b"Content-Length: 36"),
     "charset (.NET, okhttp)": send(b"Content-Type: application/json; charset=utf-8"),
     "charset (Java)": send(b"Content-Type: application/json;charset=UTF-8"),
     "charset (Jersey)": send(b'Content-Type: Application/JSON ; charset="UTF-8"'),
@@ -156,14 +156,16 @@ SENDS = {
 LISTS = {
     "h2c (curl --http2)": chats(*H2C),
     "websocket": chats(*WEBSOCKET),
-    "a body of no use": chats(b"Content-Length: 5", body=b"hello"),
-    "a chunked body of no use": chats(CHUNKED, body=b"5\r\nhello\r\n0\r\n\r\n"),
+    "an unused body": chats(b"Content-Length: 5", body=b"hello"),
+    "an unused chunked body": chats(CHUNKED, body=b"5\r\nhello\r\n0\r\n\r\n"),
     "a length of 0": chats(b"Content-Length: 0"),
-    "h2c and a body of no use": chats(*H2C, b"Content-Length: 5", body=b"hello"),
+    "h2c and an unused body": chats(*H2C, b"Content-Length: 5", body=b"hello"),
     "absolute form": chats(line=b"GET http://chat.example/chats HTTP/1.1"),
     "100-continue without a body": chats(b"Expect: 100-continue"),
     "a fragment": chats(line=b"GET /chats#top HTTP/1.1"),
-    "a cache's question": chats(b"If-None-Match: *", b"Range: bytes=0-0", b"Pragma: no-cache"),
+    "a conditional request of a cache": chats(
+        b"If-None-Match: *", b"Range: bytes=0-0", b"Pragma: no-cache"
+    ),
 }
 
 LAST_REQUESTS = {
@@ -187,18 +189,18 @@ BAD_REQUESTS = {
     "two lengths (RFC 9112, 6.3)": send(LENGTH),
     "a list of lengths (RFC 9112, 6.3)": send(length=b"Content-Length: 34, 34"),
     "a length and chunks (RFC 9112, 6.1)": send(CHUNKED),
-    "the same behind an offer": send(CHUNKED, *H2C),
+    "the same with an offer": send(CHUNKED, *H2C),
     "chunked twice (RFC 9112, 7.1)": chunked(CHUNKED),
     "chunked, then gzip (RFC 9112, 6.3)": chunked(coding=b"Transfer-Encoding: chunked, gzip"),
-    "identity (gone since RFC 7230)": chunked(coding=b"Transfer-Encoding: identity"),
+    "identity (removed by RFC 7230)": chunked(coding=b"Transfer-Encoding: identity"),
     # Legal, but lenience about where a size ends has been used for request smuggling.
-    "white space behind a chunk size": chunked(body=CHUNKS.replace(b"9\r\n", b"9 ;a\r\n", 1)),
+    "white space after a chunk size": chunked(body=CHUNKS.replace(b"9\r\n", b"9 ;a\r\n", 1)),
     "CONNECT (RFC 9110, 9.3.6)": chats(line=b"CONNECT chat.example:80 HTTP/1.1"),
     "CONNECT with an offer": chats(*H2C, line=b"CONNECT /chats HTTP/1.1"),
     "HTTP/2 (curl --http2-prior-knowledge)": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "the PROXY protocol": b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" + send(),
-    "a target that is no path (RFC 9112, 3.2)": send(line=to(b"chats/BOB/messages")),
+    "a target that is not a path (RFC 9112, 3.2)": send(line=to(b"chats/BOB/messages")),
     "a method in lower case (RFC 9110, 9.1)": chats(line=b"get /chats HTTP/1.1"),
 }
 """Answered with 400; then the connection closes (RFC 9112, section 2.2)."""
@@ -217,24 +219,24 @@ REFUSALS = {
     ),
     "no body and no length": (send(body=b"", length=b""), *INVALID),
     "a body of length 0": (send(body=b"", length=b"Content-Length: 0"), *INVALID),
-    "a body that is no JSON, with an offer": (send(*H2C, body=b"{" * len(MESSAGE)), *INVALID),
+    "a body that is not JSON, with an offer": (send(*H2C, body=b"{" * len(MESSAGE)), *INVALID),
     "no token, with an offer": (
         send(*H2C, token=b"Authorization: Basic eDp5"),
         401,
         {"error": "Unauthorized"},
     ),
     "two tokens (RFC 9110, 5.3)": (send(TOKEN), 401, {"error": "Unauthorized"}),
-    "a chat that is there, without a body": (
+    "an existing chat, without a body": (
         chats(line=b"POST /chat/BOB HTTP/1.1"),
         400,
         {"error": "Chat already exists or invalid user"},
     ),
-    "a chat that is there, with a length of 0": (
+    "an existing chat, with a length of 0": (
         chats(b"Content-Length: 0", *H2C, line=b"POST /chat/BOB HTTP/1.1"),
         400,
         {"error": "Chat already exists or invalid user"},
     ),
-    "a chat that is there, with a body of no use": (
+    "an existing chat, with an unused body": (
         chats(b"Content-Length: 2", line=b"POST /chat/BOB HTTP/1.1", body=b"{}"),
         400,
         {"error": "Chat already exists or invalid user"},
@@ -242,7 +244,7 @@ REFUSALS = {
     "TRACE": (chats(line=b"TRACE /chats HTTP/1.1"), 405, {"error": "Method Not Allowed"}),
     # Asks about the server itself, which says nothing of itself (RFC 9110, 9.3.7).
     "OPTIONS *": (chats(line=b"OPTIONS * HTTP/1.1"), 404, {"error": "Not Found"}),
-    "another type than is accepted": (
+    "a type that is not accepted": (
         chats(b"Accept: application/xml", line=b"GET /nowhere HTTP/1.1"),
         404,
         {"error": "Not Found"},

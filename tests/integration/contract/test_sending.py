@@ -79,21 +79,21 @@ BAD_KEYS = {
 
 async def test_key_is_the_same_bare_quoted_and_padded(api: Api, url: str) -> None:
     ann, bob = await api.chat()
-    for what, key in KEYS.items():
+    for kind, key in KEYS.items():
         first = await send_with(url, ann, bob.name, b"Idempotency-Key: " + key)
-        assert (first.status, first.headers.get("idempotency-replayed")) == (201, None), what
+        assert (first.status, first.headers.get("idempotency-replayed")) == (201, None), kind
         for header in (b"idempotency-key:" + key, b'Idempotency-Key: \t "' + key + b'" \t'):
             again = await send_with(url, ann, bob.name, header)
-            assert (again.status, again.headers["idempotency-replayed"]) == (201, "true"), what
+            assert (again.status, again.headers["idempotency-replayed"]) == (201, "true"), kind
             assert again.body == first.body
     assert len((await api.read(ann, bob.name)).json()) == len(KEYS)
 
 
 async def test_malformed_keys_store_nothing(api: Api, url: str) -> None:
     ann, bob = await api.chat()
-    for what, key in BAD_KEYS.items():
+    for kind, key in BAD_KEYS.items():
         answer = await send_with(url, ann, bob.name, b"Idempotency-Key: " + key)
-        assert (answer.status, json.loads(answer.body)) == REFUSED, what
+        assert (answer.status, json.loads(answer.body)) == REFUSED, kind
     header = b"Idempotency-Key: 1\r\nIdempotency-Key: 1"
     assert (await send_with(url, ann, bob.name, header)).status == 400
     assert (await api.read(ann, bob.name)).json() == []

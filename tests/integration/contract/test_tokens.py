@@ -78,15 +78,15 @@ WITHOUT_TOKEN: dict[str, Headers] = {
 
 async def test_request_without_a_token_is_refused(api: Api) -> None:
     ann = await api.join("ann")
-    for what, template in WITHOUT_TOKEN.items():
+    for kind, template in WITHOUT_TOKEN.items():
         headers = [(name, value.replace(b"TOKEN", ann.token.encode())) for name, value in template]
-        await refused(api, what, headers, NONE_SENT)
+        await refused(api, kind, headers, NONE_SENT)
 
 
 INVALID_TOKENS: dict[str, Callable[[str], Headers]] = {
-    "no JWT": lambda _: bearer("token"),
+    "not a JWT": lambda _: bearer("token"),
     "dots": lambda _: bearer(".."),
-    "cut short": lambda token: bearer(token[:-1]),
+    "truncated": lambda token: bearer(token[:-1]),
     "another payload": lambda token: bearer(
         ".".join([token.split(".")[0], encoded(b'{"user_id":1}'), token.split(".")[2]])
     ),
@@ -107,8 +107,8 @@ INVALID_TOKENS: dict[str, Callable[[str], Headers]] = {
 
 async def test_invalid_token_is_refused(api: Api) -> None:
     ann = await api.join("ann")
-    for what, made in INVALID_TOKENS.items():
-        await refused(api, what, made(ann.token), INVALID)
+    for kind, made in INVALID_TOKENS.items():
+        await refused(api, kind, made(ann.token), INVALID)
     assert (await api.call("GET", "/chats", ann)).status_code == 200
 
 
@@ -125,15 +125,15 @@ FORGED: dict[str, Callable[[Someone], str]] = {
         claims_of(ann), {"alg": "HS512", "typ": "JWT"}, digest="sha512"
     ),
     "no expiry": lambda ann: sign({k: v for k, v in claims_of(ann).items() if k != "exp"}),
-    "no time of issue": lambda ann: sign({k: v for k, v in claims_of(ann).items() if k != "iat"}),
+    "no issue time": lambda ann: sign({k: v for k, v in claims_of(ann).items() if k != "iat"}),
     "no user": lambda ann: sign({k: v for k, v in claims_of(ann).items() if k != "user_id"}),
-    "an expiry of text": lambda ann: sign(claims_of(ann, exp="4000043200")),
+    "a textual expiry": lambda ann: sign(claims_of(ann, exp="4000043200")),
     "an endless expiry": lambda ann: sign(claims_of(ann, exp=10**400)),
     "user true": lambda ann: sign(claims_of(ann, user_id=True)),
-    "a user of text": lambda ann: sign(claims_of(ann, user_id=str(claims_of(ann)["user_id"]))),
+    "a textual user id": lambda ann: sign(claims_of(ann, user_id=str(claims_of(ann)["user_id"]))),
     "user 2**70": lambda ann: sign(claims_of(ann, user_id=2**70)),
     "user 0": lambda ann: sign(claims_of(ann, user_id=0)),
-    "a user who never was": lambda ann: sign(claims_of(ann, user_id=2**60)),
+    "an unknown user": lambda ann: sign(claims_of(ann, user_id=2**60)),
     "an array": lambda _: sign([1]),
     "deep": lambda _: sign([[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]),
 }
@@ -141,8 +141,8 @@ FORGED: dict[str, Callable[[Someone], str]] = {
 
 async def test_forged_token_is_refused(service: Service, api: Api) -> None:
     ann = await api.join("ann")
-    for what, made in FORGED.items():
-        await refused(api, what, bearer(made(ann)), INVALID)
+    for kind, made in FORGED.items():
+        await refused(api, kind, bearer(made(ann)), INVALID)
     # The forger has the key, so the refusals above are due to what is wrong with the tokens.
     assert (await api.call("GET", "/chats", headers=bearer(sign(claims_of(ann))))).is_success
 
@@ -171,9 +171,9 @@ async def test_scheme_without_a_token_is_refused(api: Api, url: str, value: str)
         assert (answer.status, answer.headers["www-authenticate"]) == (401, NONE_SENT)
 
 
-async def refused(api: Api, what: str, headers: Headers, challenge: str) -> None:
+async def refused(api: Api, kind: str, headers: Headers, challenge: str) -> None:
     for method, path in ROUTES:
         answer = await api.call(method, path, headers=headers)
-        assert answer.status_code == 401, f"{what}: {method} {path}"
-        assert answer.json() == {"error": "Unauthorized"}, what
-        assert answer.headers.get_list("www-authenticate") == [challenge], what
+        assert answer.status_code == 401, f"{kind}: {method} {path}"
+        assert answer.json() == {"error": "Unauthorized"}, kind
+        assert answer.headers.get_list("www-authenticate") == [challenge], kind

@@ -141,14 +141,14 @@ async def test_key_is_scoped_to_sender_and_chat(in_process: Api) -> None:
 
 async def test_valid_keys_are_accepted_and_invalid_keys_refused(api: Api, url: str) -> None:
     ann, _, chat = await api.chat_by_id()
-    for n, (what, key) in enumerate(KEYS.items(), 1):
+    for n, (kind, key) in enumerate(KEYS.items(), 1):
         # The quotes around a key belong to the header syntax; in a body they are part of the key.
         first = await send(api, ann, chat, "once", key.decode())
-        assert (first.status_code, first.json()["seq"]) == (201, n), what
+        assert (first.status_code, first.json()["seq"]) == (201, n), kind
         status, replayed = await raw_send(url, ann, chat, b'"' + key + b'"')
-        assert (status, replayed) == (201, "true"), what
-    for what, key in BAD_KEYS.items():
-        assert await raw_send(url, ann, chat, key) == (422, None), what
+        assert (status, replayed) == (201, "true"), kind
+    for kind, key in BAD_KEYS.items():
+        assert await raw_send(url, ann, chat, key) == (422, None), kind
     assert len((await page(api, ann, chat))[0]) == len(KEYS)
 
 

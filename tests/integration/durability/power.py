@@ -52,11 +52,11 @@ class Recording:
         return proceed()
 
     def moment(self, at: int) -> int:
-        """The last moment that may lie before a power cut after the first `at` events."""
+        """The latest moment that may precede a power cut after the first `at` events."""
         return self.events[at].moment if at < len(self.events) else self.clock()
 
     def answers(self) -> list[int]:
-        """The events right before which a caller got an answer."""
+        """The counts of events right after which a caller got an answer."""
         pairs = zip(self.events, self.events[1:], strict=False)
         return [n for n, (one, two) in enumerate(pairs, start=1) if one.moment < two.moment]
 

@@ -64,11 +64,11 @@ async def survive(folder: Path, failing: Failing) -> Survived:
     return Survived(faults, load, wrong + find_wrong(path, load.ledger.sends))
 
 
-def judge(runs: Sequence[Survived], what: str, figures: Figures) -> None:
+def judge(runs: Sequence[Survived], title: str, figures: Figures) -> None:
     assert [(run.faults.injected, run.wrong) for run in runs if run.wrong] == []
     assert any(run.load.outages for run in runs)
     sends = [send for run in runs for send in run.load.ledger.sends]
-    figures.survived(sum(len(run.faults.injected) for run in runs), what, Ledger(sends))
+    figures.survived(sum(len(run.faults.injected) for run in runs), title, Ledger(sends))
 
 
 async def test_store_survives_an_error_at_any_single_operation(

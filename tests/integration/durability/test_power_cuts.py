@@ -127,8 +127,8 @@ async def test_acknowledged_writes_survive_power_cuts(
     cuts = 75 if soak else 8
     harm = await cut_often(life, tmp_path, cuts)
     assert harm == []
-    what = f"power cuts, checkpoints of {checkpoint} pages, {failing_syncs:.0%} of syncs failing"
-    figures.survived(2 * cuts, what, life.load.ledger)
+    title = f"power cuts, checkpoints of {checkpoint} pages, {failing_syncs:.0%} of syncs failing"
+    figures.survived(2 * cuts, title, life.load.ledger)
 
 
 @pytest.mark.parametrize("mode", ["NORMAL", "OFF"])

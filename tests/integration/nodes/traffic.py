@@ -120,7 +120,7 @@ class Traffic:
         )
 
     async def wrong(self) -> list[object]:
-        """Everything that contradicts what a sender or a listener was details."""
+        """Everything that contradicts what a sender or a listener was told."""
         stored = {person.chat.id: await self._stored(person.chat) for person in self.people}
         faults: list[object] = list(find_faults(self.ledger.sends, stored))
         for person in self.people:
@@ -189,5 +189,5 @@ class Traffic:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 (many tasks change what it looks at)
+    while not condition():  # noqa: ASYNC110 (many tasks change the state)
         await asyncio.sleep(0.02)

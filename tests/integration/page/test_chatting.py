@@ -363,7 +363,7 @@ CORPUS = [
     "as_name",
     [pytest.param(False, id="in messages"), pytest.param(True, id="in names", marks=soak_only)],
 )
-def test_message_text_is_never_run_as_markup(people: People, as_name: bool) -> None:
+def test_texts_and_names_are_never_run_as_markup(people: People, as_name: bool) -> None:
     ann, bob = people.person(**OWN), people.person()
     ann.context.add_init_script("window.pwned = () => console.error('pwned')")
     ann.page.on("dialog", lambda dialog: ann.complaints.append(dialog.message))

@@ -171,7 +171,7 @@ def test_days_separate_the_messages(people: People) -> None:
 
 
 def size(request: "Request") -> int:
-    """Bytes of the answers that came over the network, once all have arrived."""
+    """Bytes of the answer that came over the network, once it is complete."""
     response = request.response()
     assert response is not None
     response.finished()

@@ -100,7 +100,7 @@ def test_service_starts_once_migrate_has_made_the_tables(
         assert httpx.get(f"{service.url}/healthz").status_code == 200
 
 
-async def test_concurrent_migrations_make_the_tables_once(
+async def test_nodes_that_migrate_concurrently_make_the_tables_once(
     tmp_path: Path, empty_database: str
 ) -> None:
     settings = {"database_url": empty_database, "secret": SECRET}

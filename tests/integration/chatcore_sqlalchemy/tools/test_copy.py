@@ -41,9 +41,9 @@ async def grown_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
         await store.unblock(four.id, three.id)
         await store.void_tokens(three.id, 11)
         await store.erase_user(five.id, UserName("Deleted user 1"), 12)
-        gone = await store.add_user(UserName("gone"), "hash", 0)
+        missing = await store.add_user(UserName("missing"), "hash", 0)
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("DELETE FROM users WHERE id = ?", (gone.id,))
+        connection.execute("DELETE FROM users WHERE id = ?", (missing.id,))
     return path
 
 
@@ -52,8 +52,8 @@ def grown(grown_once: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(grown_once, tmp_path))
 
 
-def quiet(what: str, done: int, total: int) -> None:
-    assert what
+def quiet(phase: str, done: int, total: int) -> None:
+    assert phase
     assert 0 < done <= total
 
 
