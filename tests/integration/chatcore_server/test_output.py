@@ -25,7 +25,7 @@ from tests.support.soak import soak_only
 SECONDS = 60
 """More than ten times the promised limit."""
 
-TOLD = re.compile(r"the log had no reader for a while; (\d+) lines were dropped")
+DROPPED = re.compile(r"the log had no reader for a while; (\d+) lines were dropped")
 
 
 class Pipe:
@@ -126,9 +126,7 @@ def numbers_in(lines: list[str]) -> list[int]:
 
 
 @pytest.mark.parametrize("form", [pytest.param("text", marks=soak_only), "json"])
-def test_lines_that_nobody_reads_are_dropped_and_counted(
-    form: str, tmp_path: Path, pipe: Pipe
-) -> None:
+def test_unread_log_lines_are_dropped_and_counted(form: str, tmp_path: Path, pipe: Pipe) -> None:
     more = 500
     asked = MAX_BYTES // len(path(0)) + more
     with serving(tmp_path, pipe, access_log="1", log=form) as (process, url):
@@ -178,7 +176,7 @@ def test_hanging_shutdown_is_abandoned_while_the_log_is_unread(tmp_path: Path, p
 
 
 @soak_only
-def test_workers_serve_and_stop_while_nobody_reads(
+def test_workers_serve_and_stop_while_the_log_is_unread(
     tmp_path: Path, pipe: Pipe, postgres_url: str
 ) -> None:
     settings = {"database_url": postgres_url, "secret": SECRET, "workers": "2"}

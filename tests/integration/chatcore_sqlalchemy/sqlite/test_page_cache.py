@@ -152,7 +152,7 @@ async def test_closed_store_has_an_empty_cache(tmp_path: Path) -> None:
         await store.chats_of(ann.id, before=None, limit=50)
 
 
-def test_it_stays_within_its_bytes() -> None:
+def test_page_cache_is_bounded_in_bytes() -> None:
     recent: PageCache[int, str] = PageCache(max_bytes=10_000)
     for key in range(1000):
         recent.put(key % 70, "x" * 1000, getsizeof("x" * 1000), None)

@@ -200,7 +200,7 @@ def test_target_created_during_the_copy_is_left_unchanged(source: Path, tmp_path
         (folder / "copy.db").write_text("mine")
 
     with pytest.raises(CannotOpen, match=r"copy\.db already exists"):
-        backup(source, folder / "copy.db", meanwhile)
+        backup(source, folder / "copy.db", create_target)
     assert (folder / "copy.db").read_text() == "mine"
     assert os.listdir(folder) == ["copy.db"]
 

@@ -126,7 +126,7 @@ async def test_second_copy_verifies_the_first(grown: Path, empty_database: str) 
 
 
 @pytest.mark.parametrize("count", [1, 3, 5] if SOAK else [3])
-async def test_an_interrupted_copy_leaves_nothing_and_can_be_run_again(
+async def test_interrupted_copy_leaves_nothing_and_can_be_repeated(
     count: int, grown: Path, empty_database: str, postgres: PostgresServer
 ) -> None:
     async with proxy_to(empty_database) as (proxy, url):
