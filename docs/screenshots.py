@@ -1,6 +1,6 @@
-"""Makes docs/images from the running service: python -m docs.screenshots
+"""Make docs/images from the running service: python -m docs.screenshots
 
-It needs Chromium (apt install chromium) and what the tests need.
+Needs Chromium (apt install chromium) and the packages of the tests.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ NOW = datetime(2026, 3, 14, 9, 41, tzinfo=UTC)
 DESKTOP: Any = {"viewport": {"width": 1120, "height": 700}}
 PHONE: Any = {"viewport": {"width": 390, "height": 760}, "has_touch": True, "is_mobile": True}
 
-OTHERS = [
+OTHERS = [  # the sender, minutes ago, the text
     ("Kenji", 2900, "The slides are ready. See you on Monday!"),
     ("Мария Орлова", 1610, "Спасибо, всё получила"),
     ("Priya N.", 1490, "Could you send me the address again?"),
     ("Lucas Moreau", 320, "Merci beaucoup, à demain !"),
     ("Zoë Martin", 55, "Are we still on for lunch?"),
 ]
-TALK = [  # minutes ago, whether it is Ann's, the text
+TALK = [  # minutes ago, whether Ann is the sender, the text
     (1500, True, "Hi Bob! Did you get the train tickets?"),
     (1498, False, "Yes, both of them. We leave at 9:40, platform 4."),
     (1497, False, "It is a two-hour ride, so bring a book."),
@@ -54,7 +54,7 @@ TALK = [  # minutes ago, whether it is Ann's, the text
 
 
 class Past:
-    """A clock that stands where it is set."""
+    """A clock that shows a settable number of minutes before NOW."""
 
     def __init__(self) -> None:
         self.minutes = 10_000
