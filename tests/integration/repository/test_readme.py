@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack, suppress
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from chatcore_server.settings import Settings, variable_of
 from tests.support.repository import ROOT
 from tests.support.service import CommandService
 
@@ -91,3 +93,10 @@ def test_session_of_two_terminals_works_as_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize("example", blocks("python"))
 def test_python_examples_run(example: str, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", example], check=True, cwd=tmp_path)
+
+
+def test_the_settings_and_their_defaults_are_those_of_the_service() -> None:
+    rows = re.findall(r"^\| `(CHATCORE_\w+)` \| ([^|]+) \|", README, re.MULTILINE)
+    assert sorted(name for name, _ in rows) == sorted(map(variable_of, fields(Settings)))
+    defaults = {name: default.strip("`") for name, default in rows if default.startswith("`")}
+    assert Settings.read(defaults, {}) == Settings()
