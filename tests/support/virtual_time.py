@@ -41,7 +41,7 @@ class _Impatient(selectors.SelectSelector):
 
 
 BACKEND = "asyncio", {"loop_factory": VirtualTimeLoop}
-"""What a module's fixture `anyio_backend` returns to run its tests in virtual time."""
+"""The `anyio_backend` of the unit tests that are marked `virtual_time`."""
 
 
 def virtual_loop() -> VirtualTimeLoop:

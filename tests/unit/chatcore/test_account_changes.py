@@ -20,10 +20,12 @@ from chatcore.names import UserName
 from chatcore.ports import Credentials
 from chatcore_jwt import JwtTokens
 from chatcore_memory import MemoryStore
+from tests.support.clock import Clock
 from tests.support.stdlib_adapters import QuickHasher
 
 OLD, NEW, OTHER = "correct horse battery", "staple of many batteries", "no horse at all, today"
 START = datetime(2026, 1, 1, 0, 0, 0, 900_000, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
 SECRET = "a secret of thirty-two bytes, ok"
 
 Change = Callable[[Accounts, User], Awaitable[object]]
@@ -34,17 +36,6 @@ CHANGES: dict[str, Change] = {
     "logout": lambda accounts, user: accounts.log_out_everywhere(user),
     "erase": lambda accounts, user: accounts.erase(user, OLD),
 }
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def wait(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
 
 
 class HeldHasher(QuickHasher):
@@ -85,12 +76,7 @@ class HeldHasher(QuickHasher):
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
+    return Clock(START)
 
 
 @pytest.fixture
@@ -123,12 +109,12 @@ async def test_every_token_of_before_is_void_at_once(
     await accounts.register("bob", OLD)
     tokens, other = [], await accounts.log_in("bob", OLD)
     for seconds in (0, 0.05, 0.1, 3600):
-        clock.wait(seconds)
+        clock.wait(seconds * SECOND)
         tokens.append(await accounts.log_in("ann", OLD))
     assert not any([await is_void(accounts, token) for token in tokens])
     await change(accounts, ann)
     for seconds in (0, 1, 10, 3600):
-        clock.wait(seconds)
+        clock.wait(seconds * SECOND)
         assert all([await is_void(accounts, token) for token in tokens])
         assert not await is_void(accounts, other)
 
@@ -141,7 +127,7 @@ async def test_tokens_of_right_after_a_change_count(
     old = await accounts.log_in("ann", OLD)
     tokens = [await accounts.change_password(ann, OLD, NEW), await accounts.log_in("ann", NEW)]
     for seconds in (0, 0.5, 1, 9, 20, 3600):
-        clock.wait(seconds)
+        clock.wait(seconds * SECOND)
         assert not any([await is_void(accounts, token) for token in tokens])
         assert await is_void(accounts, old)
     await accounts.log_out_everywhere(ann)
@@ -167,8 +153,8 @@ async def test_changes_in_a_row_each_void_what_was_before(accounts: Accounts, an
 async def test_a_token_of_a_node_whose_clock_is_ahead_is_void_too(
     accounts: Accounts, store: MemoryStore, ann: User, ahead: int
 ) -> None:
-    there = Clock()
-    there.wait(ahead)
+    there = Clock(START)
+    there.wait(ahead * SECOND)
     elsewhere = Accounts(store, HeldHasher(), JwtTokens(SECRET), clock=there)
     token = await elsewhere.log_in("ann", OLD)
     await accounts.log_out_everywhere(ann)
@@ -183,7 +169,7 @@ async def test_a_login_that_began_before_a_change_lets_nobody_in_after_it(
     slow = asyncio.create_task(accounts.log_in("ann", OLD))
     async with hasher.during("verify", slow):
         await change(accounts, ann)
-        clock.wait(60)
+        clock.wait(60 * SECOND)
     assert isinstance(slow.exception(), WrongCredentials)
 
 
@@ -197,7 +183,7 @@ async def test_a_login_that_hashes_anew_lets_nobody_in_after_a_change(
     slow = asyncio.create_task(accounts.log_in("ann", OLD))
     async with hasher.during("hash", slow):
         await accounts.change_password(ann, OLD, NEW)
-        clock.wait(60)
+        clock.wait(60 * SECOND)
     assert await is_void(accounts, slow.result())
     await accounts.log_in("ann", NEW)
     with pytest.raises(WrongCredentials):
@@ -227,7 +213,7 @@ class SlowStore(MemoryStore):
 
 
 async def test_a_stolen_token_ends_sessions_once_and_keeps_nobody_from_logging_in() -> None:
-    accounts = Accounts(SlowStore(), QuickHasher(), JwtTokens(SECRET), clock=Clock())
+    accounts = Accounts(SlowStore(), QuickHasher(), JwtTokens(SECRET), clock=Clock(START))
     ann = await accounts.register("ann", OLD)
     _, claims = await accounts.authenticate(await accounts.log_in("ann", OLD))
     calls = [accounts.log_out_everywhere(ann, proven_by=claims) for _ in range(100)]
@@ -237,7 +223,7 @@ async def test_a_stolen_token_ends_sessions_once_and_keeps_nobody_from_logging_i
 
 
 async def test_of_many_who_change_a_password_at_once_one_is_told_so() -> None:
-    accounts = Accounts(SlowStore(), QuickHasher(), JwtTokens(SECRET), clock=Clock())
+    accounts = Accounts(SlowStore(), QuickHasher(), JwtTokens(SECRET), clock=Clock(START))
     ann = await accounts.register("ann", OLD)
     chosen = [f"{NEW} {n}" for n in range(4)]
     calls = [accounts.change_password(ann, OLD, each) for each in chosen]

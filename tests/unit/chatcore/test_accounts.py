@@ -19,7 +19,6 @@ from chatcore import (
     WrongCredentials,
 )
 from chatcore_memory import MemoryStore
-from tests.support.picky_store import PickyStore
 from tests.support.stdlib_adapters import HmacTokens, ScryptHasher
 
 PASSWORD = "correct horse battery"
@@ -49,11 +48,6 @@ class LoggedHasher(ScryptHasher):
 class DiskFull(MemoryStore):
     async def replace_password_hash(self, user_id: int, old: str, new: str) -> None:
         raise StoreUnavailable
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return PickyStore()
 
 
 @pytest.fixture

@@ -21,23 +21,8 @@ BEYOND = 2**63
 
 
 @pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-def messenger(store: MemoryStore) -> Messenger:
-    return Messenger(store)
-
-
-@pytest.fixture
-async def users(store: MemoryStore) -> list[User]:
-    return [await store.add_user(UserName(name), "", 0) for name in ("Ann", "Bob", "Eve")]
-
-
-@pytest.fixture
-async def chat(messenger: Messenger, users: list[User]) -> Chat:
-    return await messenger.open_chat(users[0], users[1])
+def users(ann: User, bob: User, eve: User) -> list[User]:
+    return [ann, bob, eve]
 
 
 @pytest.mark.parametrize("blocker", [0, 1])

@@ -10,14 +10,10 @@ from typing import Self
 import pytest
 
 from chatcore.bus import MESSAGE_BYTES, BusDoorbell, Link
-from tests.support.virtual_time import BACKEND
+
+pytestmark = pytest.mark.virtual_time
 
 SECONDS = 60
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> object:
-    return BACKEND
 
 
 class MemoryBus:

@@ -16,12 +16,12 @@ from chatcore import (
     Messenger,
     NewMessage,
     User,
-    UserName,
 )
 from chatcore.following import POLL_SECONDS
 from chatcore_memory import MemoryStore
 from tests.support.following import BadDoorbell
-from tests.support.virtual_time import BACKEND
+
+pytestmark = pytest.mark.virtual_time
 
 
 class Listener:
@@ -85,26 +85,6 @@ def test_who_left_is_forgotten() -> None:
         tracemalloc.stop()
     assert gone() is None
     assert after - before < 20_000
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> object:
-    return BACKEND
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-async def ann(store: MemoryStore) -> User:
-    return await store.add_user(UserName("Ann"), "", 0)
-
-
-@pytest.fixture
-async def bob(store: MemoryStore) -> User:
-    return await store.add_user(UserName("Bob"), "", 0)
 
 
 async def follow_and_time(

@@ -19,48 +19,19 @@ from chatcore import (
     Reset,
     StoreUnavailable,
     User,
-    UserName,
 )
 from chatcore.following import POLL_SECONDS
 from tests.support.following import SilentDoorbell, WatchedDoorbell, WatchedStore
-from tests.support.virtual_time import BACKEND, virtual_loop
+from tests.support.virtual_time import virtual_loop
+
+pytestmark = pytest.mark.virtual_time
 
 PAGE = 100
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> object:
-    return BACKEND
 
 
 @pytest.fixture
 def store() -> WatchedStore:
     return WatchedStore()
-
-
-@pytest.fixture
-def doorbell() -> WatchedDoorbell:
-    return WatchedDoorbell()
-
-
-@pytest.fixture
-def messenger(store: WatchedStore, doorbell: WatchedDoorbell) -> Messenger:
-    return Messenger(store, doorbell=doorbell)
-
-
-@pytest.fixture
-async def ann(store: WatchedStore) -> User:
-    return await store.add_user(UserName("Ann"), "", 0)
-
-
-@pytest.fixture
-async def bob(store: WatchedStore) -> User:
-    return await store.add_user(UserName("Bob"), "", 0)
-
-
-@pytest.fixture
-async def chat(messenger: Messenger, ann: User, bob: User) -> Chat:
-    return await messenger.open_chat(ann, bob)
 
 
 async def send(messenger: Messenger, chat: Chat, count: int) -> None:

@@ -22,19 +22,12 @@ from chatcore import (
     guessing,
 )
 from chatcore_memory import MemoryStore
+from tests.support.clock import Watch
 from tests.support.stdlib_adapters import HmacTokens, ScryptHasher
 
 PASSWORD = "correct horse battery"
 HERE, THERE = "203.0.113.1", "198.51.100.1"
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
-
-
-class Watch:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Hasher(ScryptHasher):
@@ -59,7 +52,7 @@ class Hasher(ScryptHasher):
 
 class Scene:
     def __init__(self, *, refuse_common_passwords: bool = False) -> None:
-        self.watch = Watch()
+        self.watch = Watch(1000.0)
         self.strangers = itertools.count()
         self.hasher = Hasher()
         self.store = MemoryStore()
@@ -235,7 +228,7 @@ async def test_under_attack_one_address_gets_less(scene: Scene) -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0, 2000), max_size=100))
 async def test_no_rhythm_gets_more_than_is_promised(pauses: list[float]) -> None:
-    watch = Watch()
+    watch = Watch(1000.0)
     guard, heard = Guard(seconds=watch), 0
     begin = watch.now
     for pause in [0.0] * 20 + pauses:

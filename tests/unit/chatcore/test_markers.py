@@ -20,7 +20,9 @@ from chatcore import (
 )
 from chatcore_memory import MemoryStore
 from tests.support.following import WatchedDoorbell
-from tests.support.virtual_time import BACKEND, virtual_loop
+from tests.support.virtual_time import virtual_loop
+
+pytestmark = pytest.mark.virtual_time
 
 BEYOND = 2**63 - 1
 
@@ -44,34 +46,9 @@ class SlowStore(MemoryStore):
         return await super().move_read_marker(chat_id, user_id, seq, moved_us)
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> object:
-    return BACKEND
-
-
 @pytest.fixture
 def store() -> SlowStore:
     return SlowStore()
-
-
-@pytest.fixture
-def doorbell() -> WatchedDoorbell:
-    return WatchedDoorbell()
-
-
-@pytest.fixture
-def messenger(store: SlowStore, doorbell: WatchedDoorbell) -> Messenger:
-    return Messenger(store, doorbell=doorbell)
-
-
-@pytest.fixture
-async def ann(store: SlowStore) -> User:
-    return await store.add_user(UserName("Ann"), "", 0)
-
-
-@pytest.fixture
-async def bob(store: SlowStore) -> User:
-    return await store.add_user(UserName("Bob"), "", 0)
 
 
 @pytest.fixture

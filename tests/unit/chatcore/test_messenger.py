@@ -28,7 +28,7 @@ from chatcore import (
     UserNotFound,
 )
 from chatcore_memory import MemoryStore
-from tests.support.picky_store import PickyStore
+from tests.support.chats import open_chats
 
 NOW = datetime(2026, 1, 1, 0, 0, 0, 123_456, tzinfo=UTC)
 NOW_US = 1_767_225_600_123_456
@@ -37,33 +37,8 @@ NOBODY = ["nobody", "", "an", "\0", "ann\0", "\ud800", "\u3164", "x" * 100_000]
 
 
 @pytest.fixture
-def store() -> MemoryStore:
-    return PickyStore()
-
-
-@pytest.fixture
 def messenger(store: MemoryStore) -> Messenger:
     return Messenger(store, clock=lambda: NOW)
-
-
-@pytest.fixture
-async def ann(store: MemoryStore) -> User:
-    return await store.add_user(UserName("Ann"), "", 0)
-
-
-@pytest.fixture
-async def bob(store: MemoryStore) -> User:
-    return await store.add_user(UserName("Bob"), "", 0)
-
-
-@pytest.fixture
-async def eve(store: MemoryStore) -> User:
-    return await store.add_user(UserName("Eve"), "", 0)
-
-
-@pytest.fixture
-async def chat(messenger: Messenger, ann: User, bob: User) -> Chat:
-    return await messenger.open_chat(ann, bob)
 
 
 async def fill(store: MemoryStore, chat: Chat, count: int) -> None:
@@ -321,11 +296,6 @@ class BusyStore(MemoryStore):
         for chat in self.moves.pop(0) if self.moves else ():
             await fill(self, chat, 1)
         return page
-
-
-async def open_chats(store: MemoryStore, hub: User, count: int) -> list[Chat]:
-    peers = [await store.add_user(UserName(f"peer {n}"), "", 0) for n in range(count)]
-    return [await store.open_chat(hub.id, peer.id, 0) for peer in peers]
 
 
 @pytest.mark.parametrize("count", [0, 1, 499, 500, 501, 1000, 1001])

@@ -29,6 +29,7 @@ from chatcore import (
 from chatcore.ports import MAX_PAGE
 from chatcore.testing import ChatStoreWithUsers
 from chatcore_memory import MemoryStore
+from tests.support.chats import open_chats
 
 NewStore = Callable[[], AbstractAsyncContextManager[ChatStoreWithUsers]]
 
@@ -130,23 +131,8 @@ def test_unread_equals_its_definition_whatever_is_sent_and_read(new_store: NewSt
 
 
 @pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-def messenger(store: MemoryStore) -> Messenger:
-    return Messenger(store)
-
-
-@pytest.fixture
 async def hub(store: MemoryStore) -> User:
     return await store.add_user(UserName("hub"), "", 0)
-
-
-async def open_chats(store: MemoryStore, hub: User, count: int) -> list[Chat]:
-    peers = [await store.add_user(UserName(f"peer {n}"), "", 0) for n in range(count)]
-    return [await store.open_chat(hub.id, peer.id, 0) for peer in peers]
 
 
 async def test_states_come_in_pages_the_most_recently_active_first(

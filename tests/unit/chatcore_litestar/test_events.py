@@ -15,25 +15,15 @@ from chatcore.following import PAGE
 from chatcore_litestar.replies import CHUNK
 from chatcore_litestar.v1.events import MAX_WAIT
 from chatcore_memory import MemoryStore
+from tests.support.clock import Clock
 from tests.support.listening import SECONDS, Frame, Request, Scene, scene
 from tests.support.soak import SOAK
-from tests.support.virtual_time import BACKEND, VirtualTimeLoop
+from tests.support.virtual_time import VirtualTimeLoop
+
+pytestmark = pytest.mark.virtual_time
 
 HEARTBEAT = Frame({"type": "heartbeat"})
 SECOND = timedelta(seconds=1)
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> object:
-    return BACKEND
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = datetime(2030, 1, 1, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 def end(reason: str) -> Frame:

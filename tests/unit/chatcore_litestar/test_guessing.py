@@ -16,18 +16,11 @@ from chatcore_litestar.client import NOT_THE_OWNER, address_behind
 from chatcore_memory import MemoryStore
 from tests.support.api import PASSWORD, Api
 from tests.support.apps import SECRET
+from tests.support.clock import Watch
 from tests.support.stdlib_adapters import ScryptHasher
 
 PROXY = "10.0.0.1"
 HERE, THERE = "203.0.113.1", "198.51.100.1"
-
-
-class Watch:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @asynccontextmanager

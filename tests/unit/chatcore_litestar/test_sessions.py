@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -19,24 +19,6 @@ from tests.support.stdlib_adapters import QuickHasher
 
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
-
-
-class Clock:
-    """A wall clock, which can be set, and the seconds that pass."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2030, 1, 1, tzinfo=UTC)
-        self.passed = 0.0
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def seconds(self) -> float:
-        return self.passed
-
-    def wait(self, duration: timedelta) -> None:
-        self.now += duration
-        self.passed += duration.total_seconds()
 
 
 class Directory(MemoryStore):

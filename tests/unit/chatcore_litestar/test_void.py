@@ -16,15 +16,10 @@ from chatcore_memory import MemoryStore
 from tests.support.api import PASSWORD, Api, api_of
 from tests.support.apps import in_another_process
 from tests.support.listening import Frame, Request, Scene, scene
-from tests.support.virtual_time import BACKEND
 from tests.unit.chatcore_litestar.test_events import waiting
 from tests.unit.chatcore_litestar.test_sessions import void
 
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> object:
-    return BACKEND
-
+pytestmark = pytest.mark.virtual_time
 
 VOID = Frame({"type": "end", "reason": "void"})
 MINUTE = timedelta(seconds=60)

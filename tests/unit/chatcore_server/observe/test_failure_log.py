@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -12,11 +11,6 @@ from chatcore_server.observe.failure_log import QUIET_SECONDS, summarise_outages
 from tests.support.virtual_time import BACKEND
 
 logger = logging.getLogger("chatcore")
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return BACKEND
 
 
 @pytest.fixture
