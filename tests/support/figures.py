@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 
 import pytest
 
-from tests.integration.durability.checker import Fate, Ledger
+from tests.support.checker import Fate, Ledger
 from tests.support.soak import SOAK
 
 PROPERTY = "figures"

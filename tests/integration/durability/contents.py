@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.integration.durability.checker import Send, Stored, find_faults
 from tests.integration.durability.logs import find_wrong_logs
+from tests.support.checker import Send, Stored, find_faults
 
 
 def find_wrong(path: Path, sends: Iterable[Send]) -> list[object]:

@@ -13,8 +13,8 @@ from chatcore import NewMessage, UserName
 from chatcore_argon2 import Argon2Hasher
 from chatcore_jwt import JwtTokens
 from chatcore_sqlalchemy import SqlAlchemyStore
-from tests.integration.durability.checker import Ledger, Send
 from tests.support.api import PASSWORD, Api, Someone, fresh
+from tests.support.checker import Ledger, Send
 from tests.support.service import Service
 
 SECRET = "a secret of thirty-two bytes, or so"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from chatcore import Chat, KeyReused, Message, NewMessage, StoreUnavailable, User, UserName
 from chatcore_sqlalchemy import SqlAlchemyStore
-from tests.integration.durability.checker import Ledger
+from tests.support.checker import Ledger
 
 MOST_ATTEMPTS = 50
 NOW = 1_700_000_000_000_000

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.integration.durability.checker import Fate, Fault, Ledger, Stored, find_faults
+from tests.support.checker import Fate, Fault, Ledger, Stored, find_faults
 
 ONE, TWO, MAYBE, REFUSED = (Stored(0, "ann", text) for text in ("one", "two", "maybe", "refused"))
 

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import pytest
 
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
-from tests.integration.durability.checker import Ledger
 from tests.integration.durability.contents import find_wrong
 from tests.integration.durability.faults import Faults
 from tests.integration.durability.load import Load
 from tests.integration.durability.vfs import layered
+from tests.support.checker import Ledger
 from tests.support.figures import Figures
 from tests.support.soak import long
 

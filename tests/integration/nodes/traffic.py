@@ -15,8 +15,8 @@ import httpx
 from chatcore import Chat, Cursor, User, UserName
 from chatcore_jwt import JwtTokens
 from chatcore_sqlalchemy import SqlAlchemyStore
-from tests.integration.durability.checker import Ledger, Stored, find_faults
 from tests.support.api import Api, Someone
+from tests.support.checker import Ledger, Stored, find_faults
 from tests.support.soak import SOAK
 from tests.support.sse import stream
 
