@@ -1,0 +1,22 @@
+"""Broken tokens: only tokens issued here are accepted, with the claims they were issued for."""
+
+from datetime import UTC, datetime
+
+from chatcore import InvalidToken
+from chatcore_jwt import JwtTokens
+from tests.support.fuzzing import mutations
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_tokens(seed: int) -> None:
+    """Only what was issued here says anything, and it says what was issued."""
+    tokens, others = JwtTokens("k" * 32), JwtTokens("o" * 32)
+    good = [tokens.issue(user_id, NOW).encode() for user_id in (1, 7, 2**63 - 1)]
+    issued = {tokens.verify(token.decode(), NOW) for token in good}
+    for raw in mutations(seed, *good, others.issue(1, NOW).encode()):
+        try:
+            claims = tokens.verify(raw.decode("latin-1"), NOW)
+        except InvalidToken:
+            continue
+        assert claims in issued
