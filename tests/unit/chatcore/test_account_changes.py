@@ -103,7 +103,7 @@ async def is_void(accounts: Accounts, token: str) -> bool:
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-async def test_every_token_of_before_is_void_at_once(
+async def test_change_voids_every_earlier_token_at_once(
     accounts: Accounts, clock: Clock, ann: User, change: Change
 ) -> None:
     await accounts.register("bob", OLD)
@@ -120,7 +120,7 @@ async def test_every_token_of_before_is_void_at_once(
 
 
 @pytest.mark.parametrize("fraction", [0, 1, 500_000, 999_999])
-async def test_tokens_of_right_after_a_change_count(
+async def test_token_issued_right_after_a_change_is_valid(
     accounts: Accounts, clock: Clock, ann: User, fraction: int
 ) -> None:
     clock.now = START.replace(microsecond=fraction)
@@ -135,7 +135,9 @@ async def test_tokens_of_right_after_a_change_count(
     assert not await is_void(accounts, await accounts.log_in("ann", NEW))
 
 
-async def test_changes_in_a_row_each_void_what_was_before(accounts: Accounts, ann: User) -> None:
+async def test_consecutive_changes_each_void_the_earlier_tokens(
+    accounts: Accounts, ann: User
+) -> None:
     """Also within one second."""
     token = await accounts.log_in("ann", OLD)
     for _ in range(5):
@@ -150,7 +152,7 @@ async def test_changes_in_a_row_each_void_what_was_before(accounts: Accounts, an
 
 
 @pytest.mark.parametrize("ahead", [1, 9])
-async def test_a_token_of_a_node_whose_clock_is_ahead_is_void_too(
+async def test_change_voids_a_token_of_a_node_whose_clock_is_ahead(
     accounts: Accounts, store: MemoryStore, ann: User, ahead: int
 ) -> None:
     there = Clock(START)
@@ -163,7 +165,7 @@ async def test_a_token_of_a_node_whose_clock_is_ahead_is_void_too(
 
 
 @pytest.mark.parametrize("change", [CHANGES["password"], CHANGES["reset"], CHANGES["erase"]])
-async def test_a_login_that_began_before_a_change_lets_nobody_in_after_it(
+async def test_login_overtaken_by_a_change_is_refused(
     accounts: Accounts, hasher: HeldHasher, clock: Clock, ann: User, change: Change
 ) -> None:
     slow = asyncio.create_task(accounts.log_in("ann", OLD))
@@ -173,7 +175,7 @@ async def test_a_login_that_began_before_a_change_lets_nobody_in_after_it(
     assert isinstance(slow.exception(), WrongCredentials)
 
 
-async def test_a_login_that_hashes_anew_lets_nobody_in_after_a_change(
+async def test_rehashing_login_overtaken_by_a_change_gets_a_void_token(
     store: MemoryStore, clock: Clock
 ) -> None:
     before = Accounts(store, HeldHasher(4), JwtTokens(SECRET), clock=clock)
@@ -190,9 +192,7 @@ async def test_a_login_that_hashes_anew_lets_nobody_in_after_a_change(
         await accounts.log_in("ann", OLD)
 
 
-async def test_a_login_beside_one_that_hashes_anew_succeeds(
-    store: MemoryStore, clock: Clock
-) -> None:
+async def test_login_beside_a_rehashing_login_succeeds(store: MemoryStore, clock: Clock) -> None:
     await Accounts(store, HeldHasher(4), JwtTokens(SECRET), clock=clock).register("ann", OLD)
     hasher = HeldHasher()
     accounts = Accounts(store, hasher, JwtTokens(SECRET), clock=clock)
@@ -212,7 +212,7 @@ class SlowStore(MemoryStore):
         return found
 
 
-async def test_a_stolen_token_ends_sessions_once_and_keeps_nobody_from_logging_in() -> None:
+async def test_stolen_token_logs_out_everywhere_only_once() -> None:
     accounts = Accounts(SlowStore(), QuickHasher(), JwtTokens(SECRET), clock=Clock(START))
     ann = await accounts.register("ann", OLD)
     _, claims = await accounts.authenticate(await accounts.log_in("ann", OLD))
@@ -222,7 +222,7 @@ async def test_a_stolen_token_ends_sessions_once_and_keeps_nobody_from_logging_i
     assert not await is_void(accounts, await accounts.log_in("ann", OLD))
 
 
-async def test_of_many_who_change_a_password_at_once_one_is_told_so() -> None:
+async def test_one_of_many_concurrent_password_changes_succeeds() -> None:
     accounts = Accounts(SlowStore(), QuickHasher(), JwtTokens(SECRET), clock=Clock(START))
     ann = await accounts.register("ann", OLD)
     chosen = [f"{NEW} {n}" for n in range(4)]
@@ -237,7 +237,7 @@ async def test_of_many_who_change_a_password_at_once_one_is_told_so() -> None:
     await accounts.log_in("ann", password)
 
 
-async def test_of_two_who_change_a_password_the_later_one_knows_it_no_more(
+async def test_password_change_overtaken_by_another_is_refused(
     accounts: Accounts, hasher: HeldHasher, ann: User
 ) -> None:
     slow = asyncio.create_task(accounts.change_password(ann, OLD, OTHER))
@@ -270,7 +270,7 @@ async def test_a_new_password_follows_the_rules(accounts: Accounts, ann: User, n
     assert not await is_void(accounts, token)
 
 
-async def test_an_operator_resets_the_password_of_any_spelling(
+async def test_operator_resets_a_password_by_any_spelling_of_the_name(
     accounts: Accounts, ann: User
 ) -> None:
     assert await accounts.reset_password("ANN", NEW) == ann
@@ -280,7 +280,9 @@ async def test_an_operator_resets_the_password_of_any_spelling(
             await accounts.reset_password(nobody, NEW)
 
 
-async def test_who_was_erased_is_gone(accounts: Accounts, store: MemoryStore, ann: User) -> None:
+async def test_erased_user_cannot_log_in_and_the_name_stays_taken(
+    accounts: Accounts, store: MemoryStore, ann: User
+) -> None:
     bob = await accounts.register("bob", OLD)
     erased, other = await accounts.erase(ann, OLD), await accounts.erase(bob, OLD)
     for user, left in ((ann, erased), (bob, other)):
@@ -305,7 +307,7 @@ async def test_who_was_erased_is_gone(accounts: Accounts, store: MemoryStore, an
     assert erased.name != other.name
 
 
-async def test_a_tombstone_that_is_taken_is_drawn_again(
+async def test_tombstone_name_already_taken_is_drawn_again(
     accounts: Accounts, store: MemoryStore, ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = iter(["aaaaaaaa", "aaaaaaaa", "bbbbbbbb"])

@@ -60,7 +60,7 @@ def accounts(store: MemoryStore, hasher: LoggedHasher) -> Accounts:
     return Accounts(store, hasher, HmacTokens(SECRET), clock=lambda: NOW)
 
 
-async def test_who_registers_can_log_in_and_is_known_by_the_token(accounts: Accounts) -> None:
+async def test_registered_user_can_log_in_and_authenticate(accounts: Accounts) -> None:
     ann = await accounts.register("Ann", PASSWORD)
     assert ann == User(ann.id, "Ann")
     session = await accounts.authenticate(await accounts.log_in("ann", PASSWORD))
@@ -110,7 +110,9 @@ async def test_an_invalid_name_is_refused_before_its_password_is_hashed(
     ],
     ids=lambda password: ascii(password)[:24],
 )
-async def test_a_password_of_the_right_size_is_accepted(accounts: Accounts, password: str) -> None:
+async def test_password_within_the_size_limits_is_accepted(
+    accounts: Accounts, password: str
+) -> None:
     await accounts.register("ann", password)
     await accounts.log_in("ann", password)
     for other in (password + "x", password[:-1], password.swapcase() + " ", password.strip()):
@@ -152,7 +154,7 @@ async def test_a_password_is_the_same_in_any_form_of_nfc(accounts: Accounts) -> 
 @pytest.mark.parametrize(
     "name", ["bob", "", "a/b", "\0", "\ud800", "\u3164", "x" * 100_000, "an", "ann "], ids=ascii
 )
-async def test_an_unknown_name_costs_a_verification_too(
+async def test_unknown_name_costs_a_verification(
     accounts: Accounts, hasher: LoggedHasher, name: str
 ) -> None:
     await accounts.register("ann", PASSWORD)
@@ -162,7 +164,7 @@ async def test_an_unknown_name_costs_a_verification_too(
     assert hasher.asked == ["verify None"]
 
 
-async def test_a_login_rehashes_what_was_hashed_with_other_parameters(store: MemoryStore) -> None:
+async def test_login_rehashes_a_hash_with_other_parameters(store: MemoryStore) -> None:
     old, new = LoggedHasher(4), LoggedHasher(8)
     await Accounts(store, old, HmacTokens(SECRET)).register("ann", PASSWORD)
     accounts = Accounts(store, new, HmacTokens(SECRET))
@@ -190,7 +192,7 @@ async def test_a_rehash_that_fails_does_not_fail_the_login(
     assert await store.credentials("ann") == before
 
 
-async def test_a_registration_that_finds_the_hasher_full_leaves_the_name_free(
+async def test_registration_refused_by_a_full_hasher_leaves_the_name_free(
     accounts: Accounts, hasher: LoggedHasher
 ) -> None:
     hasher.full = True
@@ -200,7 +202,7 @@ async def test_a_registration_that_finds_the_hasher_full_leaves_the_name_free(
     await accounts.register("ann", PASSWORD)
 
 
-async def test_a_token_is_refused_once_it_expired(store: MemoryStore) -> None:
+async def test_expired_token_is_refused(store: MemoryStore) -> None:
     now = NOW
     accounts = Accounts(store, LoggedHasher(), HmacTokens(SECRET), clock=lambda: now)
     ann = await accounts.register("ann", PASSWORD)
@@ -212,7 +214,7 @@ async def test_a_token_is_refused_once_it_expired(store: MemoryStore) -> None:
         await accounts.authenticate(token)
 
 
-async def test_a_token_is_refused_without_its_user(accounts: Accounts) -> None:
+async def test_token_of_a_missing_user_is_refused(accounts: Accounts) -> None:
     await accounts.register("ann", PASSWORD)
     token = await accounts.log_in("ann", PASSWORD)
     without_ann = Accounts(MemoryStore(), LoggedHasher(), HmacTokens(SECRET), clock=lambda: NOW)
@@ -220,7 +222,7 @@ async def test_a_token_is_refused_without_its_user(accounts: Accounts) -> None:
         await without_ann.authenticate(token)
 
 
-async def test_what_is_no_token_is_refused(accounts: Accounts) -> None:
+async def test_invalid_token_is_refused(accounts: Accounts) -> None:
     for token in ("", "token", "\ud800"):
         with pytest.raises(InvalidToken):
             await accounts.authenticate(token)

@@ -26,7 +26,7 @@ def users(ann: User, bob: User, eve: User) -> list[User]:
 
 
 @pytest.mark.parametrize("blocker", [0, 1])
-async def test_neither_hears_of_the_other_while_one_blocks(
+async def test_block_stops_messages_and_read_events_both_ways(
     messenger: Messenger, users: list[User], chat: Chat, blocker: int
 ) -> None:
     user, peer = users[blocker], users[1 - blocker]
@@ -50,7 +50,9 @@ async def test_neither_hears_of_the_other_while_one_blocks(
     assert (await messenger.send(peer, chat, "hello again")).seq == 2
 
 
-async def test_no_chat_is_opened_while_one_blocks(messenger: Messenger, users: list[User]) -> None:
+async def test_no_chat_can_be_opened_during_a_block(
+    messenger: Messenger, users: list[User]
+) -> None:
     ann, _, eve = users
     await messenger.block(eve, ann)
     for user, peer in ((ann, eve), (eve, ann)):
@@ -62,7 +64,7 @@ async def test_no_chat_is_opened_while_one_blocks(messenger: Messenger, users: l
     assert (await messenger.ensure_chat(ann, eve)).created
 
 
-async def test_users_see_whom_they_block(messenger: Messenger, users: list[User]) -> None:
+async def test_users_list_their_blocks(messenger: Messenger, users: list[User]) -> None:
     ann, bob, eve = users
     await messenger.block(ann, eve)
     await messenger.block(ann, bob)
@@ -80,7 +82,7 @@ async def test_users_see_whom_they_block(messenger: Messenger, users: list[User]
     await messenger.unblock(ann, User(99, "nobody"))
 
 
-async def test_a_name_that_was_erased_is_forgotten(
+async def test_erased_name_is_dropped_from_the_cache(
     messenger: Messenger, store: MemoryStore, users: list[User], chat: Chat
 ) -> None:
     ann, bob, _ = users
@@ -109,7 +111,7 @@ class SlowStore(MemoryStore):
         return chat
 
 
-async def test_what_was_being_read_meanwhile_is_not_remembered() -> None:
+async def test_chat_read_during_an_erasure_is_not_cached() -> None:
     store = SlowStore()
     messenger = Messenger(store)
     ann, bob = [await store.add_user(UserName(name), "", 0) for name in ("Ann", "Bob")]
@@ -123,7 +125,7 @@ async def test_what_was_being_read_meanwhile_is_not_remembered() -> None:
     assert (await messenger.chat(ann, chat.id)).peer_of(ann).name == "deleted user 1"
 
 
-async def test_a_name_that_was_erased_elsewhere_is_met_for_a_minute(
+async def test_name_erased_elsewhere_expires_from_the_cache_within_a_minute(
     messenger: Messenger,
     store: MemoryStore,
     users: list[User],

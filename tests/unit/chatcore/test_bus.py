@@ -108,7 +108,7 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.001)
 
 
-async def test_rings_of_one_round_are_one_message() -> None:
+async def test_rings_of_one_loop_iteration_are_one_message() -> None:
     bus = MemoryBus()
     async with await bus.doorbell() as here, await bus.doorbell() as there:
         listener = Listener(there, 3)
@@ -134,7 +134,7 @@ async def test_rings_during_a_message_are_in_the_next() -> None:
         assert [users_of(message) for message in bus.said] == [{1}, set(range(2, 51))]
 
 
-async def test_who_listens_here_is_woken_at_once_and_once() -> None:
+async def test_local_listener_is_woken_at_once_and_once() -> None:
     bus = MemoryBus()
     async with await bus.doorbell() as doorbell:
         listener = Listener(doorbell, 7)
@@ -144,7 +144,7 @@ async def test_who_listens_here_is_woken_at_once_and_once() -> None:
         assert listener.heard == 1
 
 
-async def test_many_users_take_several_messages() -> None:
+async def test_many_users_are_split_into_several_messages() -> None:
     bus = MemoryBus()
     users = range(2**63 - 3_000, 2**63)
     async with await bus.doorbell() as doorbell:
@@ -155,7 +155,7 @@ async def test_many_users_take_several_messages() -> None:
         assert set[int]().union(*map(users_of, bus.said)) == set(users)
 
 
-async def test_what_a_message_looks_like() -> None:
+async def test_message_has_version_node_and_user_ids() -> None:
     bus = MemoryBus()
     async with await bus.doorbell() as doorbell:
         assert re.fullmatch(rb"1 [0-9a-f]{16}", bus.said[-1])
@@ -184,7 +184,7 @@ async def test_what_a_message_looks_like() -> None:
         b"\xff\xfe",
     ],
 )
-async def test_what_is_no_message_is_ignored(message: bytes) -> None:
+async def test_invalid_message_is_ignored(message: bytes) -> None:
     bus = MemoryBus()
     async with await bus.doorbell() as doorbell:
         listener = Listener(doorbell, 7)
@@ -195,7 +195,7 @@ async def test_what_is_no_message_is_ignored(message: bytes) -> None:
         assert bus.attempts == 1
 
 
-async def test_a_long_outage_forgets_whom_it_cannot_hold() -> None:
+async def test_pending_users_are_bounded_during_an_outage() -> None:
     bus = MemoryBus()
     async with await bus.doorbell() as doorbell:
         bus.flows.clear()
@@ -207,7 +207,7 @@ async def test_a_long_outage_forgets_whom_it_cannot_hold() -> None:
         assert set[int]().union(*map(users_of, bus.said)) == set(range(1, 10_001))
 
 
-async def test_what_could_not_be_said_is_said_on_the_next_connection() -> None:
+async def test_unsent_rings_are_sent_on_the_next_connection() -> None:
     bus = MemoryBus()
     async with await bus.doorbell() as here:
         bus.flows.clear()
@@ -220,7 +220,7 @@ async def test_what_could_not_be_said_is_said_on_the_next_connection() -> None:
         await until(lambda: users_of(bus.said[-1]) == {7, 8})
 
 
-async def test_everyone_is_woken_on_the_next_connection() -> None:
+async def test_every_listener_is_woken_on_the_next_connection() -> None:
     bus = MemoryBus()
     async with await bus.doorbell() as doorbell:
         listeners = [Listener(doorbell, user_id) for user_id in range(1_000)]
@@ -230,7 +230,7 @@ async def test_everyone_is_woken_on_the_next_connection() -> None:
                 await listener.is_woken()
 
 
-async def test_a_client_that_cancels_itself_is_connected_again() -> None:
+async def test_client_that_cancels_itself_is_reconnected() -> None:
     bus = MemoryBus()
     async with await bus.doorbell(patience=0.05) as doorbell:
         listener = Listener(doorbell, 7)
@@ -238,7 +238,7 @@ async def test_a_client_that_cancels_itself_is_connected_again() -> None:
         await listener.is_woken()
 
 
-async def test_a_bus_on_which_one_cannot_hear_oneself_is_none(
+async def test_bus_without_an_echo_is_treated_as_disconnected(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     bus = MemoryBus()
@@ -253,7 +253,7 @@ async def test_a_bus_on_which_one_cannot_hear_oneself_is_none(
         await listener.is_woken()
 
 
-async def test_an_opening_that_is_given_up_leaves_no_task() -> None:
+async def test_cancelled_start_leaves_no_task() -> None:
     bus = MemoryBus()
     bus.flows.clear()
     before = asyncio.all_tasks()
@@ -263,7 +263,7 @@ async def test_an_opening_that_is_given_up_leaves_no_task() -> None:
     assert asyncio.all_tasks() == before
 
 
-async def test_a_bus_that_cannot_be_left_is_left_in_silence(
+async def test_error_while_closing_the_bus_is_suppressed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     bus, failures = MemoryBus(), list[object]()

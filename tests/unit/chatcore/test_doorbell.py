@@ -32,7 +32,7 @@ class Listener:
         self.heard += 1
 
 
-def test_a_ring_is_heard_when_it_returns() -> None:
+def test_ring_wakes_listeners_before_it_returns() -> None:
     doorbell, listener = LocalDoorbell(), Listener()
     leave = doorbell.listen(1, listener.wake)
     for count in (1, 2):
@@ -43,7 +43,7 @@ def test_a_ring_is_heard_when_it_returns() -> None:
     leave()
 
 
-def test_who_listens_twice_hears_twice_and_leaves_twice() -> None:
+def test_callback_registered_twice_is_called_twice() -> None:
     doorbell, listener = LocalDoorbell(), Listener()
     leaves = [doorbell.listen(1, listener.wake) for _ in range(2)]
     for leave, count in zip(leaves, (2, 3), strict=True):
@@ -54,7 +54,7 @@ def test_who_listens_twice_hears_twice_and_leaves_twice() -> None:
     assert listener.heard == 3
 
 
-def test_who_comes_while_a_ring_is_told_is_not_lost() -> None:
+def test_callback_registered_during_a_ring_is_kept() -> None:
     doorbell, early, late = LocalDoorbell(), Listener(), Listener()
     leaves: list[Callable[[], None]] = []
 
@@ -69,7 +69,7 @@ def test_who_comes_while_a_ring_is_told_is_not_lost() -> None:
     assert (early.heard, late.heard) == (1, 1)
 
 
-def test_who_left_is_forgotten() -> None:
+def test_unsubscribed_callback_is_released() -> None:
     doorbell, listener = LocalDoorbell(), Listener()
     gone = weakref.ref(listener)
     tracemalloc.start()
@@ -114,7 +114,7 @@ async def follow_and_time(
 
 
 @pytest.mark.parametrize("seed", range(10))
-async def test_bad_rings_delay_no_event_beyond_the_polling_interval(
+async def test_unreliable_rings_delay_no_event_beyond_the_polling_interval(
     store: MemoryStore, ann: User, bob: User, seed: int
 ) -> None:
     messenger = Messenger(store, doorbell=BadDoorbell(seed), poll_seconds=3)
@@ -128,7 +128,7 @@ async def test_bad_rings_delay_no_event_beyond_the_polling_interval(
     assert 0 < longest <= 3 + 1e-6
 
 
-async def test_what_another_process_writes_comes_within_the_polling_interval(
+async def test_event_of_another_process_arrives_within_the_polling_interval(
     store: MemoryStore, ann: User, bob: User
 ) -> None:
     chat = await store.open_chat(ann.id, bob.id, 0)

@@ -45,7 +45,7 @@ def test_the_longest_cursor_has_72_characters() -> None:
     ],
     ids=lambda text: ascii(text)[:20],
 )
-def test_what_is_no_cursor_is_none(text: str) -> None:
+def test_invalid_cursor_parses_to_none(text: str) -> None:
     assert Cursor.parse(text) is None
 
 

@@ -36,7 +36,7 @@ def peers_of(pieces: Sequence[Piece], user: User) -> list[str]:
     return [piece.chat.peer_of(user).name for piece in pieces if isinstance(piece, ChatState)]
 
 
-async def test_it_tells_everything_in_order() -> None:
+async def test_export_contains_everything_in_its_order() -> None:
     scene = Scene()
     ann, bob, cyd = [await scene.join(name) for name in ("ann", "bob", "cyd")]
     chat = await scene.messenger.open_chat(bob, ann)
@@ -56,7 +56,7 @@ async def test_it_tells_everything_in_order() -> None:
     assert await scene.export(cyd) == [cyd, Totals(0, 0)]
 
 
-async def test_what_is_long_comes_in_pieces() -> None:
+async def test_long_export_comes_in_pieces() -> None:
     scene = Scene()
     ann = await scene.join("ann")
     peers = await scene.chats(ann, 2 * PAGE + 1)
@@ -78,7 +78,7 @@ async def test_what_is_long_comes_in_pieces() -> None:
     assert pieces[-1] == Totals(len(peers), len(peers) + 2 * MAX_PAGE)
 
 
-async def test_chats_that_become_active_meanwhile_appear_once() -> None:
+async def test_chats_that_become_active_during_an_export_appear_once() -> None:
     for moment in (2, PAGE, 3 * PAGE, 5 * PAGE):
         scene = Scene()
         ann = await scene.join("ann")
@@ -100,7 +100,7 @@ async def test_chats_that_become_active_meanwhile_appear_once() -> None:
         assert pieces[-1] == Totals(len(found), messages)
 
 
-async def test_a_chat_that_never_rests_does_not_keep_it_from_ending() -> None:
+async def test_constantly_active_chat_does_not_prevent_the_end() -> None:
     scene = Scene()
     ann = await scene.join("ann")
     peers = await scene.chats(ann, 2 * PAGE)

@@ -69,7 +69,7 @@ async def cancel(task: asyncio.Task[Any]) -> None:
         await task
 
 
-async def test_what_was_missed_comes_first_and_then_what_happens(
+async def test_missed_events_come_before_live_ones(
     messenger: Messenger, bob: User, chat: Chat
 ) -> None:
     start = (await messenger.sync(bob)).cursor
@@ -87,7 +87,7 @@ async def test_what_was_missed_comes_first_and_then_what_happens(
     assert await take(resumed, 3) == events[5:]
 
 
-async def test_without_a_cursor_it_begins_when_the_first_event_is_waited_for(
+async def test_following_without_a_cursor_starts_at_the_first_wait(
     messenger: Messenger, bob: User, chat: Chat
 ) -> None:
     following = messenger.follow(bob)
@@ -103,7 +103,7 @@ async def test_without_a_cursor_it_begins_when_the_first_event_is_waited_for(
     assert seqs(await take(started, 1)) == [4]
 
 
-async def test_an_event_comes_at_once(messenger: Messenger, ann: User, bob: User) -> None:
+async def test_event_arrives_at_once(messenger: Messenger, ann: User, bob: User) -> None:
     loop = asyncio.get_running_loop()
     following = messenger.follow(bob)
 
@@ -122,7 +122,7 @@ async def test_an_event_comes_at_once(messenger: Messenger, ann: User, bob: User
     assert moved == MarkerMoved(moved.cursor, chat, bob, 1)
 
 
-async def test_what_happens_while_the_log_is_read_comes_at_once(
+async def test_event_during_a_read_of_the_log_arrives_at_once(
     messenger: Messenger, store: WatchedStore, bob: User, chat: Chat
 ) -> None:
     loop = asyncio.get_running_loop()
@@ -141,7 +141,7 @@ async def test_what_happens_while_the_log_is_read_comes_at_once(
 
 @pytest.mark.parametrize("lost", [False, True], ids=["rung", "lost"])
 @pytest.mark.parametrize("seconds", [0, 0.5, POLL_SECONDS, 2.5 * POLL_SECONDS, 3600])
-async def test_a_batch_without_events_ends_at_its_deadline(
+async def test_empty_batch_returns_at_its_deadline(
     store: WatchedStore, bob: User, seconds: float, lost: bool
 ) -> None:
     loop = asyncio.get_running_loop()
@@ -157,9 +157,7 @@ async def test_a_batch_without_events_ends_at_its_deadline(
     assert doorbell.listening == virtual_loop().timers() == 0
 
 
-async def test_a_batch_is_what_there_is_up_to_100(
-    messenger: Messenger, bob: User, chat: Chat
-) -> None:
+async def test_batch_holds_up_to_100_events(messenger: Messenger, bob: User, chat: Chat) -> None:
     following = messenger.follow(bob)
     await following.start()
     await send(messenger, chat, PAGE + 20)
@@ -172,7 +170,7 @@ async def test_a_batch_is_what_there_is_up_to_100(
     assert asyncio.get_running_loop().time() - begin == pytest.approx(7)
 
 
-async def test_a_slow_consumer_holds_a_page_and_loses_nothing(
+async def test_slow_consumer_holds_one_page_and_loses_nothing(
     messenger: Messenger, store: WatchedStore, doorbell: WatchedDoorbell, bob: User, chat: Chat
 ) -> None:
     following = messenger.follow(bob)
@@ -190,7 +188,7 @@ async def test_a_slow_consumer_holds_a_page_and_loses_nothing(
     assert seqs(events) == [*range(1, 1001)]
 
 
-async def test_a_consumer_too_slow_for_the_log_is_told_so(
+async def test_consumer_slower_than_trimming_gets_a_reset(
     messenger: Messenger, bob: User, chat: Chat
 ) -> None:
     following = messenger.follow(bob)
@@ -278,7 +276,7 @@ async def test_a_timeout_loses_nothing(messenger: Messenger, bob: User, chat: Ch
         lambda end: end._replace(n=0),
     ],
 )
-async def test_a_cursor_that_leads_nowhere_gives_a_reset(
+async def test_invalid_cursor_gives_a_reset(
     messenger: Messenger, ann: User, bob: User, chat: Chat, void: Any
 ) -> None:
     await send(messenger, chat, 5)
@@ -293,13 +291,15 @@ async def test_a_cursor_that_leads_nowhere_gives_a_reset(
     assert event.cursor == end._replace(n=end.n + 1)
 
 
-async def test_the_cursor_of_a_reset_leads_on(messenger: Messenger, ann: User, chat: Chat) -> None:
+async def test_cursor_of_a_reset_can_be_followed(
+    messenger: Messenger, ann: User, chat: Chat
+) -> None:
     [reset] = await take(messenger.follow(ann, after="void"), 1)
     await send(messenger, chat, 1)
     assert seqs(await take(messenger.follow(ann, after=reset.cursor), 1)) == [1]
 
 
-async def test_an_error_of_the_store_goes_through_and_it_may_be_asked_again(
+async def test_store_error_is_raised_and_following_can_be_retried(
     messenger: Messenger, store: WatchedStore, doorbell: WatchedDoorbell, bob: User, chat: Chat
 ) -> None:
     following = messenger.follow(bob)
@@ -328,7 +328,7 @@ async def test_an_error_of_the_store_goes_through_and_it_may_be_asked_again(
     assert [type(event) for event in await take(void, 1)] == [Reset]
 
 
-async def test_all_who_follow_a_user_see_everything(
+async def test_all_followers_of_a_user_see_every_event(
     messenger: Messenger, doorbell: WatchedDoorbell, ann: User, bob: User, chat: Chat
 ) -> None:
     followings = [messenger.follow(user) for user in (ann, bob, bob, ann, bob)]
@@ -343,7 +343,7 @@ async def test_all_who_follow_a_user_see_everything(
     assert doorbell.listening == virtual_loop().timers() == 0
 
 
-async def test_an_idle_follower_looks_once_in_a_polling_interval(
+async def test_idle_follower_reads_once_per_polling_interval(
     store: WatchedStore, bob: User
 ) -> None:
     following = Messenger(store, doorbell=SilentDoorbell(), poll_seconds=4).follow(bob)
@@ -352,6 +352,6 @@ async def test_an_idle_follower_looks_once_in_a_polling_interval(
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])
-def test_nobody_polls_without_a_pause(store: WatchedStore, seconds: float) -> None:
+def test_polling_interval_must_be_positive(store: WatchedStore, seconds: float) -> None:
     with pytest.raises(ValueError, match="poll_seconds"):
         Messenger(store, poll_seconds=seconds)

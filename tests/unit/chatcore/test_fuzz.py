@@ -5,7 +5,7 @@ from chatcore.names import lookup_name
 from tests.support.fuzzing import mutations
 
 
-def test_cursors(seed: int) -> None:
+def test_broken_cursors_are_refused(seed: int) -> None:
     """What is taken for a cursor has one form."""
     taken = 0
     for raw in mutations(seed, b"0123456789abcdef-17-4711", b"a-1-0", b"Z-9223372036854775807-1"):
@@ -18,7 +18,7 @@ def test_cursors(seed: int) -> None:
     assert taken
 
 
-def test_names(seed: int) -> None:
+def test_broken_names_are_refused(seed: int) -> None:
     """What is taken for a name is found again, by any of its spellings, and fits in a path."""
     taken = 0
     good = ("ann", "Bob 2", "\u0416\u0435\u043d\u044f", "e\u0301va", "\u1f80\u03c3", "\uff21\u00df")

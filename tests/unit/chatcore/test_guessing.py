@@ -109,7 +109,7 @@ async def test_the_first_5_failures_cost_nothing_and_then_waits_double(
     assert 850 < waits[-1] <= 900
 
 
-async def test_while_one_has_to_wait_the_right_password_is_not_heard(scene: Scene) -> None:
+async def test_right_password_is_refused_during_a_wait(scene: Scene) -> None:
     for _ in range(5):
         await scene.guess(HERE)
     asked = scene.hasher.asked
@@ -119,14 +119,14 @@ async def test_while_one_has_to_wait_the_right_password_is_not_heard(scene: Scen
     assert await scene.log_in(HERE) == 0
 
 
-async def test_a_success_forgives_what_was_mistyped(scene: Scene) -> None:
+async def test_success_resets_the_failures_of_its_name(scene: Scene) -> None:
     for _ in range(3):
         assert [await scene.guess(HERE) for _ in range(5)] == [0] * 5
         scene.watch.now += 1
         assert await scene.log_in(HERE) == 0
 
 
-async def test_a_success_does_not_forgive_guesses_at_others(scene: Scene) -> None:
+async def test_success_does_not_reset_failures_at_other_names(scene: Scene) -> None:
     heard = 0
     for n in range(30):
         heard += await scene.guess(HERE, f"user {n}") == 0
@@ -139,7 +139,7 @@ async def test_without_an_address_nothing_is_limited(scene: Scene) -> None:
     assert await scene.log_in(HERE) == 0
 
 
-async def test_what_is_mistyped_now_and_then_costs_nothing(scene: Scene) -> None:
+async def test_occasional_failures_cost_nothing(scene: Scene) -> None:
     for _ in range(100):
         assert await scene.guess(HERE) == 0
         scene.watch.now += 20 * MINUTE
@@ -153,7 +153,7 @@ def attacks() -> st.SearchStrategy[list[tuple[int, int, float]]]:
 
 @settings(max_examples=30, deadline=None)
 @given(attacks(), st.booleans())
-async def test_whatever_strangers_do_the_owner_is_heard_at_once(
+async def test_strangers_cannot_delay_the_owner(
     attack: list[tuple[int, int, float]], crowd: bool
 ) -> None:
     scene = Scene()
@@ -168,7 +168,7 @@ async def test_whatever_strangers_do_the_owner_is_heard_at_once(
     assert await scene.log_in("2001:db8::1") == 0
 
 
-async def test_under_attack_an_owner_elsewhere_waits_a_minute_for_each_slip_at_first(
+async def test_under_attack_the_owner_at_a_new_address_waits_a_minute_per_failure(
     scene: Scene,
 ) -> None:
     await scene.attack()
@@ -179,7 +179,7 @@ async def test_under_attack_an_owner_elsewhere_waits_a_minute_for_each_slip_at_f
     assert await scene.log_in(HERE) == 0
 
 
-async def test_under_attack_an_owner_where_she_was_before_has_her_free_tries(scene: Scene) -> None:
+async def test_under_attack_the_owner_at_a_known_address_keeps_the_free_tries(scene: Scene) -> None:
     assert await scene.log_in(HERE) == 0
     await scene.attack()
     assert [await scene.guess(HERE) for _ in range(5)] == [0] * 5
@@ -187,7 +187,7 @@ async def test_under_attack_an_owner_where_she_was_before_has_her_free_tries(sce
     assert await scene.log_in(HERE) == 0
 
 
-async def test_who_was_there_before_is_not_kept_out_by_others_at_the_address(scene: Scene) -> None:
+async def test_known_user_is_not_locked_out_by_others_at_the_address(scene: Scene) -> None:
     assert await scene.log_in(HERE) == 0
     for n in range(30):
         await scene.guess(HERE, f"user {n}")
@@ -195,7 +195,7 @@ async def test_who_was_there_before_is_not_kept_out_by_others_at_the_address(sce
     assert await scene.log_in(HERE) == 0
 
 
-async def test_a_name_is_as_it_was_two_hours_after_an_attack(scene: Scene) -> None:
+async def test_attack_is_forgotten_after_two_hours(scene: Scene) -> None:
     await scene.attack(guesses=200)
     scene.watch.now += 2 * HOUR
     assert [await scene.guess(HERE) for _ in range(5)] == [0] * 5
@@ -214,11 +214,11 @@ async def guesses_of_the_hasty(scene: Scene, seconds: float, busy: bool = False)
     return heard
 
 
-async def test_how_much_one_address_gets_in_an_hour(scene: Scene) -> None:
+async def test_guesses_per_hour_from_one_address_are_limited(scene: Scene) -> None:
     assert [await guesses_of_the_hasty(scene, HOUR) for _ in range(4)] == [18, 5, 4, 4]
 
 
-async def test_under_attack_one_address_gets_less(scene: Scene) -> None:
+async def test_guesses_per_day_under_attack_are_limited_further(scene: Scene) -> None:
     await scene.attack()
     days = [await guesses_of_the_hasty(scene, DAY, busy=True) for _ in range(3)]
     assert days[0] <= 15
@@ -227,7 +227,7 @@ async def test_under_attack_one_address_gets_less(scene: Scene) -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0, 2000), max_size=100))
-async def test_no_rhythm_gets_more_than_is_promised(pauses: list[float]) -> None:
+async def test_no_timing_exceeds_the_promised_number_of_guesses(pauses: list[float]) -> None:
     watch = Watch(1000.0)
     guard, heard = Guard(seconds=watch), 0
     begin = watch.now
@@ -244,7 +244,7 @@ async def test_no_rhythm_gets_more_than_is_promised(pauses: list[float]) -> None
         assert heard <= most + (watch.now - begin) / limit.longest
 
 
-async def test_an_address_has_20_failures_at_all_names_and_others_have_their_own(
+async def test_address_has_20_failures_over_all_names(
     scene: Scene,
 ) -> None:
     heard = [await scene.guess(HERE, f"user {n}") == 0 for n in range(100)]
@@ -254,7 +254,7 @@ async def test_an_address_has_20_failures_at_all_names_and_others_have_their_own
     assert [await scene.guess(HERE, f"user {n}") for n in range(20)] == [0] * 20
 
 
-async def test_a_success_restarts_nobodys_wait(scene: Scene) -> None:
+async def test_success_does_not_restart_a_wait(scene: Scene) -> None:
     for n in range(40):
         while wait := await scene.guess(HERE, f"user {n}"):
             scene.watch.now += wait
@@ -276,7 +276,7 @@ async def test_a_success_restarts_nobodys_wait(scene: Scene) -> None:
         ("a browser's id", "another's", False),
     ],
 )
-async def test_an_address_is_the_network_that_one_customer_gets(
+async def test_address_is_grouped_by_customer_network(
     scene: Scene, one: str, other: str, same: bool
 ) -> None:
     for _ in range(5):
@@ -290,7 +290,7 @@ async def test_many_networks_of_one_customer_are_limited_together(scene: Scene) 
     assert await scene.guess("2001:db8:1::1", "user 399") == 0
 
 
-async def test_guesses_at_the_same_time_gain_nothing(scene: Scene) -> None:
+async def test_concurrent_guesses_gain_nothing(scene: Scene) -> None:
     for most in (4, 1, 0):
         scene.hasher.free.clear()
         before = scene.hasher.asked
@@ -301,7 +301,7 @@ async def test_guesses_at_the_same_time_gain_nothing(scene: Scene) -> None:
         assert scene.hasher.asked - before == most
 
 
-async def test_4_from_an_address_are_under_way_and_others_are_not_held_up(scene: Scene) -> None:
+async def test_address_has_4_concurrent_tries_without_delaying_others(scene: Scene) -> None:
     scene.hasher.free.clear()
     asked = [asyncio.create_task(scene.guess(HERE, f"user {n}")) for n in range(10)]
     elsewhere = asyncio.create_task(scene.log_in(THERE))
@@ -313,7 +313,7 @@ async def test_4_from_an_address_are_under_way_and_others_are_not_held_up(scene:
     assert await scene.guess(HERE, "user 10") == 0
 
 
-async def test_who_was_there_before_finds_a_place_though_others_take_all_of_theirs(
+async def test_known_user_has_a_place_while_the_address_is_full(
     scene: Scene,
 ) -> None:
     assert await scene.log_in(HERE) == 0
@@ -325,12 +325,12 @@ async def test_who_was_there_before_finds_a_place_though_others_take_all_of_thei
     assert await asyncio.gather(*others[:4], *mine[:4]) == [0] * 8
 
 
-async def test_right_passwords_at_the_same_time_cost_nothing(scene: Scene) -> None:
+async def test_concurrent_right_passwords_cost_nothing(scene: Scene) -> None:
     for _ in range(50):
         assert await asyncio.gather(*(scene.log_in(HERE) for _ in range(4))) == [0] * 4
 
 
-async def test_what_nobody_looked_at_is_no_failure(scene: Scene) -> None:
+async def test_unverified_try_is_not_a_failure(scene: Scene) -> None:
     scene.hasher.busy = True
     for _ in range(100):
         with pytest.raises(Overloaded):
@@ -339,7 +339,7 @@ async def test_what_nobody_looked_at_is_no_failure(scene: Scene) -> None:
     assert [await scene.guess(HERE) for _ in range(5)] == [0] * 5
 
 
-async def test_who_leaves_has_guessed_all_the_same_and_gives_the_place_up(scene: Scene) -> None:
+async def test_cancelled_try_counts_as_a_guess_and_frees_its_place(scene: Scene) -> None:
     scene.hasher.free.clear()
     for n in range(20):
         leaving = asyncio.create_task(scene.guess(HERE, f"user {n}"))
@@ -352,7 +352,7 @@ async def test_who_leaves_has_guessed_all_the_same_and_gives_the_place_up(scene:
     assert await scene.guess(THERE, "user 20") == 0
 
 
-async def test_the_password_asked_for_again_is_guarded_too(scene: Scene) -> None:
+async def test_password_confirmation_is_limited(scene: Scene) -> None:
     ann = await scene.accounts.register("Änn", PASSWORD)
     for _ in range(3):
         with pytest.raises(WrongCredentials):
@@ -377,7 +377,7 @@ async def register(scene: Scene, name: str, address: str | None) -> User | int:
         return error.retry_after
 
 
-async def test_an_address_registers_20_and_then_waits(scene: Scene) -> None:
+async def test_address_registers_20_users_before_waiting(scene: Scene) -> None:
     made = [await register(scene, f"user {n}", HERE) for n in range(30)]
     assert [type(each) for each in made] == [User] * 20 + [int] * 10
     assert isinstance(await register(scene, "user 20", THERE), User)
@@ -387,7 +387,7 @@ async def test_an_address_registers_20_and_then_waits(scene: Scene) -> None:
     assert [type(each) for each in later] == [User] * 20 + [int] * 10
 
 
-async def test_asking_which_names_are_taken_counts_and_what_the_rules_refuse_does_not(
+async def test_taken_name_counts_as_a_registration_and_an_invalid_one_does_not(
     scene: Scene,
 ) -> None:
     for _ in range(100):
@@ -401,7 +401,7 @@ async def test_asking_which_names_are_taken_counts_and_what_the_rules_refuse_doe
     assert await register(scene, "bob", HERE) == 1
 
 
-async def test_a_flood_does_not_wash_away_what_limits_a_guesser(
+async def test_flood_does_not_evict_the_limits_of_a_guesser(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guessing, "MAX_COUNTS", 64)
@@ -452,7 +452,7 @@ COMMON = ["12345678", "password", "PASSWORD", "Password1", "ｐａｓｓｗｏ�
 
 
 @pytest.mark.parametrize("common", COMMON)
-async def test_a_common_password_is_refused_where_the_operator_wants_it(common: str) -> None:
+async def test_common_password_is_refused_if_configured(common: str) -> None:
     scene = Scene(refuse_common_passwords=True)
     ann = await scene.accounts.register("Ann B", PASSWORD)
     with pytest.raises(InvalidPassword):
@@ -491,14 +491,14 @@ async def test_an_account_with_a_common_password_still_logs_in() -> None:
 OWNER = "127.0.0.1"
 
 
-async def test_the_owner_registers_two_thousand_users_in_a_row(scene: Scene) -> None:
+async def test_loopback_address_registers_2000_users(scene: Scene) -> None:
     for n in range(2000):
         await scene.accounts.register(f"user {n}", PASSWORD, address=OWNER)
     with pytest.raises(TooManyAttempts):
         await scene.accounts.register("one more", PASSWORD, address=OWNER)
 
 
-async def test_the_owner_has_64_tries_under_way(scene: Scene) -> None:
+async def test_loopback_address_has_64_concurrent_tries(scene: Scene) -> None:
     for n in range(65):
         await scene.accounts.register(f"user {n}", PASSWORD)
     scene.hasher.free.clear()
@@ -511,14 +511,14 @@ async def test_the_owner_has_64_tries_under_way(scene: Scene) -> None:
     assert await scene.log_in(OWNER, "user 64") == 0
 
 
-async def test_guesses_of_the_owner_are_limited_as_everywhere(scene: Scene) -> None:
+async def test_guesses_from_loopback_are_limited(scene: Scene) -> None:
     assert [await scene.guess(OWNER) for _ in range(6)] == [0] * 5 + [1]
     # Every loopback address is the owner.
     assert await scene.guess("127.1.2.3") == await scene.guess("::1") == 1
     assert [await scene.guess(OWNER, f"user {n}") for n in range(16)] == [0] * 15 + [1]
 
 
-async def test_guesses_at_the_same_time_gain_the_owner_64_once(scene: Scene) -> None:
+async def test_concurrent_guesses_gain_loopback_64_once(scene: Scene) -> None:
     async def heard_of_64() -> int:
         before = scene.hasher.asked
         scene.hasher.free.clear()
@@ -538,7 +538,7 @@ async def test_guesses_at_the_same_time_gain_the_owner_64_once(scene: Scene) -> 
     assert [await scene.guess(THERE) for _ in range(6)] == [0] * 5 + [1]
 
 
-async def test_a_try_of_the_owner_that_the_store_fails_is_no_failure(scene: Scene) -> None:
+async def test_overloaded_try_from_loopback_is_not_a_failure(scene: Scene) -> None:
     scene.hasher.busy = True
     for _ in range(30):
         with pytest.raises(Overloaded):
@@ -547,7 +547,7 @@ async def test_a_try_of_the_owner_that_the_store_fails_is_no_failure(scene: Scen
     assert [await scene.guess(OWNER) for _ in range(6)] == [0] * 5 + [1]
 
 
-async def test_a_user_who_registered_from_an_address_is_known_there(scene: Scene) -> None:
+async def test_registration_makes_the_user_known_at_the_address(scene: Scene) -> None:
     await scene.accounts.register("bob", PASSWORD, address=HERE)
     for n in range(20):
         assert await scene.guess(HERE, f"user {n}") == 0

@@ -78,7 +78,7 @@ def mark(messenger: Messenger, user: User, chat: Chat, seq: int) -> "asyncio.Tas
     return asyncio.create_task(messenger.mark_read(user, chat, seq))
 
 
-async def test_the_first_move_comes_at_once_and_the_next_one_a_second_later(
+async def test_first_move_is_immediate_and_the_next_waits_a_second(
     messenger: Messenger, bob: User, chat: Chat
 ) -> None:
     begin = now()
@@ -92,7 +92,7 @@ async def test_the_first_move_comes_at_once_and_the_next_one_a_second_later(
     assert now() - begin == pytest.approx(4)
 
 
-async def test_what_was_read_before_is_answered_at_once(
+async def test_move_to_an_older_seq_returns_at_once(
     messenger: Messenger, store: SlowStore, doorbell: WatchedDoorbell, bob: User, chat: Chat
 ) -> None:
     await messenger.mark_read(bob, chat, 10)
@@ -105,7 +105,7 @@ async def test_what_was_read_before_is_answered_at_once(
 
 
 @pytest.mark.parametrize("seconds", [0, 0.3, 2.5])
-async def test_a_flood_moves_the_marker_once_a_second_and_ends_at_the_newest(
+async def test_flood_moves_the_marker_once_a_second_up_to_the_newest(
     messenger: Messenger, store: SlowStore, ann: User, bob: User, chat: Chat, seconds: float
 ) -> None:
     store.seconds = seconds
@@ -127,7 +127,7 @@ async def test_a_flood_moves_the_marker_once_a_second_and_ends_at_the_newest(
     assert virtual_loop().timers() == 0
 
 
-async def test_all_who_wait_are_answered_by_one_move(
+async def test_waiting_callers_share_one_move(
     messenger: Messenger, store: SlowStore, bob: User, chat: Chat
 ) -> None:
     store.seconds = 0.1
@@ -146,7 +146,7 @@ async def test_all_who_wait_are_answered_by_one_move(
     assert now() - begin == pytest.approx(2.1)
 
 
-async def test_each_chat_and_side_has_a_pace_of_its_own(
+async def test_each_chat_and_user_is_paced_separately(
     messenger: Messenger, ann: User, bob: User, chat: Chat, store: SlowStore
 ) -> None:
     eve = await store.add_user(UserName("Eve"), "", 0)
@@ -159,7 +159,7 @@ async def test_each_chat_and_side_has_a_pace_of_its_own(
     assert now() == begin
 
 
-async def test_a_failure_is_told_to_all_who_waited_and_wedges_nothing(
+async def test_failure_is_raised_to_all_waiting_callers_and_blocks_no_later_move(
     messenger: Messenger, store: SlowStore, doorbell: WatchedDoorbell, bob: User, chat: Chat
 ) -> None:
     store.seconds = 0.1
@@ -178,7 +178,7 @@ async def test_a_failure_is_told_to_all_who_waited_and_wedges_nothing(
     assert doorbell.rung == [user.id for user in chat.users]
 
 
-async def test_who_stops_waiting_holds_up_nobody(
+async def test_cancelled_caller_does_not_delay_others(
     messenger: Messenger, store: SlowStore, bob: User, chat: Chat
 ) -> None:
     store.seconds = 0.1
@@ -198,7 +198,7 @@ async def test_who_stops_waiting_holds_up_nobody(
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.5, 0.95])
-async def test_a_move_whose_caller_is_cancelled_is_made_for_the_others(
+async def test_move_of_a_cancelled_caller_still_serves_the_others(
     messenger: Messenger, store: SlowStore, bob: User, chat: Chat, moment: float
 ) -> None:
     """Whoever is cancelled, and when: before the move begins, or while it is under way."""
@@ -213,7 +213,7 @@ async def test_a_move_whose_caller_is_cancelled_is_made_for_the_others(
     assert tasks[0].cancelled()
 
 
-async def test_an_empty_chat_has_nothing_to_read(
+async def test_marker_of_an_empty_chat_stays_at_zero(
     messenger: Messenger, doorbell: WatchedDoorbell, store: SlowStore, ann: User
 ) -> None:
     eve = await store.add_user(UserName("Eve"), "", 0)
@@ -223,7 +223,7 @@ async def test_an_empty_chat_has_nothing_to_read(
     assert await logged(messenger, eve) == []
 
 
-async def test_a_marker_that_stays_rings_for_nobody(
+async def test_unchanged_marker_rings_no_doorbell(
     messenger: Messenger, doorbell: WatchedDoorbell, bob: User, chat: Chat
 ) -> None:
     both = [user.id for user in chat.users]
@@ -235,14 +235,14 @@ async def test_a_marker_that_stays_rings_for_nobody(
 
 
 @pytest.mark.parametrize("seq", [-1, 2**63, -(2**70), 2**70])
-async def test_a_number_that_no_message_has_is_refused(
+async def test_seq_out_of_range_is_refused(
     messenger: Messenger, bob: User, chat: Chat, seq: int
 ) -> None:
     with pytest.raises(InvalidSeq):
         await messenger.mark_read(bob, chat, seq)
 
 
-async def test_a_stranger_marks_nothing(
+async def test_non_member_cannot_move_a_marker(
     messenger: Messenger, store: SlowStore, bob: User, chat: Chat
 ) -> None:
     eve = await store.add_user(UserName("Eve"), "", 0)
@@ -255,7 +255,7 @@ async def test_a_stranger_marks_nothing(
             await messenger.mark_read(bob, nowhere, 1)
 
 
-async def test_the_paces_of_a_few_chats_are_remembered_and_all_chats_move(
+async def test_pace_cache_is_bounded_and_every_chat_moves(
     monkeypatch: pytest.MonkeyPatch, messenger: Messenger, store: SlowStore, ann: User
 ) -> None:
     monkeypatch.setattr("chatcore.markers.MAX_PACES", 8)

@@ -32,7 +32,7 @@ def new_message(text: str = "hello", key: str | None = None) -> NewMessage:
     ],
     ids=lambda text: ascii(text)[:20],
 )
-def test_a_text_is_kept_as_it_is(text: str) -> None:
+def test_valid_text_is_kept_unchanged(text: str) -> None:
     assert new_message(text).text == text
 
 
@@ -45,7 +45,7 @@ def test_a_text_is_kept_as_it_is(text: str) -> None:
     ],
     ids=lambda text: ascii(text)[:20],
 )
-def test_a_text_is_refused(text: str) -> None:
+def test_invalid_text_is_refused(text: str) -> None:
     with pytest.raises(InvalidText):
         new_message(text)
 
@@ -57,14 +57,14 @@ def test_every_text_of_more_than_white_space_is_accepted(text: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["k", "!", "~", '"', "\\", "x" * 128, None], ids=ascii)
-def test_a_key_is_kept_as_it_is(key: str | None) -> None:
+def test_valid_key_is_kept_unchanged(key: str | None) -> None:
     assert new_message(key=key).idempotency_key == key
 
 
 @pytest.mark.parametrize(
     "key", ["", "x" * 129, " ", "a b", "a ", "\t", "\0", "\x7f", "é", "ключ", "\ud800"], ids=ascii
 )
-def test_a_key_is_refused(key: str) -> None:
+def test_invalid_key_is_refused(key: str) -> None:
     with pytest.raises(InvalidKey):
         new_message(key=key)
 
@@ -86,12 +86,12 @@ def test_a_time_is_kept_to_the_microsecond_and_shown_in_utc(moment: datetime) ->
     assert shown.tzinfo is UTC
 
 
-def test_a_time_without_zone_is_a_mistake() -> None:
+def test_time_without_a_zone_is_refused() -> None:
     with pytest.raises(TypeError):
         to_microseconds(datetime(2026, 1, 1))  # noqa: DTZ001
 
 
-def test_a_chat_knows_the_other_one_and_the_sender() -> None:
+def test_chat_knows_the_peer_and_the_sender() -> None:
     ann, bob, eve = User(1, "ann"), User(2, "bob"), User(3, "eve")
     chat = Chat(1, (ann, bob))
     assert chat.peer_of(ann) == bob

@@ -56,7 +56,7 @@ async def test_users_are_found_by_any_spelling_of_their_name(
             await messenger.find_user(name)
 
 
-async def test_a_chat_is_opened_once_by_two_who_exist(
+async def test_chat_is_opened_once_between_two_existing_users(
     messenger: Messenger, ann: User, bob: User
 ) -> None:
     chat = await messenger.open_chat(bob, ann)
@@ -80,7 +80,7 @@ async def test_a_chat_is_found_by_either_peer_in_any_spelling(
             await messenger.chat_with(user, name)
 
 
-async def test_a_chat_is_there_after_it_was_ensured_by_whoever_often(
+async def test_ensure_chat_is_idempotent_from_both_sides(
     messenger: Messenger, ann: User, bob: User
 ) -> None:
     opened = await messenger.ensure_chat(bob, ann)
@@ -111,7 +111,7 @@ async def test_a_chat_is_found_by_its_id(
             await messenger.state(eve, chat.id)
 
 
-async def test_a_message_is_found_by_its_number(
+async def test_message_is_found_by_its_seq(
     messenger: Messenger, store: MemoryStore, ann: User, eve: User, chat: Chat
 ) -> None:
     await fill(store, chat, 3)
@@ -127,7 +127,7 @@ async def test_a_message_is_found_by_its_number(
         await messenger.message(eve, chat, 1)
 
 
-async def test_a_message_is_sent_at_the_time_of_the_clock(
+async def test_message_is_sent_at_the_clocks_time(
     messenger: Messenger, ann: User, bob: User, chat: Chat
 ) -> None:
     first = await messenger.send(ann, chat, " hello\n")
@@ -158,7 +158,7 @@ async def test_an_invalid_text_is_refused(messenger: Messenger, ann: User, chat:
     assert await messenger.page(ann, chat) == Page([], older=False, newer=False)
 
 
-async def test_who_is_not_in_a_chat_finds_none(
+async def test_non_member_does_not_find_the_chat(
     messenger: Messenger, ann: User, eve: User, chat: Chat
 ) -> None:
     await messenger.send(ann, chat, "hello")
@@ -188,7 +188,7 @@ def expected(count: int, before: int | None, after: int | None, limit: int) -> t
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
-async def test_a_page_tells_whether_there_is_more(
+async def test_page_reports_whether_more_messages_exist(
     messenger: Messenger, store: MemoryStore, ann: User, chat: Chat, count: int
 ) -> None:
     await fill(store, chat, count)
@@ -216,7 +216,7 @@ async def test_a_page_around_a_message_begins_half_a_page_before_it(
             assert (page.older, page.newer) == (first > 1, last < count), (around, limit)
 
 
-async def test_a_page_has_50_messages_unless_asked(
+async def test_page_has_50_messages_by_default(
     messenger: Messenger, store: MemoryStore, ann: User, chat: Chat
 ) -> None:
     await fill(store, chat, 60)
@@ -261,7 +261,7 @@ async def test_a_page_out_of_range_is_refused(
         (1001, [500, 500, 1]),
     ],
 )
-async def test_a_history_is_whole_and_comes_in_pieces(
+async def test_history_is_complete_and_comes_in_pieces(
     messenger: Messenger, store: MemoryStore, ann: User, chat: Chat, count: int, sizes: list[int]
 ) -> None:
     await fill(store, chat, count)
@@ -299,7 +299,7 @@ class BusyStore(MemoryStore):
 
 
 @pytest.mark.parametrize("count", [0, 1, 499, 500, 501, 1000, 1001])
-async def test_every_chat_is_listed_the_most_recently_active_first(
+async def test_chats_are_listed_most_recently_active_first(
     messenger: Messenger, store: MemoryStore, ann: User, count: int
 ) -> None:
     chats = await open_chats(store, ann, count)

@@ -38,13 +38,13 @@ def cases(text: str) -> list[str]:
     return [text.lower(), text.upper(), text.title(), text.swapcase(), text.casefold()]
 
 
-def test_the_canonical_form_of_every_code_point_is_final() -> None:
+def test_canonical_form_of_every_code_point_is_stable() -> None:
     for character in CODE_POINTS:
         canonical = canonical_name(character)
         assert canonical_name(canonical) == canonical, ascii(character)
 
 
-def test_every_code_point_is_one_name_in_all_its_forms() -> None:
+def test_every_code_point_is_one_name_in_all_normal_forms_and_cases() -> None:
     apart = set()
     for character in CODE_POINTS:
         forms = {unicodedata.normalize(form, character) for form in NORMAL_FORMS}
@@ -56,7 +56,7 @@ def test_every_code_point_is_one_name_in_all_its_forms() -> None:
 
 
 @given(texts)
-def test_the_canonical_form_is_final(text: str) -> None:
+def test_canonical_form_is_stable(text: str) -> None:
     canonical = canonical_name(text)
     assert canonical_name(canonical) == canonical
 
@@ -91,7 +91,7 @@ def test_texts_that_differ_in_case_are_one_name(text: str) -> None:
     ],
     ids=lambda spellings: str(spellings[0]),
 )
-def test_one_name_in_several_spellings(spellings: tuple[str, ...]) -> None:
+def test_spellings_of_one_name_share_a_canonical_form(spellings: tuple[str, ...]) -> None:
     assert len({canonical_name(spelling) for spelling in spellings}) == 1
 
 
@@ -111,7 +111,7 @@ def test_one_name_in_several_spellings(spellings: tuple[str, ...]) -> None:
     ],
     ids=ascii,
 )
-def test_the_canonical_form_itself(name: str, canonical: str) -> None:
+def test_canonical_form_does_not_change_between_versions(name: str, canonical: str) -> None:
     # Stores keep it: another form, however consistent, would lose every account.
     assert canonical_name(name) == canonical
 
@@ -142,7 +142,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", FINE, ids=ascii)
-def test_a_name_that_may_be_registered(name: str) -> None:
+def test_valid_name_is_accepted(name: str) -> None:
     user_name = UserName(name)
     assert user_name.typed == name
     assert user_name.canonical == canonical_name(name)
@@ -151,13 +151,13 @@ def test_a_name_that_may_be_registered(name: str) -> None:
 @pytest.mark.parametrize(
     ("rule", "name"), [(rule, name) for rule, names in REFUSED.items() for name in names], ids=ascii
 )
-def test_a_name_that_may_not_be_registered(rule: str, name: str) -> None:
+def test_invalid_name_is_refused(rule: str, name: str) -> None:
     with pytest.raises(InvalidName):
         UserName(name)
 
 
 @given(texts)
-def test_a_canonical_form_is_itself_a_name(text: str) -> None:
+def test_canonical_form_is_a_valid_name(text: str) -> None:
     try:
         canonical = UserName(text).canonical
     except InvalidName:
@@ -176,5 +176,5 @@ def test_a_name_is_looked_up_in_any_normal_form(name: str, form: NormalForm) -> 
     ["\0", "bob\0", "\ud800", "bob\udfff", "x" * 1025, "\u0301\u0323" * 16_000],
     ids=lambda name: ascii(name)[:20],
 )
-def test_what_no_store_holds_is_not_looked_up(name: str) -> None:
+def test_name_that_no_store_can_hold_is_not_looked_up(name: str) -> None:
     assert lookup_name(name) is None

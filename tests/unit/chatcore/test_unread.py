@@ -118,7 +118,7 @@ async def states_of(store: ChatStoreWithUsers, user: User) -> dict[Chat, ChatSta
 
 
 @pytest.mark.parametrize("new_store", STORES.values(), ids=STORES)
-def test_unread_equals_its_definition_whatever_is_sent_and_read(new_store: NewStore) -> None:
+def test_unread_count_equals_its_definition(new_store: NewStore) -> None:
     async def run(rounds: list[list[Act]]) -> None:
         async with new_store() as store:
             await unread_is_its_definition(store, rounds)
@@ -135,7 +135,7 @@ async def hub(store: MemoryStore) -> User:
     return await store.add_user(UserName("hub"), "", 0)
 
 
-async def test_states_come_in_pages_the_most_recently_active_first(
+async def test_states_come_in_pages_most_recently_active_first(
     messenger: Messenger, store: MemoryStore, hub: User
 ) -> None:
     chats = await open_chats(store, hub, 120)
@@ -158,7 +158,7 @@ async def test_states_out_of_range_are_refused(
         await messenger.states(hub, before=before, limit=limit)
 
 
-async def test_both_find_the_chat_as_it_is_for_them(
+async def test_each_user_sees_their_own_state_of_the_chat(
     messenger: Messenger, store: MemoryStore, hub: User
 ) -> None:
     [chat] = await open_chats(store, hub, 1)
@@ -213,7 +213,7 @@ class BusyStore(MemoryStore):
             await self.append_message(NewMessage(self.chat.id, self.chat.users[1].id, "x", 0))
 
 
-async def test_what_follows_a_snapshot_and_the_snapshot_miss_nothing_together() -> None:
+async def test_snapshot_and_following_events_miss_nothing() -> None:
     store = BusyStore()
     hub = await store.add_user(UserName("hub"), "", 0)
     [store.chat] = await open_chats(store, hub, 1)
@@ -227,7 +227,7 @@ async def test_what_follows_a_snapshot_and_the_snapshot_miss_nothing_together() 
     assert followed[0] <= last.seq + 1
 
 
-async def test_trimming_keeps_what_is_new_and_few(store: MemoryStore, hub: User) -> None:
+async def test_trimming_keeps_new_events_up_to_the_limit(store: MemoryStore, hub: User) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     messenger = Messenger(store, clock=lambda: now)
     chats = []

@@ -75,19 +75,19 @@ def new_threads() -> Iterator[set[threading.Thread]]:
 
 
 @pytest.mark.parametrize("check", PASSWORD_HASHER_CHECKS, ids=lambda check: check.__name__)
-async def test_conformance(check: PasswordHasherCheck) -> None:
+async def test_argon2_hasher_passes_the_conformance_checks(check: PasswordHasherCheck) -> None:
     async with Argon2Hasher(time_cost=1, memory_cost=4096) as hasher:
         await check(hasher)
 
 
-async def test_the_parameters_are_owasps() -> None:
+async def test_default_parameters_are_those_of_owasp() -> None:
     async with Argon2Hasher() as hasher:
         made = await hasher.hash(PASSWORD)
     assert made.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
 
 
 @pytest.mark.parametrize("changed", ["time_cost", "memory_cost", "parallelism"])
-async def test_hashes_of_other_parameters_are_verified_and_told(changed: str) -> None:
+async def test_hashes_with_other_parameters_verify_and_need_a_rehash(changed: str) -> None:
     parameters = {"time_cost": 2, "memory_cost": 32, "parallelism": 2}
     async with Argon2Hasher(**parameters) as earlier:
         made = await earlier.hash(PASSWORD)
@@ -109,7 +109,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("damaged", DAMAGED.values(), ids=DAMAGED)
-async def test_a_damaged_hash_is_logged_unshown(
+async def test_damaged_hash_is_logged_without_quoting_it(
     cheap: Argon2Hasher, damaged: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert not await cheap.verify(PASSWORD, damaged)
@@ -130,12 +130,12 @@ async def test_a_wrong_password_is_not_logged(
 
 
 @pytest.mark.parametrize("damaged", ["", DAMAGED["cut"], DAMAGED["no ASCII"]])
-def test_what_is_no_hash_needs_a_rehash(damaged: str) -> None:
+def test_invalid_hash_needs_a_rehash(damaged: str) -> None:
     assert Argon2Hasher().needs_rehash(damaged)
 
 
 @pytest.mark.parametrize("no_hash", [None, DAMAGED["cut"]], ids=["unknown user", "damaged hash"])
-async def test_nothing_to_verify_costs_the_same(no_hash: str | None) -> None:
+async def test_missing_hash_costs_as_much_as_a_real_one(no_hash: str | None) -> None:
     async def cost(stored: str | None) -> float:
         # Of the processor, so that a busy machine changes nothing.
         begin = time.process_time()
@@ -154,7 +154,7 @@ async def test_nothing_to_verify_costs_the_same(no_hash: str | None) -> None:
     assert wrong / 2 < nothing < wrong * 2
 
 
-async def test_128_callers_may_wait(cheap: HeldHasher) -> None:
+async def test_queue_holds_128_callers(cheap: HeldHasher) -> None:
     running = await cheap.occupy()
     waiting = await fill(cheap, 128)
     with pytest.raises(Overloaded):
@@ -166,7 +166,7 @@ async def test_128_callers_may_wait(cheap: HeldHasher) -> None:
     assert await cheap.hash(PASSWORD)
 
 
-async def test_a_caller_who_stops_waiting_gives_the_place_up(cheap: HeldHasher) -> None:
+async def test_cancelled_caller_frees_its_place(cheap: HeldHasher) -> None:
     running = await cheap.occupy()
     waiting = await fill(cheap, 128)
     for leaver in waiting[:2]:
@@ -179,7 +179,7 @@ async def test_a_caller_who_stops_waiting_gives_the_place_up(cheap: HeldHasher) 
     assert await asyncio.gather(running, *waiting[2:]) == [False] * 129
 
 
-async def test_a_thread_that_hashes_for_nobody_is_busy_still() -> None:
+async def test_cancelled_hash_keeps_its_thread_busy() -> None:
     async with HeldHasher(max_waiting=0) as hasher:
         running = await hasher.occupy()
         running.cancel()
@@ -191,7 +191,7 @@ async def test_a_thread_that_hashes_for_nobody_is_busy_still() -> None:
 
 @linux_only
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (4, 3)])
-async def test_one_core_is_left_to_the_others(
+async def test_one_core_is_left_free(
     monkeypatch: pytest.MonkeyPatch, cores: int, threads: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
@@ -209,7 +209,7 @@ async def test_one_core_is_left_to_the_others(
 
 
 @pytest.mark.parametrize(("platform", "asks"), [("linux", 1), ("darwin", 0)])
-async def test_a_nice_value_is_asked_for_but_not_needed(
+async def test_niceness_is_optional(
     monkeypatch: pytest.MonkeyPatch, platform: str, asks: int
 ) -> None:
     asked = []
@@ -225,7 +225,7 @@ async def test_a_nice_value_is_asked_for_but_not_needed(
     assert len(asked) == asks
 
 
-async def test_closing_serves_whoever_waits_and_refuses_whoever_comes(
+async def test_closing_serves_waiting_callers_and_refuses_new_ones(
     cheap: HeldHasher,
 ) -> None:
     calls = [await cheap.occupy(), *await fill(cheap, 10)]
@@ -239,7 +239,7 @@ async def test_closing_serves_whoever_waits_and_refuses_whoever_comes(
     await cheap.close()
 
 
-def test_left_open_it_keeps_no_process_alive() -> None:
+def test_unclosed_hasher_does_not_keep_the_process_alive() -> None:
     script = (
         "import asyncio; from chatcore_argon2 import Argon2Hasher; hasher = Argon2Hasher();"
         "print(asyncio.run(hasher.verify('a', asyncio.run(hasher.hash('a')))))"
@@ -263,7 +263,7 @@ def little_memory(more: int) -> Iterator[None]:
 
 
 @linux_only
-async def test_without_memory_it_is_overloaded_and_blames_no_hash(
+async def test_out_of_memory_is_overloaded_and_not_a_damaged_hash(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     half_a_gibibyte = 2**19  # in KiB

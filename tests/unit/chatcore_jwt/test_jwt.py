@@ -49,11 +49,11 @@ def without(claim: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("check", TOKEN_ISSUER_CHECKS, ids=lambda check: check.__name__)
-async def test_conformance(check: TokenIssuerCheck) -> None:
+async def test_jwt_tokens_pass_the_conformance_checks(check: TokenIssuerCheck) -> None:
     await check(lambda: JwtTokens(secrets.token_bytes(32)))
 
 
-def test_a_token_on_the_wire() -> None:
+def test_token_is_an_hs256_jwt_with_three_claims() -> None:
     header, payload, signature = JwtTokens(SECRET).issue(7, NOW).split(".")
     assert urlsafe_b64decode(header + "==") == b'{"alg":"HS256","typ":"JWT"}'
     claims = json.loads(urlsafe_b64decode(payload + "=="))
@@ -64,7 +64,7 @@ def test_a_token_on_the_wire() -> None:
 
 
 # The control of all refusals below: but for its one fault, each token would pass.
-def test_a_token_with_nothing_wrong_is_valid() -> None:
+def test_token_made_by_hand_is_valid() -> None:
     issued_at = NOW.replace(microsecond=0)
     expected = Claims(7, issued_at, issued_at + timedelta(hours=12))
     assert JwtTokens(SECRET).verify(forge(), NOW) == expected
@@ -151,7 +151,7 @@ FORGED = {
 
 
 @pytest.mark.parametrize("token", FORGED.values(), ids=FORGED)
-def test_a_forged_token_is_refused_unshown(token: str) -> None:
+def test_forged_token_is_refused_without_quoting_it(token: str) -> None:
     with pytest.raises(InvalidToken) as refusal:
         JwtTokens(SECRET).verify(token, NOW)
     assert not refusal.value.args
@@ -161,7 +161,7 @@ def test_a_forged_token_is_refused_unshown(token: str) -> None:
 @given(
     st.text(st.characters()) | st.text(string.ascii_letters + string.digits + "_.=-é١", min_size=1)
 )
-def test_no_string_raises_anything_else(text: str) -> None:
+def test_any_string_raises_only_invalid_token(text: str) -> None:
     with pytest.raises(InvalidToken):
         JwtTokens(SECRET).verify(text, NOW)
 
@@ -174,7 +174,7 @@ json_values = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["exp", "iat", "user_id", "sub"]), json_values))
-def test_no_signed_claims_raise_anything_else(claims: dict[str, object]) -> None:
+def test_any_signed_claims_raise_only_invalid_token(claims: dict[str, object]) -> None:
     token = forge(claims=claims)
     try:
         verified = JwtTokens(SECRET).verify(token, NOW)
@@ -196,12 +196,12 @@ def test_a_token_has_at_most_4096_characters(characters: int) -> None:
 @pytest.mark.parametrize(
     "now", [datetime(1980, 1, 1, tzinfo=UTC), datetime(2980, 1, 1, tzinfo=UTC)], ids=str
 )
-def test_the_time_is_the_one_given(now: datetime) -> None:
+def test_verification_uses_the_given_time(now: datetime) -> None:
     tokens = JwtTokens(SECRET)
     assert tokens.verify(tokens.issue(7, now), now).issued_at == now
 
 
-def test_another_clock_may_be_30_seconds_ahead() -> None:
+def test_token_from_a_clock_30_seconds_ahead_is_valid() -> None:
     tokens = JwtTokens(SECRET)
     ahead = NOW.replace(microsecond=0) + 30 * SECOND
     token = tokens.issue(7, ahead)
@@ -210,7 +210,7 @@ def test_another_clock_may_be_30_seconds_ahead() -> None:
         tokens.verify(token, ahead - 30 * SECOND - MICROSECOND)
 
 
-def test_an_expired_token_gets_no_allowance() -> None:
+def test_expired_token_gets_no_clock_skew_allowance() -> None:
     tokens = JwtTokens(SECRET)
     token = tokens.issue(7, NOW)
     expiry = NOW.replace(microsecond=0) + timedelta(hours=12)
@@ -219,13 +219,13 @@ def test_an_expired_token_gets_no_allowance() -> None:
         tokens.verify(token, expiry)
 
 
-def test_another_lifetime_is_kept_by_the_token() -> None:
+def test_token_keeps_the_lifetime_it_was_issued_with() -> None:
     token = JwtTokens(SECRET, lifetime=timedelta(seconds=90.5)).issue(7, NOW)
     claims = JwtTokens(SECRET).verify(token, NOW)
     assert claims.expires_at - claims.issued_at == 90 * SECOND
 
 
-def test_the_bytes_of_a_secret_are_its_utf_8() -> None:
+def test_secret_is_encoded_as_utf_8() -> None:
     secret = "ключ из тридцати двух байтов или больше"
     token = JwtTokens(secret).issue(7, NOW)
     assert JwtTokens(secret.encode()).verify(token, NOW).user_id == 7
@@ -243,13 +243,13 @@ def test_the_bytes_of_a_secret_are_its_utf_8() -> None:
         ('{"kty":"oct","k":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}', "JWK"),
     ],
 )
-def test_a_bad_secret_is_refused_unshown(secret: str | bytes, reason: str) -> None:
+def test_bad_secret_is_refused_without_quoting_it(secret: str | bytes, reason: str) -> None:
     with pytest.raises(ValueError, match=reason) as refusal:
         JwtTokens(secret)
     assert not secret or str(secret) not in str(refusal.value)
 
 
-def test_tokens_of_the_old_secret_live_out_their_time() -> None:
+def test_tokens_signed_with_the_old_secret_stay_valid() -> None:
     old, new = "an old secret of 32 bytes or more", "a new secret of 32 bytes or more"
     before, rotated, after = JwtTokens(old), JwtTokens(new, old=old), JwtTokens(new)
     token = before.issue(7, NOW)
@@ -271,12 +271,12 @@ def test_tokens_of_the_old_secret_live_out_their_time() -> None:
     ("old", "reason"),
     [("short", "has 5 bytes"), (SECRET, "secret are the same"), ("", "has 0 bytes")],
 )
-def test_a_bad_old_secret_is_refused_too(old: str, reason: str) -> None:
+def test_bad_old_secret_is_refused(old: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         JwtTokens(SECRET, old=old)
 
 
 @pytest.mark.parametrize("seconds", [0, 0.999, -1])
-def test_a_token_lives_for_a_second_at_least(seconds: float) -> None:
+def test_token_lifetime_is_at_least_one_second(seconds: float) -> None:
     with pytest.raises(ValueError, match="at least one second"):
         JwtTokens(SECRET, lifetime=timedelta(seconds=seconds))

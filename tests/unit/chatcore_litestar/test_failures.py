@@ -99,7 +99,7 @@ def assert_says(answer: httpx.Response, status: int, code: str) -> None:
         assert answer.json() == {"error": title}
 
 
-async def test_an_unexpected_exception_is_a_500_and_logged(
+async def test_unexpected_exception_is_a_500_and_logged(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene.store.error = ZeroDivisionError("a defect")
@@ -108,7 +108,7 @@ async def test_an_unexpected_exception_is_a_500_and_logged(
         assert_logged(caplog, answer, "ZeroDivisionError: a defect")
 
 
-async def test_a_refusal_that_a_route_does_not_know_is_a_500_and_logged(
+async def test_unexpected_domain_error_is_a_500_and_logged(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene.store.error = ChatNotFound()
@@ -117,7 +117,7 @@ async def test_a_refusal_that_a_route_does_not_know_is_a_500_and_logged(
     assert_logged(caplog, chats, "ChatNotFound")
 
 
-async def test_a_refusal_that_v1_does_not_know_is_a_500_and_logged(
+async def test_unexpected_domain_error_under_v1_is_a_500_and_logged(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene.store.error = NameTaken("ann")
@@ -126,7 +126,7 @@ async def test_a_refusal_that_v1_does_not_know_is_a_500_and_logged(
         assert_logged(caplog, answer, "NameTaken")
 
 
-async def test_a_store_that_is_unavailable_is_a_503_and_logged(
+async def test_unavailable_store_is_a_503_and_logged(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene.store.error = StoreUnavailable("disk full")
@@ -136,7 +136,7 @@ async def test_a_store_that_is_unavailable_is_a_503_and_logged(
         assert_logged(caplog, answer, "disk full")
 
 
-async def test_a_store_that_is_overloaded_is_a_503_and_not_logged(
+async def test_overloaded_store_is_a_503_and_not_logged(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene.store.error = Overloaded("a thousand wait")
@@ -151,7 +151,7 @@ async def test_refusals_are_not_logged(scene: Scene, caplog: pytest.LogCaptureFi
     assert [record for record in caplog.records if record.name != "httpx"] == []
 
 
-async def test_the_log_keeps_secrets(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+async def test_log_contains_no_secrets(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     scene.store.error = ZeroDivisionError("a defect")
     await scene.ask_every_route()
     log = "".join(logged(record) for record in caplog.records)
@@ -175,7 +175,7 @@ def logged(record: logging.LogRecord) -> str:
     return logging.Formatter().format(record)
 
 
-async def test_the_log_keeps_what_a_failed_statement_was_given(
+async def test_log_omits_the_parameters_of_a_failed_statement(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with store_of_kind("sqlalchemy", tmp_path) as store, app_on(store) as app:

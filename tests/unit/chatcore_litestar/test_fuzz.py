@@ -68,7 +68,7 @@ async def service() -> Any:
         yield Service(create_app(accounts, messenger), token)
 
 
-async def test_bodies(seed: int, service: Service) -> None:
+async def test_broken_bodies_get_a_4xx(seed: int, service: Service) -> None:
     sends = (b'{"message":"hello"}', '{"message":"\u00e9\U0001f600"}'.encode())
     posts = (b'{"text":"hello","idempotency_key":"k-1"}', b'{"text":"x","idempotency_key":null}')
     found = set()
@@ -80,7 +80,7 @@ async def test_bodies(seed: int, service: Service) -> None:
     assert found == {201, 400, 422}
 
 
-async def test_credentials(seed: int, service: Service) -> None:
+async def test_broken_credentials_get_one_answer(seed: int, service: Service) -> None:
     """Whatever is wrong with a login, it is told in one way."""
     good = (b'{"username":"ann","password":"short"}', b"[]")
     for body in mutations(seed, *good, count=REQUESTS):
@@ -92,7 +92,7 @@ async def test_credentials(seed: int, service: Service) -> None:
     assert found <= {201, 400}
 
 
-async def test_paths(seed: int, service: Service) -> None:
+async def test_broken_paths_get_no_5xx(seed: int, service: Service) -> None:
     good = (
         b"/chats",
         b"/chats/messages/bob",
@@ -109,7 +109,7 @@ async def test_paths(seed: int, service: Service) -> None:
     assert {200, 404} <= found <= {200, 400, 404, 405}
 
 
-async def test_queries_and_headers(seed: int, service: Service) -> None:
+async def test_broken_queries_and_headers_get_a_4xx(seed: int, service: Service) -> None:
     good = (b"limit=2&before=3", b"after=1", b"limit=200", b"around=1&limit=1")
     found = set()
     for query in mutations(seed, *good, count=REQUESTS):

@@ -51,7 +51,7 @@ async def log_in(api: Api, forwarded: str) -> int:
     return (await api.call("POST", "/login", json=account, headers=headers)).status_code
 
 
-async def test_who_guesses_is_told_when_the_next_one_is_heard(
+async def test_sixth_guess_gets_a_429_with_retry_after(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     watch = Watch()
@@ -60,11 +60,11 @@ async def test_who_guesses_is_told_when_the_next_one_is_heard(
         for _ in range(6):
             assert (await guess(api, HERE)).status_code == 401
             watch.now += 1
-        told = await guess(api, HERE)
-        assert (told.status_code, told.json()) == (429, {"error": "Too many attempts"})
-        assert told.headers["content-type"] == "application/json"
-        assert told.headers["retry-after"] == "1"
-        assert told.headers["cache-control"] == "no-store"
+        limited = await guess(api, HERE)
+        assert (limited.status_code, limited.json()) == (429, {"error": "Too many attempts"})
+        assert limited.headers["content-type"] == "application/json"
+        assert limited.headers["retry-after"] == "1"
+        assert limited.headers["cache-control"] == "no-store"
         assert await log_in(api, HERE) == 429
         assert await log_in(api, THERE) == 200
         watch.now += 1
@@ -72,7 +72,7 @@ async def test_who_guesses_is_told_when_the_next_one_is_heard(
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-async def test_who_registers_too_often_is_told_so() -> None:
+async def test_twenty_first_registration_gets_a_429() -> None:
     async with api_from(HERE) as api:
         answers = [await api.register(f"user {n}") for n in range(21)]
     assert [answer.status_code for answer in answers] == [201] * 20 + [429]
@@ -80,7 +80,7 @@ async def test_who_registers_too_often_is_told_so() -> None:
     assert answers[20].headers["retry-after"] == "1"
 
 
-async def test_under_v1_it_is_a_problem() -> None:
+async def test_too_many_attempts_under_v1_is_a_problem() -> None:
     async with api_from(HERE) as api:
         ann = await api.join("ann")
         asks = [("PUT", "/v1/me/password", "current_password"), ("DELETE", "/v1/me", "password")]
@@ -101,7 +101,7 @@ async def test_under_v1_it_is_a_problem() -> None:
         assert (await api.call("GET", "/v1/me", ann)).status_code == 200
 
 
-async def test_a_body_that_is_no_guess_does_not_count() -> None:
+async def test_invalid_body_does_not_count_as_a_guess() -> None:
     async with api_from(HERE) as api:
         await api.register("ann")
         for _ in range(50):
@@ -112,17 +112,15 @@ async def test_a_body_that_is_no_guess_does_not_count() -> None:
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"])
 @pytest.mark.parametrize("trusted", [(), (PROXY,)])
-async def test_the_owner_of_the_machine_has_an_allowance(
-    peer: str, trusted: tuple[str, ...]
-) -> None:
+async def test_loopback_client_has_an_allowance(peer: str, trusted: tuple[str, ...]) -> None:
     async with api_from(peer, trusted=trusted) as api:
         for n in range(100):
             assert (await api.register(f"user {n}")).status_code == 201
         logins = await asyncio.gather(*(api.log_in(f"user {n}") for n in range(64)))
         assert {answer.status_code for answer in logins} == {200}
         # Guessing stays limited.
-        told = [(await api.log_in("user 99", "wrong password")).status_code for _ in range(6)]
-        assert told == [401] * 5 + [429]
+        statuses = [(await api.log_in("user 99", "wrong password")).status_code for _ in range(6)]
+        assert statuses == [401] * 5 + [429]
 
 
 FOREIGN = [
@@ -142,20 +140,20 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
-async def test_there_is_no_allowance_for_requests_of_others(headers: dict[str, str]) -> None:
+async def test_forwarded_or_cross_origin_request_gets_no_allowance(headers: dict[str, str]) -> None:
     async with api_from("127.0.0.1", trusted=()) as api:
-        told = []
+        statuses = []
         for n in range(21):
             body = {"username": f"user {n}", "password": PASSWORD}
             answer = await api.call("POST", "/register", json=body, headers=headers)
-            told.append(answer.status_code)
-        assert told == [201] * 20 + [429]
+            statuses.append(answer.status_code)
+        assert statuses == [201] * 20 + [429]
         # The owner is not limited by what they did.
         assert (await api.register("ann")).status_code == 201
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost:8000", "[::1]:8000"])
-async def test_the_page_of_this_machine_has_the_allowance(host: str) -> None:
+async def test_page_on_loopback_has_the_allowance(host: str) -> None:
     headers = {"origin": f"http://{host}", "host": host, "sec-fetch-site": "same-origin"}
     async with api_from("127.0.0.1", trusted=()) as api:
         for n in range(30):
@@ -164,7 +162,7 @@ async def test_the_page_of_this_machine_has_the_allowance(host: str) -> None:
             assert answer.status_code == 201
 
 
-async def test_one_log_line_says_which_proxy_to_trust(caplog: pytest.LogCaptureFixture) -> None:
+async def test_one_log_line_names_the_proxy_to_trust(caplog: pytest.LogCaptureFixture) -> None:
     async with api_from("127.0.0.1", trusted=()) as api:
         for n in range(3):
             await guess(api, HERE, f"user {n}")
@@ -177,20 +175,20 @@ async def test_one_log_line_says_which_proxy_to_trust(caplog: pytest.LogCaptureF
 
 
 @pytest.mark.parametrize("trusted", [(), ("10.0.0.2",)])
-async def test_whom_nobody_trusts_cannot_tell_another_address(trusted: tuple[str, ...]) -> None:
+async def test_untrusted_proxy_cannot_set_the_client_address(trusted: tuple[str, ...]) -> None:
     async with api_from(PROXY, trusted=trusted) as api:
-        told = [(await guess(api, f"203.0.113.{n}")).status_code for n in range(6)]
-    assert told == [401] * 5 + [429]
+        statuses = [(await guess(api, f"203.0.113.{n}")).status_code for n in range(6)]
+    assert statuses == [401] * 5 + [429]
 
 
-async def test_a_client_cannot_write_itself_another_address() -> None:
+async def test_client_cannot_forge_its_address_behind_a_proxy() -> None:
     async with api_from(PROXY) as api:
-        told = [(await guess(api, f"192.0.2.{n}, {HERE}")).status_code for n in range(6)]
-    assert told == [401] * 5 + [429]
+        statuses = [(await guess(api, f"192.0.2.{n}, {HERE}")).status_code for n in range(6)]
+    assert statuses == [401] * 5 + [429]
 
 
 @pytest.mark.parametrize("wrong", ["proxy", "10.0.0.1/8", "", "10.0.0.1, 10.0.0.2"])
-def test_what_is_no_address_is_no_proxy(wrong: str) -> None:
+def test_invalid_proxy_address_is_refused(wrong: str) -> None:
     with pytest.raises(ValueError, match=r"does not appear|has host bits"):
         address_behind([wrong])
 
@@ -239,7 +237,9 @@ TRUSTED = ("10.0.0.0/8", "2001:db8:aaaa::/48")
         ("testclient", [HERE], None),
     ],
 )
-def test_who_asks(peer: str | None, headers: list[str], address: str | None) -> None:
+def test_client_address_behind_trusted_proxies(
+    peer: str | None, headers: list[str], address: str | None
+) -> None:
     scope: Any = {
         "client": None if peer is None else (peer, 1234),
         "headers": [
@@ -251,7 +251,7 @@ def test_who_asks(peer: str | None, headers: list[str], address: str | None) -> 
     assert address_behind(TRUSTED)(scope) == address
 
 
-def test_without_proxies_it_is_the_peer() -> None:
+def test_without_proxies_the_address_is_the_peers() -> None:
     def address(peer: str) -> str | None:
         scope: Any = {"client": (peer, 1), "headers": [(b"x-forwarded-for", THERE.encode())]}
         return address_behind([])(scope)
@@ -261,7 +261,7 @@ def test_without_proxies_it_is_the_peer() -> None:
     assert address("127.0.0.1") == address("::1") == NOT_THE_OWNER
 
 
-async def test_the_document_tells_of_429() -> None:
+async def test_document_describes_429() -> None:
     async with api_from(HERE) as api:
         document = (await api.call("GET", "/schema/openapi.json")).json()
     for path in ("/register", "/login"):

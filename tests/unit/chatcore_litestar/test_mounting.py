@@ -108,7 +108,7 @@ async def test_v1_works_under_any_path() -> None:
 
 
 @pytest.mark.parametrize("root", ["", "/proxied", "/pröxied"])
-async def test_a_location_leads_back_through_a_proxy(root: str) -> None:
+async def test_location_header_works_behind_a_proxy(root: str) -> None:
     async with app_on(MemoryStore()) as app:
 
         async def under_root(scope: Any, receive: Any, send: Any) -> None:
@@ -124,7 +124,7 @@ async def test_a_location_leads_back_through_a_proxy(root: str) -> None:
             assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
 
 
-async def test_two_chatcores_keep_to_themselves() -> None:
+async def test_two_mounted_chatcores_are_independent() -> None:
     async with mounted(*PATHS) as api:
         one, two = Under(api, "/one"), Under(api, "/two/b")
         ann, bob = await one.chat()
@@ -135,7 +135,7 @@ async def test_two_chatcores_keep_to_themselves() -> None:
         assert (await two.open_chat(Someone(ann.name, token), bob.name)).status_code == 400
 
 
-async def test_what_is_mounted_is_what_was_given_and_no_copy() -> None:
+async def test_mounted_app_uses_the_given_objects() -> None:
     store = MemoryStore()
     async with core(store) as (accounts, messenger):
         app = Litestar([chat_router(accounts, messenger, path="/chatcore")], logging_config=None)
@@ -202,7 +202,7 @@ async def test_errors_inside_v1_are_problems(host: Api) -> None:
         assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_the_host_keeps_its_404_its_405_and_its_handlers() -> None:
+async def test_host_keeps_its_404_405_and_exception_handlers() -> None:
     detail = {"status_code": 404, "detail": "Not Found"}
     async with mounted() as api:
         for path in ("/nowhere", "/one/nowhere", "/one/v1/nowhere", "/two", "/healthz", "/v1/x"):
@@ -230,7 +230,7 @@ async def test_the_host_keeps_its_own_limits_and_routes() -> None:
         assert (await api.call("POST", "/orders", json=large)).json() == large
 
 
-async def test_what_a_host_adds_to_our_answers_does_not_pile_up() -> None:
+async def test_headers_added_by_the_host_appear_once() -> None:
     def stamping(app: ASGIApp) -> ASGIApp:
         async def stamped(scope: Scope, receive: Receive, send: Send) -> None:
             async def stamp(message: Message) -> None:
@@ -267,7 +267,7 @@ async def test_the_host_keeps_its_openapi_document() -> None:
     assert len(set(ids)) == len(ids)
 
 
-async def test_logging_stays_the_hosts(caplog: pytest.LogCaptureFixture) -> None:
+async def test_host_keeps_its_logging(caplog: pytest.LogCaptureFixture) -> None:
     def state() -> Any:
         loggers = [logging.root, *(logging.getLogger(name) for name in ("litestar", "chatcore"))]
         return [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]

@@ -69,7 +69,7 @@ def operations(document: Any) -> dict[tuple[str, str], Any]:
     }
 
 
-async def test_it_describes_every_route(document: Any) -> None:
+async def test_document_describes_every_route(document: Any) -> None:
     assert document["openapi"].startswith("3.1")
     found = operations(document)
     responses = {route: operation["responses"].keys() for route, operation in found.items()}
@@ -82,7 +82,7 @@ async def test_it_describes_every_route(document: Any) -> None:
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
 
 
-async def test_it_describes_what_the_signatures_of_handlers_do_not_show(document: Any) -> None:
+async def test_document_describes_what_handler_signatures_do_not_show(document: Any) -> None:
     found = operations(document)
 
     def parameters(route: tuple[str, str]) -> dict[str, str]:
@@ -107,7 +107,7 @@ async def test_it_describes_what_the_signatures_of_handlers_do_not_show(document
     assert fields(("post", "/chats/{user_name}/messages")) == {"message"}
 
 
-async def test_it_describes_v1_as_it_is(document: Any) -> None:
+async def test_document_matches_v1(document: Any) -> None:
     found = operations(document)
     page = found["get", "/v1/chats/{chat_id}/messages"]
     assert {item["name"]: item["in"] for item in page["parameters"]} == {
@@ -133,7 +133,7 @@ async def test_it_describes_v1_as_it_is(document: Any) -> None:
     assert set(problem["required"]) == {"type", "title", "status", "code"}
 
 
-async def test_there_are_no_dangling_references(document: Any) -> None:
+async def test_document_has_no_dangling_references(document: Any) -> None:
     schemas = document["components"]["schemas"]
     text = json.dumps(document)
     for piece in text.split('"$ref": "')[1:]:

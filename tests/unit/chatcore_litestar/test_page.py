@@ -72,7 +72,7 @@ async def test_head_answers_as_get_without_the_body() -> None:
             assert head.headers == got.headers
 
 
-async def test_the_document_is_asked_for_each_time_and_its_files_are_kept() -> None:
+async def test_document_is_revalidated_and_its_files_are_cached() -> None:
     async with app_on(MemoryStore()) as app, api_of(app) as api:
         home = await api.call("GET", "/")
         assert home.status_code == 200
@@ -98,7 +98,7 @@ async def test_the_document_is_asked_for_each_time_and_its_files_are_kept() -> N
             assert packed.content == plain.content
 
 
-async def test_nothing_else_is_served() -> None:
+async def test_no_other_file_is_served() -> None:
     async with app_on(MemoryStore()) as app, api_of(app) as api:
         [version] = set(re.findall("page/(.+?)/", (await api.call("GET", "/")).text))
         for path in [
@@ -119,7 +119,7 @@ async def test_nothing_else_is_served() -> None:
         assert not {"/", "/page/{version}/{name}"} & set(document["paths"])
 
 
-async def test_it_can_be_switched_off_and_is_forced_on_no_host() -> None:
+async def test_page_is_optional_and_off_when_mounted() -> None:
     async with app_on(MemoryStore(), page=False) as app, api_of(app) as api:
         assert (await api.call("GET", "/")).status_code == 404
         assert (await api.call("GET", "/healthz")).status_code == 200
@@ -133,7 +133,7 @@ SOURCES = ROOT / "src/adapters/chatcore_litestar/page"
 
 
 @pytest.mark.parametrize("path", sorted(SOURCES.glob("*.js")), ids=lambda path: path.name)
-def test_the_scripts_never_make_markup_of_text(path: Path) -> None:
+def test_scripts_never_turn_text_into_markup(path: Path) -> None:
     source = path.read_text("utf-8")
     dangers = 'HTML|document.write|eval|Function|srcdoc|DOMParser|setAttribute."on'
     assert re.findall(dangers, source) == []

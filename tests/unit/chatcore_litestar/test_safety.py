@@ -63,7 +63,7 @@ async def shared() -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.mark.parametrize("origins", ["alone", "shared"])
 @pytest.mark.parametrize(("method", "path", "status"), ANSWERS)
-async def test_every_answer_tells_browsers_to_be_careful(
+async def test_every_response_has_security_headers(
     method: str,
     path: str,
     status: int,
@@ -80,7 +80,7 @@ async def test_every_answer_tells_browsers_to_be_careful(
     assert answer.headers["cache-control"] == ("no-cache" if path == "/" else "no-store")
 
 
-async def test_tokens_and_messages_are_not_kept_by_caches() -> None:
+async def test_tokens_and_messages_are_not_cacheable() -> None:
     async with core(MemoryStore()) as (accounts, messenger):
         await accounts.register("ann", "correct horse battery")
         await accounts.register("bob", "correct horse battery")
@@ -108,7 +108,7 @@ async def test_tokens_and_messages_are_not_kept_by_caches() -> None:
     assert {answer.headers["cache-control"] for answer in answers} == {"no-store"}
 
 
-async def test_no_other_origin_is_let_in_by_itself(alone: httpx.AsyncClient) -> None:
+async def test_other_origins_are_refused_by_default(alone: httpx.AsyncClient) -> None:
     answer = await alone.get("/healthz", headers={"origin": OURS})
     assert not [name for name in answer.headers if name.startswith("access-control-")]
 
@@ -120,7 +120,7 @@ PREFLIGHT = {
 
 
 @pytest.mark.parametrize("path", ["/chats", "/v1/sync", "/v1/chats/1/read", "/login"])
-async def test_pages_of_named_origins_may_ask(path: str, shared: httpx.AsyncClient) -> None:
+async def test_allowed_origins_may_call(path: str, shared: httpx.AsyncClient) -> None:
     ours = await shared.options(path, headers=PREFLIGHT | {"origin": OURS})
     assert ours.status_code == 204
     assert ours.headers["access-control-allow-origin"] == OURS
@@ -133,7 +133,7 @@ async def test_pages_of_named_origins_may_ask(path: str, shared: httpx.AsyncClie
 
 
 @pytest.mark.parametrize("path", ["/chats", "/v1/sync", "/healthz", "/nowhere"])
-async def test_answers_say_who_may_read_them(path: str, shared: httpx.AsyncClient) -> None:
+async def test_responses_name_the_allowed_origin(path: str, shared: httpx.AsyncClient) -> None:
     ours = await shared.get(path, headers={"origin": OURS})
     assert ours.headers["access-control-allow-origin"] == OURS
     assert "Origin" in ours.headers["vary"]
@@ -142,7 +142,7 @@ async def test_answers_say_who_may_read_them(path: str, shared: httpx.AsyncClien
     assert "access-control-allow-origin" not in theirs.headers
 
 
-async def test_not_even_all_origins_get_credentials() -> None:
+async def test_wildcard_origin_gets_no_credentials() -> None:
     headers = PREFLIGHT | {"origin": THEIRS, "cookie": "a=b"}
     async with opened("*") as client:
         for method in ("GET", "OPTIONS"):
@@ -162,7 +162,7 @@ async def test_not_even_all_origins_get_credentials() -> None:
         None,
     ],
 )
-async def test_json_is_taken(kind: str | None, alone: httpx.AsyncClient) -> None:
+async def test_json_is_accepted(kind: str | None, alone: httpx.AsyncClient) -> None:
     headers = {} if kind is None else {"content-type": kind}
     account = JSON.replace(b"ann", fresh("ann").encode())
     answer = await alone.post("/register", content=account, headers=headers)
@@ -182,7 +182,7 @@ async def test_json_is_taken(kind: str | None, alone: httpx.AsyncClient) -> None
         "\xff",
     ],
 )
-async def test_fixed_routes_take_json_whatever_its_type_says(
+async def test_fixed_routes_accept_json_of_any_content_type(
     kind: str, alone: httpx.AsyncClient
 ) -> None:
     account = JSON.replace(b"ann", fresh("ann").encode())
@@ -193,7 +193,7 @@ async def test_fixed_routes_take_json_whatever_its_type_says(
 
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "x/y; boundary=utf-8"])
 @pytest.mark.parametrize("charset", ["utf-16", "iso-8859-1", '"latin1"', ""])
-async def test_fixed_routes_refuse_another_charset_in_their_own_words(
+async def test_fixed_routes_refuse_other_charsets_in_their_error_format(
     kind: str, charset: str, alone: httpx.AsyncClient
 ) -> None:
     headers = {"content-type": f"{kind}; charset={charset}"}

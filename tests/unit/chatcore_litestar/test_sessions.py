@@ -45,7 +45,7 @@ async def status(api: Api, someone: Someone) -> int:
     return (await api.call("GET", "/chats", someone)).status_code
 
 
-async def test_a_token_is_valid_for_12_hours_also_when_it_is_remembered() -> None:
+async def test_cached_token_is_valid_for_12_hours() -> None:
     async with scene() as (api, clock, _):
         ann = await api.join("ann")
         clock.wait(12 * HOUR - SECOND)
@@ -54,7 +54,7 @@ async def test_a_token_is_valid_for_12_hours_also_when_it_is_remembered() -> Non
         assert await status(api, ann) == 401
 
 
-async def test_the_user_is_asked_for_once_a_minute() -> None:
+async def test_user_is_read_from_the_store_once_a_minute() -> None:
     async with scene() as (api, clock, store):
         ann = await api.join("ann")
         store.questions = 0
@@ -66,7 +66,7 @@ async def test_the_user_is_asked_for_once_a_minute() -> None:
         assert store.questions == 2
 
 
-async def test_the_fixed_routes_and_v1_remember_together() -> None:
+async def test_fixed_routes_and_v1_share_the_session_cache() -> None:
     async with scene() as (api, _, store):
         ann = await api.join("ann")
         store.questions = 0
@@ -75,7 +75,7 @@ async def test_the_fixed_routes_and_v1_remember_together() -> None:
         assert store.questions == 1
 
 
-async def test_a_deleted_user_is_out_after_a_minute_at_most() -> None:
+async def test_deleted_user_is_refused_within_a_minute() -> None:
     async with scene() as (api, clock, store):
         ann, bob = await api.join("ann"), await api.join("bob")
         assert await status(api, ann) == 200
@@ -89,7 +89,7 @@ async def test_a_deleted_user_is_out_after_a_minute_at_most() -> None:
 
 
 @pytest.mark.parametrize("shift", [-HOUR, HOUR])
-async def test_a_wall_clock_that_is_set_changes_nothing_about_that_minute(shift: timedelta) -> None:
+async def test_setting_the_wall_clock_does_not_change_that_minute(shift: timedelta) -> None:
     async with scene() as (api, clock, store):
         ann = await api.join("ann")
         clock.now += HOUR
@@ -102,7 +102,7 @@ async def test_a_wall_clock_that_is_set_changes_nothing_about_that_minute(shift:
         assert await status(api, ann) == 401
 
 
-async def test_a_remembered_token_expires_by_the_wall_clock() -> None:
+async def test_cached_token_expires_by_the_wall_clock() -> None:
     async with scene() as (api, clock, _):
         ann = await api.join("ann")
         assert await status(api, ann) == 200
@@ -110,7 +110,7 @@ async def test_a_remembered_token_expires_by_the_wall_clock() -> None:
         assert await status(api, ann) == 401
 
 
-async def test_what_is_not_valid_is_not_remembered() -> None:
+async def test_invalid_token_is_not_cached() -> None:
     async with scene() as (api, clock, _):
         ann = await api.join("ann")
         clock.now -= HOUR
@@ -119,7 +119,7 @@ async def test_what_is_not_valid_is_not_remembered() -> None:
         assert await status(api, ann) == 200
 
 
-async def test_so_many_are_remembered_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_session_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auth, "MAX_SESSIONS", 3)
     async with scene() as (api, _, store):
         people = [await api.join("ann") for _ in range(4)]
@@ -134,7 +134,7 @@ async def test_so_many_are_remembered_and_no_more(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("how", ["password", "everywhere", "erased"])
-async def test_void_tokens_are_out_at_once_here_and_within_a_minute_elsewhere(how: str) -> None:
+async def test_void_token_is_refused_at_once_here_and_within_a_minute_elsewhere(how: str) -> None:
     clock, store = Clock(), MemoryStore()
     async with (
         app_on(store, clock=clock, seconds=clock.seconds) as here,
@@ -176,7 +176,7 @@ async def void(api: Api, by: Someone, how: str) -> httpx.Response:
     return answer
 
 
-async def test_what_is_refused_ends_no_session() -> None:
+async def test_refused_request_ends_no_session() -> None:
     async with scene() as (api, _, store):
         ann = await api.join("ann")
         assert await status(api, ann) == 200
@@ -212,7 +212,7 @@ class Unsure(MemoryStore):
         return found
 
 
-async def test_a_store_that_does_not_say_whether_tokens_are_void_is_asked_anew() -> None:
+async def test_failed_logout_clears_the_session_cache() -> None:
     store = Unsure()
     async with app_on(store) as app, api_of(app) as api:
         ann = await api.join("ann")
@@ -222,7 +222,7 @@ async def test_a_store_that_does_not_say_whether_tokens_are_void_is_asked_anew()
         assert await status(api, ann) == 401
 
 
-async def test_a_token_that_becomes_void_while_it_is_looked_at_is_not_trusted() -> None:
+async def test_token_voided_during_its_check_is_refused() -> None:
     clock, store = Clock(), Unsure()
     async with app_on(store, clock=clock, seconds=clock.seconds) as app, api_of(app) as api:
         ann = await api.join("ann")
@@ -237,7 +237,7 @@ async def test_a_token_that_becomes_void_while_it_is_looked_at_is_not_trusted() 
         assert await status(api, ann) == 401
 
 
-async def test_a_token_over_4_kib_is_not_even_looked_at() -> None:
+async def test_token_over_4_kib_is_refused_unread() -> None:
     lengths: list[int] = []
 
     class Listening(JwtTokens):

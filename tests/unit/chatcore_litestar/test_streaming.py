@@ -13,7 +13,7 @@ from tests.support.apps import app_on
 CHUNK = 64 * 1024
 
 
-async def test_a_history_that_loses_its_token_is_cut() -> None:
+async def test_history_whose_token_is_voided_is_cut_off() -> None:
     store = MemoryStore()
     async with app_on(store) as app, api_of(app) as api:
         ann, bob = await api.chat()

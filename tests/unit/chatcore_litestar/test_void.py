@@ -87,14 +87,14 @@ async def nodes(**options: float) -> AsyncIterator[Nodes]:
 
 
 @pytest.mark.parametrize("how", ["password", "everywhere", "erased"])
-async def test_here_streams_and_waiting_requests_end_at_once(how: str) -> None:
-    async with nodes() as told, told.here.stream() as stream, told.here.stream() as other:
-        poll = told.here.poll("?wait=30")
-        anns = told.here.stream(by=told.here.ann)
+async def test_streams_and_polls_on_the_same_node_end_at_once(how: str) -> None:
+    async with nodes() as room, room.here.stream() as stream, room.here.stream() as other:
+        poll = room.here.poll("?wait=30")
+        anns = room.here.stream(by=room.here.ann)
         for opened in (stream, other, anns):
             assert (await opened.frame()).data["type"] == "start"
-        await waiting(told.here, 4)
-        await void(told.api, told.here.bob, how)
+        await waiting(room.here, 4)
+        await void(room.api, room.here.bob, how)
         for opened in (stream, other):
             assert await opened.frame() == VOID
             await opened.ended()
@@ -103,10 +103,10 @@ async def test_here_streams_and_waiting_requests_end_at_once(how: str) -> None:
             401,
             b'Bearer error="invalid_token"',
         )
-        for late in (told.here.stream(), told.here.poll("?wait=30"), told.here.poll()):
+        for late in (room.here.stream(), room.here.poll("?wait=30"), room.here.poll()):
             assert (await late.head()).status == 401
         # Others go on.
-        assert told.here.streams.under_way == 1
+        assert room.here.streams.under_way == 1
         anns.leave()
         await anns.task
 
@@ -140,76 +140,76 @@ async def test_a_change_in_process_ends_sessions_and_streams_at_once(
 
 
 @pytest.mark.parametrize("how", ["password", "everywhere", "erased"])
-async def test_elsewhere_they_end_within_a_minute(how: str) -> None:
-    async with nodes(heartbeat_seconds=0.05) as told, told.here.stream() as stream:
-        poll = told.here.poll("?wait=30")
+async def test_streams_and_polls_on_other_nodes_end_within_a_minute(how: str) -> None:
+    async with nodes(heartbeat_seconds=0.05) as room, room.here.stream() as stream:
+        poll = room.here.poll("?wait=30")
         await stream.frame()
-        await void(told.elsewhere, told.here.bob, how)
+        await void(room.elsewhere, room.here.bob, how)
         # It was looked at a moment ago. Of an erased user the log is gone, too.
         going_on = {"heartbeat", "reset"} if how == "erased" else {"heartbeat"}
         for _ in "123":
             assert (await stream.frame()).data["type"] in going_on
-        told.wait(MINUTE)
+        room.wait(MINUTE)
         assert await stream.event() == VOID
         await stream.ended()
         if how != "erased":
-            await told.here.send("to nobody's surprise")
+            await room.here.send("to nobody's surprise")
             assert (await poll.answer())["code"] == "unauthorized"
         poll.leave()
         await poll.task
-        assert (await told.here.stream().head()).status == 401
+        assert (await room.here.stream().head()).status == 401
 
 
-async def test_nothing_is_told_after_that_minute() -> None:
-    async with nodes() as told, told.here.stream() as stream:
+async def test_no_event_is_sent_after_that_minute() -> None:
+    async with nodes() as room, room.here.stream() as stream:
         await stream.frame()
-        await void(told.elsewhere, told.here.bob, "everywhere")
-        await told.here.send("within it")
+        await void(room.elsewhere, room.here.bob, "everywhere")
+        await room.here.send("within it")
         assert (await stream.frame()).data["message"]["text"] == "within it"
-        told.wait(MINUTE)
-        await told.here.send("after it")
+        room.wait(MINUTE)
+        await room.here.send("after it")
         assert await stream.frame() == VOID
         await stream.ended()
 
 
-async def test_a_wall_clock_set_back_keeps_no_void_token_trusted() -> None:
-    async with nodes(heartbeat_seconds=0.05) as told, told.here.stream() as stream:
+async def test_setting_the_clock_back_does_not_prolong_a_void_token() -> None:
+    async with nodes(heartbeat_seconds=0.05) as room, room.here.stream() as stream:
         await stream.frame()
-        await void(told.elsewhere, told.here.bob, "everywhere")
-        told.now -= timedelta(hours=1)
-        told.seconds += 60
+        await void(room.elsewhere, room.here.bob, "everywhere")
+        room.now -= timedelta(hours=1)
+        room.seconds += 60
         assert await stream.event() == VOID
         await stream.ended()
-        assert (await told.here.poll().head()).status == 401
+        assert (await room.here.poll().head()).status == 401
 
 
-async def test_an_open_stream_asks_once_a_minute() -> None:
-    async with nodes(heartbeat_seconds=0.01) as told, told.here.stream() as stream:
+async def test_open_stream_checks_its_token_once_a_minute() -> None:
+    async with nodes(heartbeat_seconds=0.01) as room, room.here.stream() as stream:
         await stream.frame()
         for _ in range(3):
-            told.store.questions = 0
-            told.wait(MINUTE)
+            room.store.questions = 0
+            room.wait(MINUTE)
             for _ in range(10):
                 await stream.frame()
-            assert told.store.questions == 1
+            assert room.store.questions == 1
 
 
-async def test_a_stream_that_begins_while_its_token_becomes_void_ends() -> None:
-    async with nodes() as told:
-        told.store.meanwhile = lambda: void(told.api, told.here.bob, "everywhere")
-        async with told.here.stream() as stream:
+async def test_stream_whose_token_is_voided_while_it_opens_ends() -> None:
+    async with nodes() as room:
+        room.store.meanwhile = lambda: void(room.api, room.here.bob, "everywhere")
+        async with room.here.stream() as stream:
             assert await stream.frame() == VOID
             await stream.ended()
 
 
-async def test_an_export_that_loses_its_token_lacks_its_end() -> None:
-    async with nodes() as told:
-        await told.here.send("hello")
-        whole = Request(told.here.app, told.here.bob, "/v1/me/export")
+async def test_export_whose_token_is_voided_is_cut_off() -> None:
+    async with nodes() as room:
+        await room.here.send("hello")
+        whole = Request(room.here.app, room.here.bob, "/v1/me/export")
         await whole.task
         assert types(whole) == ["user", "chat", "message", "end"]
-        told.store.meanwhile = lambda: void(told.api, told.here.bob, "everywhere")
-        cut = Request(told.here.app, told.here.bob, "/v1/me/export")
+        room.store.meanwhile = lambda: void(room.api, room.here.bob, "everywhere")
+        cut = Request(room.here.app, room.here.bob, "/v1/me/export")
         await cut.task
         # The store was asked for what comes after the account.
         assert not {"message", "end"} & set(types(cut))

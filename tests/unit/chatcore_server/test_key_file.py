@@ -19,7 +19,7 @@ def database(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_key_is_made_once(database: Path) -> None:
+def test_key_is_created_once(database: Path) -> None:
     first = key_of(database, new=False)
     assert re.fullmatch("[0-9a-f]{64}", first)
     assert key_of(database, new=False) == first
@@ -31,7 +31,7 @@ def test_a_new_database_gets_a_new_key(database: Path) -> None:
     assert len({key_of(database, new=True) for _ in range(10)}) == 10
 
 
-def test_only_its_owner_could_ever_read_it(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_is_never_readable_by_others(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     modes: list[int] = []
 
     def token_hex(size: int) -> str:
@@ -48,14 +48,14 @@ def test_only_its_owner_could_ever_read_it(database: Path, monkeypatch: pytest.M
     assert [*modes, stat.S_IMODE(key_path(database).stat().st_mode)] == [0o600, 0o600]
 
 
-def test_a_start_that_was_cut_off_is_no_obstacle(database: Path) -> None:
+def test_interrupted_start_does_not_block_the_next(database: Path) -> None:
     draft = key_path(database).with_name("chatcore.db.key.new")
     draft.write_text("half a k")
     assert len(key_of(database, new=False)) == 64
     assert not draft.exists()
 
 
-def test_nothing_is_written_through_a_planted_link(database: Path) -> None:
+def test_planted_link_is_not_written_through(database: Path) -> None:
     victim = database.parent / "victim"
     victim.write_text("precious")
     key_path(database).with_name("chatcore.db.key.new").symlink_to(victim)
@@ -85,16 +85,14 @@ def test_a_damaged_key_is_refused(database: Path, content: bytes) -> None:
         key_of(database, new=False)
 
 
-def test_a_folder_in_its_place_is_refused(database: Path) -> None:
+def test_folder_in_place_of_the_key_is_refused(database: Path) -> None:
     key_path(database).mkdir()
     with pytest.raises(CannotStart, match="cannot use the key"):
         key_of(database, new=False)
 
 
 @pytest.mark.parametrize("left", [None, b""])
-def test_the_key_of_a_database_that_is_gone_is_forgotten(
-    database: Path, left: bytes | None
-) -> None:
+def test_key_of_a_deleted_database_is_replaced(database: Path, left: bytes | None) -> None:
     first = key_of(database, new=False)
     forget_key_of_missing(database)
     assert key_of(database, new=False) == first

@@ -28,7 +28,7 @@ DEFAULTS = {
 }
 
 
-def test_the_defaults() -> None:
+def test_settings_have_defaults() -> None:
     assert dataclasses.asdict(Settings.read({"PATH": "/bin", "PORT": "1"}, {})) == DEFAULTS
 
 
@@ -66,7 +66,7 @@ def test_the_defaults() -> None:
         ({"CHATCORE_HOST": "a"}, {"port": "2"}, {"host": "a", "port": 2}),
     ],
 )
-def test_what_is_set(
+def test_settings_are_read_from_the_environment(
     environment: dict[str, str], flags: dict[str, str | None], changed: dict[str, Any]
 ) -> None:
     assert dataclasses.asdict(Settings.read(environment, flags)) == DEFAULTS | changed
@@ -119,7 +119,7 @@ NO_NETWORK = "expected addresses and networks such as 10.0.0.0/8, separated by c
         ),
     ],
 )
-def test_what_is_refused(
+def test_invalid_settings_are_refused(
     environment: dict[str, str], flags: dict[str, str | None], line: str
 ) -> None:
     with pytest.raises(CannotStart) as refused:
@@ -127,7 +127,7 @@ def test_what_is_refused(
     assert str(refused.value) == line
 
 
-def test_the_secret_is_not_shown() -> None:
+def test_secret_is_not_shown() -> None:
     secret = "not for the eyes of others, ever"
     assert secret not in repr(Settings.read({"CHATCORE_SECRET": secret}, {}))
 
@@ -139,7 +139,7 @@ def test_an_empty_secret_is_none_that_was_forgotten() -> None:
         Settings.read({"CHATCORE_SECRET": ""}, {})
 
 
-def test_variables_that_are_no_settings() -> None:
+def test_unknown_variables_are_reported() -> None:
     environment = {"CHATCORE_PROT": "1", "CHATCORE_PORT": "1", "CHATCORE_": "", "PORT": "1"}
     assert list(unknown_variables(environment)) == [
         "unknown setting CHATCORE_",

@@ -146,7 +146,7 @@ def test_only_the_composition_root_may_import_adapters() -> None:
     assert {name for name, may in MAY_IMPORT.items() if may & adapters} == {COMPOSITION_ROOT}
 
 
-def test_the_adapters_folder_is_no_package() -> None:
+def test_adapters_folder_is_not_a_package() -> None:
     # A top-level `adapters` would merge with the public project of that name.
     assert not (ADAPTERS / "__init__.py").exists()
 
@@ -218,7 +218,7 @@ def test_an_adapter_that_imports_another_is_found(tmp_path: Path) -> None:
     "source",
     ["import asyncio", "from . import model", "from ..model import User", "import chatcore"],
 )
-def test_what_the_core_may_import_is_not_reported(tmp_path: Path, source: str) -> None:
+def test_allowed_imports_of_the_core_are_not_reported(tmp_path: Path, source: str) -> None:
     core = tmp_path / "chatcore"
     core.mkdir()
     (core / "planted.py").write_text(source, "utf-8")

@@ -33,7 +33,7 @@ def test_every_requirement_of_the_level_is_answered_once() -> None:
     assert answered == LEVEL_1
 
 
-def test_what_it_refers_to_is_there() -> None:
+def test_tests_and_files_named_in_the_document_exist() -> None:
     named = re.findall(r"`((?:tests|src|requirements)/[^`:]*)(?:::(\w+))?`", DOCUMENT)
     assert len(named) > 30
     for path, test in named:

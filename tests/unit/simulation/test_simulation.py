@@ -66,7 +66,7 @@ def test_no_poll_is_needed_while_no_ring_is_lost() -> None:
 
 
 @pytest.mark.parametrize("bug", BUGS)
-def test_a_planted_bug_is_caught(bug: str) -> None:
+def test_planted_bug_is_caught(bug: str) -> None:
     assert any(simulate(seed, BUGS[bug]).violation for seed in range(UNTIL_CAUGHT))
 
 

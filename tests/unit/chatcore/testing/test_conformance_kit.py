@@ -143,7 +143,7 @@ def test_every_check_catches_a_fault(checks: Any, caught_by: Any) -> None:
     assert set(checks) == set(caught_by)
 
 
-def test_every_check_says_what_it_promises() -> None:
+def test_every_check_has_a_docstring() -> None:
     checks = (*ACCOUNT_STORE_CHECKS, *CHAT_STORE_CHECKS, *ERASURE_CHECKS, *DOORBELL_CHECKS)
     assert [named(check) for check in checks if not check.__doc__] == []
 

@@ -14,7 +14,7 @@ logger = logging.getLogger("chatcore")
 
 
 @pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+def logged(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
     """What the log holds, with its tracebacks."""
     caplog.set_level(logging.INFO, "chatcore")
     lines: list[str] = []
@@ -55,7 +55,7 @@ async def test_an_outage_is_told_at_its_beginning_and_its_end(told: list[str]) -
             "the database failed 201 times in 500.0 s; the last failure was 10 s ago"
         ]
         a_request_fails(StoreUnavailable("refused"))
-        assert "Traceback" in told[4]
+        assert "Traceback" in logged[4]
 
 
 async def test_what_is_new_is_told_up_to_a_bound(told: list[str]) -> None:
@@ -72,7 +72,7 @@ async def test_defects_are_told_each_time(told: list[str]) -> None:
         for _ in range(2):
             a_request_fails(ZeroDivisionError("a defect"))
             logger.info("%(word)s", {"word": "hello"})
-    assert [("Traceback" in line) for line in told] == [True, True, False, True, False, False]
+    assert [("Traceback" in line) for line in logged] == [True, True, False, True, False, False]
 
 
 async def test_without_an_outage_nothing_is_added(told: list[str]) -> None:
@@ -81,5 +81,5 @@ async def test_without_an_outage_nothing_is_added(told: list[str]) -> None:
         await asyncio.sleep(2 * QUIET_SECONDS)
     a_request_fails(StoreUnavailable("refused"))
     a_request_fails(StoreUnavailable("refused"))
-    assert told[0] == "hello"
-    assert [("Traceback" in line) for line in told] == [False, True, True]
+    assert logged[0] == "hello"
+    assert [("Traceback" in line) for line in logged] == [False, True, True]

@@ -27,7 +27,7 @@ class Silent(MemoryStore):
 @pytest.mark.parametrize(
     ("store", "status"), [(MemoryStore(), 200), (Failing(), 503), (Silent(), 503)]
 )
-async def test_ready_while_the_store_answers(
+async def test_service_is_ready_while_the_store_answers(
     store: MemoryStore, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if status == 503:
@@ -43,7 +43,7 @@ async def test_ready_while_the_store_answers(
         assert given.headers["cache-control"] == "no-store"
 
 
-async def test_a_service_that_stops_is_not_ready() -> None:
+async def test_stopping_service_is_not_ready() -> None:
     streams = Streams()
     ready = readiness(MemoryStore(), streams)
     assert await ready()
@@ -67,7 +67,7 @@ class Writes:
             raise StoreUnavailable("the database is read-only")
 
 
-async def test_a_service_that_can_read_but_not_write_is_not_ready(
+async def test_service_that_cannot_write_is_not_ready(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(health, "WRITE_SECONDS", 0)
@@ -83,7 +83,7 @@ async def test_a_service_that_can_read_but_not_write_is_not_ready(
     assert not await ready()
 
 
-async def test_many_questions_are_one_for_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_concurrent_readiness_checks_share_one_query(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "WRITE_SECONDS", 3600)
     writes = Writes()
     writes.failing = True

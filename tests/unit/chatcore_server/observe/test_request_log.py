@@ -44,7 +44,7 @@ def lines() -> Iterator[list[str]]:
     logger.setLevel(level)
 
 
-def test_a_record_is_one_object_in_one_line() -> None:
+def test_log_record_is_one_json_object_in_one_line() -> None:
     record = logging.LogRecord("chatcore", logging.WARNING, "", 0, "a\n%s \x1b[1mü", ("b",), None)
     record.created = 1_700_000_000.25
     line = JsonLines().format(record)
@@ -58,7 +58,7 @@ def test_a_record_is_one_object_in_one_line() -> None:
     }
 
 
-async def test_requests_and_failures_tell_no_secrets(
+async def test_log_of_requests_and_failures_contains_no_secrets(
     lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # On a busy machine any request may be slow, and its line would say so.
@@ -70,13 +70,13 @@ async def test_requests_and_failures_tell_no_secrets(
         )
         assert failed.status_code == 503
         assert (await api.call("GET", "/nowhere?curious=1")).status_code == 404
-    told = [json.loads(line) for line in lines]
+    records = [json.loads(line) for line in lines]
     assert {secret for secret in SECRETS if any(secret in line for line in lines)} == set()
-    [failure] = [line for line in told if "traceback" in line]
+    [failure] = [line for line in records if "traceback" in line]
     assert failure["level"] == "error"
     assert "StoreUnavailable: the disk is gone" in failure["traceback"]
     assert "no disk" in failure["traceback"]
-    requests = [line for line in told if line["logger"] == "chatcore.access"]
+    requests = [line for line in records if line["logger"] == "chatcore.access"]
     sent = next(line for line in requests if line["route"] == "/chats/{user_name}/messages")
     assert (sent["method"], sent["status"], sent["user_id"]) == ("POST", 503, 1)
     assert re.fullmatch(r"POST /chats/bob-\w+/messages 503 \d+\.\d ms", sent["message"])

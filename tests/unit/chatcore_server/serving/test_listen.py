@@ -11,7 +11,7 @@ from chatcore_server.serving.listen import bind, url_of
 from chatcore_server.settings import CannotStart
 
 
-def test_every_address_of_a_name_has_one_port() -> None:
+def test_all_addresses_of_a_host_share_one_port() -> None:
     with ExitStack() as stack:
         sockets = [stack.enter_context(closing(bound)) for bound in bind("localhost", 0)]
         assert len({bound.getsockname()[1] for bound in sockets}) == 1
@@ -20,7 +20,7 @@ def test_every_address_of_a_name_has_one_port() -> None:
 
 
 @pytest.mark.parametrize(("host", "url"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
-def test_the_url(host: str, url: str) -> None:
+def test_url_names_a_reachable_host(host: str, url: str) -> None:
     try:
         [bound] = bind(host, 0)
     except CannotStart:
@@ -30,7 +30,7 @@ def test_the_url(host: str, url: str) -> None:
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux has it")
-def test_peers_that_are_gone_are_given_up() -> None:
+def test_lost_peers_are_disconnected() -> None:
     [bound] = bind("127.0.0.1", 0)
     with bound:
         bound.listen()

@@ -187,7 +187,7 @@ TOO_LARGE = {
 
 @pytest.mark.parametrize("kept_alive", [False, True])
 @pytest.mark.parametrize("head", TOO_LARGE.values(), ids=TOO_LARGE)
-async def test_a_head_too_large_is_refused(head: bytes, kept_alive: bool) -> None:
+async def test_oversized_head_is_refused(head: bytes, kept_alive: bool) -> None:
     app = App()
     async with serving(app) as server:
         peer = await server.connect()
@@ -204,14 +204,14 @@ async def test_a_head_too_large_is_refused(head: bytes, kept_alive: bool) -> Non
 
 @pytest.mark.parametrize(("size", "expected"), [(MAX_TARGET, 200), (MAX_TARGET + 1, 414)])
 @pytest.mark.parametrize("get", [GET, GET_WITH_OFFER])
-async def test_a_target_has_a_limit_of_its_own(get: bytes, size: int, expected: int) -> None:
+async def test_request_target_has_its_own_limit(get: bytes, size: int, expected: int) -> None:
     async with serving(App()) as server:
         peer = await server.connect()
         peer.write(get.replace(b"/", b"/" + b"a" * (size - 1), 1))
         assert (await peer.answer())[0] == expected
 
 
-async def test_a_peer_that_sends_everything_first_gets_the_answer() -> None:
+async def test_client_that_sends_everything_first_gets_the_response() -> None:
     async with serving(App()) as server:
         peer = await server.connect()
         peer.writer.transport.set_write_buffer_limits(0)
@@ -222,7 +222,7 @@ async def test_a_peer_that_sends_everything_first_gets_the_answer() -> None:
         assert (await peer.answer())[0] == 431
 
 
-async def test_a_head_too_large_is_refused_in_pieces_too() -> None:
+async def test_oversized_head_in_pieces_is_refused() -> None:
     async with serving(App()) as server:
         peer = await server.connect()
         peer.write(GET[:-2])
@@ -243,7 +243,7 @@ async def test_a_head_within_the_limit_is_served(size: int) -> None:
             assert (await peer.answer())[0] == 200
 
 
-async def test_a_large_body_is_no_head() -> None:
+async def test_large_body_does_not_count_as_head() -> None:
     async with serving(App()) as server:
         peer = await server.connect()
         peer.write(POST + b"Content-Length: 5000000\r\n\r\n" + MEGABYTES_5 + GET)
@@ -256,7 +256,7 @@ async def test_a_large_body_is_no_head() -> None:
     [b"2\r\nhi\r\n0\r\nA: " + MEGABYTES_5, b"0\r\n" + b"a: b\r\n" * 50_000, b"2;" + MEGABYTES_5],
     ids=["one trailer", "many trailers", "a chunk extension"],
 )
-async def test_what_is_neither_head_nor_body_has_the_same_limit(rest: bytes) -> None:
+async def test_chunk_extensions_and_trailers_have_the_limit_of_the_head(rest: bytes) -> None:
     app = App()
     app.answer.clear()
     async with serving(app, LingersLong) as server:
@@ -283,7 +283,7 @@ async def test_trailers_do_not_become_headers() -> None:
 
 
 @pytest.mark.parametrize("bad", [b"\x16\x03\x01 not HTTP\r\n\r\n", TOO_LARGE["one header"]])
-async def test_a_bad_request_does_not_answer_for_the_one_before(bad: bytes) -> None:
+async def test_bad_request_does_not_replace_the_previous_response(bad: bytes) -> None:
     app = App()
     app.answer.clear()
     async with serving(app) as server:
@@ -322,7 +322,7 @@ async def test_a_bad_request_does_not_answer_for_the_one_before(bad: bytes) -> N
         ),
     ],
 )
-async def test_what_is_no_http_is_refused(bad: bytes) -> None:
+async def test_invalid_http_is_refused(bad: bytes) -> None:
     app = App()
     app.answer.clear()
     async with serving(app) as server:
@@ -353,7 +353,7 @@ def without_offer(answer: bytes) -> Any:
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])
 @pytest.mark.parametrize("framing", HELLO.values(), ids=HELLO)
 @pytest.mark.parametrize("offer", OFFERS.values(), ids=OFFERS)
-async def test_a_request_that_offers_to_upgrade_is_read_as_it_stands(
+async def test_upgrade_request_is_served_as_http_1_1(
     offer: bytes, framing: bytes, version: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     post = POST.replace(b"/", b"http://x/a%20b?c=%ff", 1).replace(b"1.1", version)
@@ -417,7 +417,7 @@ async def test_http_1_0_does_not_get_100_continue() -> None:
         assert (await peer.answer())[0] == 200
 
 
-async def test_white_space_around_a_value_is_not_part_of_it() -> None:
+async def test_white_space_around_a_header_value_is_stripped() -> None:
     async with serving(echo) as server:
         peer = await server.connect()
         peer.write(b"GET / HTTP/1.1\r\nHost:x\t \r\nA: \t b c \t\r\nB:  \r\n\r\n")
@@ -435,7 +435,7 @@ async def test_white_space_around_a_value_is_not_part_of_it() -> None:
         (b"*", "*", ""),
     ],
 )
-async def test_an_absolute_target_means_its_path(target: bytes, path: str, query: str) -> None:
+async def test_absolute_target_is_reduced_to_its_path(target: bytes, path: str, query: str) -> None:
     async with serving(echo) as server:
         peer = await server.connect()
         peer.write(b"OPTIONS %b HTTP/1.1\r\nHost: x\r\n\r\n" % target)
@@ -480,9 +480,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize(("first", "begun", "more"), SLOW.values(), ids=SLOW)
-async def test_a_head_that_never_ends_is_not_waited_for(
-    first: bytes, begun: bytes, more: bytes
-) -> None:
+async def test_unfinished_head_times_out(first: bytes, begun: bytes, more: bytes) -> None:
     class Hurried(Impatient):
         head_seconds = HeadsTakeLong.head_seconds if first else Impatient.head_seconds
 
@@ -505,7 +503,7 @@ async def test_a_head_that_never_ends_is_not_waited_for(
 
 
 @pytest.mark.parametrize("slow", [GET, POST + b"Content-Length: 2\r\n\r\n"])
-async def test_a_request_takes_as_long_as_the_application_does(slow: bytes) -> None:
+async def test_slow_application_is_not_timed_out(slow: bytes) -> None:
     app = App()
     app.answer.clear()
     async with serving(app, Brisk) as server:
@@ -522,7 +520,7 @@ LAST_GET = GET.replace(b"Host", b"Connection: close\r\nHost")
 
 @pytest.mark.parametrize("pieces", [1, 100])
 @pytest.mark.parametrize("get", [GET, LAST_GET])
-async def test_a_peer_that_stops_reading_is_cut_off(get: bytes, pieces: int) -> None:
+async def test_client_that_stops_reading_is_disconnected(get: bytes, pieces: int) -> None:
     app = App(MORE_THAN_SOCKETS_HOLD[: len(MORE_THAN_SOCKETS_HOLD) // pieces], pieces)
     async with serving(app, HeadsTakeLong) as server:
         peer = await server.connect()
@@ -532,7 +530,7 @@ async def test_a_peer_that_stops_reading_is_cut_off(get: bytes, pieces: int) -> 
         await until(lambda: not server.state.connections)
 
 
-async def test_a_peer_that_leaves_a_little_unread_is_cut_off() -> None:
+async def test_client_that_leaves_a_little_unread_is_disconnected() -> None:
     # Too little for the transport to ask for a pause.
     async with serving(App(b"x" * 30_000), HeadsTakeLong) as server:
         peer = await server.connect()
@@ -546,7 +544,7 @@ async def test_a_peer_that_leaves_a_little_unread_is_cut_off() -> None:
 
 
 @pytest.mark.parametrize("get", [GET, LAST_GET])
-async def test_a_slow_reader_gets_everything(get: bytes) -> None:
+async def test_slow_reader_gets_the_whole_response(get: bytes) -> None:
     async with serving(App(MORE_THAN_SOCKETS_HOLD), Brisk) as server:
         peer = await server.connect()
         peer.write(get)
@@ -558,7 +556,7 @@ async def test_a_slow_reader_gets_everything(get: bytes) -> None:
         assert asyncio.get_running_loop().time() - started > 2 * Brisk.stall_seconds
 
 
-async def test_the_application_hears_of_a_lost_peer_that_asked_for_more() -> None:
+async def test_application_learns_of_a_lost_client_with_pipelined_requests() -> None:
     app = App()
     app.answer.clear()
     async with serving(app) as server:
@@ -571,7 +569,7 @@ async def test_the_application_hears_of_a_lost_peer_that_asked_for_more() -> Non
         app.answer.set()
 
 
-async def test_a_silent_connection_over_the_limit_does_not_stay() -> None:
+async def test_silent_connection_over_the_limit_is_closed() -> None:
     async with serving(App(), HeadsTakeLong, limit_concurrency=1) as server:
         inside, outside = await server.connect(), await server.connect()
         assert await outside.closed() == b""
@@ -579,7 +577,7 @@ async def test_a_silent_connection_over_the_limit_does_not_stay() -> None:
         assert (await inside.answer())[0] == 200
 
 
-async def test_connections_over_the_limit_are_told_to_come_back() -> None:
+async def test_connections_over_the_limit_get_a_503_with_retry_after() -> None:
     async with serving(App(), LingersLong, limit_concurrency=2) as server:
         inside = [await server.connect() for _ in range(2)]
         for peer in inside:

@@ -15,13 +15,13 @@ PAGE = (ROOT / "docs" / "running.md").read_text("utf-8")
 METRICS = Path(metrics.__file__).read_text("utf-8")
 
 
-def test_its_settings_are_settings() -> None:
+def test_documented_settings_exist() -> None:
     named = set(re.findall(r"CHATCORE_[A-Z_]+[A-Z]", PAGE))
     assert len(named) >= 8
     assert named <= {variable_of(setting) for setting in fields(Settings)}
 
 
-def test_the_values_of_its_unit_are_good() -> None:
+def test_documented_unit_has_valid_values() -> None:
     given = dict(re.findall(r"^Environment=(CHATCORE_\w+)=(.*)$", PAGE, re.MULTILINE))
     settings = Settings.read(given, {})
     assert settings.log == "json"
@@ -29,7 +29,7 @@ def test_the_values_of_its_unit_are_good() -> None:
     assert settings.database_url == "sqlite:////var/lib/chatcore/chatcore.db"
 
 
-def test_its_commands_are_commands() -> None:
+def test_documented_commands_exist() -> None:
     fenced = "".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL))
     lines = re.findall(r"^chatcore (.*)$", fenced, re.MULTILINE)
     lines += re.findall(r"`chatcore ([a-z]+ [^`]*)`", PAGE)
@@ -40,12 +40,12 @@ def test_its_commands_are_commands() -> None:
             assert isinstance(_parser().parse_args(words), argparse.Namespace)
 
 
-def test_its_metrics_are_served() -> None:
+def test_documented_metrics_are_served() -> None:
     named = set(re.findall(r"`(chatcore_[a-z_]+)`", PAGE))
     assert len(named) == 9
     for name in named:
         assert f'"{name.removesuffix("_total")}"' in METRICS, name
 
 
-def test_its_key_file() -> None:
+def test_documented_key_file_is_the_real_one() -> None:
     assert key_path(Path("/chatcore.db")).name in PAGE

@@ -27,7 +27,7 @@ print(stopping.is_set(), sys.gettrace())
 """
 
 
-def test_two_signals_at_once_stop_it_as_one_does() -> None:
+def test_simultaneous_signals_stop_the_service_once() -> None:
     done = subprocess.run(
         [sys.executable, "-c", TWICE], capture_output=True, text=True, timeout=120, check=False
     )

@@ -30,7 +30,7 @@ class Faltering(MemoryStore):
                 await asyncio.sleep(0.001)
 
 
-async def test_logs_are_trimmed_again_and_again_whatever_fails(
+async def test_trimming_repeats_after_a_failure(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(trimming, "FIRST_SECONDS", 0)
