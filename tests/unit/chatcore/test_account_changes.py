@@ -1,4 +1,4 @@
-"""Passwords that change, sessions that end, accounts that are erased."""
+"""Password changes, logout everywhere, and erasure of accounts."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -39,7 +39,7 @@ CHANGES: dict[str, Change] = {
 
 
 class HeldHasher(QuickHasher):
-    """Its next verification, or hash, ends when it is let go."""
+    """Holds its next verification or hash until `free` is set."""
 
     def __init__(self, n: int = 2) -> None:
         super().__init__(n)
@@ -64,7 +64,7 @@ class HeldHasher(QuickHasher):
 
     @asynccontextmanager
     async def during(self, what: str, call: Awaitable[object]) -> AsyncIterator[None]:
-        """While the call waits there; afterwards it has come to its end."""
+        """Run the block while the call waits in that step; then let the call finish."""
         self.hold = what
         task = asyncio.ensure_future(call)
         async with asyncio.timeout(60):
@@ -138,7 +138,7 @@ async def test_token_issued_right_after_a_change_is_valid(
 async def test_consecutive_changes_each_void_the_earlier_tokens(
     accounts: Accounts, ann: User
 ) -> None:
-    """Also within one second."""
+    """Changes within one second count too."""
     token = await accounts.log_in("ann", OLD)
     for _ in range(5):
         await accounts.log_out_everywhere(ann)
@@ -203,7 +203,7 @@ async def test_login_beside_a_rehashing_login_succeeds(store: MemoryStore, clock
 
 
 class SlowStore(MemoryStore):
-    """Whoever reads credentials lets others go on before they have them."""
+    """Lets other tasks run before it returns credentials."""
 
     async def credentials_by_id(self, user_id: int) -> Credentials | None:
         found = await super().credentials_by_id(user_id)

@@ -1,4 +1,4 @@
-"""Registration, login and the check of tokens."""
+"""Registration, login and authentication by token."""
 
 import asyncio
 import unicodedata
@@ -27,7 +27,7 @@ SECRET = b"a secret of thirty-two bytes, ok"
 
 
 class LoggedHasher(ScryptHasher):
-    """Works, and remembers what it was asked; with `full`, as if others kept it busy."""
+    """Records its calls. With `full`, it refuses to hash, like a hasher whose queue is full."""
 
     def __init__(self, n: int = 2) -> None:
         super().__init__(n)
@@ -126,7 +126,7 @@ async def test_password_within_the_size_limits_is_accepted(
     [
         *("", "1234567", "😀" * 7, "e\u0301" * 7),
         *("x" * 1025, "😀" * 256 + "x", "e\u0301" * 342, "x" * 100_000),
-        "\ufb2c" * 341,  # 1,023 bytes, of which NFC makes 2,046.
+        "\ufb2c" * 341,  # 1,023 bytes, or 2,046 in NFC.
         *("\ud800" * 8, "password\udfff", "\0" * 8, "password\0"),
     ],
     ids=lambda password: ascii(password)[:24],

@@ -1,4 +1,4 @@
-"""Users who block each other, and names that were erased, through the Messenger."""
+"""Blocks between users, and erased names, through the Messenger."""
 
 import asyncio
 
@@ -98,7 +98,7 @@ async def test_erased_name_is_dropped_from_the_cache(
 
 
 class SlowStore(MemoryStore):
-    """Finds a chat, and takes its time to say so."""
+    """Reads a chat, and returns it only once `free` is set."""
 
     def __init__(self) -> None:
         super().__init__()

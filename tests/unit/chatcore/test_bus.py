@@ -1,4 +1,4 @@
-"""What nodes say to each other, and when, over a bus in memory."""
+"""The messages between the doorbells of several nodes, over a bus in memory."""
 
 import asyncio
 import gc
@@ -17,7 +17,7 @@ SECONDS = 60
 
 
 class MemoryBus:
-    """A bus that can refuse, lose, and stall."""
+    """A bus that can fail, lose messages, and stall."""
 
     def __init__(self) -> None:
         self.said: list[bytes] = []
@@ -78,7 +78,7 @@ class MemoryLink:
 
 
 class Listener:
-    """Hears one user's rings."""
+    """Counts the rings for one user."""
 
     def __init__(self, doorbell: BusDoorbell, user_id: int) -> None:
         self.heard = 0
@@ -103,7 +103,7 @@ def users_of(message: bytes) -> set[int]:
 
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(SECONDS):
-        while not condition():  # noqa: ASYNC110 (what is waited for tells nobody)
+        while not condition():  # noqa: ASYNC110 (no event is set)
             # Not 0: the virtual clock would never reach the timeout.
             await asyncio.sleep(0.001)
 
@@ -269,7 +269,7 @@ async def test_error_while_closing_the_bus_is_suppressed(
     bus, failures = MemoryBus(), list[object]()
     loop = asyncio.get_running_loop()
     before = loop.get_exception_handler()
-    # Where asyncio tells of tasks that failed unheard.
+    # asyncio reports tasks whose exception was never retrieved here.
     loop.set_exception_handler(lambda _, context: failures.append(context))
     try:
         doorbell = await bus.doorbell()

@@ -1,5 +1,5 @@
-"""The doorbell of one event loop, beyond what every doorbell promises; and doorbells that
-fail, which delay an event, and lose none."""
+"""The doorbell of one event loop, beyond the conformance checks; and failing doorbells, which may
+delay an event but lose none."""
 
 import asyncio
 import random
@@ -90,7 +90,7 @@ def test_unsubscribed_callback_is_released() -> None:
 async def follow_and_time(
     following: Following, sender: Callable[[int], Awaitable[object]], count: int
 ) -> float:
-    """The longest time from a message, sent at random times, to its event."""
+    """Send `count` messages at random times, and return the longest delay of an event."""
     loop = asyncio.get_running_loop()
     await following.start()
     sent: list[float] = []

@@ -1,4 +1,4 @@
-"""Cursors, and their form for the wire."""
+"""Cursors and their text form."""
 
 import string
 

@@ -1,4 +1,4 @@
-"""An export tells everything once, whatever happens meanwhile, and holds little of it."""
+"""An export contains everything once, despite concurrent changes, and keeps little in memory."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ class Scene:
         return await self.store.add_user(UserName(name), "", 0)
 
     async def chats(self, user: User, count: int, word: str = "peer") -> list[User]:
-        """So many peers with whom the user has a chat of one message."""
+        """Open chats of one message with `count` new peers, and return the peers."""
         peers = [await self.join(f"{word}-{n}") for n in range(count)]
         for peer in peers:
             chat = await self.messenger.open_chat(user, peer)
@@ -52,7 +52,7 @@ async def test_export_contains_everything_in_its_order() -> None:
         History(chat, [one, two]),
         Totals(1, 2),
     ]
-    # Who blocks is nobody else's business.
+    # An export does not reveal who blocks the user.
     assert await scene.export(cyd) == [cyd, Totals(0, 0)]
 
 
@@ -87,7 +87,7 @@ async def test_chats_that_become_active_during_an_export_appear_once() -> None:
         async for piece in export(scene.messenger, ann):
             pieces.append(piece)
             if len(pieces) == moment:
-                # Those that were told long ago, those just told, and those still to come.
+                # Chats exported long ago, chats just exported, and chats still to come.
                 for peer in peers[::7]:
                     await scene.say(ann, peer)
             elif len(pieces) == moment + 50:

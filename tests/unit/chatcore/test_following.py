@@ -1,4 +1,4 @@
-"""Following a user's log: missed events first, then live ones, in order, each once."""
+"""Following a user's event log: missed events, then live events, in log order, each once."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -52,7 +52,7 @@ def places(events: list[Event]) -> list[int]:
 
 
 async def waiting(following: Following) -> asyncio.Task[Event]:
-    """A task that waits for the next event."""
+    """Return a task that waits for the next event."""
 
     async def next_event() -> Event:
         return await anext(following)
@@ -149,7 +149,7 @@ async def test_empty_batch_returns_at_its_deadline(
     following = Messenger(store, doorbell=doorbell).follow(bob)
     begin = loop.time()
     if not lost and seconds:
-        # Someone rings for nothing.
+        # Rings without an event.
         for n in range(10):
             loop.call_later(seconds / 10 * n, doorbell.ring, (bob.id,))
     assert await following.batch(seconds) == ()
@@ -182,7 +182,7 @@ async def test_slow_consumer_holds_one_page_and_loses_nothing(
             events += await take(following, 1)
             assert doorbell.listening == virtual_loop().timers() == 0
     assert set(store.readings) == {PAGE}
-    # Twenty slow steps never took more than one event off a page.
+    # Twenty slow steps read at most twenty pages.
     assert len(store.readings) <= 20
     events += await take(following, 980)
     assert seqs(events) == [*range(1, 1001)]
@@ -313,7 +313,7 @@ async def test_store_error_is_raised_and_following_can_be_retried(
     with pytest.raises(StoreUnavailable):
         await anext(following)
     assert seqs(await take(following, 1)) == [1]
-    # While it waits, too: the next reading fails.
+    # A wait also ends with the error if the next read fails.
     task = await waiting(following)
     store.failures = 1
     await send(messenger, chat, 1)

@@ -6,7 +6,7 @@ from tests.support.fuzzing import mutations
 
 
 def test_broken_cursors_are_refused(seed: int) -> None:
-    """What is taken for a cursor has one form."""
+    """Every accepted cursor has one form."""
     taken = 0
     for raw in mutations(seed, b"0123456789abcdef-17-4711", b"a-1-0", b"Z-9223372036854775807-1"):
         text = raw.decode("latin-1")
@@ -19,11 +19,11 @@ def test_broken_cursors_are_refused(seed: int) -> None:
 
 
 def test_broken_names_are_refused(seed: int) -> None:
-    """What is taken for a name is found again, by any of its spellings, and fits in a path."""
+    """Every accepted name is found by any of its spellings, and fits in a path."""
     taken = 0
     good = ("ann", "Bob 2", "\u0416\u0435\u043d\u044f", "e\u0301va", "\u1f80\u03c3", "\uff21\u00df")
     for raw in mutations(seed, *(name.encode() for name in good)):
-        # The bytes of a lone surrogate are one here.
+        # The bytes of a lone surrogate decode to that surrogate.
         text = raw.decode("utf-8", "surrogatepass") if is_text(raw) else raw.decode("latin-1")
         lookup_name(text)
         try:

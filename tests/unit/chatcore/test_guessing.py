@@ -1,4 +1,4 @@
-"""Guessing is slowed down, and nobody is locked out by others."""
+"""Guessing passwords is slowed down, and strangers cannot lock a user out."""
 
 import asyncio
 import itertools
@@ -31,7 +31,7 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 
 
 class Hasher(ScryptHasher):
-    """Counts how often it is asked; `busy`, it refuses; while `held`, it does not answer."""
+    """Counts verifications. If `busy`, it refuses; until `free` is set, it does not return."""
 
     def __init__(self) -> None:
         super().__init__(2)
@@ -66,7 +66,7 @@ class Scene:
         )
 
     async def guess(self, address: str | None, name: str = "ann", password: str = "wrong") -> int:
-        """How long to wait before the next one, in seconds; 0 for one that was heard."""
+        """Try to log in. Return the seconds to wait, or 0 if the password was verified."""
         try:
             await self.accounts.log_in(name, password, address=address)
         except WrongCredentials:
@@ -79,7 +79,7 @@ class Scene:
         return await self.guess(address, name, PASSWORD)
 
     async def attack(self, name: str = "ann", guesses: int = 60) -> None:
-        """From many addresses, one guess each."""
+        """Guess once from each of many addresses."""
         for n in itertools.islice(self.strangers, guesses):
             assert await self.guess(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", name) == 0
 
@@ -99,7 +99,7 @@ async def test_the_first_5_failures_cost_nothing_and_then_waits_double(
     waits = []
     for _ in range(25):
         waits.append(await scene.guess(HERE, name))
-        # The wait is told again and again, and does not grow by asking.
+        # Trying during the wait does not extend it.
         scene.watch.now += waits[-1] - 1
         assert await scene.guess(HERE, name) == 1
         scene.watch.now += 1
@@ -146,7 +146,7 @@ async def test_occasional_failures_cost_nothing(scene: Scene) -> None:
 
 
 def attacks() -> st.SearchStrategy[list[tuple[int, int, float]]]:
-    """Guesses of strangers: the address, how many, and the seconds to the next."""
+    """Guesses of strangers: address, number of guesses, and seconds to the next entry."""
     pauses = st.sampled_from([0.0, 1.0, 60.0, 3600.0])
     return st.lists(st.tuples(st.integers(0, 500), st.integers(1, 9), pauses), max_size=60)
 
@@ -202,8 +202,9 @@ async def test_attack_is_forgotten_after_two_hours(scene: Scene) -> None:
 
 
 async def guesses_of_the_hasty(scene: Scene, seconds: float, busy: bool = False) -> int:
-    """How many are heard of who comes again as soon as it may, while others keep the name
-    `busy` or do not."""
+    """Count the verified guesses of a client that retries as early as allowed.
+
+    With `busy`, other addresses keep attacking the name."""
     end, heard = scene.watch.now + seconds, 0
     while scene.watch.now < end:
         if busy:
@@ -513,7 +514,7 @@ async def test_loopback_address_has_64_concurrent_tries(scene: Scene) -> None:
 
 async def test_guesses_from_loopback_are_limited(scene: Scene) -> None:
     assert [await scene.guess(OWNER) for _ in range(6)] == [0] * 5 + [1]
-    # Every loopback address is the owner.
+    # All loopback addresses count as one.
     assert await scene.guess("127.1.2.3") == await scene.guess("::1") == 1
     assert [await scene.guess(OWNER, f"user {n}") for n in range(16)] == [0] * 15 + [1]
 

@@ -1,4 +1,4 @@
-"""Read markers move at a pace that cannot flood anyone's log."""
+"""Read markers are paced, so that moves cannot flood an event log."""
 
 import asyncio
 import gc
@@ -28,7 +28,7 @@ BEYOND = 2**63 - 1
 
 
 class SlowStore(MemoryStore):
-    """Takes its time to move a marker, and fails `failures` times, when the time is over."""
+    """Takes `seconds` to move a marker, and then fails the next `failures` moves."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ async def chat(messenger: Messenger, doorbell: WatchedDoorbell, ann: User, bob: 
 
 
 async def logged(messenger: Messenger, user: User) -> list[int]:
-    """The markers that the user's log tells of."""
+    """The marker positions in the user's event log."""
     start = (await messenger.sync(user)).cursor._replace(n=0)
     following = messenger.follow(user, after=start)
     events: list[Event] = []
@@ -134,13 +134,13 @@ async def test_waiting_callers_share_one_move(
     begin = now()
     first = mark(messenger, bob, chat, 1)
     await asyncio.sleep(0.01)
-    # More than there are messages: where the marker ends is for the store to say.
+    # Beyond the last message: the store limits the marker.
     tasks = [mark(messenger, bob, chat, seq) for seq in (5, 7, BEYOND, 6, 101, 99)]
     assert await first == 1
     assert await asyncio.gather(*tasks) == [100] * 6
     assert now() - begin == pytest.approx(1.1)
     assert len(store.moves) == 2
-    # Who asks while a move is under way is served by the next.
+    # A call during a move is served by the next move.
     late = mark(messenger, bob, chat, BEYOND)
     assert await late == 100
     assert now() - begin == pytest.approx(2.1)
@@ -185,7 +185,7 @@ async def test_cancelled_caller_does_not_delay_others(
     await messenger.mark_read(bob, chat, 1)
     tasks = [mark(messenger, bob, chat, seq) for seq in range(2, 42)]
     for task in tasks[::2]:
-        # While it waits for the second to pass, or for its move, or for another's.
+        # During the one-second wait, during its own move, or during another's.
         await asyncio.sleep(0.05)
         task.cancel()
     done, _ = await asyncio.wait(tasks)
@@ -201,7 +201,7 @@ async def test_cancelled_caller_does_not_delay_others(
 async def test_move_of_a_cancelled_caller_still_serves_the_others(
     messenger: Messenger, store: SlowStore, bob: User, chat: Chat, moment: float
 ) -> None:
-    """Whoever is cancelled, and when: before the move begins, or while it is under way."""
+    """The caller is cancelled before the move begins, or while it runs."""
     store.seconds = 0.1
     await messenger.mark_read(bob, chat, 1)
     begin = now()
@@ -271,5 +271,5 @@ async def test_pace_cache_is_bounded_and_every_chat_moves(
         assert await asyncio.gather(*tasks) == [1 if seq == 1 else 3] * 20
         await asyncio.sleep(1)
     gc.collect()
-    # Each has a lock, by which it can be counted.
+    # Each pace holds a lock, so locks count the paces.
     assert sum(isinstance(it, asyncio.Lock) for it in gc.get_objects()) <= before + 8

@@ -1,4 +1,4 @@
-"""Chats, and the messages in them."""
+"""Opening and finding chats, sending and reading messages."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -174,7 +174,7 @@ async def test_non_member_does_not_find_the_chat(
 
 
 def expected(count: int, before: int | None, after: int | None, limit: int) -> tuple[object, ...]:
-    """A page of messages 1 to `count`, from its definition."""
+    """Compute a page of messages 1 to `count` from its definition."""
     seqs = [*range(1, count + 1)]
     if after is not None:
         page = [seq for seq in seqs if seq > after][:limit]
@@ -283,7 +283,7 @@ async def test_a_history_ends_with_the_newest_message_at_its_start(
 
 
 class BusyStore(MemoryStore):
-    """After each page of chats that it gives, the next ones of `moves` become active."""
+    """After each page of chats, the chats of the next item of `moves` become active."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -316,7 +316,7 @@ async def test_chats_are_listed_most_recently_active_first(
         [slice(1)],
         [slice(600)],
         [slice(1200)] * 3,
-        # While the 600 that moved are read again, one that is on none of those pages moves too.
+        # While the 600 moved chats are read again, a chat on none of those pages moves.
         [slice(600), slice(0), slice(50, 51)],
         [slice(600), slice(0), slice(600), slice(0), slice(50, 51)],
     ],

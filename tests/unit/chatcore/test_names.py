@@ -15,8 +15,8 @@ from tests.support.soak import SOAK
 NormalForm = Literal["NFC", "NFD", "NFKC", "NFKD"]
 NORMAL_FORMS: tuple[NormalForm, ...] = ("NFC", "NFD", "NFKC", "NFKD")
 EVERY_CODE_POINT = tuple(map(chr, range(sys.maxunicode + 1)))
-# Of the planes above the second, Unicode gives forms to those of the second block and ignores
-# those of the third; the rest are ideographs, private or unassigned.
+# Above the first two planes, only the second range below has normal forms and only the third is
+# ignored by Unicode; the rest are ideographs, private or unassigned.
 CODE_POINTS = (
     EVERY_CODE_POINT
     if SOAK
@@ -25,7 +25,7 @@ CODE_POINTS = (
     + EVERY_CODE_POINT[0xE0000:0xE1000]
     + EVERY_CODE_POINT[0x20000::997]
 )
-# What case and normal forms act upon, where st.text() alone would rarely look.
+# Characters that case and normal forms change; st.text() alone rarely draws them.
 CASED_OR_COMBINING = [
     character
     for character in EVERY_CODE_POINT[:0x20000]
@@ -51,7 +51,7 @@ def test_every_code_point_is_one_name_in_all_normal_forms_and_cases() -> None:
         forms.update(cases(character))
         if len({canonical_name(form) for form in forms}) > 1:
             apart.add(character)
-    # Dotless i is a letter of its own to Unicode; only str.upper takes its dotted capital.
+    # Unicode treats dotless i as a separate letter; only str.upper maps it to I.
     assert apart == {"ı"}
 
 
@@ -70,8 +70,8 @@ def test_texts_of_one_normal_form_are_one_name(text: str) -> None:
 
 @given(texts.filter(lambda text: "ı" not in text))
 def test_texts_that_differ_in_case_are_one_name(text: str) -> None:
-    # Unicode compares without case what is decomposed (section 3.13.5, D145); case mappings of
-    # anything else may tear marks from their letter.
+    # Unicode defines caseless matching on decomposed text (section 3.13.5, D145); case mappings
+    # of other forms may separate marks from their letter.
     decomposed = unicodedata.normalize("NFD", text)
     assert {canonical_name(case) for case in cases(decomposed)} == {canonical_name(text)}
 
@@ -112,7 +112,7 @@ def test_spellings_of_one_name_share_a_canonical_form(spellings: tuple[str, ...]
     ids=ascii,
 )
 def test_canonical_form_does_not_change_between_versions(name: str, canonical: str) -> None:
-    # Stores keep it: another form, however consistent, would lose every account.
+    # Stores keep the canonical form: changing it would lose every account.
     assert canonical_name(name) == canonical
 
 

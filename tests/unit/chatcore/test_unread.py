@@ -1,4 +1,4 @@
-"""How a user finds things: states, snapshots, and unread, which equals its definition."""
+"""Chat states, snapshots, unread counts and the trimming of event logs."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ from tests.support.chats import open_chats
 NewStore = Callable[[], AbstractAsyncContextManager[ChatStoreWithUsers]]
 
 STORES: dict[str, NewStore] = {"memory": lambda: nullcontext(MemoryStore())}
-"""Each makes an empty store."""
+"""Functions that open an empty store."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,17 @@ class Look:
 
 
 Act = Send | Read | Look
-"""By one side of one of three chats; the first user is in all of them."""
+"""An act by one side of one of three chats; the first user is in all three."""
 
 places = st.integers(0, 2), st.integers(0, 1)
 seqs = st.one_of(st.integers(0, 12), st.just(2**63 - 1))
 acts = st.one_of(st.builds(Send, *places), st.builds(Read, *places, seqs), st.builds(Look, *places))
 rounds = st.lists(st.lists(acts, min_size=1, max_size=6), max_size=12)
-"""What happens at the same time, round by round."""
+"""Rounds of acts; the acts of one round run concurrently."""
 
 
 def unread(messages: list[Message], user: User, marker: int) -> int:
-    """The definition: the messages after the user's marker that the user did not send."""
+    """Count the messages of the peer after the user's read marker: the definition."""
     return sum(it.seq > marker and it.sender_id != user.id for it in messages)
 
 
@@ -188,7 +188,7 @@ async def test_a_snapshot_has_the_newest_100_chats(
 
 
 class BusyStore(MemoryStore):
-    """Something happens between any two steps."""
+    """Appends a message between any two reads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -250,7 +250,7 @@ async def test_trimming_keeps_new_events_up_to_the_limit(store: MemoryStore, hub
     await messenger.trim_logs(keep=3)
     assert [type(event) for event in await following(21)] == [Reset]
     assert len(await following(22)) == 3
-    # Every log was looked at, however many there are.
+    # Trimming covers every log.
     await messenger.send(hub, chats[-1], "hello")
     await messenger.trim_logs(age=timedelta(0))
     peer = chats[-1].peer_of(hub)

@@ -1,4 +1,4 @@
-"""Password hashing: the right cost, in threads of its own, behind a queue with an end."""
+"""Password hashing: the recommended cost, in its own threads, behind a bounded queue."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ from chatcore_argon2 import Argon2Hasher
 
 PASSWORD = "correct horse battery"
 SALT_AND_TAG = f"{'A' * 22}${'A' * 43}"
-# Hashes of no password: for the second, a HeldHasher's thread waits until it is let go.
+# Hashes of no password. On the second, the thread of a HeldHasher waits for `let_go`.
 FAST = f"$argon2id$v=19$m=8,t=1,p=1${SALT_AND_TAG}"
 HELD = f"$argon2id$v=19$m=16,t=1,p=1${SALT_AND_TAG}"
 
@@ -35,7 +35,7 @@ class HeldHasher(Argon2Hasher):
         self.busy, self.let_go = threading.Event(), threading.Event()
 
     async def occupy(self) -> asyncio.Task[bool]:
-        """A call that runs until `let_go` is set."""
+        """Start a call that keeps the thread busy until `let_go` is set."""
         running = asyncio.create_task(self.verify(PASSWORD, HELD))
         async with asyncio.timeout(60):
             while not self.busy.is_set():  # noqa: ASYNC110  a thread sets it
@@ -59,7 +59,7 @@ async def cheap() -> AsyncIterator[HeldHasher]:
 
 
 async def fill(hasher: Argon2Hasher, places: int) -> list[asyncio.Task[bool]]:
-    """Have so many callers wait for a thread."""
+    """Start `places` callers and wait until they are queued."""
     waiting = [asyncio.create_task(hasher.verify(PASSWORD, None)) for _ in range(places)]
     await asyncio.sleep(0)
     assert not any(task.done() for task in waiting)
@@ -68,7 +68,7 @@ async def fill(hasher: Argon2Hasher, places: int) -> list[asyncio.Task[bool]]:
 
 @contextmanager
 def new_threads() -> Iterator[set[threading.Thread]]:
-    """The threads that were started in the block, filled in at its end."""
+    """Yield a list that receives the threads started in the block."""
     before, found = set(threading.enumerate()), set[threading.Thread]()
     yield found
     found |= set(threading.enumerate()) - before
@@ -137,17 +137,17 @@ def test_invalid_hash_needs_a_rehash(damaged: str) -> None:
 @pytest.mark.parametrize("no_hash", [None, DAMAGED["cut"]], ids=["unknown user", "damaged hash"])
 async def test_missing_hash_costs_as_much_as_a_real_one(no_hash: str | None) -> None:
     async def cost(stored: str | None) -> float:
-        # Of the processor, so that a busy machine changes nothing.
+        # Processor time, which a busy machine does not change.
         begin = time.process_time()
         assert not await hasher.verify("wrong password", stored)
         return time.process_time() - begin
 
-    # Far from the defaults: a dummy made with those would cost ten times as much.
+    # Far from the defaults: a dummy hash with the defaults would cost ten times as much.
     async with Argon2Hasher(time_cost=1, memory_cost=4096) as hasher:
         made = await hasher.hash(PASSWORD)
         wrong = nothing = float("inf")
         for _ in range(100):
-            # Both only ever become more exact, however long others hold the caches.
+            # The minimum of many runs excludes the noise of other processes.
             wrong, nothing = min(wrong, await cost(made)), min(nothing, await cost(no_hash))
             if wrong / 2 < nothing < wrong * 2:
                 break
@@ -252,7 +252,7 @@ def test_unclosed_hasher_does_not_keep_the_process_alive() -> None:
 
 @contextmanager
 def little_memory(more: int) -> Iterator[None]:
-    """Let this process have only so many more bytes."""
+    """Limit this process to `more` bytes above its present size of memory."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (used + more, hard))
@@ -269,7 +269,7 @@ async def test_out_of_memory_is_overloaded_and_not_a_damaged_hash(
     half_a_gibibyte = 2**19  # in KiB
     greedy = f"$argon2id$v=19$m={half_a_gibibyte},t=1,p=1${SALT_AND_TAG}"
     async with Argon2Hasher(time_cost=1, memory_cost=half_a_gibibyte, threads=1) as hasher:
-        await hasher.verify(PASSWORD, FAST)  # The thread exists before memory is short.
+        await hasher.verify(PASSWORD, FAST)  # Start the thread before memory is short.
         with little_memory(2**27):
             for call in (hasher.hash(PASSWORD), hasher.verify(PASSWORD, greedy)):
                 with pytest.raises(Overloaded):

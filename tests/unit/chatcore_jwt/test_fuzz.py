@@ -1,4 +1,4 @@
-"""Broken tokens: only tokens issued here are accepted, with the claims they were issued for."""
+"""Broken tokens: only tokens issued here verify, with their own claims."""
 
 from datetime import UTC, datetime
 
@@ -10,7 +10,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def test_broken_tokens_are_refused(seed: int) -> None:
-    """Only what was issued here says anything, and it says what was issued."""
+    """A token that verifies carries the claims of a token issued here."""
     tokens, others = JwtTokens("k" * 32), JwtTokens("o" * 32)
     good = [tokens.issue(user_id, NOW).encode() for user_id in (1, 7, 2**63 - 1)]
     issued = {tokens.verify(token.decode(), NOW) for token in good}

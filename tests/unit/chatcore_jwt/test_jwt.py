@@ -1,6 +1,6 @@
-"""Tokens: what they hold, and everything that is none.
+"""JWTs: the claims they carry, and the tokens that are refused.
 
-Forged tokens are made by hand, so that nothing here trusts the library under test.
+Forged tokens are built by hand, independently of the library under test.
 """
 
 import hmac
@@ -37,7 +37,7 @@ def base64(data: bytes) -> str:
 def forge(
     header: object = HEADER, claims: object = CLAIMS, *, key: str = SECRET, digest: str = "sha256"
 ) -> str:
-    """A token with a true signature. A string stands for JSON as it is."""
+    """Return a correctly signed token. A string argument is used as raw JSON."""
     parts = (part if isinstance(part, str) else json.dumps(part) for part in (header, claims))
     signed = ".".join(base64(part.encode()) for part in parts)
     signature = hmac.digest(key.encode(), signed.encode(), digest)
@@ -63,7 +63,7 @@ def test_token_is_an_hs256_jwt_with_three_claims() -> None:
     assert signature == base64(mac)
 
 
-# The control of all refusals below: but for its one fault, each token would pass.
+# The control for the refusals below: each token there differs from this by one fault.
 def test_token_made_by_hand_is_valid() -> None:
     issued_at = NOW.replace(microsecond=0)
     expected = Claims(7, issued_at, issued_at + timedelta(hours=12))

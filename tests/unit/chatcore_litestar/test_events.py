@@ -1,4 +1,4 @@
-"""`GET /v1/events` in process: what a stream and a poll say, and what ends them."""
+"""`GET /v1/events` in process: the events of streams and polls, and how both end."""
 
 import asyncio
 import logging
@@ -38,7 +38,7 @@ async def bobs_cursor(room: Scene) -> Cursor:
     return await room.messenger.follow(room.users["bob"]).start()
 
 
-# What they say
+# Events
 
 
 async def test_stream_starts_at_the_end_of_the_log() -> None:
@@ -159,7 +159,7 @@ async def test_client_that_does_not_accept_a_stream_gets_json() -> None:
                 assert (await stream.frame()).data["type"] == "start"
 
 
-# Cursors that lead nowhere
+# Invalid cursors
 
 
 async def test_invalid_cursor_gets_a_reset() -> None:
@@ -221,7 +221,7 @@ async def test_log_trimmed_during_a_stream_gives_a_reset() -> None:
         found = [await stream.frame()]
         while found[-1].data["type"] != "reset":
             found.append(await stream.frame())
-        # What was told before it has no gap.
+        # The events before the reset have no gap.
         [*before, reset] = found
         assert texts([frame.data for frame in before]) == list(map(str, range(len(before))))
         assert reset.id == reset.data["cursor"] == str(await bobs_cursor(room))
@@ -229,7 +229,7 @@ async def test_log_trimmed_during_a_stream_gives_a_reset() -> None:
         assert texts([(await stream.frame()).data]) == ["on we go"]
 
 
-# How they end
+# Ends
 
 
 async def test_a_stream_ends_when_its_token_expires() -> None:
@@ -243,7 +243,7 @@ async def test_a_stream_ends_when_its_token_expires() -> None:
         await room.send("too late")
         assert await stream.event() == end("expired")
         await stream.ended()
-        # With a new token nothing is missing.
+        # The event after the expiry is still in the log.
         assert (await room.stream().head()).status == 401
         missed = await room.messenger.follow(room.users["bob"], after=begin).batch(0)
         assert [str(event.cursor) for event in missed][-1] == str(await bobs_cursor(room))
@@ -319,7 +319,7 @@ async def test_streams_and_polls_end_when_the_server_stops() -> None:
             assert (await late.answer())["code"] == "overloaded"
             assert (late.status, late.headers[b"retry-after"]) == (503, b"1")
         assert room.streams.under_way == room.doorbell.listeners == 0
-        # Nobody listens to the clients either, who have not left.
+        # No task waits for the clients, which are still connected.
         await asyncio.sleep(0.01)
         assert asyncio.all_tasks() == tasks
 
@@ -362,13 +362,13 @@ async def test_request_over_the_limit_ends_the_oldest() -> None:
         assert (poll.status, poll.headers[b"retry-after"]) == (429, b"1")
         assert await streams[0].frame() == end("replaced")
         await streams[0].ended()
-        # Ann's are counted apart.
+        # Ann's streams are counted separately.
         async with room.stream(by=room.ann) as anns:
             await anns.frame()
             await room.send("hello")
             for stream in (anns, *streams[1:]):
                 assert texts([(await stream.frame()).data]) == ["hello"]
-        # A place that was left is free.
+        # A closed stream frees its place.
         streams[1].leave()
         await streams[1].task
         async with room.stream() as another:
@@ -380,11 +380,11 @@ async def test_request_over_the_limit_ends_the_oldest() -> None:
         await asyncio.gather(*(stream.task for stream in streams))
 
 
-# Those who do not read
+# Slow readers
 
 
 class CountingStore(MemoryStore):
-    """Knows how often logs were read."""
+    """Counts the reads of event logs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -406,7 +406,7 @@ async def test_stalled_reader_is_dropped_without_delaying_others() -> None:
         await other.frame()
         stalled.reading.clear()
         await room.send("first")
-        # One page is on its way to the stalled one; the others stay in the log.
+        # One page is in flight to the stalled reader; the rest stays in the log.
         for n in range(3 * PAGE):
             await room.send(str(n))
             assert texts([(await other.frame()).data]) == [str(n - 1) if n else "first"]
@@ -491,8 +491,8 @@ async def test_failing_store_closes_the_stream_and_the_next_request_gets_a_503(
 
 
 async def waiting(room: Scene, count: int) -> None:
-    """Return when so many listen."""
+    """Wait until `count` listeners are registered."""
     async with asyncio.timeout(SECONDS):
-        while room.doorbell.listeners != count:  # noqa: ASYNC110  nobody is told
+        while room.doorbell.listeners != count:  # noqa: ASYNC110  no event is set
             # Not 0: the virtual clock would never reach the timeout.
             await asyncio.sleep(0.001)

@@ -1,4 +1,4 @@
-"""What fails behind the routes: the answer, and the log that helps whoever has to look."""
+"""Failures behind the routes: the response, and the log line for the operator."""
 
 import http
 import logging
@@ -21,7 +21,7 @@ TEXT = "a message that is nobody's business"
 
 
 class Failing:
-    """A store that works until it is told what to raise instead."""
+    """A store that works until `error` is set, and then raises it from every call."""
 
     def __init__(self) -> None:
         self._store = MemoryStore()
@@ -77,17 +77,17 @@ class Scene:
 
 @pytest.fixture(params=["a token known already", "a new token"])
 async def scene(request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
-    """With a new token, it is the authentication that fails."""
+    """A service with a failing store. With a new token, the authentication fails first."""
     store: Any = Failing()
     async with app_on(store) as app, api_of(app) as api:
         ann, bob, chat = await api.chat_by_id()
-        # The chat was opened by ann; bob has shown his token nowhere yet.
+        # The chat was opened by ann; bob's token has not been used yet.
         known = request.param == "a token known already"
         yield Scene(store, api, *((ann, bob) if known else (bob, ann)), chat)
 
 
 def assert_says(answer: httpx.Response, status: int, code: str) -> None:
-    """In the shape of its route."""
+    """Check the status and the error code, in the format of the response's route."""
     title = http.HTTPStatus(status).phrase
     assert answer.status_code == status
     if answer.request.url.path.startswith("/v1/"):
@@ -161,7 +161,7 @@ async def test_log_contains_no_secrets(scene: Scene, caplog: pytest.LogCaptureFi
 
 
 def assert_logged(caplog: pytest.LogCaptureFixture, answer: httpx.Response, what: str) -> None:
-    """Once, with the traceback, under the id that the client was given."""
+    """Check that the failure was logged once, with its traceback and the request id."""
     request_id = answer.headers["x-request-id"]
     [record] = [record for record in caplog.records if request_id in record.getMessage()]
     assert record.levelno == logging.ERROR

@@ -16,7 +16,7 @@ PASSWORD = "correct horse battery"
 
 
 class Service:
-    """The application, asked without a server in between."""
+    """The application, called without a server."""
 
     def __init__(self, app: Any, token: str) -> None:
         self._app = app
@@ -25,7 +25,7 @@ class Service:
     async def status(
         self, method: str, path: bytes, body: bytes = b"", query: bytes = b"", **headers: bytes
     ) -> int:
-        # As servers do it.
+        # Servers decode the path in the same way.
         decoded = unquote_to_bytes(path).decode("utf-8", "replace")
         known = {"authorization": b"Bearer " + self._token, "content-type": b"application/json"}
         scope = {
@@ -39,8 +39,7 @@ class Service:
             "query_string": query,
             "root_path": "",
             "headers": [(name.encode(), value) for name, value in (known | headers).items()],
-            # Not limited, as long as no proxy is named.
-            "client": None,  # Of no address, so that no guess is limited.
+            "client": None,  # Without an address, guesses are not limited.
             "server": ("chatcore.test", 80),
         }
         statuses: list[int] = []
@@ -81,11 +80,11 @@ async def test_broken_bodies_get_a_4xx(seed: int, service: Service) -> None:
 
 
 async def test_broken_credentials_get_one_answer(seed: int, service: Service) -> None:
-    """Whatever is wrong with a login, it is told in one way."""
+    """Every invalid login gets the same 401."""
     good = (b'{"username":"ann","password":"short"}', b"[]")
     for body in mutations(seed, *good, count=REQUESTS):
         assert await service.status("POST", b"/login", body) == 401
-    # Some make a password long enough, and with it an account.
+    # Some mutations lengthen the password enough to create an account.
     bodies = mutations(seed, *good, count=REQUESTS)
     found = {await service.status("POST", b"/register", body) for body in bodies}
     assert 400 in found

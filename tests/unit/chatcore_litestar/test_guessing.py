@@ -1,4 +1,4 @@
-"""Who guesses or registers too often is told so, by the address that a trusted proxy tells."""
+"""Limits for logins and registrations, per client address as reported by a trusted proxy."""
 
 import asyncio
 import logging
@@ -118,7 +118,7 @@ async def test_loopback_client_has_an_allowance(peer: str, trusted: tuple[str, .
             assert (await api.register(f"user {n}")).status_code == 201
         logins = await asyncio.gather(*(api.log_in(f"user {n}") for n in range(64)))
         assert {answer.status_code for answer in logins} == {200}
-        # Guessing stays limited.
+        # Wrong passwords stay limited.
         statuses = [(await api.log_in("user 99", "wrong password")).status_code for _ in range(6)]
         assert statuses == [401] * 5 + [429]
 
@@ -134,7 +134,7 @@ FOREIGN = [
     {"origin": "null"},
     {"origin": "http://127.0.0.1:3000"},
     {"origin": "http://[broken"},
-    # A name of a stranger that resolves to this machine.
+    # A stranger's host name that resolves to this machine.
     {"origin": "http://evil.example:8000", "host": "evil.example:8000"},
 ]
 
@@ -148,7 +148,7 @@ async def test_forwarded_or_cross_origin_request_gets_no_allowance(headers: dict
             answer = await api.call("POST", "/register", json=body, headers=headers)
             statuses.append(answer.status_code)
         assert statuses == [201] * 20 + [429]
-        # The owner is not limited by what they did.
+        # These requests do not use up the allowance of loopback.
         assert (await api.register("ann")).status_code == 201
 
 
@@ -207,7 +207,7 @@ TRUSTED = ("10.0.0.0/8", "2001:db8:aaaa::/48")
         (PROXY, [f"{THERE} ,\t{HERE} , 10.2.3.4"], HERE),
         (PROXY, [THERE, f"{HERE},10.2.3.4", "10.9.9.9"], HERE),
         ("2001:db8:aaaa::1", ["2001:db8:bbbb::1,2001:db8:aaaa::2"], "2001:db8:bbbb::1"),
-        # Where it ends: at the last one that was trusted.
+        # Without a valid client address, the last trusted proxy counts.
         (PROXY, [], PROXY),
         (PROXY, [""], PROXY),
         (PROXY, ["10.2.3.4"], "10.2.3.4"),
@@ -217,7 +217,7 @@ TRUSTED = ("10.0.0.0/8", "2001:db8:aaaa::/48")
         (PROXY, [f"{HERE}\0"], PROXY),
         (PROXY, ["203.0.113.01"], PROXY),
         (PROXY, ["\xff" * 9], PROXY),
-        # As they are written.
+        # Address formats.
         (PROXY, [f"{HERE}:4711"], HERE),
         (PROXY, [f"{HERE}:"], PROXY),
         (PROXY, [f"{HERE}:x"], PROXY),
@@ -229,9 +229,9 @@ TRUSTED = ("10.0.0.0/8", "2001:db8:aaaa::/48")
         (PROXY, ["fe80::1%eth0"], "fe80::1"),
         (PROXY, [f"::ffff:{HERE}"], HERE),
         (f"::ffff:{PROXY}", [HERE], HERE),
-        # The proxy's own machine is not this one.
+        # Loopback as reported by a proxy is not this machine.
         (PROXY, ["127.0.0.1"], NOT_THE_OWNER),
-        # Not an address: a Unix socket, a test client.
+        # No IP address: a Unix socket, a test client.
         (None, [HERE], None),
         ("", [HERE], None),
         ("testclient", [HERE], None),

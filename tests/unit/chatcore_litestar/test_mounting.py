@@ -1,4 +1,4 @@
-"""The routes inside another Litestar application, which stays as it was."""
+"""The routes mounted in another Litestar application, whose behaviour stays unchanged."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -54,7 +54,7 @@ async def mounted(*paths: str, **options: Any) -> AsyncIterator[Api]:
         ]
         app = Litestar(
             [home, order, broken, *routers],
-            logging_config=None,  # It would be that of all the tests that follow.
+            logging_config=None,  # The logging configuration would leak into all later tests.
             **options,
         )
         async with api_of(app) as api:
@@ -62,7 +62,7 @@ async def mounted(*paths: str, **options: Any) -> AsyncIterator[Api]:
 
 
 class Under(Api):
-    """The Api of a chatcore under a path."""
+    """The API of a chatcore mounted under a path."""
 
     def __init__(self, api: Api, prefix: str) -> None:
         super().__init__(api.client)
@@ -82,7 +82,7 @@ async def test_the_routes_work_under_any_path() -> None:
             items = [{"sender": ann.name, "message": text} for text in ("one", "two")]
             assert (await under.read(bob, ann.name)).json() == items
             page = await under.read(bob, ann.name, "?limit=1")
-            # Relative to the path that was asked for, wherever that is.
+            # Relative to the requested path, so it works under any mount path.
             assert page.headers["link"] == '<?limit=1&before=2>; rel="prev"'
             [chat] = (await under.call("GET", "/chats", bob)).json()
             assert chat["user"] == ann.name
@@ -93,7 +93,7 @@ async def test_v1_works_under_any_path() -> None:
         for prefix in PATHS:
             under = Under(api, prefix)
             ann, bob = await under.chat()
-            # Whatever the name is, that of a part of the path, too.
+            # Any name works, also one that occurs in the path.
             assert (await under.register("users")).status_code == 201
             answer = await under.ensure_chat(ann, "users")
             path = f"{prefix}/v1/chats/{answer.json()['chat_id']}"

@@ -1,4 +1,4 @@
-"""How the page's files are served."""
+"""How the files of the web page are served."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What browsers are told, and what they may send."""
+"""Security headers, allowed origins and accepted content types."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -38,7 +38,7 @@ def transport_of(app: Any) -> httpx.ASGITransport:
 
 @asynccontextmanager
 async def opened(*origins: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of an application that pages of these origins may use."""
+    """Yield a client of an application that allows these origins."""
     async with core(MemoryStore()) as (accounts, messenger):
         app = create_app(accounts, messenger, cors_origins=origins)
         transport = transport_of(app)
@@ -46,7 +46,7 @@ async def opened(*origins: str) -> AsyncIterator[httpx.AsyncClient]:
             yield client
 
 
-# Applications that every test may ask, for none of them changes what another sees.
+# Shared by all tests: no test changes what another sees.
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ async def test_tokens_and_messages_are_not_cacheable() -> None:
             await messenger.trim_logs()
             for _ in range(501):
                 await client.post("/chats/bob/messages", json={"message": "hello"})
-            # In pieces, that is, another kind of answer.
+            # Long enough to be a chunked response, which takes another path.
             answers.append(await client.get("/chats/messages/bob"))
     assert [answer.status_code // 100 for answer in answers] == [2] * len(answers)
     assert {answer.headers["cache-control"] for answer in answers} == {"no-store"}

@@ -1,4 +1,4 @@
-"""Tokens that were valid a moment ago are remembered, but never beyond what they say."""
+"""The session cache: valid tokens stay cached for a minute, and never beyond their expiry."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ SECOND = timedelta(seconds=1)
 
 
 class Directory(MemoryStore):
-    """Users can be deleted from it, and it counts the questions for them."""
+    """Counts the reads of users, and lacks those in `gone`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ async def test_void_token_is_refused_at_once_here_and_within_a_minute_elsewhere(
             assert await status(api, someone) == await status(other, someone) == 200
         answer = await void(api, ann, how)
         assert [await status(api, someone) for someone in tokens] == [401, 401]
-        # It was asked a moment ago.
+        # The other node still has the token in its cache.
         assert await status(other, ann) == 200
         clock.wait(60 * SECOND)
         assert [await status(other, someone) for someone in tokens] == [401, 401]
@@ -162,7 +162,7 @@ async def test_void_token_is_refused_at_once_here_and_within_a_minute_elsewhere(
 
 
 async def void(api: Api, by: Someone, how: str) -> httpx.Response:
-    """The user voids all tokens."""
+    """Void all tokens of the user in one of three ways."""
     method, path, body = {
         "password": (
             *("PUT", "/v1/me/password"),
@@ -193,7 +193,7 @@ async def test_refused_request_ends_no_session() -> None:
 
 
 class Unsure(MemoryStore):
-    """Fails after it has written, and lets others in between while it reads."""
+    """Fails after the write if `failing`, and runs `reading` during the next read."""
 
     failing = False
     reading: Callable[[], Awaitable[None]] | None = None

@@ -1,4 +1,4 @@
-"""How a long history goes out: in small chunks, with a turn for everyone else in between."""
+"""Long histories are sent in small chunks, and other tasks run between the chunks."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ async def test_history_whose_token_is_voided_is_cut_off() -> None:
             "headers": [(b"authorization", f"Bearer {ann.token}".encode())],
         }
         await app(scope, receive, send)  # type: ignore[arg-type]
-    # Nothing more, and no end: the server closes the connection.
+    # No final chunk: the server closes the connection.
     assert [body["more_body"] for body in bodies] == [True, True]
 
 
@@ -76,7 +76,7 @@ async def test_a_long_history_takes_turns_with_other_work() -> None:
         await app(scope, receive, send)  # type: ignore[arg-type]
         task.cancel()
     assert len(json.loads(b"".join(body for _, body in chunks))) == 4 * MAX_PAGE
-    # A client has its time to take each chunk, so no chunk is large.
+    # The send timeout applies to each chunk, so chunks are small.
     assert max(len(body) for _, body in chunks) <= CHUNK
     [*moments, _end] = [turn for turn, _ in chunks]
     assert len(set(moments)) == len(moments) > 4

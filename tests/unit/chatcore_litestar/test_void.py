@@ -1,4 +1,4 @@
-"""What a void token had opened ends: at once on this node, within a minute on others."""
+"""A void token ends its streams and exports: at once on this node, within a minute on others."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -26,7 +26,7 @@ MINUTE = timedelta(seconds=60)
 
 
 class WatchedStore(MemoryStore):
-    """Counts the questions for credentials, and lets something happen while it reads."""
+    """Counts the reads of credentials, and runs `meanwhile` during the next read of a log."""
 
     questions = 0
     meanwhile: Callable[[], Awaitable[object]] | None = None
@@ -51,8 +51,8 @@ class WatchedStore(MemoryStore):
 
 @dataclass
 class Nodes:
-    """Two nodes on one store: Bob listens at the first one, and has his tokens voided there or
-    elsewhere."""
+    """Two nodes on one store: Bob listens on the first, and voids his tokens there or on the
+    second."""
 
     here: Scene
     api: Api
@@ -105,7 +105,7 @@ async def test_streams_and_polls_on_the_same_node_end_at_once(how: str) -> None:
         )
         for late in (room.here.stream(), room.here.poll("?wait=30"), room.here.poll()):
             assert (await late.head()).status == 401
-        # Others go on.
+        # Streams of other users stay open.
         assert room.here.streams.under_way == 1
         anns.leave()
         await anns.task
@@ -145,7 +145,7 @@ async def test_streams_and_polls_on_other_nodes_end_within_a_minute(how: str) ->
         poll = room.here.poll("?wait=30")
         await stream.frame()
         await void(room.elsewhere, room.here.bob, how)
-        # It was looked at a moment ago. Of an erased user the log is gone, too.
+        # The token was checked a moment ago. An erased user has no log either.
         going_on = {"heartbeat", "reset"} if how == "erased" else {"heartbeat"}
         for _ in "123":
             assert (await stream.frame()).data["type"] in going_on
@@ -211,10 +211,10 @@ async def test_export_whose_token_is_voided_is_cut_off() -> None:
         room.store.meanwhile = lambda: void(room.api, room.here.bob, "everywhere")
         cut = Request(room.here.app, room.here.bob, "/v1/me/export")
         await cut.task
-        # The store was asked for what comes after the account.
+        # The store was read for what follows the account in the export.
         assert not {"message", "end"} & set(types(cut))
 
 
 def types(request: Request) -> list[str]:
-    """Of the lines of an export."""
+    """The types of the lines of an export."""
     return [json.loads(line)["type"] for line in b"".join(request.chunks).splitlines()]

@@ -1,4 +1,4 @@
-"""The key beside the database: kept, private, and never that of another database."""
+"""The key file beside the database: persistent, private, and bound to that database."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def test_key_is_never_readable_by_others(database: Path, monkeypatch: pytest.Mon
     modes: list[int] = []
 
     def token_hex(size: int) -> str:
-        # There is a key from here on, and one file that it can go to.
+        # From here on a key exists, and no second file may receive it.
         modes.extend(stat.S_IMODE(file.stat().st_mode) for file in database.parent.glob("*.key*"))
         return "a" * 2 * size
 

@@ -1,4 +1,4 @@
-"""Settings: what the environment and the flags say, and what is refused."""
+"""Settings from the environment and the flags, and the values that are refused."""
 
 import dataclasses
 from ipaddress import ip_network

@@ -1,4 +1,4 @@
-"""Who may import whom, held by reading every import rather than by running any."""
+"""Import rules between the packages, checked by parsing every file, not by importing it."""
 
 import ast
 import importlib
@@ -63,7 +63,7 @@ def packages() -> dict[str, Path]:
 
 
 def imports(source: str) -> Iterator[tuple[int, str]]:
-    """Yield the line and top-level name of every absolute import, wherever it hides.
+    """Yield the line and top-level name of every absolute import, in the file.
 
     That includes imports inside functions, imports for type checkers alone, and imports by a
     literal name at run time. A relative import cannot leave its top-level package.

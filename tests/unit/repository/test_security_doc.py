@@ -1,4 +1,4 @@
-"""The table of requirements names tests that exist, and each requirement once."""
+"""The requirements table of docs/security.md: complete, and naming only tests that exist."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The kit itself: each fault is caught by the check that names it, and each check catches one."""
+"""The conformance kit: each planted fault fails its named check, and each check has a fault."""
 
 import re
 import secrets

@@ -1,4 +1,4 @@
-"""The adapters in memory keep every promise, and so do those that unit tests use."""
+"""The in-memory adapters and the adapters of the unit tests pass every check."""
 
 import secrets
 

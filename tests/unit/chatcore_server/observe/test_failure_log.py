@@ -1,4 +1,4 @@
-"""An outage of the database is told when it begins and when it ends, and not at every request."""
+"""An outage of the database is logged at its start and its end, not for every request."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ logger = logging.getLogger("chatcore")
 
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
-    """What the log holds, with its tracebacks."""
+    """The lines of the log, with their tracebacks."""
     caplog.set_level(logging.INFO, "chatcore")
     lines: list[str] = []
     form = logging.Formatter("%(message)s")

@@ -1,4 +1,4 @@
-"""`/healthz` says that the process lives, `/readyz` whether it can serve."""
+"""`/healthz` reports that the process runs, `/readyz` whether it can serve."""
 
 import asyncio
 
@@ -52,7 +52,7 @@ async def test_stopping_service_is_not_ready() -> None:
 
 
 class Writes:
-    """Whether a write would succeed, and how often that was asked."""
+    """A fake write probe with a settable result, which counts its calls."""
 
     def __init__(self) -> None:
         self.failing = False

@@ -1,4 +1,4 @@
-"""What a line of the log holds, and what it never does."""
+"""The fields of a log line, and the secrets it must not contain."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ class Broken(MemoryStore):
 
 @pytest.fixture
 def lines() -> Iterator[list[str]]:
-    """What is logged, as JSON."""
+    """The logged lines, in JSON."""
     written: list[str] = []
 
     class Keep(logging.Handler):
@@ -61,7 +61,7 @@ def test_log_record_is_one_json_object_in_one_line() -> None:
 async def test_log_of_requests_and_failures_contains_no_secrets(
     lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # On a busy machine any request may be slow, and its line would say so.
+    # On a busy machine any request may be slow, and slow requests are logged differently.
     monkeypatch.setattr(logs, "SLOW_SECONDS", float("inf"))
     async with app_on(Broken()) as app, api_of(log_requests(app, every=True)) as api:
         ann, bob = await api.chat()

@@ -1,4 +1,4 @@
-"""Sockets to listen on, and how many connections there is room for."""
+"""Listening sockets, and the limit on connections."""
 
 import socket
 import subprocess

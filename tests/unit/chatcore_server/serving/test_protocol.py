@@ -1,5 +1,5 @@
-"""The bounds of one connection, held against peers that send anything, slowly or at once, and
-requests that offer to upgrade."""
+"""The limits of one connection against hostile, slow and hasty clients, and requests that offer
+an upgrade."""
 
 import asyncio
 import itertools
@@ -19,22 +19,22 @@ POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
 OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
 GET_WITH_OFFER = GET.replace(b"Host", OFFER + b"Host")
 MEGABYTES_5 = b"a" * 5_000_000
-# More than the sockets of both sides hold, so that much of it stays in the server.
+# More than the socket buffers of both sides hold, so much of it stays in the server.
 MORE_THAN_SOCKETS_HOLD = b"x" * 16_000_000
 
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """The event loop that the service runs on."""
+    """uvloop, as in the service."""
     return "asyncio", {"use_uvloop": True}
 
 
 SECONDS = 60
-"""Far more than anything takes; a test that waits so long has failed."""
+"""The limit for every wait, far above the time that any step takes."""
 
 
 class Impatient(BoundedProtocol):
-    """Cuts off at once those who are to be cut off."""
+    """Disconnects at once where the limits are exceeded."""
 
     head_seconds = 0.3
     stall_seconds = 0.3
@@ -46,7 +46,7 @@ class HeadsTakeLong(Impatient):
 
 
 class Brisk(BoundedProtocol):
-    """For those who must not be cut off: no hiccup of the machine lasts so long."""
+    """For clients that must stay connected: longer than any hiccup of the machine."""
 
     head_seconds = 1
     stall_seconds = 1
@@ -57,7 +57,7 @@ class LingersLong(BoundedProtocol):
 
 
 class App:
-    """Answers 200 with `body`, so many times in as many pieces, as soon as `answer` is set."""
+    """Responds 200 with `body` repeated `pieces` times, once `answer` is set."""
 
     def __init__(self, body: bytes = b"ok", pieces: int = 1) -> None:
         self.body = body
@@ -87,7 +87,7 @@ class App:
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """Answers with the request, as JSON."""
+    """Respond with the request, as JSON."""
     body = b""
     while True:
         message = await receive()
@@ -121,7 +121,7 @@ class Peer:
         return int(first.split()[1]), headers, body
 
     async def closed(self) -> bytes:
-        """What arrives until the server closes; fails when it does not in time."""
+        """Return what arrives until the server closes. Fails after SECONDS."""
         async with asyncio.timeout(SECONDS):
             try:
                 return await self.reader.read()
@@ -141,13 +141,13 @@ class Serving:
         return peer
 
     async def answered(self, count: int) -> None:
-        """Return when the application has answered so many requests."""
+        """Wait until the application has answered `count` requests."""
         await until(lambda: self.state.total_requests == count)
 
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(SECONDS):
-        while not condition():  # noqa: ASYNC110  the server signals this to nobody
+        while not condition():  # noqa: ASYNC110  the server sets no event
             await asyncio.sleep(0.01)
 
 
@@ -229,7 +229,7 @@ async def test_oversized_head_in_pieces_is_refused() -> None:
         for sent in range(0, MAX_HEAD, 512):
             peer.write(b"h: %0508d\r\n" % sent)
             await peer.writer.drain()
-            # Lets the server, on this loop, read each piece by itself.
+            # Let the server, on this loop, read each piece separately.
             await asyncio.sleep(0)
         assert (await peer.answer())[0] == 431
 
@@ -264,7 +264,7 @@ async def test_chunk_extensions_and_trailers_have_the_limit_of_the_head(rest: by
         peer.write(POST + b"Transfer-Encoding: chunked\r\n\r\n")
         peer.write(rest)
         assert (await peer.answer())[0] == 431
-        # Now, not when the connection is gone at last.
+        # At once, not only when the connection is finally lost.
         async with asyncio.timeout(SECONDS):
             await app.disconnected.wait()
         app.answer.set()
@@ -379,7 +379,7 @@ async def test_an_offer_to_upgrade_may_come_in_any_pieces(framing: bytes) -> Non
 
         async def bodies(*pieces: bytes) -> list[str]:
             for piece in pieces:
-                # Past the socket, which could put the pieces together.
+                # Bypass the socket, which could merge the pieces.
                 connection.data_received(piece)
                 await asyncio.sleep(0)
             return [json.loads((await peer.answer())[2])[2] for _ in range(3)]
@@ -467,7 +467,7 @@ async def test_many_pipelined_requests_are_not_read(get: bytes) -> None:
         assert answers <= MAX_PIPELINED + 1
 
 
-# What comes first and is answered, what comes next, and then again and again.
+# The first request, which is answered; the next; and the part to repeat.
 SLOW = {
     "nothing": (b"", b"", b""),
     "half a head": (b"", GET[:-2], b"a"),
@@ -531,7 +531,7 @@ async def test_client_that_stops_reading_is_disconnected(get: bytes, pieces: int
 
 
 async def test_client_that_leaves_a_little_unread_is_disconnected() -> None:
-    # Too little for the transport to ask for a pause.
+    # Too little for the transport to pause writing.
     async with serving(App(b"x" * 30_000), HeadsTakeLong) as server:
         peer = await server.connect()
         peer.writer.transport.pause_reading()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What docs/running.md names is there."""
+"""The settings, commands, metrics and files named in docs/running.md exist."""
 
 import argparse
 import re

@@ -1,10 +1,10 @@
-"""How the service is told to stop, whatever comes at once."""
+"""Stopping by signals, also by several at once."""
 
 import subprocess
 import sys
 
-# A signal that comes while the one before is being told, at the worst moment: whoever has
-# `threading.Event.set` by its lock is interrupted.
+# Raises a second signal at the worst moment: while the handler of the first holds the lock of
+# `threading.Event.set`.
 TWICE = """
 import signal, sys, threading
 from chatcore_server.serving.stopping import stop_on_signals

@@ -1,4 +1,4 @@
-"""The service forgets old events by itself, and again after it failed to."""
+"""The service trims old events periodically, and retries after a failure."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from chatcore_server.serving import trimming
 
 
 class Faltering(MemoryStore):
-    """Fails at the first trimming."""
+    """Fails the first trimming."""
 
     trimmings = 0
 
@@ -24,9 +24,9 @@ class Faltering(MemoryStore):
         return await super().trim_logs(keep=keep, since_us=since_us, after_user=after_user)
 
     async def trimmed_since(self, count: int) -> None:
-        """Return after two more trimmings, the first of which may have failed."""
+        """Wait for two more trimmings; the first may have failed."""
         async with asyncio.timeout(60):
-            while self.trimmings < count + 2:  # noqa: ASYNC110  nobody is told
+            while self.trimmings < count + 2:  # noqa: ASYNC110  no event is set
                 await asyncio.sleep(0.001)
 
 
