@@ -155,3 +155,23 @@ def environment(**settings: str) -> dict[str, str]:
     """This process's environment with these settings of the service and no others."""
     inherited = {name: value for name, value in os.environ.items() if "CHATCORE_" not in name}
     return inherited | {f"CHATCORE_{name.upper()}": value for name, value in settings.items()}
+
+
+def run(*arguments: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=cwd,
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def memory_of(process: int, figure: str = "VmRSS") -> int:
+    """MiB that a process uses (VmRSS) or has used at most (VmHWM). Linux only."""
+    status = Path(f"/proc/{process}/status").read_text("ascii")
+    [line] = [line for line in status.splitlines() if line.startswith(f"{figure}:")]
+    return int(line.split()[1]) // 1024

@@ -6,11 +6,10 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from tests.integration.contract.test_hostile import memory_of
 from tests.support.api import Api, Someone, api_at
 from tests.support.figures import Figures
 from tests.support.raw import Raw, connected, request
-from tests.support.service import Service
+from tests.support.service import Service, memory_of
 from tests.support.soak import alone, soak_only
 
 SILENT = 500
@@ -23,7 +22,7 @@ async def test_held_connections_do_not_disturb_the_chat(tmp_path: Path, figures:
         async with api_at(service.url) as api, AsyncExitStack() as held:
             ann, bob = await api.chat()
             await assert_chat_works(api, ann, bob)
-            before = memory_of(service)
+            before = memory_of(service.process.pid)
 
             async def hold(sent: bytes) -> Raw:
                 raw = await held.enter_async_context(connected(service.url, buffer=1024))
@@ -38,7 +37,7 @@ async def test_held_connections_do_not_disturb_the_chat(tmp_path: Path, figures:
             for sent, count in ((b"", SILENT), (head, 100), (body, 100), (stream, 100)):
                 await asyncio.gather(*(hold(sent) for _ in range(count)))
             await assert_chat_works(api, ann, bob)
-            growth = memory_of(service) - before
+            growth = memory_of(service.process.pid) - before
             figures.note(
                 f"{SILENT} connections that never speak, and 300 that stall in a head, a body or "
                 f"a stream: the service grew by {growth} MiB, and chat went on"

@@ -19,8 +19,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.chatcore_server.test_command import run
-from tests.support.service import COMMAND, STOP_SECONDS, QuickService, Service, environment
+from tests.support.service import (
+    COMMAND,
+    STOP_SECONDS,
+    QuickService,
+    Service,
+    environment,
+    memory_of,
+    run,
+)
 from tests.support.soak import SOAK, soak_only
 
 PASSWORD = "correct horse battery"
@@ -447,14 +454,6 @@ def until_ready(http: httpx.Client, status: int) -> None:
 # Limits
 
 
-def memory(service: Service) -> int:
-    """Peak memory of the process, in MiB."""
-    status = Path(f"/proc/{service.process.pid}/status").read_text("ascii")
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert found is not None
-    return int(found[1]) // 1024
-
-
 FLOODS = {
     "header": (b"GET /healthz HTTP/1.1\r\nHost: x\r\nA: ", b"a" * 1_000_000),
     "headers": (b"GET /healthz HTTP/1.1\r\nHost: x\r\n", b"a: b\r\n" * 150_000),
@@ -472,7 +471,7 @@ FLOODS = {
 def test_unauthenticated_flood_uses_no_memory(first: bytes, flood: bytes, shared: Service) -> None:
     with client(shared) as http:
         assert http.get("/healthz").status_code == 200
-        before = memory(shared)
+        before = memory_of(shared.process.pid, "VmHWM")
         with socket.create_connection(("127.0.0.1", shared.port)) as peer:
             peer.settimeout(60)
             try:
@@ -482,7 +481,7 @@ def test_unauthenticated_flood_uses_no_memory(first: bytes, flood: bytes, shared
             except ConnectionError:
                 pass
         assert http.get("/healthz").status_code == 200
-        assert memory(shared) - before < 16
+        assert memory_of(shared.process.pid, "VmHWM") - before < 16
 
 
 def test_connection_beyond_the_limit_gets_503(tmp_path: Path) -> None:

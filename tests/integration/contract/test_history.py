@@ -18,7 +18,7 @@ from chatcore_memory import MemoryStore
 from chatcore_server.serving.protocol import BoundedProtocol
 from tests.support.api import Api, Someone, api_at
 from tests.support.apps import app_on
-from tests.support.raw import connected, request
+from tests.support.raw import Raw, connected, request
 from tests.support.serving import Serving, serving, until
 from tests.support.soak import soak_only
 
@@ -62,6 +62,18 @@ async def served(
         yield server, api
 
 
+@asynccontextmanager
+async def half_read(server: Serving, api: Api, store: Watched) -> AsyncIterator[Raw]:
+    """A connection on which the answer of LONG has begun; its client reads no further."""
+    ann, bob = await api.chat()
+    await store.fill(*LONG)
+    await api.client.aclose()
+    async with connected(server.url, buffer=1000) as raw:
+        await raw.send(ask(ann, bob))
+        assert await raw.read(100)
+        yield raw
+
+
 def ask(by: Someone, peer: Someone) -> bytes:
     return request(f"GET /chats/messages/{peer.name}", f"Authorization: Bearer {by.token}")
 
@@ -102,7 +114,7 @@ async def test_messages_sent_during_the_transfer_do_not_disturb_it(api: Api) -> 
 
 
 @pytest.mark.parametrize("piece", [1, 2])
-async def test_failure_on_the_first_piece_is_a_503(piece: int) -> None:
+async def test_failure_before_the_answer_starts_is_a_503(piece: int) -> None:
     store = Watched()
     async with served(store) as (_, api):
         ann, bob = await api.chat()
@@ -113,7 +125,7 @@ async def test_failure_on_the_first_piece_is_a_503(piece: int) -> None:
         assert answer.headers["retry-after"] == "1"
 
 
-async def test_failure_on_a_later_piece_leaves_the_array_open(
+async def test_failure_midway_leaves_the_array_open(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     store = Watched()
@@ -138,30 +150,25 @@ async def test_failure_on_a_later_piece_leaves_the_array_open(
 
 async def test_client_that_stops_reading_is_dropped() -> None:
     store = Watched()
-    async with served(store, Impatient, send_seconds=0.2) as (server, api):
-        ann, bob = await api.chat()
-        await store.fill(*LONG)
-        await api.client.aclose()
-        async with connected(server.url, buffer=1000) as raw:
-            await raw.send(ask(ann, bob))
-            assert await raw.read(100)
-            await server.idle()
-            # The server read ahead only what the sockets hold, and little more.
-            assert store.pieces < 13
-            assert not (await raw.rest()).endswith(b"0\r\n\r\n")
+    async with (
+        served(store, Impatient, send_seconds=0.2) as (server, api),
+        half_read(server, api, store) as raw,
+    ):
+        await server.idle()
+        # The server read ahead only what the sockets hold, and little more.
+        assert store.pieces < 13
+        assert not (await raw.rest()).endswith(b"0\r\n\r\n")
 
 
 async def test_no_task_waits_for_a_client_that_stops_reading_on_any_server() -> None:
     store = Watched()
-    async with served(store, HttpToolsProtocol, send_seconds=0.2) as (server, api):
-        ann, bob = await api.chat()
-        await store.fill(*LONG)
-        async with connected(server.url, buffer=1000) as raw:
-            await raw.send(ask(ann, bob))
-            assert await raw.read(100)
-            # uvicorn closes this connection only after the client has read the rest.
-            await until(lambda: not server.server_state.tasks)
-            assert not (await raw.rest()).endswith(b"]\r\n0\r\n\r\n")
+    async with (
+        served(store, HttpToolsProtocol, send_seconds=0.2) as (server, api),
+        half_read(server, api, store) as raw,
+    ):
+        # uvicorn closes this connection only after the client has read the rest.
+        await until(lambda: not server.server_state.tasks)
+        assert not (await raw.rest()).endswith(b"]\r\n0\r\n\r\n")
 
 
 async def test_history_is_read_no_further_after_the_client_left(
@@ -169,12 +176,8 @@ async def test_history_is_read_no_further_after_the_client_left(
 ) -> None:
     store = Watched()
     async with served(store) as (server, api):
-        ann, bob = await api.chat()
-        await store.fill(*LONG)
-        await api.client.aclose()
-        async with connected(server.url, buffer=1000) as raw:
-            await raw.send(ask(ann, bob))
-            assert await raw.read(100)
+        async with half_read(server, api, store):
+            pass
         await server.idle()
         assert store.pieces < 13
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []

@@ -4,12 +4,11 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 from tests.support.api import SOAK, Api
 from tests.support.hostile import Hostile
 from tests.support.raw import Answer, connected
-from tests.support.service import Service
+from tests.support.service import Service, memory_of
 
 COUNT = 30_000 if SOAK else 1_000
 MOST = 20 * COUNT
@@ -20,13 +19,6 @@ PATIENCE = 0.1
 MAX_GROWTH = 64  # MiB
 
 
-def memory_of(service: Service) -> int:
-    """MiB that the process uses."""
-    status = Path(f"/proc/{service.process.pid}/status").read_text()
-    [line] = [line for line in status.splitlines() if line.startswith("VmRSS:")]
-    return int(line.split()[1]) // 1024
-
-
 async def test_hostile_requests_cause_no_5xx_and_no_growth(
     service: Service, api: Api, record_property: Callable[[str, object], None]
 ) -> None:
@@ -34,7 +26,7 @@ async def test_hostile_requests_cause_no_5xx_and_no_growth(
     ann, bob = await api.chat()
     chat = f"/v1/chats/{(await api.ensure_chat(ann, bob.name)).json()['chat_id']}"
     hostile = Hostile(seed, ann, bob, chat)
-    before, log_before = memory_of(service), len(service.log())
+    before, log_before = memory_of(service.process.pid), len(service.log())
     statuses: Counter[int | str] = Counter()
 
     async def send_some() -> None:
@@ -54,7 +46,7 @@ async def test_hostile_requests_cause_no_5xx_and_no_growth(
     except AssertionError as error:
         error.add_note(f"seed {seed}")
         raise
-    growth = memory_of(service) - before
+    growth = memory_of(service.process.pid) - before
     summary = (
         f"{statuses.total()} hostile requests, seed {seed}: {dict(statuses)}, grew by {growth} MiB"
     )

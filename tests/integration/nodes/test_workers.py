@@ -12,11 +12,10 @@ import httpx
 import pytest
 
 from chatcore_sqlalchemy import SqlAlchemyStore
-from tests.integration.chatcore_server.test_command import run
 from tests.integration.nodes.traffic import Traffic
 from tests.support.api import api_at
 from tests.support.postgres_server import PostgresServer
-from tests.support.service import COMMAND, QuickService, Service, environment
+from tests.support.service import COMMAND, QuickService, Service, environment, run
 from tests.support.soak import soak_only
 
 pytestmark = pytest.mark.skipif(

@@ -10,11 +10,10 @@ import httpx
 import pytest
 
 from tests.integration.chatcore_server import test_service
-from tests.integration.chatcore_server.test_command import run
 from tests.support.api import api_at
 from tests.support.apps import SECRET
 from tests.support.postgres_server import PostgresServer, name_of
-from tests.support.service import QuickService, Service
+from tests.support.service import QuickService, Service, run
 
 
 @pytest.fixture

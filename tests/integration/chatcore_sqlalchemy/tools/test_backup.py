@@ -25,8 +25,7 @@ from chatcore_server.key_file import key_path
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
 from chatcore_sqlalchemy.tools.backup import IDS_APART, PIECE, backup
 from chatcore_sqlalchemy.tools.check import check_database
-from tests.integration.chatcore_server.test_command import run
-from tests.support.service import QuickService, environment
+from tests.support.service import QuickService, environment, run
 
 PAIRS = 4
 

@@ -14,8 +14,8 @@ from chatcore import NewMessage, UserName
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
 from chatcore_sqlalchemy.tools.check import MOST_FAULTS, check_database
 from chatcore_sqlalchemy.tools.copy import copy
-from tests.integration.chatcore_server.test_command import run
 from tests.support.postgres_server import PostgresServer, name_of
+from tests.support.service import run
 
 NOW = 1_700_000_000_000_000
 LATER = NOW + 2 * 3_600_000_000

@@ -13,7 +13,6 @@ from chatcore.events import Cursor
 from chatcore.testing.scene import read_all
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore, migrate
 from chatcore_sqlalchemy.tools.copy import copy
-from tests.integration.chatcore_server.test_command import run
 from tests.integration.durability.load import Load
 from tests.support.postgres_proxy import Fate, proxy_to
 from tests.support.postgres_server import PostgresServer, name_of
