@@ -63,7 +63,7 @@ class Recording:
 
 @dataclass
 class _File:
-    sure: bytearray = field(default_factory=bytearray)
+    durable: bytearray = field(default_factory=bytearray)
     writes: dict[int, Operation] = field(default_factory=dict)
     """In the order of their numbers, from the first one that is not durable."""
     synced: set[int] = field(default_factory=set)
@@ -75,13 +75,13 @@ class _File:
         for number in [*self.writes]:
             if number not in self.synced:
                 break
-            _apply(self.sure, self.writes.pop(number))
+            _apply(self.durable, self.writes.pop(number))
 
     def fail_to_sync(self, began: int) -> None:
         self.forgotten |= {number for number in self.writes if number < began} - self.synced
 
     def after_cut(self, fortune: str, random: Random) -> bytes:
-        content = bytearray(self.sure)
+        content = bytearray(self.durable)
         sector = random.choice((512, 4096))
         fill = random.choice((bytes, random.randbytes))
         for number, operation in self.writes.items():
