@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -159,15 +160,20 @@ def environment(**settings: str) -> dict[str, str]:
 
 def run(*arguments: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=cwd,
-        env=environment(**settings),
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = fork_server().start(
+            arguments,
+            folder=cwd,
+            environment=environment(**settings),
+            output=output.fileno(),
+            errors=errors.fileno(),
+        )
+        status = process.wait(90)
+        output.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(
+            arguments, status, output.read().decode(), errors.read().decode()
+        )
 
 
 def memory_of(process: int, figure: str = "VmRSS") -> int:

@@ -5,7 +5,6 @@ import re
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,26 +14,7 @@ from chatcore_server.app import open_app
 from chatcore_server.database import migrate
 from chatcore_server.serving.listen import bind
 from chatcore_server.settings import CannotStart, Settings
-from tests.support.fork_server import fork_server
-from tests.support.service import COMMAND, CommandService, Service, environment
-
-
-def run(*arguments: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    """The command, run to its end."""
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        process = fork_server().start(
-            arguments,
-            folder=cwd,
-            environment=environment(**settings),
-            output=output.fileno(),
-            errors=errors.fileno(),
-        )
-        status = process.wait(90)
-        output.seek(0)
-        errors.seek(0)
-        return subprocess.CompletedProcess(
-            arguments, status, output.read().decode(), errors.read().decode()
-        )
+from tests.support.service import COMMAND, CommandService, Service, environment, run
 
 
 def test_help_lists_every_setting(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from chatcore_litestar import auth, create_app
 from chatcore_memory import MemoryStore
 from tests.support.api import PASSWORD, Api, Someone, api_of
 from tests.support.apps import SECRET, app_on, in_another_process
+from tests.support.clock import Clock
 from tests.support.stdlib_adapters import QuickHasher
 
 HOUR = timedelta(hours=1)

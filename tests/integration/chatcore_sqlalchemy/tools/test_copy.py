@@ -16,6 +16,7 @@ from chatcore_sqlalchemy.tools.copy import copy
 from tests.integration.durability.load import Load
 from tests.support.postgres_proxy import Fate, proxy_to
 from tests.support.postgres_server import PostgresServer, name_of
+from tests.support.service import run
 from tests.support.soak import SOAK
 
 

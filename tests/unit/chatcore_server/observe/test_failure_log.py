@@ -8,7 +8,8 @@ import pytest
 
 from chatcore import StoreUnavailable
 from chatcore_server.observe.failure_log import QUIET_SECONDS, summarise_outages
-from tests.support.virtual_time import BACKEND
+
+pytestmark = pytest.mark.virtual_time
 
 logger = logging.getLogger("chatcore")
 
@@ -37,36 +38,36 @@ def a_request_fails(error: Exception) -> None:
         logger.exception("request %s: %s %s failed", "some-id", "GET", "'/chats'")
 
 
-async def test_an_outage_is_told_at_its_beginning_and_its_end(told: list[str]) -> None:
+async def test_an_outage_is_told_at_its_beginning_and_its_end(logged: list[str]) -> None:
     with summarise_outages():
         for _ in range(100):
             a_request_fails(StoreUnavailable("refused"))
             logger.warning("a stream of events ended: %r", StoreUnavailable("refused"))
             await asyncio.sleep(QUIET_SECONDS / 2)
         a_request_fails(StoreUnavailable("100% busy"))
-        first, stream, another = told
+        first, stream, another = logged
         assert first.startswith("request some-id: GET '/chats' failed; further failures")
         assert "Traceback" in first
         assert "refused" in first
         assert stream == "a stream of events ended: StoreUnavailable('refused')"
         assert another == "request some-id: GET '/chats' failed; 100% busy"
         await asyncio.sleep(QUIET_SECONDS + 1)
-        assert told[3:] == [
+        assert logged[3:] == [
             "the database failed 201 times in 500.0 s; the last failure was 10 s ago"
         ]
         a_request_fails(StoreUnavailable("refused"))
         assert "Traceback" in logged[4]
 
 
-async def test_what_is_new_is_told_up_to_a_bound(told: list[str]) -> None:
+async def test_what_is_new_is_told_up_to_a_bound(logged: list[str]) -> None:
     with summarise_outages():
         for number in range(100):
             a_request_fails(StoreUnavailable(f"{number}"))
-        assert len(told) == 10
-    assert told[10:] == ["the database failed 100 times in 0.0 s; the last failure was 0 s ago"]
+        assert len(logged) == 10
+    assert logged[10:] == ["the database failed 100 times in 0.0 s; the last failure was 0 s ago"]
 
 
-async def test_defects_are_told_each_time(told: list[str]) -> None:
+async def test_defects_are_told_each_time(logged: list[str]) -> None:
     with summarise_outages():
         a_request_fails(StoreUnavailable("refused"))
         for _ in range(2):
@@ -75,7 +76,7 @@ async def test_defects_are_told_each_time(told: list[str]) -> None:
     assert [("Traceback" in line) for line in logged] == [True, True, False, True, False, False]
 
 
-async def test_without_an_outage_nothing_is_added(told: list[str]) -> None:
+async def test_without_an_outage_nothing_is_added(logged: list[str]) -> None:
     with summarise_outages():
         logger.info("hello")
         await asyncio.sleep(2 * QUIET_SECONDS)
