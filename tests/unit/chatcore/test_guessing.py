@@ -421,7 +421,7 @@ async def test_flood_does_not_evict_the_limits_of_a_guesser(
     assert await register(scene, "one more", HERE) == 1
 
 
-async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_memory_of_the_guard_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guessing, "MAX_COUNTS", 32)
     guard, sizes = Guard(), []
 

@@ -132,7 +132,7 @@ def test_secret_is_not_shown() -> None:
     assert secret not in repr(Settings.read({"CHATCORE_SECRET": secret}, {}))
 
 
-def test_an_empty_secret_is_none_that_was_forgotten() -> None:
+def test_empty_secret_is_refused() -> None:
     with pytest.raises(
         CannotStart, match="CHATCORE_SECRET is not valid; expected a value that is not empty"
     ):

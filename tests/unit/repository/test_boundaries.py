@@ -157,7 +157,7 @@ def test_the_core_imports_no_test_framework() -> None:
 
 
 @pytest.mark.parametrize("name", [*MAY_IMPORT, "chatcore.testing"])
-def test_all_is_the_public_names(name: str) -> None:
+def test_dunder_all_lists_the_public_names(name: str) -> None:
     package = importlib.import_module(name)
     assert sorted(getattr(package, "__all__", [])) == sorted(public_names(package))
 

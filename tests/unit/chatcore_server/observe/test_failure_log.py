@@ -38,7 +38,7 @@ def a_request_fails(error: Exception) -> None:
         logger.exception("request %s: %s %s failed", "some-id", "GET", "'/chats'")
 
 
-async def test_an_outage_is_told_at_its_beginning_and_its_end(logged: list[str]) -> None:
+async def test_outage_is_logged_at_its_start_and_its_end(logged: list[str]) -> None:
     with summarise_outages():
         for _ in range(100):
             a_request_fails(StoreUnavailable("refused"))
@@ -59,7 +59,7 @@ async def test_an_outage_is_told_at_its_beginning_and_its_end(logged: list[str])
         assert "Traceback" in logged[4]
 
 
-async def test_what_is_new_is_told_up_to_a_bound(logged: list[str]) -> None:
+async def test_distinct_errors_of_an_outage_are_logged_up_to_a_bound(logged: list[str]) -> None:
     with summarise_outages():
         for number in range(100):
             a_request_fails(StoreUnavailable(f"{number}"))
@@ -67,7 +67,7 @@ async def test_what_is_new_is_told_up_to_a_bound(logged: list[str]) -> None:
     assert logged[10:] == ["the database failed 100 times in 0.0 s; the last failure was 0 s ago"]
 
 
-async def test_defects_are_told_each_time(logged: list[str]) -> None:
+async def test_defects_are_logged_each_time(logged: list[str]) -> None:
     with summarise_outages():
         a_request_fails(StoreUnavailable("refused"))
         for _ in range(2):
@@ -76,7 +76,7 @@ async def test_defects_are_told_each_time(logged: list[str]) -> None:
     assert [("Traceback" in line) for line in logged] == [True, True, False, True, False, False]
 
 
-async def test_without_an_outage_nothing_is_added(logged: list[str]) -> None:
+async def test_without_an_outage_log_records_are_unchanged(logged: list[str]) -> None:
     with summarise_outages():
         logger.info("hello")
         await asyncio.sleep(2 * QUIET_SECONDS)

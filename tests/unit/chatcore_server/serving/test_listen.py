@@ -40,7 +40,7 @@ def test_lost_peers_are_disconnected() -> None:
 
 
 @pytest.mark.parametrize("host", ["a" * 64, "nul\0"])
-def test_what_is_no_host_is_refused(host: str) -> None:
+def test_invalid_host_is_refused(host: str) -> None:
     with pytest.raises(CannotStart, match="is not a known address or host name"):
         bind(host, 0)
 
