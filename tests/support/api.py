@@ -1,4 +1,4 @@
-"""Speaks to chatcore as a client does: through a socket, or to an ASGI application."""
+"""A client of chatcore, over a socket or to an ASGI application in process."""
 
 import os
 import secrets
@@ -16,18 +16,18 @@ PASSWORD = "correct horse battery"
 
 
 def fresh(word: str) -> str:
-    """A name that nobody has, on whatever service this runs against."""
+    """Return an unused name, also on a service with other users."""
     return f"{word}-{secrets.token_hex(5)}"
 
 
 def some_address() -> dict[str, str]:
-    """A header that makes a request count as an address's that no other test uses."""
+    """Return a header that gives a request a client address that no other test uses."""
     address = ".".join(str(secrets.randbelow(256)) for _ in range(3))
     return {"X-Forwarded-For": f"10.{address}"}
 
 
 def segment(name: str) -> str:
-    """The name as a segment of a path."""
+    """Encode the name as a path segment."""
     return quote(name, safe="")
 
 
@@ -44,7 +44,7 @@ class Api:
     async def call(
         self, method: str, path: str, by: Someone | None = None, **options: Any
     ) -> httpx.Response:
-        """`path` goes out exactly as it is, query included (in process, without its dots)."""
+        """Send a request. `path` with its query is sent unchanged (in process, dots resolve)."""
         headers = httpx.Headers(options.pop("headers", None))
         if by is not None:
             headers["authorization"] = f"Bearer {by.token}"
@@ -64,7 +64,7 @@ class Api:
         return await self.call("POST", "/login", json={"username": name, "password": password})
 
     async def join(self, word: str) -> Someone:
-        """Someone new, registered and logged in."""
+        """Register a new user and log in."""
         name = fresh(word)
         assert (await self.register(name)).status_code == 201
         answer = await self.log_in(name)
@@ -74,13 +74,13 @@ class Api:
         return await self.call("POST", f"/chat/{segment(name)}", by)
 
     async def chat(self) -> tuple[Someone, Someone]:
-        """Two people with a chat."""
+        """Open a chat between two new users."""
         ann, bob = await self.join("ann"), await self.join("bob")
         assert (await self.open_chat(ann, bob.name)).status_code == 201
         return ann, bob
 
     async def chat_by_id(self) -> tuple[Someone, Someone, str]:
-        """Two people with a chat, and its path under /v1."""
+        """Open a chat between two new users. Also returns its path under /v1."""
         ann, bob = await self.join("ann"), await self.join("bob")
         answer = await self.ensure_chat(ann, bob.name)
         assert answer.status_code == 201
@@ -99,7 +99,7 @@ class Api:
 
 @asynccontextmanager
 async def api_at(url: str) -> AsyncIterator[Api]:
-    # No certificate store is loaded: that takes longer than most tests here.
+    # Loading a certificate store takes longer than most tests here.
     async with httpx.AsyncClient(base_url=url, verify=False, timeout=60) as client:  # noqa: S501
         yield Api(client)
 

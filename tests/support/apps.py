@@ -20,12 +20,12 @@ SECRET = "a secret of thirty-two bytes or more"
 
 
 class Store(AccountStore, ChatStore, Protocol):
-    """What both halves of chatcore work on."""
+    """The store that both Accounts and Messenger need."""
 
 
 @asynccontextmanager
 async def core(store: Store, clock: Clock = utc_now) -> AsyncIterator[tuple[Accounts, Messenger]]:
-    """chatcore with a cheap hasher: what is tested here is not hashing."""
+    """Yield Accounts and Messenger with a cheap password hasher."""
     accounts = Accounts(store, QuickHasher(), JwtTokens(SECRET), clock=clock)
     yield accounts, Messenger(store, clock=clock)
 
@@ -54,7 +54,7 @@ def in_another_process(store: Store) -> Store:
 
 @asynccontextmanager
 async def store_of_kind(kind: str, folder: Path) -> AsyncIterator[Store]:
-    """In memory, in a file in the folder, or where a URL says."""
+    """Open a store in memory, in a file in the folder, or at a URL."""
     if kind == "memory":
         yield MemoryStore()
         return

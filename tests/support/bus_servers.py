@@ -1,4 +1,4 @@
-"""Real buses, of the tests' own: their programs come in wheels, and nothing is installed."""
+"""Real buses for the tests: their programs come in wheels, without an installation."""
 
 import contextlib
 import importlib.util
@@ -25,7 +25,7 @@ SECONDS = 60
 
 
 class Server(Protocol):
-    """Something that can be killed, started again, and frozen."""
+    """A server that can be killed, restarted and frozen."""
 
     def start(self) -> None: ...
     def kill(self) -> None: ...
@@ -33,7 +33,7 @@ class Server(Protocol):
 
 
 class Bus:
-    """A bus, and how to open a doorbell on it."""
+    """A bus, and a function that opens a doorbell on it."""
 
     def __init__(
         self, server: Server, url: str, open_doorbell: Callable[..., Awaitable[BusDoorbell]]
@@ -47,7 +47,7 @@ class Bus:
 
 
 class Program:
-    """One process that listens on a port of its own, the same after each start."""
+    """A server process that keeps its port over restarts."""
 
     def __init__(self, command: list[str | Path], folder: Path) -> None:
         self._command = command

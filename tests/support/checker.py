@@ -47,7 +47,7 @@ class Ledger:
 
     sends: list[Send] = field(default_factory=list)
     moment: int = 0
-    """Grows with every beginning and end."""
+    """Increases with every start and end of a send."""
 
     def begin(self, chat: Hashable, sender: str, text: str, key: str | None = None) -> Send:
         send = Send(chat, sender, text, key, self._next())

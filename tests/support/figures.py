@@ -1,4 +1,4 @@
-"""What was measured while things were broken, printed at the end for the README to quote."""
+"""Figures measured under faults, printed at the end of the run for the README."""
 
 import time
 from collections import defaultdict
@@ -26,20 +26,20 @@ class Figures:
         self.lines.append(line)
 
     def survived(self, faults: int, what: str, ledger: Ledger) -> None:
-        """So many faults of a kind, and the checker found nothing wrong."""
+        """Count faults of a kind after which the checker found no violation."""
         acknowledged, unknown = ledger.count(Fate.ACKNOWLEDGED), ledger.count(Fate.UNKNOWN)
         self.note(f"{faults:,} {what}: {acknowledged:,} acknowledged sends, {unknown:,} unknown")
         self.faults += faults
         self.acknowledged += acknowledged
 
     def attach(self, item: pytest.Item) -> None:
-        """Send them along with the test's report, which crosses to the process that prints."""
+        """Attach the figures to the test's report, which reaches the printing process."""
         if self.lines:
             item.user_properties.append((PROPERTY, asdict(self)))
 
 
 class Progress:
-    """Prints what long tests measured as they end, and all figures at the end of the run."""
+    """Prints the figures of each long test when it ends, and all figures at the end of the run."""
 
     def __init__(self, reporter: pytest.TerminalReporter) -> None:
         self._reporter = reporter

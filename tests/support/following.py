@@ -1,4 +1,4 @@
-"""What tests of following need: stores and doorbells that can be watched and troubled."""
+"""Stores and doorbells that record their calls and can fail, for tests of following."""
 
 import asyncio
 import random
@@ -10,8 +10,8 @@ from chatcore_memory import MemoryStore
 
 
 class WatchedStore(MemoryStore):
-    """Tells what was read, takes `turns` of the event loop before and after each reading, and
-    fails `failures` times."""
+    """Records its reads, takes `turns` of the event loop before and after each read, and fails
+    the next `failures` reads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class WatchedStore(MemoryStore):
 
 
 class WatchedDoorbell(LocalDoorbell):
-    """Tells how many listen."""
+    """Counts its listeners, and records its rings."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Requests that nobody should send: good ones with something broken, and plain noise."""
+"""Hostile requests: valid requests with one fault, and random bytes."""
 
 import json
 import random
@@ -75,10 +75,10 @@ QUERY = ["limit", "before", "after", "around", "wait", "Limit", "x", ""]
 
 
 class Hostile:
-    """Makes them up; the same seed makes the same ones."""
+    """Generates hostile requests; the same seed gives the same requests."""
 
     def __init__(self, seed: int, by: Someone, peer: Someone, chat: str) -> None:
-        """`chat` is the path under /v1 of their chat."""
+        """`chat` is the path of their chat under /v1."""
         self._random = random.Random(seed)
         self._token = f"Authorization: Bearer {by.token}"
         self._by = by

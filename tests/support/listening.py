@@ -1,4 +1,4 @@
-"""Follows events in process, as an ASGI server would have them followed."""
+"""Streams and polls of events in process, called as an ASGI server would."""
 
 import asyncio
 import json
@@ -17,12 +17,12 @@ from chatcore_memory import MemoryStore
 from tests.support.api import Someone, api_of
 from tests.support.apps import Store, core
 
-SECONDS = 60  # Far more than anything takes; a test that waits so long has failed.
+SECONDS = 60  # The limit for every wait, far above the time that any step takes.
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What one blank line ends."""
+    """A frame of an event stream."""
 
     data: Any
     id: str | None = None
@@ -39,7 +39,7 @@ class Frame:
 
 
 class Request:
-    """A request under way. `async with` ends it by leaving, as a client does."""
+    """A request in flight. `async with` ends it by disconnecting, as a client does."""
 
     def __init__(self, app: Litestar, by: Someone, path: str, **headers: str) -> None:
         path, _, query = path.partition("?")
@@ -48,7 +48,7 @@ class Request:
         self.chunks: list[bytes] = []
         self.whole = False
         self.reading = asyncio.Event()
-        """Cleared, the client takes nothing more."""
+        """While cleared, the client reads nothing."""
         self.reading.set()
         self._text = ""
         self._moved = asyncio.Event()
@@ -87,24 +87,24 @@ class Request:
         return self
 
     async def answer(self) -> Any:
-        """The JSON of an answer that is no stream."""
+        """Return the JSON of a response that is not a stream."""
         await self._until(lambda: self.whole)
         return json.loads(b"".join(self.chunks))
 
     async def frame(self) -> Frame:
-        """The next one."""
+        """Return the next frame."""
         await self._until(lambda: "\n\n" in self._text)
         text, _, self._text = self._text.partition("\n\n")
         return Frame.parse(text)
 
     async def event(self) -> Frame:
-        """The next frame that is no heartbeat."""
+        """Return the next frame that is not a heartbeat."""
         while (frame := await self.frame()).data == {"type": "heartbeat"}:
             pass
         return frame
 
     async def ended(self) -> None:
-        """The answer is whole, with nothing left to read in it, and the application has
+        """Check that the response is complete and fully read, and that the application has
         returned."""
         await self._until(self.task.done)
         self.task.result()
@@ -137,7 +137,7 @@ class Request:
 
 
 class CountingDoorbell(LocalDoorbell):
-    """Knows how many listen."""
+    """Counts its listeners."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ class CountingDoorbell(LocalDoorbell):
 
 @dataclass
 class Scene:
-    """Ann and Bob, who have a chat, the one event so far of each."""
+    """A service with Ann and Bob and their chat, the only event in either log."""
 
     app: Litestar
     accounts: Accounts
@@ -169,12 +169,12 @@ class Scene:
     chat: Chat
 
     async def send(self, *texts: str) -> None:
-        """Ann writes to Bob."""
+        """Send messages from Ann to Bob."""
         for text in texts:
             await self.messenger.send(self.users["ann"], self.chat, text)
 
     def stream(self, query: str = "", by: Someone | None = None, **headers: str) -> Request:
-        """Bob's, unless it is somebody else's."""
+        """Start a stream for Bob, or for `by`."""
         headers = {"accept": "text/event-stream"} | headers
         return Request(self.app, by or self.bob, f"/v1/events{query}", **headers)
 

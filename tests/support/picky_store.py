@@ -1,4 +1,4 @@
-"""Stores in memory that are as particular about names and numbers as a database."""
+"""An in-memory store that is as strict about names and numbers as a database."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from chatcore_memory import MemoryStore
 
 
 class PickyStore(MemoryStore):
-    """Asked for a name or a number that no database can hold, it fails."""
+    """Raises ValueError for a name or number that no database can hold."""
 
     async def credentials(self, canonical: str) -> Credentials | None:
         return await super().credentials(_held(canonical))

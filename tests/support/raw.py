@@ -1,4 +1,4 @@
-"""A connection that sends any bytes at all."""
+"""A raw connection, for bytes that no HTTP client would send."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,21 +16,21 @@ class Answer(NamedTuple):
 
 
 class Raw:
-    """Whatever it waits for, it waits for 60 s at most (TimeoutError)."""
+    """A raw connection. Every wait ends after 60 s with a TimeoutError."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
 
     async def send(self, data: bytes) -> None:
-        """Raises ConnectionError when the other side has hung up."""
+        """Send the bytes. Raises ConnectionError if the server has closed the connection."""
         async with asyncio.timeout(PATIENCE):
             self._writer.write(data)
             await self._writer.drain()
 
     async def answer(self, patience: float = PATIENCE) -> Answer:
-        """The next answer, of which the length is told. Raises IncompleteReadError when the
-        other side hangs up before its end."""
+        """Return the next response, which must have a Content-Length. Raises IncompleteReadError
+        if the server closes the connection before its end."""
         async with asyncio.timeout(patience):
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             line, *fields = head.rstrip().split("\r\n")
@@ -44,15 +44,15 @@ class Raw:
             return await self._reader.read(most)
 
     async def rest(self) -> bytes:
-        """All that comes until the other side hangs up; raises ConnectionResetError when it
-        does so with a bang."""
+        """Return everything until the server closes the connection. Raises ConnectionResetError
+        if the server resets it."""
         async with asyncio.timeout(PATIENCE):
             return await self._reader.read()
 
 
 @asynccontextmanager
 async def connected(url: str, *, buffer: int | None = None) -> AsyncIterator[Raw]:
-    """A connection; it reads no more than `buffer` ahead of what is asked for."""
+    """Open a connection that reads at most `buffer` bytes ahead."""
     parts = urlsplit(url)
     options = {"limit": buffer} if buffer else {}
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80, **options)
@@ -63,7 +63,7 @@ async def connected(url: str, *, buffer: int | None = None) -> AsyncIterator[Raw
 
 
 def request(line: str, *headers: str, body: bytes = b"") -> bytes:
-    """A request; its Content-Length is told unless there is no body."""
+    """Build a request, with a Content-Length if it has a body."""
     lines = [f"{line} HTTP/1.1", "Host: chatcore.test", *headers]
     if body:
         lines.append(f"Content-Length: {len(body)}")

@@ -1,4 +1,4 @@
-"""The real service for tests: a process of its own, on a free port, with a fresh database.
+"""The real service for tests: a separate process, on a free port, with a fresh database.
 
 `Service` is forked from a process that has done the imports. `QuickService` also hashes passwords
 cheaply, and `CommandService` is started as users start it, for tests of starting itself.
@@ -63,11 +63,11 @@ class Service:
         return int(self.url.rpartition(":")[2])
 
     def log(self) -> str:
-        """All that it has written so far, on standard output and error, over all its starts."""
+        """Return its standard output and error so far, over all its starts."""
         return self.log_path.read_text("utf-8") if self.log_path.exists() else ""
 
     def start(self) -> None:
-        """Start it and return when it answers."""
+        """Start the service and wait until it responds."""
         before = len(self.log())
         with self.log_path.open("ab") as log:
             self._process = self._spawn(log)
@@ -90,7 +90,7 @@ class Service:
         )
 
     def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
-        """End it as a supervisor does; its exit status. Fails if it takes over STOP_SECONDS."""
+        """Stop it as a supervisor does. Returns the exit status. Fails after STOP_SECONDS."""
         self.process.send_signal(by)
         try:
             return self.process.wait(STOP_SECONDS)
@@ -99,7 +99,7 @@ class Service:
             raise AssertionError(f"did not stop in {STOP_SECONDS} s:\n{self.log()}") from None
 
     def kill(self) -> None:
-        """End it as a crash does."""
+        """Kill the service, as a crash would."""
         self.process.kill()
         self.process.wait()
 
@@ -134,7 +134,7 @@ class Service:
 
 
 class QuickService(Service):
-    """The service with cheap password hashes, for tests to which hashing is only a cost."""
+    """The service with cheap password hashes, for tests that do not depend on them."""
 
     quick_hashes = True
 
@@ -153,7 +153,7 @@ class CommandService(Service):
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """This process's environment with these settings of the service and no others."""
+    """Return this process's environment with only these settings of the service."""
     inherited = {name: value for name, value in os.environ.items() if "CHATCORE_" not in name}
     return inherited | {f"CHATCORE_{name.upper()}": value for name, value in settings.items()}
 

@@ -1,4 +1,4 @@
-"""An application of this process on a socket, for what only a server can show."""
+"""Serves an application of this process on a socket."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from chatcore_server.serving.protocol import BoundedProtocol
 class Serving(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        yield  # They are pytest's.
+        yield  # pytest keeps its own signal handlers.
 
     @property
     def url(self) -> str:
@@ -22,13 +22,13 @@ class Serving(uvicorn.Server):
         return f"http://{host}:{port}"
 
     async def idle(self) -> None:
-        """Wait until no request is under way and nobody is connected."""
+        """Wait until no request is in flight and no client is connected."""
         await until(lambda: not (self.server_state.tasks or self.server_state.connections))
 
 
 @asynccontextmanager
 async def serving(app: Any, protocol: type[Any] = BoundedProtocol) -> AsyncIterator[Serving]:
-    """As the service serves, unless with another protocol."""
+    """Serve the application as the service does, or with another protocol."""
     config = uvicorn.Config(
         app, port=0, http=protocol, ws="none", lifespan="off", log_config=None, access_log=False
     )

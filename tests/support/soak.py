@@ -9,7 +9,7 @@ SOAK = os.environ.get("CHATCORE_SOAK") == "1"
 soak_only = pytest.mark.skipif(not SOAK, reason="takes long: make soak")
 
 long = pytest.mark.long
-"""Takes a minute or more in `make soak`, which starts it before all that is quick."""
+"""Takes a minute or more in `make soak`, which starts it before the quick tests."""
 
 alone = pytest.mark.alone
-"""Measures the machine itself: `make soak` runs it when nothing else runs."""
+"""Measures the machine itself: `make soak` runs it alone."""

@@ -10,7 +10,7 @@ import httpx
 from tests.support.api import Someone
 from tests.support.listening import Frame
 
-FRAME_SECONDS = 60  # Far more than it takes; a test that waits so long has failed.
+FRAME_SECONDS = 60  # The limit for every wait, far above the time that any step takes.
 
 
 def head(by: Someone, query: str = "", version: str = "1.1") -> bytes:
@@ -28,8 +28,8 @@ class Stream:
         self._text = ""
 
     async def frame(self) -> Frame | None:
-        """The next one; None after the last, if the transfer ended properly. Raises
-        httpx.TransportError otherwise."""
+        """Return the next event, or None after the last. Raises httpx.TransportError if the
+        transfer did not end properly."""
         async with asyncio.timeout(FRAME_SECONDS):
             while "\n\n" not in self._text:
                 piece = await anext(self._pieces, None)
@@ -41,7 +41,7 @@ class Stream:
         return Frame.parse(text)
 
     async def rest(self) -> list[Frame]:
-        """All that come until the end."""
+        """Return all events until the end."""
         found = []
         while frame := await self.frame():
             found.append(frame)
@@ -61,18 +61,18 @@ async def stream(
 
 @dataclass
 class Follower:
-    """Someone's device, which comes back with its cursor whatever happens."""
+    """A user's device, which reconnects with its cursor after any failure."""
 
     client: httpx.AsyncClient
     by: Someone
     cursor: str
     seen: list[Frame] = field(default_factory=list)
     connected: int = 0
-    """How often."""
+    """The number of connections so far."""
     _noted: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def follow(self) -> None:
-        """For ever."""
+        """Follow until cancelled."""
         while True:
             try:
                 async with stream(self.client, self.by, self.cursor) as opened:
@@ -93,18 +93,18 @@ class Follower:
         self._noted.set()
 
     async def has_seen(self, count: int) -> None:
-        """Return when so many events came."""
+        """Wait until `count` events have arrived."""
         async with asyncio.timeout(FRAME_SECONDS):
             while len(self.seen) < count:
                 self._noted.clear()
                 await self._noted.wait()
 
     def numbers(self) -> list[int]:
-        """Those of the log's entries, as they came."""
+        """The numbers of the log entries, in order of arrival."""
         return [int(frame.id.rpartition("-")[2]) for frame in self.seen if frame.id]
 
     def messages(self, chat_id: int) -> list[tuple[int, str, str]]:
-        """The number, sender and text of each message, as they came."""
+        """The seq, sender and text of each message, in order of arrival."""
         return [
             (message["seq"], message["sender"], message["text"])
             for data in (frame.data for frame in self.seen)

@@ -1,5 +1,5 @@
-"""A password hasher and a token issuer of the standard library alone: small, real, and held to
-the same checks as the ones that ship."""
+"""A password hasher and a token issuer of the standard library alone, which pass the same
+conformance checks as the shipped adapters."""
 
 import asyncio
 import base64
@@ -47,7 +47,7 @@ class ScryptHasher:
 
 
 class QuickHasher(ScryptHasher):
-    """Costs next to nothing and needs no thread, so it also works on a loop of virtual time."""
+    """Costs next to nothing and needs no thread, so it also works in virtual time."""
 
     def __init__(self, n: int = 2) -> None:
         super().__init__(n)

@@ -1,4 +1,4 @@
-"""Transcripts: what goes over the wire, request by request, in a file that people can read.
+"""Transcripts: requests and responses as on the wire, in a readable file.
 
     # A comment.
     > POST /login
@@ -9,14 +9,13 @@
     <
     < {"token": "{{ann's token}}"}
 
-Of a response these are compared: the status; the JSON value of the body, which is exactly
-what stands here (the order of keys aside), or nothing; and the headers that the contract
-speaks of, PROMISED below: those that stand here, with these values, and no others. A
-response with a body is `application/json`, unless a Content-Type stands here.
+Three parts of a response are compared: the status; the JSON value of the body, apart from the
+order of keys; and the headers in PROMISED below, which must be exactly those in the transcript.
+A response with a body is `application/json`, unless the transcript has a Content-Type.
 
-A placeholder of one word is a user name, new in every run. One of more words stands for a
-value that the service makes: its first place is in a response, and wherever it stands
-afterwards, it is that value again.
+A placeholder of one word is a user name, new in every run. A placeholder of several
+words is a value that the service generates: it is captured at its first use, in a response, and
+every later use stands for the same value.
 """
 
 import json
@@ -47,7 +46,7 @@ KINDS = {
     "tombstone": re.compile(r'"deleted user [0-9a-f]{8}"'),
     "place": re.compile(r'"[0-9A-Za-z-]{1,72}"'),
 }
-"""The last word of a placeholder for a value tells what it looks like, in JSON."""
+"""The JSON pattern of a generated value, by the last word of its placeholder."""
 
 
 @dataclass
@@ -106,14 +105,14 @@ class Replay:
 
     async def run(self, exchange: Exchange) -> None:
         method, target = exchange.request.line.split(" ", 1)
-        # A tombstone has white space.
+        # The name of a tombstone contains white space.
         target = self._filled(target).replace(" ", "%20")
         headers = [(name, self._filled(value)) for name, value in exchange.request.headers]
         body = self._filled(exchange.request.body).encode()
         response = await self._api.call(method, target, headers=headers, content=body)
         expected = exchange.response
         assert response.status_code == int(expected.line)
-        # First, for a header may repeat a value of it.
+        # The body first: a header may repeat one of its values.
         self._compare_bodies(expected.body, response.content)
         promised = [(name, self._filled(value)) for name, value in expected.headers]
         assert _promised(response.headers.multi_items()) == _promised(promised)
@@ -158,7 +157,7 @@ class Replay:
 
 
 def _promised(headers: list[tuple[str, str]]) -> list[tuple[str, Any]]:
-    """The order of the methods in Allow means nothing."""
+    """Ignore the order of the methods in Allow."""
     return sorted(
         (name.lower(), sorted(value.split(", ")) if name.lower() == "allow" else value)
         for name, value in headers

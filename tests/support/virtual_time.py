@@ -1,11 +1,11 @@
-"""An event loop whose clock moves on by itself when everything waits: hours take no time."""
+"""An event loop whose clock jumps to the next timer when every task waits: hours take no time."""
 
 import asyncio
 import selectors
 from typing import Any
 
 A_DAY = 24 * 60 * 60.0
-"""Longer than any test waits: what waits for ever ends with an error, and not in a hang."""
+"""Longer than any test waits: an endless wait ends with an error instead of a hang."""
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
@@ -20,12 +20,12 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._now += seconds
 
     def timers(self) -> int:
-        """How many timers are set."""
+        """The number of pending timers."""
         return sum(not handle.cancelled() for handle in self._scheduled)  # type: ignore[attr-defined]
 
 
 class _Impatient(selectors.SelectSelector):
-    """Never waits: it moves the clock of its loop."""
+    """A selector that never waits: it advances the clock of its loop."""
 
     def __init__(self, loop: VirtualTimeLoop) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class _Impatient(selectors.SelectSelector):
         ready = super().select(0)
         if not ready:
             if timeout is None or self._loop.time() + timeout > A_DAY:
-                raise RuntimeError("everything waits, and nothing will ever happen")
+                raise RuntimeError("every task waits, and no timer is left")
             self._loop.advance(timeout)
         return ready
 

@@ -1,4 +1,4 @@
-"""A page or a phone: what it keeps, how it follows, and what it may expect."""
+"""A web page or a phone: its data, how it follows, and the promises it relies on."""
 
 import asyncio
 from collections import deque
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Copy:
-    """A chat as the device holds it."""
+    """The device's copy of a chat."""
 
     chat: Chat
     messages: list[Message] = field(default_factory=list)
@@ -45,18 +45,18 @@ class Copy:
 
 @dataclass(slots=True, eq=False)
 class Send:
-    """A message on its way, by a text that no other has."""
+    """A message in the outbox, identified by its unique text."""
 
     chat: Chat
     text: str
     key: str | None
     wrong: bool = False
-    """Whether it has to be refused."""
+    """Whether the service must refuse it."""
     tried: bool = False
     above: int = 0
-    """The number that was acknowledged last in its chat when it was tried first."""
+    """The last acknowledged seq of its chat at the first attempt."""
     message: Message | None = None
-    """What was acknowledged."""
+    """The acknowledged message."""
     refused: bool = False
 
 
@@ -73,18 +73,18 @@ class Device:
         self.cursor: Cursor | None = None
         self.chats: dict[int, Copy] = {}
         self.stale = True
-        """Whether it has to look at everything anew."""
+        """Whether it must reload its whole state."""
         self.slow = 0.0
-        """Seconds that it takes over an event."""
+        """Seconds to process an event."""
         self._nodes = nodes
         self._within = within
-        """Seconds after which an event that it waits for has come."""
+        """The longest wait for an event, in seconds."""
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._stream: asyncio.Task[None] | None = None
         self._delivering = False
         self._on = False
 
-    # Its life.
+    # Life cycle.
 
     def start(self) -> None:
         if self._on:
@@ -102,7 +102,7 @@ class Device:
         self._delivering = False
 
     def forget(self) -> None:
-        """Lose everything, what is still to be sent, too."""
+        """Lose all data, including the outbox."""
         self.cursor = None
         self.chats = {}
         self.stale = True
@@ -118,7 +118,7 @@ class Device:
         task.add_done_callback(lambda task: self._tasks.pop(task, None))
 
     async def request(self, work: Callable[[Messenger], Coroutine[Any, Any, T]]) -> T:
-        """The answer of some node. Raises Lost, and what the Messenger raises."""
+        """Return the response of some node. Raises Lost, and the errors of the Messenger."""
         world = self.world
         task = world.rng.choice(self._nodes).spawn(work)
         patience = world.rng.uniform(0.2, 3) if world.faulty else 60
@@ -136,7 +136,7 @@ class Device:
         return task.result()
 
     def _abandon(self, task: asyncio.Task[Any]) -> None:
-        # The service may learn at once that nobody waits, or never.
+        # The service may notice the disconnection at once, or never.
         self.world.count("requests abandoned")
         if self.world.rng.random() < 0.5:
             task.cancel()
@@ -157,7 +157,7 @@ class Device:
 
     async def _begin(self) -> None:
         if self.cursor is None and self.world.rng.random() < 0.3:
-            # A stream that starts now, and a look after it.
+            # A stream that starts now, and then a sync.
             start = await self.request(lambda messenger: messenger.follow(self.user).start())
             await self.look()
             self.cursor = start
@@ -165,7 +165,7 @@ class Device:
             self.cursor = await self.look()
 
     async def look(self) -> Cursor:
-        """See how things are now: what is not in it yet follows after the cursor."""
+        """Load the current state: later changes follow after its cursor."""
         world = self.world
         held = {key: (it.read, it.peer_read, len(it.messages)) for key, it in self.chats.items()}
         after = self.cursor
@@ -338,11 +338,11 @@ class Device:
         newest[send.chat.id] = max(newest[send.chat.id], message.seq)
 
     async def mark(self, copy: Copy, seq: int) -> None:
-        """Tell that the user has read up to `seq`, unless something goes wrong."""
+        """Move the read marker to `seq`, unless a fault happens."""
         asked = self.user.id, copy.chat.id
         floor = min(seq, len(copy.messages))
         if len(self._nodes) == 1:
-            # Of several, each tells of the furthest marker that it knows of.
+            # Each device of a user sends the furthest marker that it knows.
             floor = max(floor, self.world.marked.get(asked, 0))
         try:
             marker = await self.request(
@@ -357,7 +357,7 @@ class Device:
         copy.read = max(copy.read, marker)
 
     async def open(self, peer: User) -> None:
-        """Open a chat, unless something goes wrong."""
+        """Open a chat, unless a fault happens."""
         try:
             opened = await self.request(lambda messenger: messenger.ensure_chat(self.user, peer))
         except (Lost, Unavailable):
@@ -366,7 +366,7 @@ class Device:
 
 
 async def _end_of(task: asyncio.Task[Any]) -> None:
-    """Wait for a task, which goes on when the waiting is cancelled."""
+    """Wait for a task. Cancelling the wait does not cancel the task."""
     ended = asyncio.Event()
     task.add_done_callback(lambda _: ended.set())
     await ended.wait()

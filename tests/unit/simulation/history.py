@@ -1,4 +1,4 @@
-"""What has to hold once a run is over."""
+"""The checks at the end of a run."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from tests.unit.simulation.world import World
 
 
 def check_histories(world: World, devices: Sequence[Device], sends: Mapping[str, Send]) -> None:
-    """Every device holds exactly what the store does, and the store exactly what was sent."""
+    """Check that every device matches the store, and the store matches the messages sent."""
     stored = {chat_id: _stored(world, chat_id) for chat_id in world.chats}
     world.check(len({it.users for it in world.chats.values()}) == len(stored), "two chats of two")
     for chat_id, messages in stored.items():

@@ -1,4 +1,4 @@
-"""The parts around the core, as bad as their ports allow them to be."""
+"""The adapters around the core, as unreliable as their ports allow."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
@@ -24,11 +24,11 @@ _WRITES = {"open_chat", "append_message", "move_read_marker"}
 
 
 class Lost(Exception):
-    """No answer came. Whether anything was done is not known."""
+    """No response arrived. The request may or may not have been carried out."""
 
 
 class FaultyDoorbell:
-    """Loses, doubles and delays rings."""
+    """A doorbell that loses, doubles and delays rings."""
 
     def __init__(self, world: World, *, reliable: bool = False) -> None:
         self._world = world
@@ -71,13 +71,16 @@ class FaultyDoorbell:
 
 
 class FaultyStore:
-    """The world's store, slow and unreliable. Each call is one step still, which happens once,
-    or not at all, or nobody knows; if its caller is cancelled, it may happen later."""
+    """The world's store, slow and unreliable.
+
+    Each call is one atomic step. It happens once or not at all, and after an error the caller
+    cannot tell which. After a cancellation it may still happen later.
+    """
 
     def __init__(self, world: World, *, rings: FaultyDoorbell | None = None) -> None:
         self._world = world
         self._rings = rings
-        """What to ring with each step itself, so that no ring is ever missing."""
+        """A doorbell to ring within each step, so that no ring is ever missing."""
         self._fails = world.rng.choice((0.0, 0.02, 0.1))
 
     def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
@@ -160,18 +163,18 @@ def _brief(value: object) -> object:
 
 
 class Node:
-    """A process of the service: a Messenger, and the requests it is busy with."""
+    """A process of the service: a Messenger, and its requests in flight."""
 
     def __init__(self, world: World, make: Callable[["Node"], Messenger]) -> None:
         self._world = world
         self._make = make
         self._tasks: dict[asyncio.Task[Any], None] = {}
         self.skew = world.rng.uniform(-1, 1)
-        """Seconds by which its clock is ahead."""
+        """The seconds by which its clock is ahead."""
         self.messenger: Messenger | None = make(self)
 
     def spawn(self, work: Callable[[Messenger], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
-        """Begin to work on a request. Raises Lost when nobody is there."""
+        """Start a request. Raises Lost if the node is down."""
         if self.messenger is None:
             raise Lost
         task = self._world.loop.create_task(work(self.messenger))
@@ -182,7 +185,7 @@ class Node:
     def _done(self, task: asyncio.Task[Any]) -> None:
         del self._tasks[task]
         if not task.cancelled() and isinstance(task.exception(), ChatcoreError | Lost):
-            return  # An answer, for the client to judge.
+            return  # A response, which the client checks.
         self._world.ended(task)
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Runs in which one thing is wrong on purpose."""
+"""Runs with one planted bug each."""
 
 import asyncio
 from collections import deque
@@ -27,7 +27,7 @@ from tests.unit.simulation.run import NEVER, Plan
 
 
 def following(kind: type[Following]) -> type[Messenger]:
-    """A Messenger that follows in a wrong way."""
+    """A Messenger with a faulty way of following."""
 
     class FollowsWrongly(Messenger):
         def follow(self, user: User, *, after: Cursor | str | None = None) -> Following:
@@ -65,7 +65,7 @@ class SwallowsResets(Following):
 
 
 class KeepsTimeInCursors(MemoryStore):
-    """What came after the cursor is what has a later time than the entry it is after."""
+    """Finds the entries after a cursor by their time, not by their number."""
 
     async def events_after(self, after: Cursor, *, limit: int) -> Sequence[Entry] | None:
         entries = await super().events_after(after, limit=limit)
@@ -77,7 +77,7 @@ class KeepsTimeInCursors(MemoryStore):
 
 
 class CarriesContent(FaultyDoorbell):
-    """A ring brings what it rings for."""
+    """A doorbell whose rings carry their event."""
 
     content: Event | None = None
 
@@ -93,7 +93,7 @@ class CarriesContent(FaultyDoorbell):
 
 
 class TrustsRings(Following):
-    """Reads what was missed, and takes what follows from the rings."""
+    """Reads the missed events, and takes later events from the rings."""
 
     caught_up = False
 
@@ -131,7 +131,7 @@ class SyncsBeforeTheCursor(Messenger):
 
 
 class AcknowledgesEarly(Messenger):
-    """Answers before the store has."""
+    """Responds before the store has."""
 
     async def _append(self, sender: User, chat: Chat, text: str, key: str | None) -> Sent:
         seq = await self._store.last_seq(chat.id) + 1

@@ -1,4 +1,4 @@
-"""One run: a service, its clients, and everything that happens to them, all from a seed."""
+"""One run: a service, its clients and their faults, all drawn from one seed."""
 
 import asyncio
 import hashlib
@@ -24,14 +24,14 @@ NEVER = 1e6  # seconds, far beyond the end of any run
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is made of: the real parts, unless a bug is planted."""
+    """The parts of a run: the real parts, unless a bug is planted."""
 
     store: Callable[[], MemoryStore] = MemoryStore
     messenger: type[Messenger] = Messenger
     device: type[Device] = Device
     doorbell: type[FaultyDoorbell] = FaultyDoorbell
     reliable_rings: bool = False
-    """No ring is ever lost or late, and nobody polls."""
+    """No ring is lost or late, and clients do not poll."""
     poll_seconds: float = POLL_SECONDS
 
 
@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
 
 
 def simulate(seed: int, plan: Plan | None = None) -> Outcome:
-    """The whole run of a seed. What breaks a promise ends it and is returned, not raised."""
+    """Run a seed. A broken promise ends the run and is returned, not raised."""
     loop = VirtualLoop()
     try:
         run = _Run(seed, plan or Plan(), loop)
@@ -117,7 +117,7 @@ class _Run:
         return not device.outbox and device.cursor.n == len(self.world.logs[device.user.id])
 
     async def stop(self) -> None:
-        """End every task; none may leave anything behind."""
+        """End every task, and check that none leaves anything behind."""
         for timer in self._returns:
             timer.cancel()
         for device in self._devices:
@@ -145,10 +145,10 @@ class _Run:
         devices = [it for it in self._devices if user_id is None or it.user.id == user_id]
         return self.world.rng.choice(devices)
 
-    # What happens.
+    # Events of the run.
 
     async def send(self) -> None:
-        """One or several messages at once."""
+        """Send one or several messages at once."""
         device, rng = self._some_device(), self.world.rng
         if not device.chats:
             return
@@ -202,7 +202,7 @@ class _Run:
         self._some_device().disconnect()
 
     async def crash(self) -> None:
-        """A device goes away for a while; now and then it has lost everything."""
+        """Crash a device for a while; sometimes it also loses its data."""
         device, rng = self._some_device(), self.world.rng
         device.stop()
         if rng.random() < 0.3:

@@ -1,4 +1,4 @@
-"""Every client ends with exactly the history, whatever happens on the way.
+"""Every client ends with exactly the history, despite crashes and faults.
 
 `CHATCORE_SEEDS=N` runs N seeds instead of 150; one alone is replayed with
 `python -m tests.unit.simulation SEED`.
@@ -19,10 +19,10 @@ from tests.unit.simulation.run import Outcome, Plan, simulate
 SEEDS = 150
 AT_ONCE = 500
 ALL = int(os.environ.get("CHATCORE_SEEDS", 20_000 if SOAK else SEEDS))
-# Within so many, every planted bug must show. Most show in the first.
+# Every planted bug must show within this many seeds. Most show in the first.
 UNTIL_CAUGHT = 500
 
-# What a run of 150 seeds that proves anything has seen.
+# The events that 150 seeds must have seen to prove anything.
 HAPPENINGS = {
     "acknowledgements",
     "devices that lost everything",

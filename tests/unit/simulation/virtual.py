@@ -1,4 +1,4 @@
-"""An event loop on which time passes only while nothing else is left to do."""
+"""An event loop whose time passes only when no callback is ready."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -8,19 +8,19 @@ T = TypeVar("T")
 
 
 class NothingWillHappen(AssertionError):
-    """Every task waits for another."""
+    """A deadlock: every task waits for another."""
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
     """Runs callbacks in the order asyncio promises, and jumps to the next timer when there are
-    none. It reads no clock and no descriptor, so that a run depends on nothing but its code.
+    none. It reads no clock and no descriptor, so a run depends only on its code.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
         self._selector = self
-        # Timers fall due at sums of floats, which may miss the time jumped to by a hair.
+        # The due times are sums of floats, which may miss the time jumped to by a rounding error.
         self._clock_resolution = 1e-6
         self.unhandled: list[dict[str, Any]] = []
 
@@ -28,7 +28,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self._now
 
     def select(self, timeout: float | None) -> Sequence[object]:
-        """What the loop calls where others wait for descriptors."""
+        """The loop calls this where other loops wait for descriptors."""
         if timeout is None:
             raise NothingWillHappen
         self._now += max(timeout, 0.0)
@@ -42,7 +42,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 
 def run_now(step: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that never waits, as those of MemoryStore."""
+    """Return the result of a coroutine that never waits, such as those of MemoryStore."""
     try:
         step.send(None)
     except StopIteration as stop:

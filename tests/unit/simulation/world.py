@@ -1,4 +1,4 @@
-"""What everything in a simulated run shares: chance, time, the trace, and the truth."""
+"""The shared state of a simulated run: randomness, time, the trace, and the true store."""
 
 import asyncio
 import random
@@ -13,14 +13,14 @@ from chatcore_memory import MemoryStore
 from tests.unit.simulation.virtual import VirtualLoop, run_now
 
 POLL_SECONDS = 5.0
-SLOWEST_STEP = 0.3  # seconds that a call of the store takes at most
+SLOWEST_STEP = 0.3  # the longest call of the store, in seconds
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _NAMES = ("Ann", "Bob", "Cid", "Dan", "Eve")
 
 
 class Violation(AssertionError):
-    """A promise that was not kept."""
+    """A broken promise of the service."""
 
 
 class Logged(NamedTuple):
@@ -29,21 +29,21 @@ class Logged(NamedTuple):
 
 
 class World:
-    """One seed's run. All chance comes from `rng`."""
+    """The state of one seed's run. All randomness comes from `rng`."""
 
     def __init__(self, seed: int, loop: VirtualLoop, store: MemoryStore) -> None:
         self.rng = random.Random(seed)
         self.loop = loop
         self.store = store
-        """The truth, to be asked directly by checks alone."""
+        """The true store. Only checks read it directly."""
         self.faulty = True
-        """Whether things go wrong still."""
+        """Whether faults still happen."""
         self.users = [
             run_now(store.add_user(UserName(name), "", 0))
             for name in _NAMES[: self.rng.randint(2, 5)]
         ]
         self.logs: dict[int, list[Logged]] = {user.id: [] for user in self.users}
-        """Every entry ever logged for a user, whatever was trimmed since."""
+        """Every entry ever logged for a user, including trimmed entries."""
         self.marked: dict[tuple[int, int], int] = {}
         """The furthest acknowledged marker by user and chat."""
         self.acknowledged: Counter[int] = Counter()
@@ -54,14 +54,14 @@ class World:
         self.trace: list[str] = []
         self.violations: list[BaseException] = []
 
-    # Chance.
+    # Randomness.
 
     def chance(self, probability: float) -> bool:
-        """Whether something goes wrong; never once faults have stopped."""
+        """Draw whether a fault happens; always False once faults have stopped."""
         return self.faulty and self.rng.random() < probability
 
     def clock(self, skew: float) -> datetime:
-        # Coarse, as many clocks are: neighbours share a time.
+        # Coarse, like many clocks: nearby events share a time.
         return _START + timedelta(seconds=round(self.loop.time() + skew, 2))
 
     # The trace.
@@ -80,7 +80,7 @@ class World:
             raise violation
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """A task of the simulation itself: whatever it raises is a violation."""
+        """Start a task of the simulation itself: any exception in it is a violation."""
         task = self.loop.create_task(work)
         task.add_done_callback(self.ended)
         return task
@@ -91,10 +91,10 @@ class World:
             self.note("VIOLATION", repr(error))
             self.violations.append(error)
 
-    # The truth.
+    # The true store.
 
     def observe(self) -> list[int]:
-        """Take down what the store's last step has logged, and for whom."""
+        """Record the entries, per user, that the store's last step logged."""
         grown = []
         for user in self.users:
             log = self.logs[user.id]
@@ -102,7 +102,7 @@ class World:
             if end.n == len(log):
                 continue
             grown.append(user.id)
-            # Not a subclass's: what it reads may be wrong on purpose.
+            # MemoryStore's own method: a subclass may read wrongly on purpose.
             entries = MemoryStore.events_after(self.store, end._replace(n=len(log)), limit=500)
             for entry in run_now(entries) or ():
                 self._take(user, entry)
@@ -119,13 +119,13 @@ class World:
         self.note("logged", user.name, describe(entry))
 
     def can_tell(self, after: Cursor) -> bool:
-        """Whether the store can tell what followed."""
+        """Whether the store still has every entry after the cursor."""
         return run_now(MemoryStore.events_after(self.store, after, limit=1)) is not None
 
 
 def describe(event: Event) -> str:
-    """The event in words that are the same in every run of a seed."""
-    # The cursor's whole text holds the store's name, which is random.
+    """Describe the event in words that are the same in every run of a seed."""
+    # The cursor's full text contains the store's random id.
     words: list[object] = [event.cursor.n, type(event).__name__]
     words += [getattr(event, name) for name in ("seq",) if hasattr(event, name)]
     words += [message.text for message in _messages(event)]
