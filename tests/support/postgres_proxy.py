@@ -40,8 +40,8 @@ class Proxy:
     def __init__(self, server: Path) -> None:
         self._server = server
         self.judge: Callable[[bytes], Fate] = lambda _: Fate.PASSES
-        """Called with every message: its letter and what follows its length. A statement on its own is
-        `Q`, its text, and NUL."""
+        """Called with every message: its letter, then its contents after the length. A simple
+        query is `Q`, its text, and NUL."""
         self.cuts = 0
         self.connections = 0
         """All connections so far."""

@@ -31,17 +31,17 @@ class LoggedHasher(ScryptHasher):
 
     def __init__(self, n: int = 2) -> None:
         super().__init__(n)
-        self.asked: list[str] = []
+        self.calls: list[str] = []
         self.full = False
 
     async def hash(self, password: str) -> str:
-        self.asked.append("hash")
+        self.calls.append("hash")
         if self.full:
             raise Overloaded
         return await super().hash(password)
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
-        self.asked.append("verify None" if password_hash is None else "verify")
+        self.calls.append("verify None" if password_hash is None else "verify")
         return await super().verify(password, password_hash)
 
 
@@ -78,10 +78,10 @@ async def test_a_taken_name_is_refused_before_its_password_is_hashed(
     accounts: Accounts, hasher: LoggedHasher
 ) -> None:
     await accounts.register("ann", PASSWORD)
-    hasher.asked.clear()
+    hasher.calls.clear()
     with pytest.raises(NameTaken):
         await accounts.register("ANN", "another password")
-    assert hasher.asked == []
+    assert hasher.calls == []
     await accounts.log_in("ann", PASSWORD)
 
 
@@ -98,7 +98,7 @@ async def test_an_invalid_name_is_refused_before_its_password_is_hashed(
 ) -> None:
     with pytest.raises(InvalidName):
         await accounts.register("a/b", PASSWORD)
-    assert hasher.asked == []
+    assert hasher.calls == []
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ async def test_a_password_outside_the_rules_is_refused(
 ) -> None:
     with pytest.raises(InvalidPassword):
         await accounts.register("ann", password)
-    assert hasher.asked == []
+    assert hasher.calls == []
     await accounts.register("ann", PASSWORD)
     with pytest.raises(WrongCredentials):
         await accounts.log_in("ann", password)
@@ -158,10 +158,10 @@ async def test_unknown_name_costs_a_verification(
     accounts: Accounts, hasher: LoggedHasher, name: str
 ) -> None:
     await accounts.register("ann", PASSWORD)
-    hasher.asked.clear()
+    hasher.calls.clear()
     with pytest.raises(WrongCredentials):
         await accounts.log_in(name, PASSWORD)
-    assert hasher.asked == ["verify None"]
+    assert hasher.calls == ["verify None"]
 
 
 async def test_login_rehashes_a_hash_with_other_parameters(store: MemoryStore) -> None:
@@ -172,7 +172,7 @@ async def test_login_rehashes_a_hash_with_other_parameters(store: MemoryStore) -
         await accounts.log_in("ann", "wrong password")
     await accounts.log_in("ann", PASSWORD)
     await accounts.log_in("ann", PASSWORD)
-    assert new.asked == ["verify", "verify", "hash", "verify"]
+    assert new.calls == ["verify", "verify", "hash", "verify"]
     found = await store.credentials("ann")
     assert found
     assert not new.needs_rehash(found.password_hash)
@@ -188,7 +188,7 @@ async def test_a_rehash_that_fails_does_not_fail_the_login(
     before = await store.credentials("ann")
     hasher.full = full
     await accounts.authenticate(await accounts.log_in("ann", PASSWORD))
-    assert hasher.asked == ["verify", "hash"]
+    assert hasher.calls == ["verify", "hash"]
     assert await store.credentials("ann") == before
 
 

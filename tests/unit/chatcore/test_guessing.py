@@ -35,7 +35,7 @@ class Hasher(ScryptHasher):
 
     def __init__(self) -> None:
         super().__init__(2)
-        self.asked = 0
+        self.calls = 0
         self.busy = False
         self.free = asyncio.Event()
         self.free.set()
@@ -44,7 +44,7 @@ class Hasher(ScryptHasher):
     async def verify(self, password: str, password_hash: str | None) -> bool:
         if self.busy:
             raise Overloaded
-        self.asked += 1
+        self.calls += 1
         self.arrived.release()
         await self.free.wait()
         return self._verify(password, password_hash)
@@ -112,9 +112,9 @@ async def test_the_first_5_failures_cost_nothing_and_then_waits_double(
 async def test_right_password_is_refused_during_a_wait(scene: Scene) -> None:
     for _ in range(5):
         await scene.guess(HERE)
-    asked = scene.hasher.asked
+    before = scene.hasher.calls
     assert await scene.log_in(HERE) == 1
-    assert scene.hasher.asked == asked
+    assert scene.hasher.calls == before
     scene.watch.now += 1
     assert await scene.log_in(HERE) == 0
 
@@ -294,23 +294,23 @@ async def test_many_networks_of_one_customer_are_limited_together(scene: Scene) 
 async def test_concurrent_guesses_gain_nothing(scene: Scene) -> None:
     for most in (4, 1, 0):
         scene.hasher.free.clear()
-        before = scene.hasher.asked
+        before = scene.hasher.calls
         guesses = [asyncio.create_task(scene.guess(HERE)) for _ in range(50)]
         assert 0 not in [await guess for guess in guesses[most:]]
         scene.hasher.free.set()
         assert await asyncio.gather(*guesses[:most]) == [0] * most
-        assert scene.hasher.asked - before == most
+        assert scene.hasher.calls - before == most
 
 
 async def test_address_has_4_concurrent_tries_without_delaying_others(scene: Scene) -> None:
     scene.hasher.free.clear()
-    asked = [asyncio.create_task(scene.guess(HERE, f"user {n}")) for n in range(10)]
+    tries = [asyncio.create_task(scene.guess(HERE, f"user {n}")) for n in range(10)]
     elsewhere = asyncio.create_task(scene.log_in(THERE))
-    refused = [await task for task in asked[4:]]
+    refused = [await task for task in tries[4:]]
     assert refused == [1] * 6
-    assert not any(task.done() for task in (*asked[:4], elsewhere))
+    assert not any(task.done() for task in (*tries[:4], elsewhere))
     scene.hasher.free.set()
-    assert await asyncio.gather(elsewhere, *asked[:4]) == [0] * 5
+    assert await asyncio.gather(elsewhere, *tries[:4]) == [0] * 5
     assert await scene.guess(HERE, "user 10") == 0
 
 
@@ -521,14 +521,14 @@ async def test_guesses_from_loopback_are_limited(scene: Scene) -> None:
 
 async def test_concurrent_guesses_gain_loopback_64_once(scene: Scene) -> None:
     async def heard_of_64() -> int:
-        before = scene.hasher.asked
+        before = scene.hasher.calls
         scene.hasher.free.clear()
         tries = [asyncio.create_task(scene.guess(OWNER)) for _ in range(64)]
         for _ in range(10):
             await asyncio.sleep(0)
         scene.hasher.free.set()
         await asyncio.gather(*tries)
-        return scene.hasher.asked - before
+        return scene.hasher.calls - before
 
     assert await heard_of_64() == 64
     assert await heard_of_64() == 0

@@ -110,12 +110,12 @@ async def test_flood_moves_the_marker_once_a_second_up_to_the_newest(
 ) -> None:
     store.seconds = seconds
     chance = random.Random(1)
-    asked: list[tuple[int, asyncio.Task[int]]] = []
+    calls: list[tuple[int, asyncio.Task[int]]] = []
     for n in range(600):
         seq = min(n // 6 + chance.randrange(3), 100)
-        asked.append((seq, mark(messenger, bob, chat, seq)))
+        calls.append((seq, mark(messenger, bob, chat, seq)))
         await asyncio.sleep(0.01)
-    for seq, task in asked:
+    for seq, task in calls:
         assert seq <= await task <= 100
     markers = await logged(messenger, ann)
     assert markers == sorted({*markers})

@@ -124,10 +124,10 @@ def test_unread_count_equals_its_definition(new_store: NewStore) -> None:
             await unread_is_its_definition(store, rounds)
 
     @given(rounds)
-    def whatever(rounds: list[list[Act]]) -> None:
+    def check(rounds: list[list[Act]]) -> None:
         asyncio.run(run(rounds))
 
-    whatever()
+    check()
 
 
 @pytest.fixture

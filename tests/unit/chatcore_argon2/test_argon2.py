@@ -212,17 +212,17 @@ async def test_one_core_is_left_free(
 async def test_niceness_is_optional(
     monkeypatch: pytest.MonkeyPatch, platform: str, asks: int
 ) -> None:
-    asked = []
+    requests = []
 
     def refuse(*request: int) -> None:
-        asked.append(request)
+        requests.append(request)
         raise PermissionError
 
     monkeypatch.setattr(os, "setpriority", refuse)
     monkeypatch.setattr(sys, "platform", platform)
     async with Argon2Hasher(time_cost=1, memory_cost=8, threads=1) as hasher:
         assert await hasher.hash(PASSWORD)
-    assert len(asked) == asks
+    assert len(requests) == asks
 
 
 async def test_closing_serves_waiting_callers_and_refuses_new_ones(

@@ -144,8 +144,8 @@ WRONG_QUERIES = [
 async def test_invalid_query_is_refused() -> None:
     async with scene() as room:
         for query in WRONG_QUERIES:
-            for asked in (room.poll, room.stream):
-                request = asked(f"?{query}")
+            for start in (room.poll, room.stream):
+                request = start(f"?{query}")
                 assert (await request.answer())["code"] == "invalid_page", query
                 assert request.status == 400
 
@@ -340,12 +340,12 @@ async def test_disconnected_clients_leak_nothing() -> None:
     async with scene() as room:
         before = asyncio.all_tasks()
         for n in range(100):
-            asked: list[Request] = [room.stream(), room.poll("?wait=30")]
+            requests: list[Request] = [room.stream(), room.poll("?wait=30")]
             if n % 2:
                 await waiting(room, 2)
-            for request in asked:
+            for request in requests:
                 request.leave()
-            await asyncio.gather(*(request.task for request in asked))
+            await asyncio.gather(*(request.task for request in requests))
             assert room.streams.under_way == room.doorbell.listeners == 0
         await asyncio.sleep(0)
         assert asyncio.all_tasks() == before

@@ -208,8 +208,8 @@ class Unsure(MemoryStore):
     async def credentials_by_id(self, user_id: int) -> Credentials | None:
         found = await super().credentials_by_id(user_id)
         if self.reading is not None:
-            meanwhile, self.reading = self.reading, None
-            await meanwhile()
+            interruption, self.reading = self.reading, None
+            await interruption()
         return found
 
 
@@ -231,10 +231,10 @@ async def test_token_voided_during_its_check_is_refused() -> None:
         other = Someone(ann.name, (await api.log_in(ann.name)).json()["token"])
         assert await status(api, other) == 200
 
-        async def meanwhile() -> None:
+        async def interruption() -> None:
             await void(api, other, "everywhere")
 
-        store.reading = meanwhile
+        store.reading = interruption
         assert await status(api, ann) == 401
 
 

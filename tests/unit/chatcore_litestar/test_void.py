@@ -26,10 +26,10 @@ MINUTE = timedelta(seconds=60)
 
 
 class WatchedStore(MemoryStore):
-    """Counts the reads of credentials, and runs `meanwhile` during the next read of a log."""
+    """Counts the reads of credentials, and runs `interruption` during the next read of a log."""
 
     questions = 0
-    meanwhile: Callable[[], Awaitable[object]] | None = None
+    interruption: Callable[[], Awaitable[object]] | None = None
 
     async def credentials_by_id(self, user_id: int) -> Credentials | None:
         self.questions += 1
@@ -44,9 +44,9 @@ class WatchedStore(MemoryStore):
         return await super().chat_states(user_id, **page)
 
     async def _interrupted(self) -> None:
-        meanwhile, self.meanwhile = self.meanwhile, None
-        if meanwhile is not None:
-            await meanwhile()
+        interruption, self.interruption = self.interruption, None
+        if interruption is not None:
+            await interruption()
 
 
 @dataclass
@@ -196,7 +196,7 @@ async def test_open_stream_checks_its_token_once_a_minute() -> None:
 
 async def test_stream_whose_token_is_voided_while_it_opens_ends() -> None:
     async with nodes() as room:
-        room.store.meanwhile = lambda: void(room.api, room.here.bob, "everywhere")
+        room.store.interruption = lambda: void(room.api, room.here.bob, "everywhere")
         async with room.here.stream() as stream:
             assert await stream.frame() == VOID
             await stream.ended()
@@ -208,7 +208,7 @@ async def test_export_whose_token_is_voided_is_cut_off() -> None:
         whole = Request(room.here.app, room.here.bob, "/v1/me/export")
         await whole.task
         assert types(whole) == ["user", "chat", "message", "end"]
-        room.store.meanwhile = lambda: void(room.api, room.here.bob, "everywhere")
+        room.store.interruption = lambda: void(room.api, room.here.bob, "everywhere")
         cut = Request(room.here.app, room.here.bob, "/v1/me/export")
         await cut.task
         # The store was read for what follows the account in the export.

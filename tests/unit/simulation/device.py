@@ -234,7 +234,7 @@ class Device:
         ask = world.rng.choice((_iterate, _iterate_with_timeouts, _poll))
         world.note(self.name, "follows after", self.cursor and self.cursor.n, ask.__name__)
         while True:
-            asked = world.loop.time()
+            began = world.loop.time()
             try:
                 events = await ask(world, following)
             except Unavailable:
@@ -244,7 +244,7 @@ class Device:
                 continue
             came = world.loop.time()
             for event in events:
-                self._receive(event, asked, came, void)
+                self._receive(event, began, came, void)
                 if self.stale:
                     if void or world.rng.random() < 0.5:
                         return
@@ -252,7 +252,7 @@ class Device:
                 if self.slow and world.faulty:
                     await asyncio.sleep(self.slow)
 
-    def _receive(self, event: Event, asked: float, came: float, void: bool) -> None:
+    def _receive(self, event: Event, began: float, came: float, void: bool) -> None:
         world, cursor = self.world, self.cursor
         assert cursor is not None
         world.note(self.name, "receives", describe(event))
@@ -266,7 +266,7 @@ class Device:
             world.check(n == cursor.n + 1, self.name, "got event", n, "after", cursor.n)
             at, entry = world.logs[self.user.id][n - 1]
             world.check(event == entry, self.name, "got another event than was logged:", n)
-            late = came - max(at, asked)
+            late = came - max(at, began)
             world.check(late <= self._within, self.name, "got event", n, "late by", late)
             self._apply(event)
         self.cursor = event.cursor
@@ -339,11 +339,11 @@ class Device:
 
     async def mark(self, copy: Copy, seq: int) -> None:
         """Move the read marker to `seq`, unless a fault happens."""
-        asked = self.user.id, copy.chat.id
+        key = self.user.id, copy.chat.id
         floor = min(seq, len(copy.messages))
         if len(self._nodes) == 1:
             # Each device of a user sends the furthest marker that it knows.
-            floor = max(floor, self.world.marked.get(asked, 0))
+            floor = max(floor, self.world.marked.get(key, 0))
         try:
             marker = await self.request(
                 lambda messenger: messenger.mark_read(self.user, copy.chat, seq)
@@ -353,7 +353,7 @@ class Device:
         self.world.note(self.name, "marked", copy.chat.id, marker)
         self.world.count("markers acknowledged")
         self.world.check(marker >= floor, "a marker of", self.name, "is", marker, "not", floor)
-        self.world.marked[asked] = max(self.world.marked.get(asked, 0), marker)
+        self.world.marked[key] = max(self.world.marked.get(key, 0), marker)
         copy.read = max(copy.read, marker)
 
     async def open(self, peer: User) -> None:

@@ -65,12 +65,12 @@ class App:
         self.answer = asyncio.Event()
         self.answer.set()
         self.scopes: list[Any] = []
-        self.asked = asyncio.Event()
+        self.called = asyncio.Event()
         self.disconnected = asyncio.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.scopes.append(scope)
-        self.asked.set()
+        self.called.set()
         listening = asyncio.create_task(self._listen(receive))
         await self.answer.wait()
         listening.cancel()
@@ -289,7 +289,7 @@ async def test_bad_request_does_not_replace_the_previous_response(bad: bytes) ->
     async with serving(app) as server:
         peer = await server.connect()
         peer.write(GET + bad)
-        await app.asked.wait()
+        await app.called.wait()
         app.answer.set()
         status, headers, _ = await peer.answer()
         assert (status, headers[b"connection"]) == (200, b"close")
@@ -460,7 +460,7 @@ async def test_many_pipelined_requests_are_not_read(get: bytes) -> None:
     async with serving(app) as server:
         peer = await server.connect()
         peer.write(get * 100_000)
-        await app.asked.wait()
+        await app.called.wait()
         app.answer.set()
         answers = (await peer.closed()).count(b"HTTP/1.1 200")
         assert len(app.scopes) == MAX_PIPELINED + 1
@@ -509,7 +509,7 @@ async def test_slow_application_is_not_timed_out(slow: bytes) -> None:
     async with serving(app, Brisk) as server:
         peer = await server.connect()
         peer.write(slow)
-        await app.asked.wait()
+        await app.called.wait()
         await asyncio.sleep(2 * Brisk.head_seconds)
         app.answer.set()
         assert (await peer.answer())[0] == 200
@@ -526,7 +526,7 @@ async def test_client_that_stops_reading_is_disconnected(get: bytes, pieces: int
         peer = await server.connect()
         peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
         peer.write(get)
-        await app.asked.wait()
+        await app.called.wait()
         await until(lambda: not server.state.connections)
 
 
@@ -535,9 +535,9 @@ async def test_client_that_leaves_a_little_unread_is_disconnected() -> None:
     async with serving(App(b"x" * 30_000), HeadsTakeLong) as server:
         peer = await server.connect()
         peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        for asked in itertools.count(1):
+        for number in itertools.count(1):
             peer.write(GET)
-            await server.answered(asked)
+            await server.answered(number)
             if all(each.transport.get_write_buffer_size() for each in server.state.connections):
                 break
         await until(lambda: not server.state.connections)
@@ -562,7 +562,7 @@ async def test_application_learns_of_a_lost_client_with_pipelined_requests() -> 
     async with serving(app) as server:
         peer = await server.connect()
         peer.write(GET + GET)
-        await app.asked.wait()
+        await app.called.wait()
         peer.writer.transport.abort()
         async with asyncio.timeout(SECONDS):
             await app.disconnected.wait()
