@@ -49,7 +49,9 @@ async def simultaneously(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T | Re
     """Return the outcome of each call, all started before any is awaited. An exception other than
     Refused propagates."""
     outcomes: list[T | Refused] = []
-    async with patience("simultaneous calls"):
+    calls = list(calls)
+    names = sorted({getattr(call, "__name__", "an unnamed method") for call in calls})
+    async with patience(f"simultaneous calls of {' and '.join(names)}"):
         gathered = await asyncio.gather(*calls, return_exceptions=True)
     for outcome in gathered:
         if isinstance(outcome, BaseException) and not isinstance(outcome, Refused):

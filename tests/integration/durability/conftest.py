@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.durability.vfs import Unsupported, layered
 from tests.support.repository import ROOT
-from tests.support.service import QuickService, Service
+from tests.support.service import CommandService, Service
 
 
 @pytest.fixture(scope="session")
@@ -30,4 +30,4 @@ def observed_service(
     command = [sys.executable, "-m", module, str(tmp_path)]
     monkeypatch.setattr("tests.support.service.COMMAND", command)
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
-    return QuickService(tmp_path)
+    return CommandService(tmp_path)
