@@ -234,13 +234,13 @@ class Messenger:
         limit below it, the rest from it on); without any of these, the newest messages.
 
         `before` and `after` are exclusive. Numbers range from 0 to 2**63 - 1. Raises InvalidPage
-        outside these ranges, and for two cursors at once.
+        outside these ranges, and for two of the numbers at once.
         """
         chat.peer_of(user)
-        cursors = [cursor for cursor in (before, after, around) if cursor is not None]
-        if len(cursors) > 1 or not 1 <= limit <= MAX_PAGE:
+        bounds = [number for number in (before, after, around) if number is not None]
+        if len(bounds) > 1 or not 1 <= limit <= MAX_PAGE:
             raise InvalidPage
-        if any(not 0 <= cursor <= MAX_INT64 for cursor in cursors):
+        if any(not 0 <= number <= MAX_INT64 for number in bounds):
             raise InvalidPage
         if around is not None:
             end = await self._store.last_seq(chat.id) + 1

@@ -116,8 +116,9 @@ class EventLog(Protocol):
 
     Every method that opens a chat, appends a message or moves a read marker adds an entry to
     the logs of both users, in its own step: when it returns they are there, and a reader that
-    sees an entry also sees the change it records. A refusal, a replay and a marker that does not
-    move add nothing. The entries of one log are numbered 1, 2, 3, … without gaps; a reader never
+    sees an entry also sees the change it records. A read marker that a block or an erasure hides
+    adds an entry to the mover's log only. A refusal, a replay and a marker that does not move add
+    nothing. The entries of one log are numbered 1, 2, 3, … without gaps; a reader never
     sees a number before all smaller ones. If one step begins after another has returned, its
     entry has the larger number.
     """
