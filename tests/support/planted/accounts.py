@@ -1,4 +1,4 @@
-"""Stores of accounts that break one promise each, and the check that says so."""
+"""Stores of accounts that break one promise each, with the check that catches it."""
 
 import asyncio
 import unicodedata
@@ -79,7 +79,7 @@ class ReplacesAnyHash(MemoryStore):
 
 
 class ReservesNames(MemoryStore):
-    """In a step of its own, which a cancellation leaves behind."""
+    """Reserve the name in a step of its own, which survives a cancellation."""
 
     async def add_user(self, name: UserName, password_hash: str, registered_us: int) -> User:
         if name.canonical in self.contents.ids_by_name:

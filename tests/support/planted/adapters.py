@@ -1,4 +1,4 @@
-"""Password hashers and token issuers that break one promise each, and the check that says so."""
+"""Hashers and token issuers that break one promise each, with the check that catches it."""
 
 import asyncio
 import base64

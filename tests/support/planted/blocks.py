@@ -1,4 +1,4 @@
-"""Stores that break one promise of blocks each, and the check that says so."""
+"""Stores that break one promise of blocks each, with the check that catches it."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from chatcore_memory import MemoryStore
 
 
 @contextlib.contextmanager
-def nobody_apart(store: MemoryStore) -> Iterator[None]:
+def ignoring_blocks(store: MemoryStore) -> Iterator[None]:
     vars(store)["_are_apart"] = lambda *_: False
     try:
         yield
@@ -23,7 +23,7 @@ def nobody_apart(store: MemoryStore) -> Iterator[None]:
 class LetsTheBlockerSend(MemoryStore):
     async def append_message(self, new: NewMessage) -> Sent:
         if self.contents.blocks.get(new.sender_id):
-            with nobody_apart(self):
+            with ignoring_blocks(self):
                 return await super().append_message(new)
         return await super().append_message(new)
 
@@ -31,7 +31,7 @@ class LetsTheBlockerSend(MemoryStore):
 class LetsTheBlockedSend(MemoryStore):
     async def append_message(self, new: NewMessage) -> Sent:
         if not self.contents.blocks.get(new.sender_id):
-            with nobody_apart(self):
+            with ignoring_blocks(self):
                 return await super().append_message(new)
         return await super().append_message(new)
 
@@ -76,7 +76,7 @@ class RefusesReplaysOfAnotherText(MemoryStore):
 class OpensForTheBlocker(MemoryStore):
     async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
         if peer_id in self.contents.blocks.get(user_id, ()) and user_id != peer_id:
-            with nobody_apart(self):
+            with ignoring_blocks(self):
                 return await super().open_chat(user_id, peer_id, opened_us)
         return await super().open_chat(user_id, peer_id, opened_us)
 
@@ -92,7 +92,7 @@ class HidesThatThereIsAChat(MemoryStore):
 
 
 class CountsBlocks(MemoryStore):
-    """As many as there were have to be taken back."""
+    """Count blocks: each must be taken back once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class UnblocksBothSides(MemoryStore):
 
 class TellsOfMarkers(MemoryStore):
     async def move_read_marker(self, chat_id: int, user_id: int, seq: int, moved_us: int) -> int:
-        with nobody_apart(self):
+        with ignoring_blocks(self):
             return await super().move_read_marker(chat_id, user_id, seq, moved_us)
 
 
@@ -203,12 +203,12 @@ class SendsWhatWasOnItsWay(MemoryStore):
         apart = entry is None or self._are_apart(*(user.id for user in entry.chat.users))
         for _ in range(4):
             await asyncio.sleep(0)
-        with contextlib.nullcontext() if apart else nobody_apart(self):
+        with contextlib.nullcontext() if apart else ignoring_blocks(self):
             return await super().append_message(new)
 
 
 class BlocksInAStepOfItsOwn(MemoryStore):
-    """The list is written first, and the chats that are there then are closed."""
+    """Write the block list first, and close the chats that exist by then in a second step."""
 
     def __init__(self) -> None:
         super().__init__()

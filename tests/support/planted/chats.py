@@ -1,4 +1,4 @@
-"""Stores of chats that break one promise each, and the check that says so."""
+"""Stores of chats that break one promise each, with the check that catches it."""
 
 import asyncio
 from collections.abc import Sequence

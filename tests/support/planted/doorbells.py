@@ -1,4 +1,4 @@
-"""Doorbells that break one promise each, and the check that says so."""
+"""Doorbells that break one promise each, with the check that catches it."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -85,7 +85,7 @@ class WakesOnAThread(LocalDoorbell):
 
         def wake_both() -> None:
             wake()
-            # Or who listens would notice nothing before the loop turns by itself.
+            # Otherwise the listener would notice nothing until the loop runs for another reason.
             loop.call_soon_threadsafe(lambda: None)
 
         return super().listen(user_id, wake_both)

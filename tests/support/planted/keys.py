@@ -1,4 +1,4 @@
-"""Stores that break one promise of idempotency keys each, and the check that says so."""
+"""Stores that break one promise of idempotency keys each, with the check that catches it."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""Stores whose event logs break one promise each, and the check that says so."""
+"""Stores whose event logs break one promise each, with the check that catches it."""
 
 import asyncio
 import secrets
@@ -117,7 +117,7 @@ class CapsLogPagesAt100(MemoryStore):
 
 
 class KnowsTheFuture(MemoryStore):
-    """Nothing follows a cursor beyond the end, it says, as if the log had been that long."""
+    """Accept a cursor beyond the end, as if the log were that long."""
 
     async def events_after(self, after: Cursor, *, limit: int) -> Sequence[Entry] | None:
         end = await self.end_of_log(after.user_id)
@@ -143,7 +143,7 @@ class RacesForPlaces(MemoryStore):
 
 
 class LogsEachTurnBackwards(MemoryStore):
-    """What comes together is logged in one step, the last first."""
+    """Log simultaneous events in one step, the last first."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -174,7 +174,7 @@ class LogsLater(MemoryStore):
 
 
 class LogsOneChatFirst(MemoryStore):
-    """The entry of a chat with a smaller id is put before the newest one."""
+    """Put the entry of a chat with a smaller id before the newest entry."""
 
     def _add_entries(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
         super()._add_entries(users, at_us, make)

@@ -1,4 +1,4 @@
-"""Stores of messages that break one promise each, and the check that says so."""
+"""Stores of messages that break one promise each, with the check that catches it."""
 
 import asyncio
 import unicodedata
@@ -51,7 +51,7 @@ class KeepsMilliseconds(MemoryStore):
 
 
 class FailsWholeBatches(MemoryStore):
-    """Messages sent at the same time share one fate."""
+    """Refuse all messages sent at the same time when one is refused."""
 
     refusal: Refused | None = None
     waiting = 0
@@ -100,7 +100,7 @@ class NumbersBeforeItChecks(MemoryStore):
 
 
 class TurnsOddAndEven(MemoryStore):
-    """One user's messages get the odd numbers, the other's the even ones."""
+    """Give one user's messages the odd numbers and the other's the even numbers."""
 
     async def append_message(self, new: NewMessage) -> Sent:
         sent = await super().append_message(new)

@@ -1,4 +1,4 @@
-"""Stores whose read markers and states break one promise each, and the check that says so."""
+"""Stores whose read markers and states break one promise each, with the check that catches it."""
 
 import asyncio
 from collections.abc import Sequence
@@ -87,7 +87,7 @@ class CountsOwnMessagesInLists(MemoryStore):
 
 
 class KeepsACounter(MemoryStore):
-    """Raised with each message, and back at 0 with each move of the marker."""
+    """Store the unread count: raise it with each message, reset it with each move of the marker."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Stores that break one promise of erased users each, and the check that says so."""
+"""Stores that break one promise of erased users each, with the check that catches it."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from chatcore.names import UserName
 from chatcore.ports import Credentials
 from chatcore.testing import AccountStoreCheck, ErasureCheck, erasing, retiring
 from chatcore_memory import MemoryStore
-from tests.support.planted.blocks import nobody_apart
+from tests.support.planted.blocks import ignoring_blocks
 
 
 class LeavesTheFormerName(MemoryStore):
@@ -203,13 +203,13 @@ class BlocksTheErased(MemoryStore):
 
 
 class ErasesInTwoSteps(MemoryStore):
-    """A message that was on its way arrives."""
+    """Store a message that was checked before the erasure."""
 
     async def append_message(self, new: NewMessage) -> Sent:
         apart = self._are_apart(*(user.id for user in self.contents.chats[new.chat_id].chat.users))
         for _ in range(3):
             await asyncio.sleep(0)
-        with contextlib.nullcontext() if apart else nobody_apart(self):
+        with contextlib.nullcontext() if apart else ignoring_blocks(self):
             return await super().append_message(new)
 
 
@@ -218,12 +218,12 @@ class OpensWhatWasOnItsWay(MemoryStore):
         apart = self._are_apart(user_id, peer_id)
         for _ in range(3):
             await asyncio.sleep(0)
-        with contextlib.nullcontext() if apart else nobody_apart(self):
+        with contextlib.nullcontext() if apart else ignoring_blocks(self):
             return await super().open_chat(user_id, peer_id, opened_us)
 
 
 class ForgetsCursors(MemoryStore):
-    """A log that was emptied is told as one where nothing happened."""
+    """Report an emptied log as a log without events."""
 
     async def events_after(self, after: Cursor, *, limit: int) -> Sequence[Entry] | None:
         found = await super().events_after(after, limit=limit)

@@ -1,4 +1,4 @@
-"""Stores that trim their logs wrongly, in one way each, and the check that says so."""
+"""Stores that trim their logs wrongly, in one way each, with the check that catches it."""
 
 from collections.abc import Sequence
 
@@ -48,7 +48,7 @@ class TrimsTheMomentItself(MemoryStore):
 
 
 class ForgetsWhatIsTooOldAltogether(MemoryStore):
-    """A log of which everything is old is forgotten to its last entry."""
+    """Clear a log whose entries are all old, the newest included."""
 
     async def trim_logs(self, *, keep: int, since_us: int, after_user: int) -> int | None:
         for log in self.contents.logs.values():
@@ -91,7 +91,7 @@ class SkipsOneUser(MemoryStore):
 
 
 class PunchesHoles(MemoryStore):
-    """It forgets old entries wherever they are, and looks only at the first that is left."""
+    """Remove old entries anywhere in the log, and check only the first that remains."""
 
     async def trim_logs(self, *, keep: int, since_us: int, after_user: int) -> int | None:
         for log in self.contents.logs.values():

@@ -1,4 +1,4 @@
-"""Stores of accounts that break one promise of void tokens each, and the check that says so."""
+"""Stores of accounts that break one promise of void tokens each, with the check that catches it."""
 
 import asyncio
 
