@@ -64,5 +64,6 @@ def test_postgresql_store_does_what_the_model_does(
         # Shrinking a failure would take many minutes.
         phases=[Phase.explicit, Phase.reuse, Phase.generate],
     )
-    assert Postgres.cuts
+    # The few short examples of the short run may draw no cut.
+    assert Postgres.cuts or not soak
     report(machine, f"PostgreSQL with {Postgres.cuts} connections cut", figures)
