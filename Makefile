@@ -6,6 +6,8 @@ STAMP := .venv/.installed
 .DEFAULT_GOAL := help
 # More processes than cores: most tests wait more than they compute.
 PARALLEL := -n 3 --dist worksteal
+# Compiled files stay: the tests start a hundred processes, and each would compile the code again.
+export PYTHONDONTWRITEBYTECODE :=
 LONG := -o faulthandler_timeout=1800
 
 .PHONY: help install run test check soak bench lock clean
