@@ -78,15 +78,21 @@ class ForkServer:
         environment: dict[str, str],
         output: int,
         errors: int,
+        stdin: int | None = None,
         quick_hashes: bool = False,
+        connect_seconds: float = 60,
     ) -> Forked:
-        """Run `chatcore` with these arguments in the folder; `output` and `errors` are the
-        descriptors of its standard output and error. With `quick_hashes`, a password hash costs
-        next to nothing."""
-        request = json.dumps([*arguments], default=str), str(folder), environment, quick_hashes
-        with self._lock:
+        """Run `chatcore` with these arguments in the folder.
+
+        `output`, `errors` and `stdin` are descriptors; without `stdin` there is nothing to read.
+        With `quick_hashes`, a password hash costs next to nothing. `connect_seconds` is the limit
+        for connecting to PostgreSQL.
+        """
+        request = [*map(str, arguments)], str(folder), environment, quick_hashes, connect_seconds
+        with open(os.devnull) as nothing, self._lock:
             line = json.dumps(request).encode() + b"\n"
-            socket.send_fds(self._socket, [line[:1]], [output, errors])
+            streams = [nothing.fileno() if stdin is None else stdin, output, errors]
+            socket.send_fds(self._socket, [line[:1]], streams)
             self._socket.sendall(line[1:])
             while not self._started:
                 self._receive(None)
@@ -132,7 +138,10 @@ def fork_server() -> ForkServer:
 
 
 def main() -> None:
-    import chatcore_server.serving.server  # noqa: F401 (what each start would import)
+    # What each start would import.
+    import chatcore_server.serving.server  # noqa: F401
+    import chatcore_sqlalchemy.postgres.database
+    import chatcore_sqlalchemy.tools.copy  # noqa: F401
     from chatcore_server import cli
 
     control = socket.socket(fileno=0)
@@ -161,7 +170,7 @@ def main() -> None:
                 running.discard(pid)
                 say(pid, os.waitstatus_to_exitcode(status))
         if control in readable:
-            first, [*outputs], _, _ = socket.recv_fds(control, 1, 2)
+            first, [*streams], _, _ = socket.recv_fds(control, 1, 3)
             if not first:
                 break
             line = first
@@ -171,40 +180,46 @@ def main() -> None:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 signal.signal(signal.SIGINT, signal.default_int_handler)
-                end(cli.main, json.loads(line), outputs)
-            for output in outputs:
-                os.close(output)
+                end(cli.main, json.loads(line), streams)
+            for stream in streams:
+                os.close(stream)
             running.add(pid)
             say(pid, None)
     for pid in running:
         os.kill(pid, signal.SIGKILL)
 
 
-def end(command: Callable[[Sequence[str]], int], request: Any, outputs: Sequence[int]) -> NoReturn:
-    """Run the command as the interpreter does, except that what was imported is not taken
-    apart at the end."""
-    arguments, folder, environment, quick_hashes = request
+def end(command: Callable[[Sequence[str]], int], request: Any, streams: Sequence[int]) -> NoReturn:
+    """Run the command as the interpreter does, but do not take apart the imported modules at the
+    end."""
+    arguments, folder, environment, quick_hashes, connect_seconds = request
+    from chatcore_sqlalchemy.postgres import connection
+
+    connection.CONNECT_SECONDS = connect_seconds
     if quick_hashes:
         from chatcore_argon2 import Argon2Hasher
 
         assert Argon2Hasher.__init__.__kwdefaults__ is not None
         Argon2Hasher.__init__.__kwdefaults__.update(time_cost=1, memory_cost=8)
-    os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-    for descriptor, output in enumerate(outputs, 1):
-        os.dup2(output, descriptor)
+    for descriptor, stream in enumerate(streams):
+        os.dup2(stream, descriptor)
     os.closerange(3, 64)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     try:
-        status = command(json.loads(arguments))
+        status = command(arguments)
     except SystemExit as left:
         status = int(left.code or 0)
     except BaseException:
         traceback.print_exc()
         status = 1
+    # Resources that were never closed warn now.
     gc.collect()
     atexit._run_exitfuncs()
+    for buffered in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            buffered.flush()
     os._exit(status)
 
 

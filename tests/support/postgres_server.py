@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from chatcore_sqlalchemy import migrate
+from chatcore_sqlalchemy.schema import metadata
 
 SECONDS = 180
 """The limit for starting and stopping, ample for a busy machine."""
@@ -123,10 +124,19 @@ class PostgresServer:
     def drop_database(self, name: str) -> None:
         self.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
+    def empty(self, database: str) -> None:
+        """Delete the rows of all tables of chatcore, which takes a tenth of the time that a new
+        database takes."""
+        tables = [table for table in reversed(metadata.sorted_tables) if table.name != "store"]
+        self.kill_backends(database)
+        # As one command, it is one transaction.
+        self.sql("; ".join(f"DELETE FROM {table.name}" for table in tables), database)  # noqa: S608
+
     def kill_backends(self, database: str) -> int:
-        """Break all connections to the database. Returns their number."""
+        """Break all connections to the database, and wait until they end. Returns their
+        number."""
         killed = self.sql(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "  # noqa: S608
+            f"SELECT count(pg_terminate_backend(pid, {SECONDS}000)) FROM pg_stat_activity "  # noqa: S608
             f"WHERE datname = '{database}' AND pid <> pg_backend_pid()"
         )
         return int(killed)

@@ -158,15 +158,25 @@ def environment(**settings: str) -> dict[str, str]:
     return inherited | {f"CHATCORE_{name.upper()}": value for name, value in settings.items()}
 
 
-def run(*arguments: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str, cwd: Path, stdin: str = "", connect_seconds: str = "60", **settings: str
+) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+    with (
+        tempfile.TemporaryFile() as input_,
+        tempfile.TemporaryFile() as output,
+        tempfile.TemporaryFile() as errors,
+    ):
+        input_.write(stdin.encode())
+        input_.seek(0)
         process = fork_server().start(
             arguments,
             folder=cwd,
             environment=environment(**settings),
+            stdin=input_.fileno(),
             output=output.fileno(),
             errors=errors.fileno(),
+            connect_seconds=float(connect_seconds),
         )
         status = process.wait(90)
         output.seek(0)

@@ -13,9 +13,10 @@ import pytest
 
 from chatcore_sqlalchemy import migrate
 from tests.support.apps import SECRET
-from tests.support.forking import Run, run_all
 from tests.support.postgres_proxy import ASK_FOR_TLS
 from tests.support.postgres_server import PostgresServer, name_of
+from tests.support.service import run
+from tests.support.soak import SOAK
 
 SERVE = ["serve", "--port", "0"]
 COMMANDS = {
@@ -119,6 +120,13 @@ async def full_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def some_of(commands: dict[str, list[str]], number: int) -> dict[str, list[str]]:
+    """Return `serve` and another command, a different one for each number; in the soak, all."""
+    first, *others = commands
+    chosen = commands if SOAK else (first, others[number % len(others)])
+    return {name: commands[name] for name in chosen}
+
+
 class Case(NamedTuple):
     name: str
     arguments: Sequence[str]
@@ -129,18 +137,22 @@ class Case(NamedTuple):
 
 
 async def expect_one_line(cases: Sequence[Case], folder: Path, full_file: Path) -> None:
-    runs = []
+    wrong = []
     for number, case in enumerate(cases):
         own = folder / str(number)
         own.mkdir()
         (own / "full.db").symlink_to(full_file)
         case.prepare(own)
-        stdin = f"{PASSWORD}-long-enough\n"
-        runs.append(Run(case.arguments, case.settings, own, stdin, case.connect_seconds))
-    wrong = []
-    for case, ended in zip(cases, await run_all(runs), strict=True):
+        ended = await asyncio.to_thread(
+            run,
+            *case.arguments,
+            cwd=own,
+            stdin=f"{PASSWORD}-long-enough\n",
+            connect_seconds=str(case.connect_seconds),
+            **case.settings,
+        )
         if (
-            ended.status != 2
+            ended.returncode != 2
             or ended.stdout
             or not LINE.fullmatch(ended.stderr)
             or not re.search(case.text, ended.stderr)
@@ -158,9 +170,12 @@ async def test_server_that_refuses_connections_is_reported_in_one_line(
         for name, (answer, text, query) in SERVERS.items():
             port = await stack.enter_async_context(answering(answer))
             url = f"postgresql://ann:{PASSWORD}@127.0.0.1:{port}/chat{query}"
-            for command in ("serve", "passwd" if name == "pooler" else "migrate"):
-                settings = {"database_url": url, "secret": SECRET}
-                cases.append(Case(name, COMMANDS[command], settings, text))
+            settings = {"database_url": url, "secret": SECRET}
+            cases.append(Case(name, SERVE, settings, text))
+            if name == "pooler":
+                cases.append(Case(name, COMMANDS["passwd"], settings, text))
+            elif SOAK:
+                cases.append(Case(name, COMMANDS["migrate"], settings, text))
         await expect_one_line(cases, tmp_path, full_file)
 
 
@@ -169,16 +184,18 @@ async def test_unreachable_server_is_reported_in_one_line(tmp_path: Path, full_f
         port = free.getsockname()[1]
     cases = []
     async with answering(None) as silent:
-        for name, where, text, seconds in (
-            ("refused", f"127.0.0.1:{port}", "refused", 60.0),
-            ("no such host", UNKNOWN_HOST, "", 60.0),
-            ("silent", f"127.0.0.1:{silent}", "no answer within 0.5 seconds", 0.5),
+        for number, (name, where, text, seconds) in enumerate(
+            (
+                ("refused", f"127.0.0.1:{port}", "refused", 60.0),
+                ("no such host", UNKNOWN_HOST, "", 60.0),
+                ("silent", f"127.0.0.1:{silent}", "no answer within 0.5 seconds", 0.5),
+            )
         ):
             settings = {"database_url": f"postgresql://ann:{PASSWORD}@{where}/chat"}
             settings["secret"] = SECRET
             cases += [
                 Case(name, arguments, settings, text, connect_seconds=seconds)
-                for arguments in COMMANDS.values()
+                for arguments in some_of(COMMANDS, number).values()
             ]
         settings = {"database_url": "postgresql:///chat", "secret": SECRET}
         cases.append(Case("no host", SERVE, settings, r"names no host, as postgresql://"))
@@ -217,7 +234,7 @@ async def test_unusable_database_is_reported_in_one_line(
         ),
         *(
             Case("newer", arguments, {"database_url": postgres.url(newer)}, "newer chatcore")
-            for arguments in COMMANDS.values()
+            for arguments in some_of(COMMANDS, 0).values()
         ),
         Case("backup", ["backup", "x"], {"database_url": postgres_url}, "pg_dump"),
         Case("nobody", ["passwd", "ann"], {"database_url": postgres_url}, "there is no user"),
@@ -265,22 +282,29 @@ async def test_unusable_file_is_reported_in_one_line(tmp_path: Path, full_file: 
         "passwd": ["passwd", "ann"],
     }
     cases = []
-    for name, prepare in (
-        ("a folder", make_folder("chatcore.db")),
-        ("text", lambda folder: (folder / "chatcore.db").write_text("Dear diary,\n" * 999)),
-        ("another program's", make_foreign),
-        ("newer", make_newer),
-        ("a loop", lambda folder: (folder / "chatcore.db").symlink_to("chatcore.db")),
+    for number, (name, prepare) in enumerate(
+        (
+            ("a folder", make_folder("chatcore.db")),
+            ("text", lambda folder: (folder / "chatcore.db").write_text("Dear diary,\n" * 999)),
+            ("another program's", make_foreign),
+            ("newer", make_newer),
+            ("a loop", lambda folder: (folder / "chatcore.db").symlink_to("chatcore.db")),
+        )
     ):
-        for command, arguments in of_file.items():
+        for command, arguments in some_of(of_file, number).items():
             if (name, command) != ("newer", "backup"):
                 cases.append(Case(name, arguments, {}, prepare=prepare))
-    for arguments in of_file.values():
-        cases += [
+    for number, (name, url, text) in enumerate(
+        (
             # Not even root can write there.
-            Case("no right", arguments, {"database_url": "sqlite:////sys/chatcore.db"}),
-            Case("no folder", arguments, {"database_url": "sqlite:///no/chatcore.db"}),
-            Case("no URL", arguments, {"database_url": "chat.db"}, "sqlite:///chat.db"),
+            ("no right", "sqlite:////sys/chatcore.db", ""),
+            ("no folder", "sqlite:///no/chatcore.db", ""),
+            ("no URL", "chat.db", "sqlite:///chat.db"),
+        )
+    ):
+        cases += [
+            Case(name, arguments, {"database_url": url}, text)
+            for arguments in some_of(of_file, number).values()
         ]
     full = {"database_url": "sqlite:///full.db"}
     taken = "/proc/version"

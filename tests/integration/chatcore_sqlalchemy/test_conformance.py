@@ -1,5 +1,8 @@
 """Each SQL store keeps every promise of the ports."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from chatcore.testing import (
@@ -11,6 +14,28 @@ from chatcore.testing import (
     ErasureCheck,
 )
 from chatcore_sqlalchemy import SqlAlchemyStore
+from tests.support.postgres_server import PostgresServer
+
+
+@pytest.fixture(scope="module")
+def shared_database(postgres: PostgresServer, migrated_template: str) -> Iterator[str]:
+    name = postgres.new_database(migrated_template)
+    yield name
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def emptied_url(postgres: PostgresServer, shared_database: str) -> str:
+    postgres.empty(shared_database)
+    return postgres.url(shared_database)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{path}"
+    emptied: str = request.getfixturevalue("emptied_url")
+    return emptied
 
 
 @pytest.mark.parametrize("check", ACCOUNT_STORE_CHECKS, ids=lambda check: check.__name__)
