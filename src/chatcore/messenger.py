@@ -38,8 +38,6 @@ from chatcore.ports import MAX_PAGE, ChatStore, Doorbell
 KEPT_EVENTS = 10_000
 KEPT_DAYS = 30
 
-_VOID_CURSOR = Cursor("", 0, 0)
-
 
 class Page(NamedTuple):
     """A stretch of a chat, oldest message first."""
@@ -335,11 +333,12 @@ class Messenger:
         user's, another store's, or so old that later events have been trimmed) yields a Reset
         first, and then the events after it.
         """
+        # No store's log has this name.
+        void = Cursor("", user.id, 0)
         if isinstance(after, str):
-            after = Cursor.parse(after) or _VOID_CURSOR
+            after = Cursor.parse(after) or void
         if after is not None and after.user_id != user.id:
-            # No store's log has this name.
-            after = Cursor("", user.id, 0)
+            after = void
         return Following(self._store, self._doorbell, user, after, self._poll_seconds)
 
     async def trim_logs(

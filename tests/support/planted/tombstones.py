@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 
-from chatcore import Chat, ChatExists, ChatSummary, NameTaken, NewMessage, Sent, User, UserNotFound
+from chatcore import Chat, ChatSummary, NameTaken, NewMessage, Sent, User, UserNotFound
 from chatcore.events import Cursor, Entry
 from chatcore.names import UserName
 from chatcore.ports import Credentials
 from chatcore.testing import AccountStoreCheck, ErasureCheck, erasing, retiring
 from chatcore_memory import MemoryStore
-from tests.support.planted.blocks import ignoring_blocks
+from tests.support.planted.blocks import HidesThatThereIsAChat, ignoring_blocks
 
 
 class LeavesTheFormerName(MemoryStore):
@@ -162,14 +162,8 @@ class ForgetsItsReplays(MemoryStore):
             entry.by_key.clear()
 
 
-class HidesTheChatOfTheErased(MemoryStore):
-    async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
-        try:
-            return await super().open_chat(user_id, peer_id, opened_us)
-        except ChatExists:
-            if self._are_apart(user_id, peer_id):
-                raise UserNotFound from None
-            raise
+class HidesTheChatOfTheErased(HidesThatThereIsAChat):
+    """The same fault, for the check of erasures."""
 
 
 class KeepsTheLog(MemoryStore):

@@ -276,7 +276,7 @@ class Device:
             self.chats.setdefault(event.chat.id, Copy(event.chat))
             return
         known = event.chat.id in self.chats
-        self.world.check(known, self.name, "was not told of chat", event.chat.id)
+        self.world.check(known, self.name, "got no event for chat", event.chat.id)
         if isinstance(event, MessageSent):
             self._keep(self.chats[event.chat.id], event.message)
             return

@@ -33,7 +33,7 @@ def _states(world: World, user: User) -> Sequence[ChatState]:
 
 def _check_sends(world: World, messages: Sequence[Message], sends: Mapping[str, Send]) -> None:
     times = Counter(message.text for message in messages)
-    world.check(times.keys() <= sends.keys(), "there are messages that nobody sent")
+    world.check(times.keys() <= sends.keys(), "the history has messages that no client sent")
     stored = set(messages)
     for text, send in sends.items():
         found = times[text]

@@ -137,7 +137,7 @@ async def test_foreign_keys_are_enforced_on_the_store(tmp_path: Path) -> None:
         with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("DELETE FROM users WHERE id = ?", (ann.id,))
         with pytest.raises(StoreUnavailable):
-            await send(store, chat, ann, "from nobody")
+            await send(store, chat, ann, "from no user")
         assert await store.last_seq(chat.id) == 0
 
 

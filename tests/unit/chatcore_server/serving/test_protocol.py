@@ -475,7 +475,7 @@ SLOW = {
     "half a head with an offer": (b"", GET_WITH_OFFER[:-2], b"a"),
     "half a head after an offer": (GET_WITH_OFFER, GET_WITH_OFFER[:-2], b"a"),
     "line ends": (GET, b"\r\n", b"\r\n"),
-    "a body that nobody asked for": (POST + b"Content-Length: 9999\r\n\r\n", b"a", b"a"),
+    "unread body": (POST + b"Content-Length: 9999\r\n\r\n", b"a", b"a"),
 }
 
 
