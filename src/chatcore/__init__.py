@@ -12,6 +12,7 @@ from chatcore.errors import (
     ChatcoreError,
     ChatExists,
     ChatNotFound,
+    InvalidHandle,
     InvalidKey,
     InvalidName,
     InvalidPage,
@@ -28,14 +29,26 @@ from chatcore.errors import (
     StoreUnavailable,
     TooManyAttempts,
     Unavailable,
+    UserErased,
     UserNotFound,
     WrongCredentials,
 )
 from chatcore.events import ChatOpened, Cursor, Event, MarkerMoved, MessageSent, Reset
 from chatcore.following import Following
 from chatcore.guessing import Guard
+from chatcore.handles import Person
 from chatcore.messenger import Messenger, Opened, Page, Snapshot
-from chatcore.model import Chat, ChatState, ChatSummary, Clock, Message, NewMessage, Sent, User
+from chatcore.model import (
+    Chat,
+    ChatState,
+    ChatSummary,
+    Clock,
+    Message,
+    NewMessage,
+    Sent,
+    User,
+    user_of,
+)
 from chatcore.names import UserName, canonical_name
 
 __all__ = [
@@ -53,6 +66,7 @@ __all__ = [
     "Event",
     "Following",
     "Guard",
+    "InvalidHandle",
     "InvalidKey",
     "InvalidName",
     "InvalidPage",
@@ -72,6 +86,7 @@ __all__ = [
     "Opened",
     "Overloaded",
     "Page",
+    "Person",
     "Refused",
     "Reset",
     "SelfChat",
@@ -82,8 +97,10 @@ __all__ = [
     "TooManyAttempts",
     "Unavailable",
     "User",
+    "UserErased",
     "UserName",
     "UserNotFound",
     "WrongCredentials",
     "canonical_name",
+    "user_of",
 ]

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import secrets
 import unicodedata
 from datetime import timedelta
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from chatcore.guessing import Guard
 from chatcore.model import Clock, User, from_microseconds, is_encodable, to_microseconds, utc_now
 from chatcore.names import UserName, canonical_name, lookup_name
 from chatcore.passwords import is_common
+from chatcore.people import erase
 from chatcore.ports import AccountStore, Claims, Credentials, PasswordHasher, TokenIssuer
 
 CLOCK_SKEW_MARGIN = timedelta(seconds=10)
@@ -162,22 +162,15 @@ class Accounts:
                 await self._store.void_tokens(user.id, self._new_tokens_from())
 
     async def erase(self, user: User, password: str, *, address: str | None = None) -> User:
-        """Erase the account, for good: `AccountStore.erase_user` says what stays. Returns the
+        """Erase the account, for good: `Erasure.erase_user` says what stays. Returns the
         user with the tombstone name that others see from now on, "deleted user" and eight random
         hexadecimal digits. Raises WrongCredentials if the password is wrong, Unavailable.
         """
         await self.check_password(user, password, address=address)
-        while True:
-            tombstone = UserName(f"deleted user {secrets.token_hex(4)}")
-            now = to_microseconds(self._clock())
-            try:
-                with self.changes.changing(user.id):
-                    await self._store.erase_user(user.id, tombstone, now)
-            except NameTaken:
-                continue
-            except UserNotFound:
-                raise WrongCredentials from None
-            return User(user.id, tombstone.typed)
+        try:
+            return await erase(self._store, self.changes, user, self._clock)
+        except UserNotFound:
+            raise WrongCredentials from None
 
     async def check_password(
         self, user: User, password: str, *, address: str | None = None

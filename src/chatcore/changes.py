@@ -1,7 +1,8 @@
 """Invalidation: one place that announces that a user changed.
 
-`Accounts` announces a user whose password or name changed, or whose tokens became void. Caches
-of the same process subscribe: no caller of `Accounts` has to know them. Another process hears
+`Accounts` announces a user whose password or name changed, or whose tokens became void;
+`Messenger`, a host's user that was renamed or erased. Caches of the same process subscribe: no
+caller has to know them. Another process hears
 nothing; there, an entry of such a cache expires after a minute.
 """
 
@@ -19,19 +20,24 @@ class Changes:
     """Announces changed users to subscribers, synchronously, on the event loop of the change."""
 
     def __init__(self) -> None:
-        self._subscribers: set[WeakMethod[Subscriber]] = set()
+        self._subscribers: dict[WeakMethod[Subscriber], bool] = {}
 
-    def subscribe(self, method: Subscriber) -> None:
-        """Call a bound method for every user that changes from now on.
+    def subscribe(self, method: Subscriber, *, renames: bool = True) -> None:
+        """Call a bound method for every user that changes from now on; without `renames`, not for
+        one of whom nothing but the name changed.
 
         The subscription does not keep the method's object alive; it ends with the object.
         """
-        self._subscribers.add(WeakMethod(method, self._subscribers.discard))
+        self._subscribers[WeakMethod(method, self._forget)] = renames
 
-    def announce(self, user_id: int) -> None:
-        """Call every subscriber, in no particular order."""
-        for reference in tuple(self._subscribers):
-            if (method := reference()) is not None:
+    def _forget(self, reference: WeakMethod[Subscriber]) -> None:
+        self._subscribers.pop(reference, None)
+
+    def announce(self, user_id: int, *, renamed: bool = False) -> None:
+        """Call every subscriber, in no particular order. `renamed` says that nothing but the
+        user's name changed."""
+        for reference, renames in tuple(self._subscribers.items()):
+            if (renames or not renamed) and (method := reference()) is not None:
                 method(user_id)
 
     @contextmanager

@@ -1,19 +1,19 @@
-"""The cache of chats found by id or by the peer's name."""
+"""The cache of chats found by id or by the peer's handle."""
 
 from chatcore.model import Chat, elapsed
 
 MAX_CHATS = 10_000
 MAX_AGE_SECONDS = 60.0
-"""How long the former name of a user that another process erased may still appear."""
+"""How long the former name of a user that another process erased or renamed may still appear."""
 
 Key = tuple[int, str | int]
-"""A user's id, and what the user asked for: the peer's name, or the chat's id."""
+"""A user's id, and what the user asked for: the peer's handle, or the chat's id."""
 
 
 class ChatCache:
     """Chats that were found lately, at most 10,000, each for a minute at most.
 
-    A chat never changes once opened, but for the name of a user who is erased.
+    A chat never changes once opened, but for the names and handles of its users.
     """
 
     def __init__(self) -> None:

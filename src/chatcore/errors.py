@@ -3,6 +3,7 @@
     ChatcoreError
     ├── Refused                 a rule says no; a retry gets the same answer
     │   ├── InvalidName         a user name outside the rules
+    │   ├── InvalidHandle       a handle outside the rules
     │   ├── InvalidPassword     a password outside the rules
     │   ├── InvalidText         a message text outside the rules
     │   ├── InvalidKey          an idempotency key outside the rules
@@ -13,6 +14,7 @@
     │   ├── SelfChat            a chat needs two different users
     │   ├── KeyReused           the idempotency key was used with another text
     │   ├── UserNotFound        no such user
+    │   ├── UserErased          the user with that handle was erased
     │   ├── ChatNotFound        no such chat, the user is not in it, or it is closed
     │   ├── MessageNotFound     the chat has no message of that number
     │   ├── WrongCredentials    no user of that name with that password
@@ -42,9 +44,15 @@ class Refused(ChatcoreError):
 
 
 class InvalidName(Refused):
-    """The user name is outside the rules of `UserName`."""
+    """The user name is outside the rules of `UserName`, or of `Person`."""
 
     code = "invalid_name"
+
+
+class InvalidHandle(Refused):
+    """The handle is outside the rules of `Person`."""
+
+    code = "invalid_handle"
 
 
 class InvalidPassword(Refused):
@@ -106,6 +114,12 @@ class UserNotFound(Refused):
     which."""
 
     code = "user_not_found"
+
+
+class UserErased(Refused):
+    """The user with this handle was erased; the handle is never given again."""
+
+    code = "user_erased"
 
 
 class ChatNotFound(Refused):

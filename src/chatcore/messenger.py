@@ -1,6 +1,6 @@
 """Messenger: chats, their messages and events."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from chatcore.errors import (
 )
 from chatcore.events import Cursor
 from chatcore.following import POLL_SECONDS, Following
+from chatcore.handles import lookup_key
 from chatcore.markers import Markers
 from chatcore.model import (
     MAX_INT64,
@@ -32,7 +33,7 @@ from chatcore.model import (
     to_microseconds,
     utc_now,
 )
-from chatcore.names import lookup_name
+from chatcore.people import HostUsers
 from chatcore.ports import MAX_PAGE, ChatStore, Doorbell
 
 KEPT_EVENTS = 10_000
@@ -73,6 +74,11 @@ class Messenger:
     `doorbell` is for a store that other processes or Messengers use, too: without it, only events
     made through this Messenger are delivered at once, and the others within `poll_seconds`.
 
+    `realm` names a host whose own users chat: 1 to 256 visible characters, such as the host's name
+    or the issuer of its tokens. `user` adds them, and handles are the host's ids. Two realms of one
+    store never meet. Without a realm, the users are those of `Accounts`, and handles are names.
+    Raises ValueError for an invalid realm, TypeError for a realm on a store that is not a People.
+
     A user who is not in a chat gets ChatNotFound for it, as if it did not exist. Every method
     may raise Unavailable.
     """
@@ -81,12 +87,16 @@ class Messenger:
         self,
         store: ChatStore,
         *,
+        realm: str = "",
         doorbell: Doorbell | None = None,
         clock: Clock = utc_now,
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
         if not poll_seconds > 0:
             raise ValueError("poll_seconds must be above 0")
+        changes = changes_of(store)
+        self._realm = realm
+        self._host_users = HostUsers(store, realm, clock, changes)
         self._store = store
         self._doorbell = doorbell or LocalDoorbell()
         self._clock = clock
@@ -94,12 +104,36 @@ class Messenger:
         self._markers = Markers(store, clock, self._ring)
         # Every send and every page by name looks up a chat.
         self._chat_cache = ChatCache()
-        changes_of(store).subscribe(self._chat_cache.user_changed)
+        changes.subscribe(self._chat_cache.user_changed)
 
-    async def find_user(self, name: str) -> User:
-        """Return the user whose name has the same canonical form. Raises UserNotFound."""
-        canonical = lookup_name(name)
-        user = await self._store.user_by_name(canonical) if canonical else None
+    async def user(self, handle: str, *, name: str) -> User:
+        """Return the host's user with this handle, 1 to 128 visible characters, for example the id
+        in the host's own table. Add the user if there is none; rename the user if the name, 1 to
+        256 characters without controls, differs. Call it at any time: without a change it costs
+        one read.
+
+        A new name shows at once in this process, and within 60 s in others. Raises InvalidHandle,
+        InvalidName, UserErased, and ValueError if this Messenger has no realm.
+        """
+        return await self._host_users.put(handle, name)
+
+    async def users(self, names: Mapping[str, str]) -> dict[str, User]:
+        """Do what `user` does for each handle and name, in atomic pieces of 500. Returns the users
+        by handle, in the same order. Raises as `user` does: an invalid handle or name before the
+        first piece, UserErased after the pieces before it."""
+        return await self._host_users.put_all(names)
+
+    async def erase(self, user: User) -> User:
+        """Erase a user of the host, for good: `Erasure.erase_user` says what stays. Returns the
+        user with the tombstone name that others see from now on. The handle stays retired. Raises
+        UserNotFound, and ValueError for a user of another realm, or with an account."""
+        return await self._host_users.erase(user)
+
+    async def find_user(self, handle: str, *, realm: str | None = None) -> User:
+        """Return the user with this handle in the realm, by default the Messenger's. In the empty
+        realm, the handle is the user's name in any spelling. Raises UserNotFound."""
+        key = lookup_key(self._realm if realm is None else realm, handle)
+        user = await self._store.user_by_name(key) if key else None
         if user is None:
             raise UserNotFound
         return user
@@ -117,7 +151,10 @@ class Messenger:
         try:
             return Opened(await self.open_chat(user, peer), created=True)
         except ChatExists:
-            return Opened(await self.chat_with(user, peer.name), created=False)
+            chat = await self._store.chat_with(user.id, peer.key)
+            if chat is None:
+                raise ChatNotFound from None
+            return Opened(chat, created=False)
 
     async def chat(self, user: User, chat_id: int) -> Chat:
         """Return the chat with this id. Raises ChatNotFound."""
@@ -132,24 +169,25 @@ class Messenger:
             chat_cache.add(cached, key, chat)
         return chat
 
-    async def chat_with(self, user: User, peer_name: str) -> Chat:
-        """Return the chat of `user` with the user of that name. Raises ChatNotFound, also if no
-        user has that name."""
-        key = user.id, peer_name
+    async def chat_with(self, user: User, handle: str) -> Chat:
+        """Return the chat of `user` with the user of that handle in the realm of `user`. In the
+        empty realm, the handle is the peer's name in any spelling. Raises ChatNotFound, also if no
+        user has that handle."""
+        key = user.id, handle
         cached = self._chat_cache.chats()
         chat = cached.get(key)
         if chat is None:
-            canonical = lookup_name(peer_name)
-            chat = await self._store.chat_with(user.id, canonical) if canonical else None
+            peer = lookup_key(user.realm, handle)
+            chat = await self._store.chat_with(user.id, peer) if peer else None
             if chat is None:
                 raise ChatNotFound
             chat_cache.add(cached, key, chat)
         return chat
 
     def forget_names(self) -> None:
-        """Empty the cache of chats. Needed only for a user that was erased with another store
-        object than this Messenger's: `Accounts` on the same store object does it by itself.
-        A name that another process erased may appear for up to a minute."""
+        """Empty the cache of chats. Needed only for a user that was erased or renamed with another
+        store object than this Messenger's; on the same store object it happens by itself. The
+        former name of a user that another process changed may appear for up to a minute."""
         self._chat_cache.clear()
 
     async def block(self, user: User, peer: User) -> None:

@@ -29,6 +29,9 @@ Clock = Callable[[], datetime]
 Seconds = Callable[[], float]
 """Returns seconds since an arbitrary moment; never steps back."""
 
+KEY_SEPARATOR = "\x1f"
+"""Stands between realm and handle in a key; neither can contain it."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -60,13 +63,37 @@ class User(NamedTuple):
     """A user, or the tombstone of an erased one."""
 
     id: int
+    handle: str
+    """The text by which others address the user, unique within the realm: for an account the
+    canonical name, for a host's user the host's own id."""
     name: str
-    """As typed at registration; names are compared by `UserName(name).canonical`."""
+    """The text to show: as typed at registration, or as the host gave it last."""
+    realm: str = ""
+    """The realm of the handle: empty for chatcore's own accounts, else the host's."""
+
+    @property
+    def key(self) -> str:
+        """The text that identifies the user among all realms (`key_of`)."""
+        return key_of(self.realm, self.handle)
+
+
+def key_of(realm: str, handle: str) -> str:
+    """Return the key of a handle: the handle itself in the empty realm, else the realm, a
+    separator and the handle. Stores compare keys byte for byte."""
+    return f"{realm}{KEY_SEPARATOR}{handle}" if realm else handle
+
+
+def user_of(user_id: int, key: str, name: str) -> User:
+    """Return the user that a store keeps under this key."""
+    if KEY_SEPARATOR in key:
+        realm, _, handle = key.partition(KEY_SEPARATOR)
+        return User(user_id, handle, name, realm)
+    return User(user_id, key, name)
 
 
 class Chat(NamedTuple):
-    """A conversation of exactly two users. Once opened, it never changes, but for the name of a
-    user who is erased."""
+    """A conversation of exactly two users. Once opened, it never changes, but for the names
+    and handles of its users."""
 
     id: int
     users: tuple[User, User]

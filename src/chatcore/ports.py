@@ -14,15 +14,23 @@ Promises of every store method:
   After StoreUnavailable from a writing method, the write happened or did not.
 - A cancelled caller leaves a whole step: it happens completely or not at all.
 
-Ids are positive integers below 2**63 and are never reused. An unknown id or name is no error
+Ids are positive integers below 2**63 and are never reused. An unknown id or key is no error
 unless the method says so. Times are microseconds since 1970-01-01 UTC.
+
+A key is the text that identifies a user among all realms: the canonical name of a user with an
+account, and for a host's user the realm, U+001F and the handle (`User.key`). Stores keep keys as
+they are, compare them byte for byte, and make users of them with `chatcore.user_of`.
+
+An adapter implements as many of the ports as it serves. `Messenger` works on a ChatStore, with a
+realm on one that is a People, too; `Accounts` works on an AccountStore. Both are combinations.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from chatcore.events import Cursor, Entry
+from chatcore.handles import Person
 from chatcore.model import Chat, ChatState, ChatSummary, Message, NewMessage, Sent, User
 from chatcore.names import UserName
 
@@ -32,11 +40,16 @@ __all__ = [
     "BlockList",
     "ChatStore",
     "Claims",
+    "Conversations",
+    "CredentialStore",
     "Credentials",
     "Directory",
     "Doorbell",
+    "Erasure",
     "EventLog",
     "PasswordHasher",
+    "People",
+    "Put",
     "TokenIssuer",
 ]
 
@@ -44,15 +57,60 @@ MAX_PAGE = 500
 """The largest `limit` that a store must serve."""
 
 
+@runtime_checkable
 class Directory(Protocol):
-    """Users by name and by id."""
+    """Users by key and by id."""
 
     async def user_by_name(self, canonical: str) -> User | None:
-        """Return the user with this canonical name (`canonical_name`), or None."""
+        """Return the user with this key, or None. In the empty realm the key is the canonical name
+        (`canonical_name`)."""
         ...
 
     async def user_by_id(self, user_id: int) -> User | None:
         """Return the user with this id, or None."""
+        ...
+
+
+@runtime_checkable
+class Erasure(Protocol):
+    """The end of a user, with an account or without."""
+
+    async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
+        """Erase the user, for good. The user keeps the id and the realm and gets the name and the
+        handle of `tombstone`, so that others can tell whose messages they read. The password, the
+        event log and the blocks, by the user and of the user, are deleted. Messages and chats
+        stay; a chat of the user takes no new message, and no new chat with the user can be opened.
+
+        The former key is never given again. Raises UserNotFound, also if the user was erased
+        before, and NameTaken if a user of the realm has or ever had the tombstone's handle.
+        """
+        ...
+
+
+class Put(NamedTuple):
+    """A user as `People.put_users` left it."""
+
+    user: User
+    renamed: bool
+    """Whether the call gave an existing user another name."""
+
+
+@runtime_checkable
+class People(Directory, Erasure, Protocol):
+    """Users without accounts: a host adds its own users and renames them."""
+
+    async def users_by_name(self, keys: Sequence[str]) -> Sequence[User]:
+        """Return the users with these 1 to MAX_PAGE keys, in any order."""
+        ...
+
+    async def put_users(self, people: Sequence[Person], put_us: int) -> Sequence[Put]:
+        """Add each of 1 to MAX_PAGE people, whose keys differ, or rename the user with that key.
+        Returns the users in the order of `people`. A user keeps the id. A changed name shows in
+        every later result, in earlier chats, lists and events too.
+
+        Of any number of simultaneous calls, all give one user for one key. Raises UserErased if a
+        user with one of the keys was erased, and then adds and renames none.
+        """
         ...
 
 
@@ -65,8 +123,9 @@ class Credentials(NamedTuple):
     """Tokens issued before this time are void."""
 
 
-class AccountStore(Directory, Protocol):
-    """Users who log in with a password."""
+@runtime_checkable
+class CredentialStore(Protocol):
+    """Users who log in with a password. Other users, such as a host's, have no credentials."""
 
     async def add_user(self, name: UserName, password_hash: str, registered_us: int) -> User:
         """Register a user under a name that no user has or ever had.
@@ -78,7 +137,7 @@ class AccountStore(Directory, Protocol):
 
     async def credentials(self, canonical: str) -> Credentials | None:
         """Return the credentials of the user with this canonical name; None if there is no such
-        user or the user was erased."""
+        user, or the user has no account or was erased."""
         ...
 
     async def credentials_by_id(self, user_id: int) -> Credentials | None:
@@ -95,22 +154,18 @@ class AccountStore(Directory, Protocol):
         """Raise the user's `tokens_from_us` to `from_us`, or by a second if that is more: it
         grows with every call. Store the password hash, if given, in the same step.
 
-        Returns the new `tokens_from_us`. Raises UserNotFound, also for an erased user.
-        """
-        ...
-
-    async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
-        """Erase the account, for good. The user keeps the id and gets the name `tombstone`, so
-        that others can tell whose messages they read. The password, the event log and the blocks,
-        by the user and of the user, are deleted. Messages and chats stay; a chat of the user
-        takes no new message, and no new chat with the user can be opened.
-
-        The former name is never given again. Raises UserNotFound, also if the user was erased
-        before, and NameTaken for the tombstone as `add_user` does.
+        Returns the new `tokens_from_us`. Raises UserNotFound, also for an erased user and for one
+        without an account.
         """
         ...
 
 
+@runtime_checkable
+class AccountStore(Directory, Erasure, CredentialStore, Protocol):
+    """Everything that `Accounts` needs."""
+
+
+@runtime_checkable
 class EventLog(Protocol):
     """The event log of each user: numbered entries.
 
@@ -145,6 +200,7 @@ class EventLog(Protocol):
         ...
 
 
+@runtime_checkable
 class BlockList(Protocol):
     """Which users block which."""
 
@@ -169,7 +225,8 @@ class BlockList(Protocol):
         ...
 
 
-class ChatStore(Directory, EventLog, BlockList, Protocol):
+@runtime_checkable
+class Conversations(Protocol):
     """Chats, their messages and read markers."""
 
     async def open_chat(self, user_id: int, peer_id: int, opened_us: int) -> Chat:
@@ -187,7 +244,7 @@ class ChatStore(Directory, EventLog, BlockList, Protocol):
         ...
 
     async def chat_with(self, user_id: int, peer: str) -> Chat | None:
-        """Return the chat of this user and the user with the canonical name `peer`, or None."""
+        """Return the chat of this user and the user with the key `peer`, or None."""
         ...
 
     async def chats_of(
@@ -257,6 +314,12 @@ class ChatStore(Directory, EventLog, BlockList, Protocol):
         ...
 
 
+@runtime_checkable
+class ChatStore(Directory, EventLog, BlockList, Conversations, Protocol):
+    """Everything that `Messenger` needs, but for the users of a host (People)."""
+
+
+@runtime_checkable
 class Doorbell(Protocol):
     """Rings for listeners of a user whose event log may have grown. A ring is only a hint: rings
     may be lost, doubled, late or early, so listeners also poll the log every few seconds."""
@@ -272,6 +335,7 @@ class Doorbell(Protocol):
         ...
 
 
+@runtime_checkable
 class PasswordHasher(Protocol):
     """Hashes and verifies passwords.
 
@@ -305,6 +369,7 @@ class Claims(NamedTuple):
     expires_at: datetime
 
 
+@runtime_checkable
 class TokenIssuer(Protocol):
     """Issues tokens that only an issuer with the same secret can issue.
 

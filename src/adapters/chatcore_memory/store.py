@@ -6,11 +6,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from chatcore.errors import ChatExists, ChatNotFound, KeyReused, NameTaken, SelfChat, UserNotFound
+from chatcore.errors import (
+    ChatExists,
+    ChatNotFound,
+    KeyReused,
+    NameTaken,
+    SelfChat,
+    UserErased,
+    UserNotFound,
+)
 from chatcore.events import ChatOpened, Cursor, Entry, MarkerMoved, MessageSent
-from chatcore.model import Chat, ChatState, ChatSummary, Message, NewMessage, Sent, User
-from chatcore.names import UserName, canonical_name
-from chatcore.ports import Credentials
+from chatcore.handles import Person
+from chatcore.model import Chat, ChatState, ChatSummary, Message, NewMessage, Sent, User, user_of
+from chatcore.names import UserName
+from chatcore.ports import Credentials, Put
 
 TRIMMED = 10
 """How many logs one call of `trim_logs` trims."""
@@ -65,11 +74,13 @@ class Contents:
     users: dict[int, User] = field(default_factory=dict)
     """By id, erased users too."""
     accounts: dict[int, Credentials] = field(default_factory=dict)
-    """By user id, without erased users."""
+    """By user id, without erased users and users of a host."""
+    erased: set[int] = field(default_factory=set)
+    """The ids of erased users."""
     blocks: dict[int, set[int]] = field(default_factory=dict)
     """By user id: the ids of the users whom this user blocks."""
     ids_by_name: dict[str, int] = field(default_factory=dict)
-    """User ids by canonical name, former names of erased users too."""
+    """User ids by key, former keys of erased users too."""
     chats: dict[int, ChatRecord] = field(default_factory=dict)
     chats_by_pair: dict[tuple[int, int], ChatRecord] = field(default_factory=dict)
     """By both user ids, the lower one first."""
@@ -96,8 +107,8 @@ class MemoryStore:
 
     async def user_by_name(self, canonical: str) -> User | None:
         user = self.contents.users.get(self.contents.ids_by_name.get(canonical, 0))
-        # A former name still leads to its user, so that it cannot be registered again.
-        return user if user and canonical_name(user.name) == canonical else None
+        # A former key still leads to its user, so that it cannot be given again.
+        return user if user and user.key == canonical else None
 
     async def user_by_id(self, user_id: int) -> User | None:
         return self.contents.users.get(user_id)
@@ -105,12 +116,25 @@ class MemoryStore:
     async def add_user(self, name: UserName, password_hash: str, registered_us: int) -> User:
         if name.canonical in self.contents.ids_by_name:
             raise NameTaken
-        user = User(len(self.contents.users) + 1, name.typed)
-        self.contents.users[user.id] = user
+        user = self._new_user(name.canonical, name.typed)
         self.contents.accounts[user.id] = Credentials(user, password_hash)
-        self.contents.ids_by_name[name.canonical] = user.id
-        self.contents.chats_by_user[user.id] = []
         return user
+
+    async def users_by_name(self, keys: Sequence[str]) -> Sequence[User]:
+        found = [await self.user_by_name(key) for key in keys]
+        return [user for user in found if user is not None]
+
+    async def put_users(self, people: Sequence[Person], put_us: int) -> Sequence[Put]:
+        known = [self.contents.ids_by_name.get(person.key) for person in people]
+        for user_id, person in zip(known, people, strict=True):
+            if user_id in self.contents.erased:
+                raise UserErased(f"the user {person.handle!r} was erased")
+        return [
+            self._renamed(user_id, person.name)
+            if user_id is not None
+            else Put(self._new_user(person.key, person.name), renamed=False)
+            for user_id, person in zip(known, people, strict=True)
+        ]
 
     async def credentials(self, canonical: str) -> Credentials | None:
         return self.contents.accounts.get(self.contents.ids_by_name.get(canonical, 0))
@@ -135,26 +159,25 @@ class MemoryStore:
         return from_us
 
     async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
-        if user_id not in self.contents.accounts:
+        if not self._is_living(user_id):
             raise UserNotFound
-        if tombstone.canonical in self.contents.ids_by_name:
+        former = self.contents.users[user_id]
+        user = former._replace(handle=tombstone.canonical, name=tombstone.typed)
+        if user.key in self.contents.ids_by_name:
             raise NameTaken
-        del self.contents.accounts[user_id]
-        self.contents.ids_by_name[tombstone.canonical] = user_id
-        user = self.contents.users[user_id] = User(user_id, tombstone.typed)
+        self.contents.accounts.pop(user_id, None)
+        self.contents.erased.add(user_id)
+        self.contents.ids_by_name[user.key] = user_id
         self.contents.blocks.pop(user_id, None)
         for blocked in self.contents.blocks.values():
             blocked.discard(user_id)
         self.contents.logs.pop(user_id, None)
-        for record in self.contents.chats_by_user[user_id]:
-            first, second = record.chat.users
-            users = (user, second) if first.id == user_id else (first, user)
-            record.chat = Chat(record.chat.id, users)
+        self._show(user)
 
     async def block(self, user_id: int, peer_id: int, blocked_us: int) -> None:
         if user_id == peer_id:
             raise SelfChat
-        if user_id not in self.contents.accounts or peer_id not in self.contents.accounts:
+        if not (self._is_living(user_id) and self._is_living(peer_id)):
             raise UserNotFound
         self.contents.blocks.setdefault(user_id, set()).add(peer_id)
 
@@ -298,9 +321,37 @@ class MemoryStore:
         return (
             hi in self.contents.blocks.get(lo, ())
             or lo in self.contents.blocks.get(hi, ())
-            or lo not in self.contents.accounts
-            or hi not in self.contents.accounts
+            or not self._is_living(lo)
+            or not self._is_living(hi)
         )
+
+    def _is_living(self, user_id: int) -> bool:
+        """Whether the id is that of a user who is not erased."""
+        return user_id in self.contents.users and user_id not in self.contents.erased
+
+    def _new_user(self, key: str, name: str) -> User:
+        user = user_of(len(self.contents.users) + 1, key, name)
+        self.contents.users[user.id] = user
+        self.contents.ids_by_name[key] = user.id
+        self.contents.chats_by_user[user.id] = []
+        return user
+
+    def _renamed(self, user_id: int, name: str) -> Put:
+        """Give the user the name, which may be the present one."""
+        former = self.contents.users[user_id]
+        if former.name == name:
+            return Put(former, renamed=False)
+        user = former._replace(name=name)
+        self._show(user)
+        return Put(user, renamed=True)
+
+    def _show(self, user: User) -> None:
+        """Show the user, under the present name and handle, in every chat."""
+        self.contents.users[user.id] = user
+        for record in self.contents.chats_by_user[user.id]:
+            first, second = record.chat.users
+            users = (user, second) if first.id == user.id else (first, user)
+            record.chat = Chat(record.chat.id, users)
 
     def _next_activity(self) -> int:
         """The activity of a chat that is opened, or gets a message, now."""
@@ -317,7 +368,7 @@ class MemoryStore:
     ) -> None:
         """Add an entry to the log of each user who is not erased; `make` gets its cursor."""
         for user in users:
-            if user.id not in self.contents.accounts:
+            if not self._is_living(user.id):
                 continue
             log = self.contents.logs[user.id] = self._log_of(user.id)
             log.end = log.end._replace(n=log.end.n + 1)

@@ -12,49 +12,55 @@ and an asyncio plugin, run all of them on a store like this:
 Each check needs an empty store of its own. Give the runner a time limit: not every check can
 distinguish a deadlocked store from a slow one.
 
-- CHAT_STORE_CHECKS need a ChatStore with the method `add_user` of an AccountStore, to add users.
-- ERASURE_CHECKS need a store that is both an AccountStore and a ChatStore.
+`checks_for(MyStore(...))` says which of these tuples an adapter is held to, by the ports that it
+implements:
+
+- PEOPLE_CHECKS need a People, ACCOUNT_STORE_CHECKS an AccountStore, REALM_CHECKS a store that is
+  both.
+- CHAT_STORE_CHECKS need a ChatStore that is a People or a CredentialStore, too, to add users. They
+  are CONVERSATION_CHECKS, EVENT_LOG_CHECKS and BLOCK_LIST_CHECKS together.
+- ERASURE_CHECKS need such a store that is an Erasure, RENAMING_CHECKS one that is a People.
 - TOKEN_ISSUER_CHECKS take a function that returns an issuer with a new secret at every call.
 - DOORBELL_CHECKS take two doorbells of one store, as two processes have them, or one doorbell
   twice.
 """
 
-from chatcore.testing import (
-    blocking,
-    chats,
-    events,
-    keys,
-    messages,
-    numbering,
-    pages,
-    states,
-    trimming,
-)
 from chatcore.testing.accounts import ACCOUNT_STORE_CHECKS, AccountStoreCheck
+from chatcore.testing.by_port import (
+    BLOCK_LIST_CHECKS,
+    CHAT_STORE_CHECKS,
+    CONVERSATION_CHECKS,
+    EVENT_LOG_CHECKS,
+    checks_for,
+)
 from chatcore.testing.doorbells import DOORBELL_CHECKS, DoorbellCheck
 from chatcore.testing.erasing import ERASURE_CHECKS, ErasureCheck, WholeStore
 from chatcore.testing.hashers import PASSWORD_HASHER_CHECKS, PasswordHasherCheck
+from chatcore.testing.people import (
+    PEOPLE_CHECKS,
+    REALM_CHECKS,
+    RENAMING_CHECKS,
+    PeopleAndAccounts,
+    PeopleAndChats,
+    PeopleCheck,
+    RealmCheck,
+    RenamingCheck,
+)
 from chatcore.testing.scene import ChatStoreCheck, ChatStoreWithUsers
 from chatcore.testing.tokens import TOKEN_ISSUER_CHECKS, NewTokenIssuer, TokenIssuerCheck
 
-CHAT_STORE_CHECKS: tuple[ChatStoreCheck, ...] = (
-    *chats.CHAT_CHECKS,
-    *messages.MESSAGE_CHECKS,
-    *numbering.NUMBERING_CHECKS,
-    *keys.KEY_CHECKS,
-    *pages.PAGE_CHECKS,
-    *states.STATE_CHECKS,
-    *events.LOG_CHECKS,
-    *trimming.TRIM_CHECKS,
-    *blocking.BLOCK_CHECKS,
-)
-
 __all__ = [
     "ACCOUNT_STORE_CHECKS",
+    "BLOCK_LIST_CHECKS",
     "CHAT_STORE_CHECKS",
+    "CONVERSATION_CHECKS",
     "DOORBELL_CHECKS",
     "ERASURE_CHECKS",
+    "EVENT_LOG_CHECKS",
     "PASSWORD_HASHER_CHECKS",
+    "PEOPLE_CHECKS",
+    "REALM_CHECKS",
+    "RENAMING_CHECKS",
     "TOKEN_ISSUER_CHECKS",
     "AccountStoreCheck",
     "ChatStoreCheck",
@@ -63,6 +69,12 @@ __all__ = [
     "ErasureCheck",
     "NewTokenIssuer",
     "PasswordHasherCheck",
+    "PeopleAndAccounts",
+    "PeopleAndChats",
+    "PeopleCheck",
+    "RealmCheck",
+    "RenamingCheck",
     "TokenIssuerCheck",
     "WholeStore",
+    "checks_for",
 ]

@@ -54,7 +54,7 @@ async def users_are_found_by_name_and_id(store: AccountStore) -> None:
     for typed in ("ann", "Bob"):
         name = UserName(typed)
         user = await store.add_user(name, "a hash", NOW_US)
-        expect_equal(user, User(user.id, typed), "add_user returns the user")
+        expect_equal(user, User(user.id, name.canonical, typed), "add_user returns the user")
         expect_equal(await store.user_by_name(name.canonical), user, "user_by_name finds a user")
         expect_equal(await store.user_by_id(user.id), user, "user_by_id finds a user")
 

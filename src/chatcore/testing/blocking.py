@@ -41,7 +41,7 @@ async def what_they_see(store: ChatStoreWithUsers, chat: Chat) -> list[object]:
             await read_log(store, user),
             list(await store.chats_of(user.id, before=None, limit=MAX_PAGE)),
             list(await store.chat_states(user.id, before=None, limit=MAX_PAGE)),
-            await store.chat_with(user.id, chat.peer_of(user).name),
+            await store.chat_with(user.id, chat.peer_of(user).key),
         ]
     return seen
 
@@ -292,7 +292,7 @@ async def simultaneous_blocks_and_openings_agree(store: ChatStoreWithUsers) -> N
         expect_equal(
             await blocked(store, bob), [ann], "blocked_by after simultaneous block and unblock"
         )
-        chat = await store.chat_with(ann.id, bob.name)
+        chat = await store.chat_with(ann.id, bob.key)
         if chat is None:
             with refused(UserNotFound, "open_chat while one user blocks"):
                 await store.open_chat(ann.id, bob.id, NOW_US)

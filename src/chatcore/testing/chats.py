@@ -28,7 +28,7 @@ async def a_chat_is_the_same_from_both_sides(store: ChatStoreWithUsers) -> None:
         expect_equal(chat, Chat(chat.id, (first, second)), "open_chat returns the chat")
         expect_equal(await store.chat_by_id(chat.id), chat, "chat_by_id finds the chat")
         for user, other in ((opener, peer), (peer, opener)):
-            found = await store.chat_with(user.id, other.name.lower())
+            found = await store.chat_with(user.id, other.key)
             expect_equal(found, chat, "chat_with finds the chat from either side")
             listed = [summary.chat for summary in await chats_of(store, user)]
             expect(chat in listed, "chats_of lists the chat for either user")
@@ -86,7 +86,8 @@ async def unknown_chats_are_none(store: ChatStoreWithUsers) -> None:
     """chat_with and chat_by_id return None, and chats_of nothing, for unknown chats and users."""
     _, ann, bob = await ann_and_bob(store)
     eve = await add_user(store, "eve")
-    for user, peer in ((ann, "ann"), (ann, "eve"), (eve, "ann"), (ann, "nobody"), (bob, "")):
+    strangers = ((ann, ann.key), (ann, eve.key), (eve, ann.key))
+    for user, peer in (*strangers, (ann, f"{bob.key}by"), (bob, "")):
         expect_equal(
             await store.chat_with(user.id, peer),
             None,
@@ -95,7 +96,9 @@ async def unknown_chats_are_none(store: ChatStoreWithUsers) -> None:
     for unknown in UNKNOWN_IDS:
         expect_equal(await store.chat_by_id(unknown), None, f"chat_by_id({unknown})")
         expect_equal(
-            await store.chat_with(unknown, "ann"), None, f"chat_with of the unknown user {unknown}"
+            await store.chat_with(unknown, ann.key),
+            None,
+            f"chat_with of the unknown user {unknown}",
         )
         listed = list(await store.chats_of(unknown, before=None, limit=MAX_PAGE))
         expect_equal(listed, [], f"chats_of the unknown user {unknown}")

@@ -1,4 +1,4 @@
-"""The promises of a store of accounts and chats about the chats of erased users."""
+"""The promises of a store about the chats of erased users."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ from chatcore.errors import ChatExists, ChatNotFound, KeyReused, UserNotFound
 from chatcore.events import MarkerMoved
 from chatcore.model import Chat, User
 from chatcore.names import UserName
-from chatcore.ports import MAX_PAGE, AccountStore, ChatStore
+from chatcore.ports import MAX_PAGE, ChatStore, Erasure
 from chatcore.testing.blocking import block, blocked, expect_closed, unblock
 from chatcore.testing.expect import accepted, expect_equal, refused, simultaneously
 from chatcore.testing.scene import (
@@ -24,14 +24,14 @@ from chatcore.testing.scene import (
 TOMBSTONE = UserName("Deleted user 1")
 
 
-class WholeStore(AccountStore, ChatStore, Protocol):
-    """A store of accounts and chats."""
+class WholeStore(Erasure, ChatStore, Protocol):
+    """A store of chats, and of accounts or people."""
 
 
 async def erase(store: WholeStore, user: User) -> User:
     """Erase the user, and return the user with the tombstone name."""
     await store.erase_user(user.id, TOMBSTONE, NOW_US)
-    return User(user.id, TOMBSTONE.typed)
+    return User(user.id, TOMBSTONE.canonical, TOMBSTONE.typed, user.realm)
 
 
 async def an_erased_name_appears_nowhere(store: WholeStore) -> None:
@@ -45,20 +45,21 @@ async def an_erased_name_appears_nowhere(store: WholeStore) -> None:
     await mark(store, chat, bob, 2)
     await mark(store, chat, ann, 1)
 
-    async def seen_by(peer: User, name: str, other_name: str) -> list[object]:
+    async def seen_by(peer: User, key: str, other_key: str) -> list[object]:
         seen: list[object] = [await store.chat_by_id(chat.id), await read_all(store, chat)]
-        seen += [await store.chat_with(peer.id, name), await read_log(store, peer)]
-        found = await store.chat_with(peer.id, other_name)
-        expect_equal(found, None, f"chat_with({other_name!r}), not the user's present name,")
+        seen += [await store.chat_with(peer.id, key), await read_log(store, peer)]
+        found = await store.chat_with(peer.id, other_key)
+        expect_equal(found, None, f"chat_with({other_key!a}), not the user's present key,")
         for limit in (1, 2, MAX_PAGE):
             seen += await store.chats_of(peer.id, before=None, limit=limit)
             seen += await store.chat_states(peer.id, before=None, limit=limit)
         return [*seen, await store.chat_state(peer.id, chat.id)]
 
-    before = {peer: await seen_by(peer, "bob", TOMBSTONE.canonical) for peer in (ann, eve)}
+    later = bob._replace(handle=TOMBSTONE.canonical).key
+    before = {peer: await seen_by(peer, bob.key, later) for peer in (ann, eve)}
     erased = await erase(store, bob)
     for peer, seen in before.items():
-        after = await seen_by(peer, TOMBSTONE.canonical, "bob")
+        after = await seen_by(peer, later, bob.key)
         wanted = repr(seen).replace(repr(bob), repr(erased))
         expect_equal(repr(after), wanted, "erase_user changes nothing but the name for the peers")
     expect_equal(await store.user_by_id(ann.id), ann, "erase_user changes no other user's name")

@@ -15,7 +15,7 @@ async def an_erased_user_gets_the_tombstone_name(store: AccountStore) -> None:
     ann = await store.add_user(UserName("Ann"), "hash of ann", NOW_US)
     bob = await store.add_user(UserName("Bob"), "hash of bob", NOW_US)
     await store.erase_user(ann.id, TOMBSTONE, NOW_US)
-    erased = User(ann.id, TOMBSTONE.typed)
+    erased = User(ann.id, TOMBSTONE.canonical, TOMBSTONE.typed)
     expect_equal(await store.user_by_id(ann.id), erased, "user_by_id of an erased user")
     found = await store.user_by_name(TOMBSTONE.canonical)
     expect_equal(found, erased, "user_by_name of the tombstone")
@@ -67,7 +67,9 @@ async def an_erased_user_has_no_account(store: AccountStore) -> None:
     known = await store.credentials(TOMBSTONE.canonical)
     expect_equal(known, None, "credentials of the tombstone")
     user = await store.user_by_id(ann.id)
-    expect_equal(user, User(ann.id, TOMBSTONE.typed), "user_by_id of an erased user")
+    expect_equal(
+        user, User(ann.id, TOMBSTONE.canonical, TOMBSTONE.typed), "user_by_id of an erased user"
+    )
     expect_equal(
         await store.credentials("bob"), Credentials(bob, "a hash"), "credentials of another user"
     )
@@ -100,8 +102,9 @@ async def of_simultaneous_erasures_one_succeeds(store: AccountStore) -> None:
     expect_equal(outcomes.count(None), 1, "simultaneous erase_user of one user: successes")
     others = sum(isinstance(outcome, UserNotFound) for outcome in outcomes)
     expect_equal(others, 11, "simultaneous erase_user of one user: UserNotFound")
-    name = tombstones[outcomes.index(None)].typed
-    expect_equal(await store.user_by_id(ann.id), User(ann.id, name), "user_by_id: the name")
+    winner = tombstones[outcomes.index(None)]
+    wanted = User(ann.id, winner.canonical, winner.typed)
+    expect_equal(await store.user_by_id(ann.id), wanted, "user_by_id: the name")
 
     names = [f"user {n}" for n in range(12)]
     users = [await store.add_user(UserName(name), "a hash", NOW_US) for name in names]
@@ -110,7 +113,7 @@ async def of_simultaneous_erasures_one_succeeds(store: AccountStore) -> None:
     others = sum(isinstance(outcome, NameTaken) for outcome in outcomes)
     expect_equal(others, 11, "simultaneous erase_user with one tombstone: NameTaken")
     for user, outcome in zip(users, outcomes, strict=True):
-        wanted = user if outcome else User(user.id, TOMBSTONE.typed)
+        wanted = user if outcome else User(user.id, TOMBSTONE.canonical, TOMBSTONE.typed)
         expect_equal(await store.user_by_id(user.id), wanted, "user_by_id after the erasures")
         known = await store.credentials_by_id(user.id)
         expect_equal(known is not None, outcome is not None, "credentials_by_id")
@@ -139,7 +142,7 @@ async def a_name_is_not_free_during_its_erasure(store: AccountStore) -> None:
 
 async def _erased(store: AccountStore, user: User, tombstone: UserName) -> User:
     await store.erase_user(user.id, tombstone, NOW_US)
-    return User(user.id, tombstone.typed)
+    return User(user.id, tombstone.canonical, tombstone.typed)
 
 
 RETIRING_CHECKS = (

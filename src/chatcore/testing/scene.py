@@ -1,12 +1,13 @@
 """The set-up of checks: users, a chat of two of them, messages."""
 
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 from chatcore.events import Cursor, Entry
+from chatcore.handles import Person
 from chatcore.model import MAX_INT64, Chat, Message, NewMessage, Sent, User
 from chatcore.names import UserName
-from chatcore.ports import MAX_PAGE, ChatStore
+from chatcore.ports import MAX_PAGE, ChatStore, People
 from chatcore.testing.expect import expect
 
 NOW_US = 1_767_225_600_123_456
@@ -14,9 +15,8 @@ UNKNOWN_IDS = (MAX_INT64, 10**9, 0, -1)
 
 
 class ChatStoreWithUsers(ChatStore, Protocol):
-    """A ChatStore that can add users, by this one method of an AccountStore."""
-
-    async def add_user(self, name: UserName, password_hash: str, registered_us: int) -> User: ...
+    """A ChatStore to which users can be added: by `CredentialStore.add_user`, or else by
+    `People.put_users`."""
 
 
 ChatStoreCheck = Callable[[ChatStoreWithUsers], Awaitable[None]]
@@ -29,7 +29,15 @@ class Scene(NamedTuple):
 
 
 async def add_user(store: ChatStoreWithUsers, name: str) -> User:
-    return await store.add_user(UserName(name), "a hash", NOW_US)
+    """Add a user with an account, or a host's user to a store without accounts."""
+    if (add := getattr(store, "add_user", None)) is not None:
+        user: User = await add(UserName(name), "a hash", NOW_US)
+        return user
+    expect(isinstance(store, People), "a store has add_user, or the methods of People")
+    [put] = await cast(People, store).put_users(
+        [Person("kit", name.lower().replace(" ", "-"), name)], NOW_US
+    )
+    return put.user
 
 
 async def ann_and_bob(store: ChatStoreWithUsers) -> Scene:

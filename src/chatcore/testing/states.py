@@ -89,7 +89,7 @@ async def strangers_move_no_marker(store: ChatStoreWithUsers) -> None:
     eve = await add_user(store, "eve")
     await send(store, chat, ann, "hello")
     before = await state_of(store, ann, chat), await state_of(store, bob, chat)
-    unknown_users = [User(unknown, "unknown") for unknown in UNKNOWN_IDS]
+    unknown_users = [User(unknown, "unknown", "unknown") for unknown in UNKNOWN_IDS]
     nowhere = [Chat(unknown, chat.users) for unknown in UNKNOWN_IDS]
     cases = [(chat, stranger) for stranger in (eve, *unknown_users)]
     for place, user in cases + [(place, ann) for place in nowhere]:

@@ -23,7 +23,7 @@ class LetsTombstonesLogIn(MemoryStore):
         account = self.contents.accounts.get(user_id)
         await super().erase_user(user_id, tombstone, erased_us)
         if account:
-            self.contents.accounts[user_id] = Credentials(User(user_id, tombstone.typed), "")
+            self.contents.accounts[user_id] = Credentials(self.contents.users[user_id], "")
 
 
 class FoldsTombstones(MemoryStore):
@@ -55,8 +55,7 @@ class GivesIdsOfTheErased(MemoryStore):
 
 class ErasesTwice(MemoryStore):
     async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
-        if user_id in self.contents.users and user_id not in self.contents.accounts:
-            self.contents.accounts[user_id] = Credentials(self.contents.users[user_id], "")
+        self.contents.erased.discard(user_id)
         await super().erase_user(user_id, tombstone, erased_us)
 
 
@@ -84,11 +83,10 @@ class ErasesBeforeItRefuses(MemoryStore):
 
 class RacesToErase(MemoryStore):
     async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
-        account = self.contents.accounts.get(user_id)
-        if account is None:
+        if user_id in self.contents.erased:
             raise UserNotFound
         await asyncio.sleep(0)
-        self.contents.accounts[user_id] = account
+        self.contents.erased.discard(user_id)
         await super().erase_user(user_id, tombstone, erased_us)
 
 

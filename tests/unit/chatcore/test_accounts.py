@@ -62,7 +62,7 @@ def accounts(store: MemoryStore, hasher: LoggedHasher) -> Accounts:
 
 async def test_registered_user_can_log_in_and_authenticate(accounts: Accounts) -> None:
     ann = await accounts.register("Ann", PASSWORD)
-    assert ann == User(ann.id, "Ann")
+    assert ann == User(ann.id, "ann", "Ann")
     session = await accounts.authenticate(await accounts.log_in("ann", PASSWORD))
     assert session.user == ann
     assert session.claims == (ann.id, NOW, NOW + timedelta(hours=12))

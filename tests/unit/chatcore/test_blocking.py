@@ -78,8 +78,8 @@ async def test_users_list_their_blocks(messenger: Messenger, users: list[User]) 
     with pytest.raises(SelfChat):
         await messenger.block(ann, ann)
     with pytest.raises(UserNotFound):
-        await messenger.block(ann, User(99, "nobody"))
-    await messenger.unblock(ann, User(99, "nobody"))
+        await messenger.block(ann, User(99, "nobody", "nobody"))
+    await messenger.unblock(ann, User(99, "nobody", "nobody"))
 
 
 async def test_erased_name_is_dropped_from_the_cache(
@@ -92,7 +92,7 @@ async def test_erased_name_is_dropped_from_the_cache(
     messenger.forget_names()
     with pytest.raises(ChatNotFound):
         await messenger.chat_with(ann, "Bob")
-    erased = User(bob.id, "deleted user 1")
+    erased = User(bob.id, "deleted user 1", "deleted user 1")
     assert (await messenger.chat(ann, chat.id)).peer_of(ann) == erased
     assert (await messenger.chat_with(ann, "deleted user 1")).peer_of(ann) == erased
 

@@ -92,7 +92,7 @@ def test_time_without_a_zone_is_refused() -> None:
 
 
 def test_chat_knows_the_peer_and_the_sender() -> None:
-    ann, bob, eve = User(1, "ann"), User(2, "bob"), User(3, "eve")
+    ann, bob, eve = (User(n, name, name) for n, name in enumerate(("ann", "bob", "eve"), 1))
     chat = Chat(1, (ann, bob))
     assert chat.peer_of(ann) == bob
     assert chat.peer_of(bob) == ann

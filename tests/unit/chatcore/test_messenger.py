@@ -67,7 +67,7 @@ async def test_chat_is_opened_once_between_two_existing_users(
     with pytest.raises(SelfChat):
         await messenger.open_chat(ann, ann)
     with pytest.raises(UserNotFound):
-        await messenger.open_chat(ann, User(99, "nobody"))
+        await messenger.open_chat(ann, User(99, "nobody", "nobody"))
 
 
 async def test_a_chat_is_found_by_either_peer_in_any_spelling(
@@ -90,7 +90,7 @@ async def test_ensure_chat_is_idempotent_from_both_sides(
     with pytest.raises(SelfChat):
         await messenger.ensure_chat(ann, ann)
     with pytest.raises(UserNotFound):
-        await messenger.ensure_chat(ann, User(99, "nobody"))
+        await messenger.ensure_chat(ann, User(99, "nobody", "nobody"))
 
 
 async def test_a_chat_is_found_by_its_id(

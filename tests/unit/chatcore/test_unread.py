@@ -28,6 +28,7 @@ from chatcore import (
 )
 from chatcore.ports import MAX_PAGE
 from chatcore.testing import ChatStoreWithUsers
+from chatcore.testing.scene import add_user
 from chatcore_memory import MemoryStore
 from tests.support.chats import open_chats
 
@@ -72,7 +73,7 @@ def unread(messages: list[Message], user: User, marker: int) -> int:
 
 
 async def unread_is_its_definition(store: ChatStoreWithUsers, rounds: list[list[Act]]) -> None:
-    hub, *peers = [await store.add_user(UserName(name), "", 0) for name in ("hub", "a", "b", "c")]
+    hub, *peers = [await add_user(store, name) for name in ("hub", "a", "b", "c")]
     chats = [await store.open_chat(hub.id, peer.id, 0) for peer in peers]
     looks: list[tuple[User, ChatState]] = []
     markers = {(chat, user): 0 for chat in chats for user in chat.users}

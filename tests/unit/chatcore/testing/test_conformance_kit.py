@@ -12,22 +12,28 @@ from typing import Any
 import pytest
 
 from chatcore import LocalDoorbell
-from chatcore.ports import AccountStore, ChatStore, Doorbell, PasswordHasher, TokenIssuer
+from chatcore.ports import AccountStore, ChatStore, Doorbell, PasswordHasher, People, TokenIssuer
 from chatcore.testing import (
     ACCOUNT_STORE_CHECKS,
     CHAT_STORE_CHECKS,
     DOORBELL_CHECKS,
     ERASURE_CHECKS,
     PASSWORD_HASHER_CHECKS,
+    PEOPLE_CHECKS,
+    REALM_CHECKS,
+    RENAMING_CHECKS,
     TOKEN_ISSUER_CHECKS,
     AccountStoreCheck,
     ChatStoreCheck,
     DoorbellCheck,
     ErasureCheck,
     PasswordHasherCheck,
+    PeopleCheck,
     TokenIssuerCheck,
+    checks_for,
 )
 from chatcore_memory import MemoryStore
+from tests.support.people import PeopleStore
 from tests.support.planted import (
     accounts,
     adapters,
@@ -37,11 +43,13 @@ from tests.support.planted import (
     keys,
     logs,
     messages,
+    people,
     states,
     tombstones,
     trims,
     voids,
 )
+from tests.support.stdlib_adapters import HmacTokens, ScryptHasher
 
 # A store that hangs is caught at once, and a slow machine never looks like one.
 pytestmark = pytest.mark.virtual_time
@@ -61,7 +69,7 @@ CHAT_FAULTS = (
 
 CALLS = {
     name
-    for port in (AccountStore, ChatStore, Doorbell, PasswordHasher, TokenIssuer)
+    for port in (AccountStore, People, ChatStore, Doorbell, PasswordHasher, TokenIssuer)
     for name in dir(port)
     if not name.startswith("_")
 } | {"wake"}
@@ -83,6 +91,17 @@ def caught() -> Iterator[None]:
 @pytest.mark.parametrize(("wrong", "check"), ACCOUNT_FAULTS.items(), ids=named)
 async def test_a_wrong_account_store_is_caught(
     wrong: type[MemoryStore], check: AccountStoreCheck
+) -> None:
+    with caught():
+        await check(wrong())
+
+
+PEOPLE_FAULTS = people.FAULTS | people.RENAMING_FAULTS | people.REALM_FAULTS
+
+
+@pytest.mark.parametrize(("wrong", "check"), PEOPLE_FAULTS.items(), ids=named)
+async def test_a_wrong_store_of_people_is_caught(
+    wrong: type[MemoryStore], check: PeopleCheck
 ) -> None:
     with caught():
         await check(wrong())
@@ -135,19 +154,38 @@ async def test_a_wrong_token_issuer_is_caught(
         (ACCOUNT_STORE_CHECKS, ACCOUNT_FAULTS.values()),
         (CHAT_STORE_CHECKS, CHAT_FAULTS.values()),
         (ERASURE_CHECKS, tombstones.FAULTS.values()),
+        (PEOPLE_CHECKS, people.FAULTS.values()),
+        (RENAMING_CHECKS, people.RENAMING_FAULTS.values()),
+        (REALM_CHECKS, people.REALM_FAULTS.values()),
         (DOORBELL_CHECKS, doorbells.FAULTS.values()),
         (PASSWORD_HASHER_CHECKS, adapters.HASHER_FAULTS.values()),
         (TOKEN_ISSUER_CHECKS, adapters.TOKEN_FAULTS.values()),
     ],
-    ids=["accounts", "chats", "erasures", "doorbells", "hashers", "tokens"],
+    ids=[
+        *("accounts", "chats", "erasures", "people", "renaming", "realms"),
+        *("doorbells", "hashers", "tokens"),
+    ],
 )
 def test_every_check_catches_a_fault(checks: Any, caught_by: Any) -> None:
     assert len(set(checks)) == len(checks)
     assert set(checks) == set(caught_by)
 
 
+def test_an_adapter_is_held_to_the_checks_of_its_ports() -> None:
+    chats = ["CHAT_STORE_CHECKS", "ERASURE_CHECKS", "RENAMING_CHECKS"]
+    assert [*checks_for(PeopleStore())] == ["PEOPLE_CHECKS", *chats]
+    all_of_a_store = ["PEOPLE_CHECKS", "ACCOUNT_STORE_CHECKS", "REALM_CHECKS", *chats]
+    assert [*checks_for(MemoryStore())] == all_of_a_store
+    assert [*checks_for(LocalDoorbell())] == ["DOORBELL_CHECKS"]
+    assert [*checks_for(HmacTokens(b"secret"))] == ["TOKEN_ISSUER_CHECKS"]
+    assert [*checks_for(ScryptHasher())] == ["PASSWORD_HASHER_CHECKS"]
+    assert checks_for(object()) == {}
+
+
 def test_every_check_has_a_docstring() -> None:
-    checks = (*ACCOUNT_STORE_CHECKS, *CHAT_STORE_CHECKS, *ERASURE_CHECKS, *DOORBELL_CHECKS)
+    people = (*PEOPLE_CHECKS, *RENAMING_CHECKS, *REALM_CHECKS)
+    stores = (*ACCOUNT_STORE_CHECKS, *CHAT_STORE_CHECKS, *ERASURE_CHECKS)
+    checks = (*stores, *people, *DOORBELL_CHECKS)
     assert [named(check) for check in checks if not check.__doc__] == []
 
 

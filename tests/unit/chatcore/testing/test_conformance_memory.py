@@ -11,15 +11,21 @@ from chatcore.testing import (
     DOORBELL_CHECKS,
     ERASURE_CHECKS,
     PASSWORD_HASHER_CHECKS,
+    PEOPLE_CHECKS,
+    REALM_CHECKS,
+    RENAMING_CHECKS,
     TOKEN_ISSUER_CHECKS,
     AccountStoreCheck,
     ChatStoreCheck,
     DoorbellCheck,
     ErasureCheck,
     PasswordHasherCheck,
+    PeopleCheck,
     TokenIssuerCheck,
+    checks_for,
 )
 from chatcore_memory import MemoryStore
+from tests.support.people import PeopleStore
 from tests.support.stdlib_adapters import HmacTokens, ScryptHasher
 
 
@@ -36,6 +42,24 @@ async def test_chat_store(check: ChatStoreCheck) -> None:
 @pytest.mark.parametrize("check", ERASURE_CHECKS, ids=lambda check: check.__name__)
 async def test_whole_store(check: ErasureCheck) -> None:
     await check(MemoryStore())
+
+
+@pytest.mark.parametrize(
+    "check",
+    [*PEOPLE_CHECKS, *RENAMING_CHECKS, *REALM_CHECKS],
+    ids=lambda check: check.__name__,
+)
+async def test_store_of_people(check: PeopleCheck) -> None:
+    await check(MemoryStore())
+
+
+@pytest.mark.parametrize(
+    "check",
+    [check for checks in checks_for(PeopleStore()).values() for check in checks],
+    ids=lambda check: check.__name__,
+)
+async def test_store_without_accounts(check: ChatStoreCheck) -> None:
+    await check(PeopleStore())
 
 
 @pytest.mark.parametrize("check", DOORBELL_CHECKS, ids=lambda check: check.__name__)
