@@ -1,7 +1,7 @@
 """A cache of the newest messages of chats, and of users' lists of chats.
 
 No invalidation needed: one number changes whenever the contents do, the last `seq` of a chat and
-the newest `activity` of a list. Only the names of erased users in a list change without it. While
+the newest `activity` of a list. Only the names of users in a list change without it. While
 nothing was written at all (`version`), the store does not even read the number.
 """
 
@@ -16,7 +16,7 @@ MAX_BYTES = 32 * 1024 * 1024
 """Of each cache, roughly: there is one for messages and one for lists."""
 
 OLD_SECONDS = 60.0
-"""How long a list may show a name that another process erased."""
+"""How long a list may show a name that another process erased or renamed."""
 
 _TUPLE = 250
 """The size of a message without its text in bytes, roughly."""

@@ -31,15 +31,18 @@ OPENED, SENT, LO_READ = KINDS[ChatOpened], KINDS[MessageSent], KINDS[MarkerMoved
 HI_READ = LO_READ + 1
 """Kinds of events. A read marker has two: of the user with the lower id, or with the higher."""
 
+# People, with accounts or without: all other tables refer to them.
 users = Table(
     "users",
     metadata,
     Column("id", Int64, primary_key=True),
     Column("name", Text, nullable=False),
+    # The user's key: the canonical name of an account; for a host's user realm, U+001F and handle.
     Column("canonical", Text, nullable=False),
+    # Empty since revision 0004, which moved it to `accounts`.
     Column("password_hash", Text, nullable=False),
     Column("registered_us", Int64, nullable=False),
-    # Tokens issued before this time are void.
+    # 0 since revision 0004, which moved it to `accounts`.
     Column("tokens_from_us", Int64, nullable=False, server_default=_ZERO),
     # When the user was erased; since then name and canonical are those of the tombstone.
     Column("erased_us", Int64),
@@ -50,7 +53,18 @@ users = Table(
     sqlite_autoincrement=True,
 )
 
-# The canonical names of erased users, as SHA-256 in hexadecimal: they are never given again.
+# Of each user with an account. Users of a host and erased ones have none.
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("user_id", Int64, ForeignKey("users.id"), primary_key=True, autoincrement=False),
+    Column("password_hash", Text, nullable=False),
+    # Tokens issued before this time are void.
+    Column("tokens_from_us", Int64, nullable=False, server_default=_ZERO),
+    sqlite_strict=True,
+)
+
+# The keys of erased users, as SHA-256 in hexadecimal: they are never given again.
 retired_names = Table(
     "retired_names",
     metadata,

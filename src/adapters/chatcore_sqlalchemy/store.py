@@ -8,20 +8,32 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Self
+from typing import Self, TypeVar
 
 from chatcore.errors import SelfChat, UserNotFound
 from chatcore.events import Cursor, Entry
+from chatcore.handles import Person
 from chatcore.model import MAX_INT64, Chat, ChatState, ChatSummary, Message, NewMessage, Sent, User
 from chatcore.names import UserName
-from chatcore.ports import Credentials
+from chatcore.ports import Credentials, Put
 from chatcore_sqlalchemy.database import Database
 from chatcore_sqlalchemy.engines import engine_of
 from chatcore_sqlalchemy.errors import RetryTransaction
 from chatcore_sqlalchemy.group_commit import Run, Writes
 from chatcore_sqlalchemy.page_cache import PageCache, size_of_list, size_of_messages
-from chatcore_sqlalchemy.queries import blocks, chats, events, markers, messages, pairs, users
+from chatcore_sqlalchemy.queries import (
+    accounts,
+    blocks,
+    chats,
+    events,
+    markers,
+    messages,
+    pairs,
+    users,
+)
 from chatcore_sqlalchemy.upgrade import Migrated
+
+T = TypeVar("T")
 
 
 class SqlAlchemyStore:
@@ -90,35 +102,49 @@ class SqlAlchemyStore:
 
     async def user_by_name(self, canonical: str) -> User | None:
         rows = await self._database.read(users.USER_BY_NAME, canonical=canonical)
-        return users.user_of(rows)
+        return users.first_user(rows)
 
     async def user_by_id(self, user_id: int) -> User | None:
         rows = await self._database.read(users.USER_BY_ID, user_id=user_id)
-        return users.user_of(rows)
+        return users.first_user(rows)
+
+    async def users_by_name(self, keys: Sequence[str]) -> Sequence[User]:
+        rows = await self._database.read(users.USERS_BY_NAME, keys=users.json_of(keys))
+        return users.users_of(rows)
+
+    async def put_users(self, people: Sequence[Person], put_us: int) -> Sequence[Put]:
+        renamed = True
+        try:
+            puts = await self._write_retrying(lambda run: users.put_users(run, people, put_us))
+            renamed = any(put.renamed for put in puts)
+        finally:
+            if renamed:
+                self._forget_names()
+        return puts
 
     async def credentials(self, canonical: str) -> Credentials | None:
-        rows = await self._database.read(users.CREDENTIALS, canonical=canonical)
-        return users.credentials_of(rows)
+        rows = await self._database.read(accounts.CREDENTIALS, canonical=canonical)
+        return accounts.credentials_of(rows)
 
     async def credentials_by_id(self, user_id: int) -> Credentials | None:
-        rows = await self._database.read(users.CREDENTIALS_BY_ID, user_id=user_id)
-        return users.credentials_of(rows)
+        rows = await self._database.read(accounts.CREDENTIALS_BY_ID, user_id=user_id)
+        return accounts.credentials_of(rows)
 
     async def add_user(self, name: UserName, password_hash: str, registered_us: int) -> User:
         return await self._database.write(
-            lambda run: users.add_user(run, name, password_hash, registered_us)
+            lambda run: accounts.add_user(run, name, password_hash, registered_us)
         )
 
     async def replace_password_hash(self, user_id: int, old: str, new: str) -> None:
         await self._database.write(
-            lambda run: run(users.REPLACE_HASH, user_id=user_id, old=old, new=new)
+            lambda run: run(accounts.REPLACE_HASH, user_id=user_id, old=old, new=new)
         )
 
     async def void_tokens(
         self, user_id: int, from_us: int, *, password_hash: str | None = None
     ) -> int:
         return await self._database.write(
-            lambda run: users.void_tokens(run, user_id, from_us, password_hash)
+            lambda run: accounts.void_tokens(run, user_id, from_us, password_hash)
         )
 
     async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
@@ -127,8 +153,11 @@ class SqlAlchemyStore:
                 lambda run: users.erase_user(run, user_id, tombstone, erased_us)
             )
         finally:
-            # Replace the cache, don't clear it: a read in flight may still add a former name.
-            self._lists = PageCache()
+            self._forget_names()
+
+    def _forget_names(self) -> None:
+        # Replace the cache, don't clear it: a read in flight may still add a former name.
+        self._lists = PageCache()
 
     async def block(self, user_id: int, peer_id: int, blocked_us: int) -> None:
         if user_id == peer_id:
@@ -145,8 +174,8 @@ class SqlAlchemyStore:
         )
         return blocks.users_of(rows)
 
-    async def _write_retrying(self, change: Callable[[Run], None]) -> None:
-        """Write the change, again after each RetryTransaction."""
+    async def _write_retrying(self, change: Callable[[Run], T]) -> T:
+        """Write the change, again after each RetryTransaction, and return its result."""
         while True:
             with contextlib.suppress(RetryTransaction):
                 return await self._database.write(change)

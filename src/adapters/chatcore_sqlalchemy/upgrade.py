@@ -19,7 +19,7 @@ from sqlalchemy import (
 from chatcore_sqlalchemy.errors import CannotOpen
 from chatcore_sqlalchemy.schema import metadata, store
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """Revisions of the schema, oldest first; this version works on the last."""
 
 # The same table that Alembic creates.

@@ -9,9 +9,13 @@ from chatcore.testing import (
     ACCOUNT_STORE_CHECKS,
     CHAT_STORE_CHECKS,
     ERASURE_CHECKS,
+    PEOPLE_CHECKS,
+    REALM_CHECKS,
+    RENAMING_CHECKS,
     AccountStoreCheck,
     ChatStoreCheck,
     ErasureCheck,
+    PeopleCheck,
 )
 from chatcore_sqlalchemy import SqlAlchemyStore
 from tests.support.postgres_server import PostgresServer
@@ -48,6 +52,15 @@ async def test_sql_store_passes_the_account_store_checks(
 @pytest.mark.parametrize("check", CHAT_STORE_CHECKS, ids=lambda check: check.__name__)
 async def test_sql_store_passes_the_chat_store_checks(
     check: ChatStoreCheck, store: SqlAlchemyStore
+) -> None:
+    await check(store)
+
+
+@pytest.mark.parametrize(
+    "check", [*PEOPLE_CHECKS, *RENAMING_CHECKS, *REALM_CHECKS], ids=lambda check: check.__name__
+)
+async def test_sql_store_passes_the_checks_of_people(
+    check: PeopleCheck, store: SqlAlchemyStore
 ) -> None:
     await check(store)
 

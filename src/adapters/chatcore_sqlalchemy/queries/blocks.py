@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
-from chatcore.model import User
+from chatcore.model import User, user_of
 from chatcore_sqlalchemy.group_commit import Run
 from chatcore_sqlalchemy.queries.pairs import CLOSE_CHAT, lock_chat_of_pair
 from chatcore_sqlalchemy.queries.parameters import LIMIT, PEER_ID, USER_ID
@@ -19,7 +19,7 @@ BLOCK = (
 )
 UNBLOCK = delete(blocks).where(blocks.c.user_id == USER_ID, blocks.c.peer_id == PEER_ID)
 BLOCKED_BY = (
-    select(users.c.id, users.c.name)
+    select(users.c.id, users.c.canonical, users.c.name)
     .join_from(blocks, users, users.c.id == blocks.c.peer_id)
     .where(blocks.c.user_id == USER_ID, blocks.c.peer_id > bindparam("after"))
     .order_by(blocks.c.peer_id)
@@ -29,7 +29,7 @@ BLOCKED_BY = (
 
 def users_of(rows: Sequence[Sequence[Any]]) -> list[User]:
     """Decode the rows of BLOCKED_BY."""
-    return [User(*row) for row in rows]
+    return [user_of(*row) for row in rows]
 
 
 def block(run: Run, user_id: int, peer_id: int, blocked_us: int) -> None:

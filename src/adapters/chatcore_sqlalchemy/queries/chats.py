@@ -15,7 +15,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from chatcore.model import Chat, ChatState, ChatSummary, User
+from chatcore.model import Chat, ChatState, ChatSummary, user_of
 from chatcore_sqlalchemy.queries.messages import MESSAGE, message_of
 from chatcore_sqlalchemy.queries.parameters import CHAT_ID, LIMIT, USER_ID
 from chatcore_sqlalchemy.schema import chats, messages, users
@@ -28,14 +28,16 @@ CHAT = (
     select(
         chats.c.id,
         _lo.c.id.label("lo_id"),
+        _lo.c.canonical.label("lo_key"),
         _lo.c.name.label("lo_name"),
         _hi.c.id.label("hi_id"),
+        _hi.c.canonical.label("hi_key"),
         _hi.c.name.label("hi_name"),
     )
     .join_from(chats, _lo, _lo.c.id == chats.c.lo_id)
     .join(_hi, _hi.c.id == chats.c.hi_id)
 )
-CHAT_WIDTH = 5
+CHAT_WIDTH = 7
 """How many columns `chat_of` decodes; the columns that a statement adds to CHAT follow them."""
 
 CHAT_BY_ID = CHAT.where(chats.c.id == CHAT_ID)
@@ -114,7 +116,7 @@ NEWEST_ACTIVITY = newest_activity("user_id")
 
 def chat_of(row: Sequence[Any]) -> Chat:
     """Decode the chat at the start of a row of CHAT, or of a statement made from it."""
-    return Chat(row[0], (User(row[1], row[2]), User(row[3], row[4])))
+    return Chat(row[0], (user_of(row[1], row[2], row[3]), user_of(row[4], row[5], row[6])))
 
 
 def first_chat(rows: Sequence[Sequence[Any]]) -> Chat | None:

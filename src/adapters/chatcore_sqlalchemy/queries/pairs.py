@@ -4,7 +4,7 @@ from sqlalchemy import BigInteger, bindparam, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from chatcore.errors import ChatExists, UserNotFound
-from chatcore.model import Chat, User
+from chatcore.model import Chat, User, user_of
 from chatcore_sqlalchemy.errors import RetryTransaction
 from chatcore_sqlalchemy.group_commit import Run
 from chatcore_sqlalchemy.queries.chats import newest_activity
@@ -16,7 +16,7 @@ from chatcore_sqlalchemy.schema import OPENED, blocks, chats, users
 # first and then these rows, by ascending ids, so there are no deadlocks. (SQLite has one writer and
 # no row locks.) Erased users are left out: nothing is written for them.
 PAIR = (
-    select(users.c.id, users.c.name)
+    select(users.c.id, users.c.canonical, users.c.name)
     .where(users.c.id.in_([bindparam("lo"), bindparam("hi")]), users.c.erased_us.is_(None))
     .order_by(users.c.id)
     .with_for_update(key_share=True)
@@ -52,7 +52,7 @@ BLOCKS_OF_PAIR = select(blocks.c.user_id).where(
 
 def lock_pair(run: Run, lo: int, hi: int) -> list[User]:
     """Lock the two users and return them by ascending id, without erased ones."""
-    return [User(*row) for row in run(PAIR, lo=lo, hi=hi)]
+    return [user_of(*row) for row in run(PAIR, lo=lo, hi=hi)]
 
 
 def lock_chat_of_pair(run: Run, user_id: int, peer_id: int) -> list[tuple[int, int]]:

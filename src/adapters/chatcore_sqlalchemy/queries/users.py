@@ -1,79 +1,65 @@
-"""Users: names, credentials, registration, erasure."""
+"""Users: lookup by key and id, adding, renaming and erasure."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Text,
-    bindparam,
-    case,
-    delete,
-    func,
-    literal_column,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import BigInteger, bindparam, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from chatcore.errors import NameTaken, UserNotFound
-from chatcore.model import User
+from chatcore.errors import NameTaken, UserErased, UserNotFound
+from chatcore.handles import Person
+from chatcore.model import User, user_of
 from chatcore.names import UserName
-from chatcore.ports import Credentials
+from chatcore.ports import Put
 from chatcore_sqlalchemy.errors import RetryTransaction
 from chatcore_sqlalchemy.group_commit import Run
 from chatcore_sqlalchemy.queries.parameters import USER_ID
-from chatcore_sqlalchemy.schema import ERASED, blocks, chats, events, retired_names, users
+from chatcore_sqlalchemy.schema import (
+    ERASED,
+    accounts,
+    blocks,
+    chats,
+    events,
+    retired_names,
+    users,
+)
 
-USER_BY_NAME = select(users.c.id, users.c.name).where(users.c.canonical == bindparam("canonical"))
-USER_BY_ID = select(users.c.id, users.c.name).where(users.c.id == USER_ID)
-_living = users.c.erased_us.is_(None)
-_credentials = select(
-    users.c.id, users.c.name, users.c.password_hash, users.c.tokens_from_us
-).where(_living)
-CREDENTIALS = _credentials.where(users.c.canonical == bindparam("canonical"))
-CREDENTIALS_BY_ID = _credentials.where(users.c.id == USER_ID)
+_user = select(users.c.id, users.c.canonical, users.c.name)
+USER_BY_NAME = _user.where(users.c.canonical == bindparam("canonical"))
+USER_BY_ID = _user.where(users.c.id == USER_ID)
+# The keys are a JSON array. CROSS, or SQLite would scan a small table. Both statements have another
+# form on PostgreSQL, where LOCK_USERS locks.
+_WITH_KEYS = """
+SELECT u.id, u.canonical, u.name
+FROM json_each(:keys) AS wanted CROSS JOIN users AS u ON u.canonical = wanted.value
+"""
+USERS_BY_NAME = text(_WITH_KEYS)
+LOCK_USERS = text(_WITH_KEYS)
 
 ADD_USER = (
     insert(users)
     .values(
         name=bindparam("name"),
         canonical=bindparam("canonical"),
-        password_hash=bindparam("password_hash"),
+        password_hash="",
         registered_us=bindparam("registered_us"),
     )
     .on_conflict_do_nothing(index_elements=[users.c.canonical])
     .returning(users.c.id)
 )
 RETIRED = select(retired_names.c.digest).where(retired_names.c.digest == bindparam("digest"))
-REPLACE_HASH = (
-    update(users)
-    .where(users.c.id == USER_ID, users.c.password_hash == bindparam("old"), _living)
-    .values(password_hash=bindparam("new"))
-)
+RENAME = update(users).where(users.c.id == USER_ID).values(name=bindparam("name"))
 
-_from_us = bindparam("from_us", type_=BigInteger)
-_second_later = users.c.tokens_from_us + literal_column("1000000", BigInteger)
-VOID_TOKENS = (
-    update(users)
-    .where(users.c.id == USER_ID, _living)
-    .values(
-        # CASE, because SQLite has no `greatest`.
-        tokens_from_us=case((_from_us > _second_later, _from_us), else_=_second_later),
-        password_hash=func.coalesce(bindparam("password_hash", type_=Text), users.c.password_hash),
-    )
-    .returning(users.c.tokens_from_us)
-)
-
+_living = users.c.erased_us.is_(None)
 _chats_of_user = or_(chats.c.lo_id == USER_ID, chats.c.hi_id == USER_ID)
 COUNT_CHATS_OF = select(func.count()).select_from(chats).where(_chats_of_user)
 # Counts them too: chats that were opened before the last lock do not match COUNT_CHATS_OF.
 LOCK_CHATS_OF = select(func.count()).select_from(
     select(chats.c.id).where(_chats_of_user).subquery()
 )
-LOCK_USER = select(users.c.canonical).where(users.c.id == USER_ID, _living).with_for_update()
+LOCK_USER = _user.where(users.c.id == USER_ID, _living).with_for_update()
 DROP_USER = delete(users).where(users.c.id == USER_ID)
 ERASE_USER = (
     update(users)
@@ -81,78 +67,99 @@ ERASE_USER = (
     .values(
         name=bindparam("name"),
         canonical=bindparam("canonical"),
-        password_hash="",
         erased_us=bindparam("erased_us", type_=BigInteger),
     )
 )
 RETIRE = insert(retired_names).values(digest=bindparam("digest"))
+DROP_ACCOUNT = delete(accounts).where(accounts.c.user_id == USER_ID)
 CLOSE_CHATS_OF = update(chats).where(_chats_of_user).values(closed=ERASED)
 DROP_BLOCKS_OF = delete(blocks).where(or_(blocks.c.user_id == USER_ID, blocks.c.peer_id == USER_ID))
 DROP_LOG = delete(events).where(events.c.user_id == USER_ID)
 
 
-def user_of(rows: Sequence[Sequence[Any]]) -> User | None:
+def first_user(rows: Sequence[Sequence[Any]]) -> User | None:
     """Decode the user of USER_BY_NAME or USER_BY_ID; None without a row."""
-    return User(*rows[0]) if rows else None
+    return user_of(*rows[0]) if rows else None
 
 
-def credentials_of(rows: Sequence[Sequence[Any]]) -> Credentials | None:
-    """Decode the credentials of CREDENTIALS or CREDENTIALS_BY_ID; None without a row."""
-    for user_id, name, *rest in rows:
-        return Credentials(User(user_id, name), *rest)
-    return None
+def users_of(rows: Sequence[Sequence[Any]]) -> list[User]:
+    """Decode the users of USERS_BY_NAME or LOCK_USERS."""
+    return [user_of(*row) for row in rows]
 
 
-def add_user(run: Run, name: UserName, password_hash: str, registered_us: int) -> User:
-    """One step of `AccountStore.add_user`. Raises NameTaken."""
-    added = run(
-        ADD_USER,
-        name=name.typed,
-        canonical=name.canonical,
-        password_hash=password_hash,
-        registered_us=registered_us,
-    )
-    # Checked last: the insert may have waited for an erasure that retires the name.
-    if not added or run(RETIRED, digest=_digest(name.canonical)):
+def json_of(keys: Iterable[str]) -> str:
+    """Encode keys for USERS_BY_NAME and LOCK_USERS."""
+    return json.dumps(list(keys), ensure_ascii=False)
+
+
+def add_user(run: Run, key: str, name: str, registered_us: int) -> User:
+    """Add a user under a key that no user has or ever had. Raises NameTaken."""
+    added = run(ADD_USER, name=name, canonical=key, registered_us=registered_us)
+    # Checked last: the insert may have waited for an erasure that retires the key.
+    if not added or run(RETIRED, digest=_digest(key)):
         raise NameTaken
-    return User(added[0][0], name.typed)
+    return user_of(added[0][0], key, name)
+
+
+def put_users(run: Run, people: Sequence[Person], put_us: int) -> list[Put]:
+    """One step of `People.put_users`. Raises UserErased and RetryTransaction."""
+    # Locked before any insert, by ascending id as everywhere.
+    found = run(LOCK_USERS, keys=json_of(person.key for person in people))
+    known = {user.key: user for user in users_of(found)}
+    puts: dict[str, Put] = {}
+    # In one order, since a simultaneous call that adds the same key waits for this one.
+    for person in sorted(people, key=lambda person: person.key):
+        user = known.get(person.key)
+        if user is None:
+            user = _add_person(run, person, put_us)
+            puts[person.key] = Put(user, renamed=False)
+        elif user.name == person.name:
+            puts[person.key] = Put(user, renamed=False)
+        else:
+            run(RENAME, user_id=user.id, name=person.name)
+            puts[person.key] = Put(user._replace(name=person.name), renamed=True)
+    return [puts[person.key] for person in people]
+
+
+def _add_person(run: Run, person: Person, put_us: int) -> User:
+    key = person.key
+    added = run(ADD_USER, name=person.name, canonical=key, registered_us=put_us)
+    if not added:
+        # A simultaneous call has added the user.
+        raise RetryTransaction
+    # Checked last, as in `add_user`.
+    if run(RETIRED, digest=_digest(key)):
+        raise UserErased(f"the user {person.handle!r} was erased")
+    return user_of(added[0][0], key, person.name)
 
 
 def erase_user(run: Run, user_id: int, tombstone: UserName, erased_us: int) -> None:
-    """One step of `AccountStore.erase_user`. Raises UserNotFound, NameTaken and
-    RetryTransaction."""
+    """One step of `Erasure.erase_user`. Raises UserNotFound, NameTaken and RetryTransaction."""
     ((locked,),) = run(LOCK_CHATS_OF, user_id=user_id)
-    found = run(LOCK_USER, user_id=user_id)
-    if not found:
+    former = first_user(run(LOCK_USER, user_id=user_id))
+    if former is None:
         raise UserNotFound
     ((count,),) = run(COUNT_CHATS_OF, user_id=user_id)
     if count != locked:
         raise RetryTransaction
-    # A placeholder claims the tombstone's name against concurrent registrations; then it makes
-    # room for the user's own row, which keeps the name.
-    placeholder = add_user(run, tombstone, "", erased_us)
+    erased = former._replace(handle=tombstone.canonical, name=tombstone.typed)
+    # A placeholder claims the tombstone's key against concurrent registrations; then it makes
+    # room for the user's own row, which keeps the key.
+    placeholder = add_user(run, erased.key, erased.name, erased_us)
     run(DROP_USER, user_id=placeholder.id)
     run(
         ERASE_USER,
         user_id=user_id,
-        name=tombstone.typed,
-        canonical=tombstone.canonical,
+        name=erased.name,
+        canonical=erased.key,
         erased_us=erased_us,
     )
-    run(RETIRE, digest=_digest(found[0][0]))
+    run(RETIRE, digest=_digest(former.key))
+    run(DROP_ACCOUNT, user_id=user_id)
     run(CLOSE_CHATS_OF, user_id=user_id)
     run(DROP_BLOCKS_OF, user_id=user_id)
     run(DROP_LOG, user_id=user_id)
 
 
-def void_tokens(run: Run, user_id: int, from_us: int, password_hash: str | None) -> int:
-    """One step of `AccountStore.void_tokens`. Raises UserNotFound."""
-    for (raised,) in run(
-        VOID_TOKENS, user_id=user_id, from_us=from_us, password_hash=password_hash
-    ):
-        return int(raised)
-    raise UserNotFound
-
-
-def _digest(canonical: str) -> str:
-    return sha256(canonical.encode()).hexdigest()
+def _digest(key: str) -> str:
+    return sha256(key.encode()).hexdigest()

@@ -48,6 +48,24 @@ RULES = (
         "{0} users are erased, but {1} names are retired",
     ),
     Rule(
+        "accounts of users",
+        # The key of a host's user has U+001F after the realm.
+        """SELECT u.id FROM users AS u LEFT JOIN accounts AS a ON a.user_id = u.id
+        WHERE u.erased_us IS NULL AND a.user_id IS NULL AND u.canonical NOT LIKE '%\x1f%'""",
+        "user {0} is in the empty realm, but has no account",
+    ),
+    Rule(
+        "accounts without a user",
+        """SELECT a.user_id FROM accounts AS a LEFT JOIN users AS u ON u.id = a.user_id
+        WHERE u.id IS NULL OR u.erased_us IS NOT NULL OR u.canonical LIKE '%\x1f%'""",
+        "user {0} has an account, but is erased, unknown or of a host",
+    ),
+    Rule(
+        "former credentials",
+        "SELECT id FROM users WHERE password_hash <> '' OR tokens_from_us <> 0",
+        "user {0} has a password hash or token time outside of the accounts",
+    ),
+    Rule(
         "blocks of erased users",
         """SELECT b.user_id, b.peer_id FROM blocks AS b
         JOIN users AS u ON u.id IN (b.user_id, b.peer_id) WHERE u.erased_us IS NOT NULL""",

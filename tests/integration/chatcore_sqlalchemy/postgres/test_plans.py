@@ -18,7 +18,8 @@ POPULAR = 2_000
 
 GROWN = """
 INSERT INTO users (name, canonical, password_hash, registered_us)
-SELECT 'u' || i, 'u' || i, 'hash', 0 FROM generate_series(1, 4002) AS i;
+SELECT 'u' || i, 'u' || i, '', 0 FROM generate_series(1, 4002) AS i;
+INSERT INTO accounts (user_id, password_hash) SELECT id, 'hash' FROM users WHERE id < 4002;
 INSERT INTO chats (lo_id, hi_id, last_seq, activity, opened_us, lo_sent)
 SELECT least(i, 2000), greatest(i, 2000), 3, i, 0, 3
 FROM generate_series(1, 4001) AS i WHERE i <> 2000;
@@ -59,6 +60,7 @@ VALUES: dict[str, Any] = {
     "blocked_us": 0,
     "after": 0,
     "reasons": 1,
+    "keys": '["u7", "u2000", "nobody"]',
 }
 OTHER_VALUES: dict[str, dict[str, Any]] = {
     "ADD_USER": {"canonical": "new"},
@@ -73,6 +75,7 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "DROP_LOG": {"user_id": 7},
     # A user in no chat, as every erased user is.
     "DROP_USER": {"user_id": 4002},
+    "ADD_ACCOUNT": {"user_id": 4002},
     "ERASE_USER": {"canonical": "new"},
 }
 

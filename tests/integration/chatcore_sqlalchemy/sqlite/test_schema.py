@@ -22,7 +22,7 @@ from chatcore_sqlalchemy.sqlite.file import APPLICATION_ID
 from chatcore_sqlalchemy.upgrade import REVISIONS
 from tests.support.statements import STATEMENTS
 
-TABLES = {"users", "retired_names", "blocks", "chats", "messages", "events", "store"}
+TABLES = {"users", "accounts", "retired_names", "blocks", "chats", "messages", "events", "store"}
 
 
 async def made_by_opening(folder: Path) -> Path:
@@ -94,6 +94,10 @@ async def test_every_table_is_strict(tmp_path: Path) -> None:
         # The same canonical name; the pair reversed, repeated, and with oneself.
         "INSERT INTO users VALUES (9, 'Ann', 'ann', 'hash', 0, 0, NULL)",
         "INSERT INTO users VALUES (9, NULL, 'eve', 'hash', 0, 0, NULL)",
+        # A second account, one of an unknown user, one without a password.
+        "INSERT INTO accounts VALUES (1, 'hash', 0)",
+        "INSERT INTO accounts VALUES (3, 'hash', 0)",
+        "UPDATE accounts SET password_hash = NULL",
         "INSERT INTO chats VALUES (9, 2, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
         "INSERT INTO chats VALUES (9, 1, 2, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
         "INSERT INTO chats VALUES (9, 1, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
@@ -147,6 +151,7 @@ async def test_ids_are_never_reused(tmp_path: Path) -> None:
         chat, ann, bob = await ann_and_bob(store)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DELETE FROM chats")
+        connection.execute("DELETE FROM accounts WHERE user_id = ?", (bob.id,))
         connection.execute("DELETE FROM users WHERE id = ?", (bob.id,))
     async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
         eve = await store.add_user(UserName("eve"), "hash", 0)
@@ -167,6 +172,6 @@ def test_schema_and_statements_compile_for_postgresql() -> None:
         # Ids and numbers have 64 bits, also where they are compared.
         assert re.search(r"%\((?!coalesce)\w+\)s::INTEGER", sql) is None
         # What may be there already is no error. Before the others their user is locked.
-        assert ("INSERT" in sql and name not in {"LOG", "RETIRE"}) == (
+        assert ("INSERT" in sql and name not in {"LOG", "RETIRE", "ADD_ACCOUNT"}) == (
             re.search(r"ON CONFLICT \(.+\) DO NOTHING", sql) is not None
         )

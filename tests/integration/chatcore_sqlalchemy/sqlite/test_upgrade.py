@@ -7,28 +7,46 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from chatcore import Chat, User
+import pytest
+
+from chatcore import Chat, NameTaken, Person, User, UserName
 from chatcore.ports import Credentials
 from chatcore.testing.scene import NOW_US, add_user, send
 from chatcore_sqlalchemy import SqlAlchemyStore
+from chatcore_sqlalchemy.tools.check import check_database
+from chatcore_sqlalchemy.upgrade import REVISIONS
 from tests.integration.chatcore_sqlalchemy.sqlite.test_schema import make, schema_of
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy all rows, as far as the target has columns for them."""
+    """Copy all rows, as far as the target has tables and columns for them. Before revision 0004,
+    users had the columns of accounts."""
     with closing(sqlite3.connect(target)) as connection, connection:
         connection.execute("ATTACH ? AS source", (str(source),))
-        for table in ("users", "chats", "messages"):
+        tables = ("users", "accounts", "retired_names", "blocks", "chats", "messages", "events")
+        made = {name for (name,) in connection.execute("SELECT name FROM main.sqlite_schema")}
+        for table in filter(made.__contains__, tables):
             found = connection.execute(f"PRAGMA main.table_info({table})")
             columns = ", ".join(column[1] for column in found)
             connection.execute(
                 f"INSERT INTO {table} ({columns}) SELECT {columns} FROM source.{table}"  # noqa: S608
             )
+        if "accounts" not in made:
+            later = "tokens_from_us" in columns_of(connection, "users")
+            connection.execute(
+                f"""UPDATE users SET password_hash = a.password_hash
+                    {", tokens_from_us = a.tokens_from_us" if later else ""}
+                FROM source.accounts AS a WHERE a.user_id = users.id"""  # noqa: S608
+            )
+
+
+def columns_of(connection: sqlite3.Connection, table: str) -> set[str]:
+    return {row[1] for row in connection.execute(f"PRAGMA main.table_info({table})")}
 
 
 def old_database(new: Path, revision: str) -> Path:
     """Make a database of that revision with the rows of `new`."""
-    old = new.with_name("old.db")
+    old = new.with_name(f"old-{revision}.db")
     make(old, revision)
     copy(new, old)
     return old
@@ -102,3 +120,48 @@ async def test_database_of_revision_0002_upgrades(tmp_path: Path) -> None:
                 assert await upgraded.blocked_by(user.id, after=0, limit=500) == []
             for chat in chats:
                 await send(upgraded, chat, chat.users[0], "one more")
+
+
+async def test_database_of_revision_0003_upgrades(tmp_path: Path) -> None:
+    """Before revision 0004, password hash and token time stood in the row of the user."""
+    async with await SqlAlchemyStore.open(f"sqlite:///{tmp_path}/new.db") as new:
+        users, chats = await open_chats(new, 5, 1)
+        for chat in chats:
+            await send(new, chat, chat.users[0], "hello")
+        ann, bob, eve, *_ = users
+        voided = await new.void_tokens(bob.id, NOW_US, password_hash="another hash")
+        await new.block(ann.id, eve.id, NOW_US)
+        await new.erase_user(eve.id, UserName("deleted user 1"), NOW_US)
+        old = old_database(tmp_path / "new.db", "0003")
+        async with await SqlAlchemyStore.open(f"sqlite:///{old}") as upgraded:
+            assert schema_of(old) == schema_of(tmp_path / "new.db")
+            assert await states(upgraded, chats) == await states(new, chats)
+            assert await upgraded.credentials_by_id(ann.id) == Credentials(ann, "a hash")
+            wanted = Credentials(bob, "another hash", voided)
+            assert await upgraded.credentials(bob.key) == wanted
+            assert await upgraded.credentials_by_id(eve.id) is None
+            with pytest.raises(NameTaken):
+                await upgraded.add_user(UserName(eve.name), "hash", NOW_US)
+            # A user of a host is added beside them.
+            [put] = await upgraded.put_users([Person("shop", "2", "Bob")], NOW_US)
+            assert put.user.id > users[-1].id
+        # No hash stays where the erasure of an account does not reach it.
+        with closing(sqlite3.connect(old)) as connection:
+            kept = "SELECT count(*) FROM users WHERE password_hash <> '' OR tokens_from_us <> 0"
+            assert connection.execute(kept).fetchone() == (0,)
+
+
+@pytest.mark.parametrize("revision", REVISIONS[:-1])
+async def test_upgraded_database_has_no_fault(revision: str, tmp_path: Path) -> None:
+    async with await SqlAlchemyStore.open(f"sqlite:///{tmp_path}/new.db") as new:
+        users, chats = await open_chats(new, 5, 2)
+        for n in range(60):
+            chat = chats[n % 3]
+            await send(new, chat, chat.users[n % 5 < 2], f"message {n}")
+        if revision >= "0003":
+            await new.erase_user(users[0].id, UserName("deleted user 1"), NOW_US)
+    old = old_database(tmp_path / "new.db", revision)
+    await (await SqlAlchemyStore.open(f"sqlite:///{old}")).close()
+    found: list[str] = []
+    await check_database(f"sqlite:///{old}", found.append, lambda *_: None)
+    assert found == []

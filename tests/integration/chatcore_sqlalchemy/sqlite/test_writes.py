@@ -244,7 +244,7 @@ async def test_raising_change_is_rolled_back_alone(path: Path) -> None:
     await database.open()
 
     def change(run: Run, name: str, error: Exception | None) -> None:
-        run(ADD_USER, name=name, canonical=name, password_hash="hash", registered_us=0)
+        run(ADD_USER, name=name, canonical=name, registered_us=0)
         if error:
             raise error
 

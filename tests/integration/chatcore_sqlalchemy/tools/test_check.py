@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chatcore import NewMessage, UserName
+from chatcore import NewMessage, Person, UserName
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
 from chatcore_sqlalchemy.tools.check import MOST_FAULTS, check_database
 from chatcore_sqlalchemy.tools.copy import copy
@@ -23,7 +23,7 @@ LATER = NOW + 2 * 3_600_000_000
 ANN, BOB, EVE, DAN, IDA = range(1, 6)
 AB, AE, BE, ED, AI = range(1, 6)
 """Chats. Ann and Bob talk; Ann blocks Eve; Dan was erased; Bob and Eve never wrote; Ann and Ida
-began after Ann's log had been trimmed."""
+began after Ann's log had been trimmed. Two users of a host, of whom one was erased."""
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,8 @@ async def use(path: Path) -> None:
         for n in range(3):
             await store.append_message(NewMessage(AI, IDA, f"text {n}", LATER + n, f"key-{n}"))
         await store.move_read_marker(AI, ANN, 2, LATER + 9)
+        await store.put_users([Person("shop", "1", "Ann"), Person("shop", "2", "Bob")], LATER)
+        await store.erase_user(8, UserName("deleted user 2"), LATER)
 
 
 async def faults(url: str) -> list[str]:
@@ -76,7 +78,11 @@ def spoilt(path: Path, folder: Path, statements: str) -> str:
 
 FAULTS = {
     "UPDATE store SET log = '0123456789012345678901234567890123456789'": "the store has 1 names",
-    "DELETE FROM retired_names": "1 users are erased, but 0 names are retired",
+    "DELETE FROM retired_names": "2 users are erased, but 0 names are retired",
+    "DELETE FROM accounts WHERE user_id = 2": "user 2 is in the empty realm, but has no account",
+    "INSERT INTO accounts VALUES (4, 'hash', 0)": "user 4 has an account, but is erased",
+    "INSERT INTO accounts VALUES (7, 'hash', 0)": "user 7 has an account, but is erased",
+    "UPDATE users SET password_hash = 'hash' WHERE id = 1": "user 1 has a password hash or token t",
     "INSERT INTO blocks VALUES (2, 4, 0)": "user 2 blocks user 4, though one of them is erased",
     "UPDATE chats SET closed = 1 WHERE id = 1": "chat 1 is closed by 1; blocks and erased users m",
     "UPDATE chats SET closed = 0 WHERE id = 2": "chat 2 is closed by 0; blocks and erased users m",
@@ -149,7 +155,7 @@ FAULTS = {
 
 OF_SQLITE = {
     "UPDATE sqlite_sequence SET seq = 3 WHERE name = 'users'": (
-        "the last id of users is 5, but the next one is given after 3"
+        "the last id of users is 8, but the next one is given after 3"
     ),
     "DELETE FROM sqlite_sequence": "the last id of chats is 5, but the next one is given after N",
     "DELETE FROM users WHERE id = 5": "1 rows of chats refer to missing users",
@@ -213,7 +219,7 @@ def test_command_prints_what_it_found(grown: Path, tmp_path: Path) -> None:
     before = hashlib.sha256(good.read_bytes()).digest()
     told = run("check", "--database-url", "sqlite:///good.db", cwd=tmp_path)
     assert (told.returncode, told.stderr) == (0, "")
-    assert told.stdout == "No faults in 5 users, 5 chats, 123 messages, 101 events\n"
+    assert told.stdout == "No faults in 7 users, 5 chats, 123 messages, 101 events\n"
     assert hashlib.sha256(good.read_bytes()).digest() == before
 
     spoilt(grown, tmp_path, "UPDATE chats SET last_seq = 41 WHERE id = 1")
@@ -221,7 +227,7 @@ def test_command_prints_what_it_found(grown: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "")
     first, *_, last = done.stdout.splitlines()
     assert first == "chat 1 has 40 messages, numbered up to 40; it says 41"
-    assert last.startswith("Faults found in 5 users")
+    assert last.startswith("Faults found in 7 users")
 
     torn(good)
     told = run("check", "--database-url", "sqlite:///good.db", cwd=tmp_path)

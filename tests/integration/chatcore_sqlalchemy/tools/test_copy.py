@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chatcore import ChatNotFound, NameTaken, NewMessage, User, UserName
+from chatcore import ChatNotFound, NameTaken, NewMessage, Person, User, UserName
 from chatcore.events import Cursor
 from chatcore.testing.scene import read_all
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore, migrate
@@ -23,7 +23,8 @@ from tests.support.soak import SOAK
 @pytest.fixture(scope="module")
 async def grown_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with traces of every feature: markers, keys, trimmed logs, blocks, markers hidden
-    from a peer, void tokens, an erased user, and a user whose row is missing."""
+    from a peer, void tokens, an erased user, users of a host, and a
+    user whose row is missing."""
     path = tmp_path_factory.mktemp("grown") / "chatcore.db"
     async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
         load = Load()
@@ -41,8 +42,10 @@ async def grown_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
         await store.unblock(four.id, three.id)
         await store.void_tokens(three.id, 11)
         await store.erase_user(five.id, UserName("Deleted user 1"), 12)
+        await store.put_users([Person("shop", "1", "Ann"), Person("shop", "2", "Ann")], 13)
         missing = await store.add_user(UserName("missing"), "hash", 0)
     with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM accounts WHERE user_id = ?", (missing.id,))
         connection.execute("DELETE FROM users WHERE id = ?", (missing.id,))
     return path
 
@@ -100,7 +103,7 @@ async def test_every_row_is_copied(grown: Path, empty_database: str) -> None:
         for store in (old, new):
             eve = await store.add_user(UserName("eve"), "hash", 0)
             chat = await store.open_chat(1, eve.id, 0)
-            assert (eve.id, chat.id) == (19, 9)
+            assert (eve.id, chat.id) == (21, 9)
             again = NewMessage(1, 1, "with a key", 8, "a-key")
             replay = await store.append_message(again)
             assert replay.replayed
@@ -191,7 +194,7 @@ async def test_command_prints_its_progress_and_result(grown: Path, empty_databas
     lines = done.stdout.splitlines()
     assert "copying messages: 321 of 321" in lines
     assert "comparing messages: 321 of 321" in lines
-    assert lines[-1] == "Copied; every row verified: 16 users, 8 chats, 321 messages"
+    assert lines[-1] == "Copied; every row verified: 18 users, 8 chats, 321 messages"
     done = run(*arguments, "--to", empty_database, cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Already copied" in done.stdout
