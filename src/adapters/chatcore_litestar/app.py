@@ -58,7 +58,8 @@ def chat_router(
     """
     sessions = Sessions(accounts, clock, seconds)
     streams = streams or Streams()
-    accounts.changes.subscribe(streams.end_of)
+    # A rename ends no stream: its token stays valid.
+    accounts.changes.subscribe(streams.end_of, renames=False)
     context = Context(
         accounts=accounts,
         messenger=messenger,

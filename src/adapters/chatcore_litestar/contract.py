@@ -14,7 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.types import ASGIApp
 
-from chatcore import Chat, Message, Page
+from chatcore import Chat, Message, Page, User
 from chatcore.model import MAX_INT64
 from chatcore_litestar.context import Context
 from chatcore_litestar.openapi import (
@@ -110,7 +110,7 @@ def _list_routes(context: Context) -> list[HTTPRouteHandler]:
     async def list_chats(request: UserRequest) -> ASGIApp:
         user = request.user
         items = [
-            ChatItem(summary.chat.id, summary.chat.peer_of(user).name)
+            ChatItem(summary.chat.id, _shown(summary.chat.peer_of(user)))
             for summary in await messenger.list_chats(user)
         ]
         return Reply(200, encode(items))
@@ -124,9 +124,9 @@ def _list_routes(context: Context) -> list[HTTPRouteHandler]:
         responses=with_errors(ChatItem, 201, 400, 401),
     )
     async def open_chat(request: UserRequest, user_name: FromPath[str]) -> ASGIApp:
-        peer = await messenger.find_user(_name(user_name))
+        peer = await messenger.find_user(_name(user_name), realm=request.user.realm)
         chat = await messenger.open_chat(request.user, peer)
-        return Reply(201, encode(ChatItem(chat.id, peer.name)))
+        return Reply(201, encode(ChatItem(chat.id, _shown(peer))))
 
     return [list_chats, open_chat]
 
@@ -222,8 +222,14 @@ async def _whole_history(context: Context, request: UserRequest, chat: Chat) -> 
 
 
 def _items(chat: Chat, messages: Sequence[Message]) -> list[MessageItem]:
-    names = {user.id: user.name for user in chat.users}
+    names = {user.id: _shown(user) for user in chat.users}
     return [MessageItem(names[message.sender_id], message.text) for message in messages]
+
+
+def _shown(user: User) -> str:
+    """Return the text that the contract calls the user's name: also the one to send in a path, so
+    for a host's user, whose name need not be unique, it is the handle."""
+    return user.handle if user.realm else user.name
 
 
 def _links(page: Page, paging: Paging) -> Headers:

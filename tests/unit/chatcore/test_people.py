@@ -22,6 +22,7 @@ from chatcore.handles import Person
 from chatcore.model import user_of
 from chatcore.ports import Put
 from chatcore_memory import MemoryStore
+from tests.support.apps import in_another_process
 from tests.support.people import PeopleStore
 from tests.support.stdlib_adapters import HmacTokens, ScryptHasher
 
@@ -89,6 +90,21 @@ async def test_rename_shows_at_once(shop: Messenger) -> None:
     for found in (await shop.chat(ann, chat.id), await shop.chat_with(ann, "2")):
         assert found.peer_of(ann) == robert
     assert (await shop.list_chats(ann))[0].chat.peer_of(ann) == robert
+
+
+async def test_rename_in_another_process_shows_within_a_minute(
+    store: MemoryStore, shop: Messenger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("chatcore.chat_cache.elapsed", lambda: now)
+    elsewhere = Messenger(in_another_process(store), realm="shop")
+    ann, bob = await shop.user("1", name="Ann"), await shop.user("2", name="Bob")
+    chat = await shop.open_chat(ann, bob)
+    assert (await elsewhere.chat(ann, chat.id)).peer_of(ann) == bob
+    robert = await shop.user("2", name="Robert")
+    now = 60.0
+    assert (await elsewhere.chat(ann, chat.id)).peer_of(ann) == robert
+    assert await elsewhere.user("2", name="Robert") == robert
 
 
 async def test_rename_of_unknown_outcome_is_announced(

@@ -72,7 +72,8 @@ async def test_stream_sends_events_as_they_happen() -> None:
         assert sent.id == str(begin._replace(n=begin.n + 1))
         await room.messenger.mark_read(room.users["bob"], room.chat, 1)
         assert await stream.frame() == Frame(
-            {"type": "read", "chat_id": room.chat.id, "user": room.bob.name, "seq": 1},
+            {"type": "read", "chat_id": room.chat.id, "user": room.bob.name, "seq": 1}
+            | {"handle": room.bob.name},
             str(begin._replace(n=begin.n + 2)),
         )
 

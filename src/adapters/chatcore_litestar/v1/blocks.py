@@ -5,6 +5,7 @@ from litestar import Response, delete, get, put
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
+from chatcore import User
 from chatcore_litestar.context import Context
 from chatcore_litestar.openapi import TEXT, USER_NAME, in_query, limit_on, operation, with_problems
 from chatcore_litestar.options import options
@@ -14,6 +15,7 @@ from chatcore_litestar.requests import UserRequest, read_limit, read_place, read
 
 class Block(msgspec.Struct):
     user: str
+    handle: str
 
 
 class BlockPage(msgspec.Struct):
@@ -24,6 +26,10 @@ class BlockPage(msgspec.Struct):
 
 def block_routes(context: Context) -> list[HTTPRouteHandler]:
     messenger = context.messenger
+
+    async def find_peer(request: UserRequest) -> User:
+        handle: str = request.path_params["user_name"]
+        return await messenger.find_user(handle, realm=request.user.realm)
 
     @get(
         "/blocks",
@@ -42,7 +48,7 @@ def block_routes(context: Context) -> list[HTTPRouteHandler]:
         after = read_place("b", found["after"]) if "after" in found else 0
         # One extra item shows whether another page follows.
         users = await messenger.blocked_by(request.user, after=after, limit=limit + 1)
-        items = [Block(user.name) for user in users[:limit]]
+        items = [Block(user.name, user.handle) for user in users[:limit]]
         more = len(users) > limit
         return Reply(200, encode(BlockPage(items, f"b{users[limit - 1].id}" if more else None)))
 
@@ -56,8 +62,7 @@ def block_routes(context: Context) -> list[HTTPRouteHandler]:
         responses=with_problems(None, 204, 404, 422),
     )
     async def block(request: UserRequest) -> Response[None]:
-        peer = await messenger.find_user(request.path_params["user_name"])
-        await messenger.block(request.user, peer)
+        await messenger.block(request.user, await find_peer(request))
         return done()
 
     @delete(
@@ -68,8 +73,7 @@ def block_routes(context: Context) -> list[HTTPRouteHandler]:
         responses=with_problems(None, 204, 404),
     )
     async def unblock(request: UserRequest) -> Response[None]:
-        peer = await messenger.find_user(request.path_params["user_name"])
-        await messenger.unblock(request.user, peer)
+        await messenger.unblock(request.user, await find_peer(request))
         return done()
 
     return [options("/blocks/{user_name:str}", "PUT", "DELETE"), list_blocks, block, unblock]

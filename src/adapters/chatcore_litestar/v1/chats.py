@@ -36,6 +36,8 @@ class Snapshot(msgspec.Struct):
     cursor: str
     me: str
     chats: list[V1Chat]
+    handle: str
+    """My own."""
 
 
 class ChatPage(msgspec.Struct):
@@ -65,7 +67,7 @@ def _list_routes(context: Context) -> list[HTTPRouteHandler]:
         user = request.user
         cursor, states = await messenger.sync(user)
         chats = [chat_item(state, user) for state in states]
-        return Reply(200, encode(Snapshot(str(cursor), user.name, chats)))
+        return Reply(200, encode(Snapshot(str(cursor), user.name, chats, user.handle)))
 
     @get(
         "/chats",
@@ -122,7 +124,7 @@ def _change_routes(context: Context) -> list[HTTPRouteHandler]:
     async def ensure_chat(request: UserRequest) -> ASGIApp:
         user = request.user
         chat, created = await messenger.ensure_chat(
-            user, await messenger.find_user(request.path_params["user_name"])
+            user, await messenger.find_user(request.path_params["user_name"], realm=user.realm)
         )
         body = encode(chat_item(await messenger.state(user, chat.id), user))
         if not created:

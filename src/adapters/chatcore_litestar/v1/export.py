@@ -9,7 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import ASGIApp
 
-from chatcore import ChatState, User
+from chatcore import Chat, ChatState, Message, User
 from chatcore.exporting import Blocked, History, Piece, Totals, export
 from chatcore_litestar.context import Context
 from chatcore_litestar.openapi import operation, with_problems
@@ -28,11 +28,13 @@ class UserLine(msgspec.Struct, tag="user"):
     """The first line: the user who exports."""
 
     user: str
+    handle: str
 
 
 class BlockLine(msgspec.Struct, tag="block"):
     user: str
     """A user that the exporting user blocks."""
+    handle: str
 
 
 class ChatLine(msgspec.Struct, tag="chat"):
@@ -43,6 +45,7 @@ class ChatLine(msgspec.Struct, tag="chat"):
     """The peer."""
     read_seq: int
     peer_read_seq: int
+    handle: str
 
 
 class MessageLine(msgspec.Struct, tag="message"):
@@ -51,6 +54,8 @@ class MessageLine(msgspec.Struct, tag="message"):
     sender: str
     text: str
     sent_at: str
+    handle: str
+    """The sender's."""
 
 
 class EndLine(msgspec.Struct, tag="end"):
@@ -98,18 +103,19 @@ def export_routes(context: Context) -> list[HTTPRouteHandler]:
 def _lines(piece: Piece, user: User) -> Sequence[Line]:
     """Write a piece of the export of `user` as lines."""
     if isinstance(piece, History):
-        chat = piece.chat
-        return [
-            MessageLine(
-                chat.id, message.seq, chat.sender_of(message).name, message.text, sent_at(message)
-            )
-            for message in piece.messages
-        ]
+        return [_message_line(piece.chat, message) for message in piece.messages]
     if isinstance(piece, ChatState):
         chat, peer = piece.chat, piece.chat.peer_of(user)
-        return [ChatLine(chat.id, peer.name, piece.read_seq, piece.peer_read_seq)]
+        return [ChatLine(chat.id, peer.name, piece.read_seq, piece.peer_read_seq, peer.handle)]
     if isinstance(piece, Blocked):
-        return [BlockLine(blocked.name) for blocked in piece.users]
+        return [BlockLine(blocked.name, blocked.handle) for blocked in piece.users]
     if isinstance(piece, Totals):
         return [EndLine(piece.chats, piece.messages)]
-    return [UserLine(piece.name)]
+    return [UserLine(piece.name, piece.handle)]
+
+
+def _message_line(chat: Chat, message: Message) -> MessageLine:
+    sender = chat.sender_of(message)
+    return MessageLine(
+        chat.id, message.seq, sender.name, message.text, sent_at(message), sender.handle
+    )

@@ -1,4 +1,8 @@
-"""The JSON shapes that the routes under /v1 share."""
+"""The JSON shapes that the routes under /v1 share.
+
+Each object that names a user (`user`, `sender`, `me`) also has that user's `handle`: names of a
+host's users need not be unique, and in paths a user is addressed by the handle.
+"""
 
 from typing import assert_never
 
@@ -24,6 +28,8 @@ class V1Message(msgspec.Struct):
     text: str
     sent_at: str
     """RFC 3339 in UTC with six decimals, so that it sorts as text."""
+    handle: str
+    """The sender's."""
 
 
 class V1Chat(msgspec.Struct):
@@ -34,6 +40,8 @@ class V1Chat(msgspec.Struct):
     unread: int
     read_seq: int
     peer_read_seq: int
+    handle: str
+    """The peer's."""
 
 
 class MessageEvent(msgspec.Struct, tag=TAGS[MessageSent]):
@@ -45,6 +53,7 @@ class ChatEvent(msgspec.Struct, tag=TAGS[ChatOpened]):
     chat_id: int
     user: str
     """The peer."""
+    handle: str
 
 
 class ReadEvent(msgspec.Struct, tag=TAGS[MarkerMoved]):
@@ -52,6 +61,7 @@ class ReadEvent(msgspec.Struct, tag=TAGS[MarkerMoved]):
     user: str
     """The reader: the peer, or the user on another device."""
     seq: int
+    handle: str
 
 
 class ResetEvent(msgspec.Struct, tag=TAGS[Reset]):
@@ -62,7 +72,8 @@ EventItem = MessageEvent | ChatEvent | ReadEvent | ResetEvent
 
 
 def message_item(chat: Chat, message: Message) -> V1Message:
-    return V1Message(message.seq, chat.sender_of(message).name, message.text, sent_at(message))
+    sender = chat.sender_of(message)
+    return V1Message(message.seq, sender.name, message.text, sent_at(message), sender.handle)
 
 
 def sent_at(message: Message) -> str:
@@ -73,13 +84,15 @@ def sent_at(message: Message) -> str:
 def chat_item(state: ChatState, user: User) -> V1Chat:
     """Show the chat to `user`, whose state this is."""
     chat, last = state.chat, state.last_message
+    peer = chat.peer_of(user)
     return V1Chat(
         chat.id,
-        chat.peer_of(user).name,
+        peer.name,
         message_item(chat, last) if last else None,
         state.unread,
         state.read_seq,
         state.peer_read_seq,
+        peer.handle,
     )
 
 
@@ -89,9 +102,11 @@ def event_item(event: Event, user: User) -> EventItem:
         case MessageSent():
             return MessageEvent(event.chat.id, message_item(event.chat, event.message))
         case ChatOpened():
-            return ChatEvent(event.chat.id, event.chat.peer_of(user).name)
+            peer = event.chat.peer_of(user)
+            return ChatEvent(event.chat.id, peer.name, peer.handle)
         case MarkerMoved():
-            return ReadEvent(event.chat.id, event.reader.name, event.seq)
+            reader = event.reader
+            return ReadEvent(event.chat.id, reader.name, event.seq, reader.handle)
         case Reset():
             return ResetEvent(str(event.cursor))
     assert_never(event)

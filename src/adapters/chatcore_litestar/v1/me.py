@@ -27,6 +27,7 @@ _PASSWORD = Schema(type=OpenAPIType.STRING, min_length=MIN_PASSWORD)
 
 class Me(msgspec.Struct):
     user: str
+    handle: str
 
 
 class NewToken(msgspec.Struct):
@@ -41,12 +42,12 @@ def me_routes(context: Context) -> list[HTTPRouteHandler]:
 def _account_routes(context: Context) -> list[HTTPRouteHandler]:
     @get(
         "/me",
-        summary="Get my name",
+        summary="Get my name and handle",
         operation_class=operation(),
         responses=with_problems(Me, 200),
     )
     async def show_me(request: UserRequest) -> ASGIApp:
-        return Reply(200, encode(Me(request.user.name)))
+        return Reply(200, encode(Me(request.user.name, request.user.handle)))
 
     @delete(
         "/me",

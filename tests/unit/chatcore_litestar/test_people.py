@@ -1,0 +1,149 @@
+"""Users of a host over HTTP: addressed by handle, within their realm."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from litestar import Litestar
+
+from chatcore import Accounts, Chat, InvalidToken, Messenger, Session, User
+from chatcore.model import utc_now
+from chatcore.ports import Claims
+from chatcore_litestar import create_app
+from chatcore_memory import MemoryStore
+from tests.support.api import Api, Someone, api_of
+from tests.support.listening import Request
+from tests.support.stdlib_adapters import HmacTokens, QuickHasher
+
+
+class HostLogin(Accounts):
+    """Accepts the id of a user as a token: a host with a login of its own."""
+
+    people: MemoryStore
+
+    async def authenticate(self, token: str) -> Session:
+        user = await self.people.user_by_id(int(token))
+        if user is None:
+            raise InvalidToken
+        now = utc_now()
+        return Session(user, Claims(user.id, now, now + timedelta(hours=1)))
+
+
+@dataclass
+class Host:
+    """Two users named Ann and an account named 2, in three chats that never meet."""
+
+    app: Litestar
+    api: Api
+    shop: Messenger
+    ann: User
+    anna: User
+    account: User
+    chat: Chat
+
+    def by(self, user: User) -> Someone:
+        return Someone(user.handle, str(user.id))
+
+
+@asynccontextmanager
+async def host() -> AsyncIterator[Host]:
+    store = MemoryStore()
+    accounts = HostLogin(store, QuickHasher(), HmacTokens(b"secret"))
+    accounts.people = store
+    shop = Messenger(store, realm="shop")
+    account = await accounts.register("2", "correct horse battery")
+    ann, anna = await shop.user("1", name="Ann"), await shop.user("2", name="Ann")
+    chat = await shop.open_chat(ann, anna)
+    await shop.send(anna, chat, "hello")
+    # One Messenger serves both realms: the caller's decides.
+    app = create_app(accounts, Messenger(store))
+    async with api_of(app) as api:
+        yield Host(app, api, shop, ann, anna, account, chat)
+
+
+async def test_fixed_routes_show_and_take_handles() -> None:
+    async with host() as on:
+        ann = on.by(on.ann)
+        chats = await on.api.call("GET", "/chats", ann)
+        assert chats.json() == [{"chat_id": on.chat.id, "user": "2"}]
+        sent = await on.api.send(ann, "2", "hi")
+        assert (sent.status_code, sent.json()) == (201, {"sender": "1", "message": "hi"})
+        read = await on.api.read(ann, "2")
+        assert [item["sender"] for item in read.json()] == ["2", "1"]
+        third = await on.shop.user("3", name="Eve")
+        opened = await on.api.open_chat(ann, "3")
+        assert opened.status_code == 201
+        assert opened.json()["user"] == third.handle
+
+
+async def test_v1_shows_names_with_their_handles() -> None:
+    async with host() as on:
+        ann, path = on.by(on.ann), f"/v1/chats/{on.chat.id}"
+        me = await on.api.call("GET", "/v1/me", ann)
+        assert me.json() == {"user": "Ann", "handle": "1"}
+        sync = (await on.api.call("GET", "/v1/sync", ann)).json()
+        assert (sync["me"], sync["handle"]) == ("Ann", "1")
+        chat = (await on.api.call("GET", path, ann)).json()
+        assert sync["chats"] == [chat]
+        assert (chat["user"], chat["handle"]) == ("Ann", "2")
+        last = chat["last_message"]
+        assert (last["sender"], last["handle"]) == ("Ann", "2")
+        page = (await on.api.call("GET", f"{path}/messages", ann)).json()
+        assert page["messages"] == [last]
+        await on.api.call("PUT", f"{path}/read", ann, json={"seq": 1})
+        begin = sync["cursor"].rpartition("-")[0]
+        events = (await on.api.call("GET", f"/v1/events?after={begin}-0", ann)).json()["events"]
+        assert [(it["type"], it.get("user"), it.get("handle")) for it in events] == [
+            ("chat", "Ann", "2"),
+            ("message", None, None),
+            ("read", "Ann", "1"),
+        ]
+        assert events[1]["message"] == last
+
+
+async def test_peers_are_found_within_the_realm_of_the_caller() -> None:
+    async with host() as on:
+        found = await on.api.ensure_chat(on.by(on.ann), "2")
+        assert (found.status_code, found.json()["chat_id"]) == (200, on.chat.id)
+        account = on.by(on.account)
+        for handle in ("1", on.ann.key):
+            assert (await on.api.open_chat(account, handle)).status_code == 400
+            assert (await on.api.ensure_chat(account, handle)).status_code == 404
+            assert (await on.api.send(account, handle, "hello")).status_code == 400
+            assert (await on.api.read(account, handle)).status_code == 404
+        blocked = await on.api.call("PUT", "/v1/blocks/2", on.by(on.ann))
+        assert blocked.status_code == 204
+        listed = (await on.api.call("GET", "/v1/blocks", on.by(on.ann))).json()
+        assert listed["blocks"] == [{"user": "Ann", "handle": "2"}]
+        assert await on.shop.blocked_by(on.ann) == [on.anna]
+        assert (await on.api.call("DELETE", "/v1/blocks/2", on.by(on.ann))).status_code == 204
+        assert await on.shop.blocked_by(on.ann) == []
+
+
+async def test_export_tells_two_users_of_one_name_apart() -> None:
+    async with host() as on:
+        answer = await on.api.call("GET", "/v1/me/export", on.by(on.ann))
+        lines = [line for line in map(json.loads, answer.text.splitlines()) if "handle" in line]
+        assert [(it["type"], it.get("user", it.get("sender")), it["handle"]) for it in lines] == [
+            ("user", "Ann", "1"),
+            ("chat", "Ann", "2"),
+            ("message", "Ann", "2"),
+        ]
+
+
+async def test_rename_shows_at_once_and_ends_no_stream() -> None:
+    async with host() as on:
+        ann, anna = on.by(on.ann), on.by(on.anna)
+        assert (await on.api.call("GET", "/v1/me", anna)).json()["user"] == "Ann"
+        async with Request(on.app, ann, "/v1/events", accept="text/event-stream") as stream:
+            await stream.frame()
+            for user in (on.anna, on.ann):
+                await on.shop.user(user.handle, name=f"User {user.handle}")
+            assert (await on.api.call("GET", "/v1/me", anna)).json()["user"] == "User 2"
+            chat = (await on.api.call("GET", f"/v1/chats/{on.chat.id}", ann)).json()
+            assert (chat["user"], chat["last_message"]["sender"]) == ("User 2", "User 2")
+            await on.api.send(anna, "1", "still there?")
+            frame = await stream.frame()
+            assert frame.data["message"]["sender"] == "User 2"
