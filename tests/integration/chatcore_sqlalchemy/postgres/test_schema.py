@@ -1,9 +1,21 @@
 """The tables on PostgreSQL."""
 
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
+import chatcore_sqlalchemy
+from chatcore import Chat, Person, User
+from chatcore.ports import Credentials
+from chatcore_sqlalchemy import SqlAlchemyStore, migrate
+from chatcore_sqlalchemy.postgres.schema import transaction
 from chatcore_sqlalchemy.schema import metadata
-from tests.support.postgres_server import PostgresServer
+from chatcore_sqlalchemy.tools.check import check_database
+from chatcore_sqlalchemy.upgrade import REVISIONS
+from tests.support.postgres_server import PostgresServer, name_of
 
 TABLES = """
 SELECT table_name, column_name, data_type, is_nullable, column_default
@@ -28,3 +40,49 @@ async def test_migrations_lead_to_the_schema_of_the_code(
     migrated = postgres.sql(TABLES, migrated_template).splitlines()
     assert sorted(line for line in migrated if not line.startswith("alembic_")) == sorted(expected)
     assert any(line.startswith("messages|messages_pk|") for line in expected)
+
+
+async def test_database_of_an_earlier_revision_upgrades(
+    postgres: PostgresServer, empty_database: str
+) -> None:
+    """Before revision 0004, password hash and token time stood in the row of the user."""
+    await to_revision(empty_database, "0003")
+    postgres.sql(
+        """
+        INSERT INTO users (name, canonical, password_hash, registered_us, tokens_from_us, erased_us)
+        VALUES ('Ann', 'ann', 'hash of ann', 1, 7000000, NULL), ('Bob', 'bob', 'hash', 2, 0, NULL),
+            ('deleted user 1', 'deleted user 1', '', 3, 0, 4);
+        INSERT INTO retired_names VALUES ('digest of eve');
+        INSERT INTO chats (lo_id, hi_id, last_seq, activity, opened_us) VALUES (1, 2, 0, 1, 5)
+        """,
+        name_of(empty_database),
+    )
+    migrated = await migrate(empty_database)
+    assert (migrated.before, migrated.after) == ("0003", REVISIONS[-1])
+    found: list[str] = []
+    await check_database(empty_database, found.append, lambda *_: None)
+    assert found == []
+    async with await SqlAlchemyStore.open(empty_database) as store:
+        ann, bob = User(1, "ann", "Ann"), User(2, "bob", "Bob")
+        assert await store.credentials("ann") == Credentials(ann, "hash of ann", 7_000_000)
+        assert await store.credentials_by_id(2) == Credentials(bob, "hash")
+        assert await store.credentials_by_id(3) is None
+        assert await store.chat_with(1, "bob") == Chat(1, (ann, bob))
+        [put] = await store.put_users([Person("shop", "ann", "Ann")], 6)
+        assert put.user == User(4, "ann", "Ann", "shop")
+    kept = "SELECT count(*) FROM users WHERE password_hash <> '' OR tokens_from_us <> 0"
+    assert postgres.sql(kept, name_of(empty_database)) == "0"
+
+
+async def to_revision(url: str, revision: str) -> None:
+    """Make an empty database that of an earlier version."""
+
+    def upgrade(connection: Connection) -> None:
+        config = Config()
+        folder = Path(chatcore_sqlalchemy.__file__).with_name("migrations")
+        config.set_main_option("script_location", str(folder))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+    async with transaction(url) as connection:
+        await connection.run_sync(upgrade)
