@@ -109,9 +109,12 @@ def _list_routes(context: Context) -> list[HTTPRouteHandler]:
     )
     async def list_chats(request: UserRequest) -> ASGIApp:
         user = request.user
+        summaries = await messenger.list_chats(user)
+        peers = [summary.chat.peer_of(user) for summary in summaries]
+        # As `_shown`, without a call for each item.
         items = [
-            ChatItem(summary.chat.id, _shown(summary.chat.peer_of(user)))
-            for summary in await messenger.list_chats(user)
+            ChatItem(summary.chat.id, peer.handle if peer.realm else peer.name)
+            for summary, peer in zip(summaries, peers, strict=True)
         ]
         return Reply(200, encode(items))
 

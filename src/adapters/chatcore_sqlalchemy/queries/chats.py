@@ -15,7 +15,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from chatcore.model import Chat, ChatState, ChatSummary, user_of
+from chatcore.model import KEY_SEPARATOR, Chat, ChatState, ChatSummary, User, user_of
 from chatcore_sqlalchemy.queries.messages import MESSAGE, message_of
 from chatcore_sqlalchemy.queries.parameters import CHAT_ID, LIMIT, USER_ID
 from chatcore_sqlalchemy.schema import chats, messages, users
@@ -116,7 +116,10 @@ NEWEST_ACTIVITY = newest_activity("user_id")
 
 def chat_of(row: Sequence[Any]) -> Chat:
     """Decode the chat at the start of a row of CHAT, or of a statement made from it."""
-    return Chat(row[0], (user_of(row[1], row[2], row[3]), user_of(row[4], row[5], row[6])))
+    if KEY_SEPARATOR in row[2] or KEY_SEPARATOR in row[5]:
+        return Chat(row[0], (user_of(row[1], row[2], row[3]), user_of(row[4], row[5], row[6])))
+    # What `user_of` makes of the keys of accounts, without its two calls for each chat of a list.
+    return Chat(row[0], (User(row[1], row[2], row[3]), User(row[4], row[5], row[6])))
 
 
 def first_chat(rows: Sequence[Sequence[Any]]) -> Chat | None:
