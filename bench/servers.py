@@ -148,7 +148,8 @@ def make_textbook_data(folder: Path, source: Path) -> str:
 
 
 TEXTBOOK_ROWS = """
-INSERT INTO users (id, username, password_hash) SELECT id, name, password_hash FROM source.users;
+INSERT INTO users (id, username, password_hash)
+SELECT id, name, a.password_hash FROM source.users JOIN source.accounts AS a ON a.user_id = id;
 INSERT INTO chats (id, user1_id, user2_id) SELECT id, lo_id, hi_id FROM source.chats;
 INSERT INTO messages (chat_id, sender_id, text, sent_at)
 SELECT chat_id, sender_id, text, '2026-01-01 00:00:00' FROM source.messages ORDER BY chat_id, seq;
