@@ -11,16 +11,17 @@ import threading
 from functools import partial
 
 from bench.postgres import CONNECTIONS
-from chatcore import NewMessage, Sent
+from chatcore import Sent
 from chatcore_server.serving import server
 from chatcore_server.settings import Settings
+from chatcore_sqlalchemy.group_commit import Append
 from chatcore_sqlalchemy.postgres import database as postgres
 from chatcore_sqlalchemy.postgres.batch import append_batch
 
 
 class OneByOne(postgres.PostgresDatabase):
-    async def append(self, new: NewMessage) -> Sent:
-        [outcome] = await self._pool.transact(partial(append_batch, batch=[new]))
+    async def append(self, append: Append) -> Sent:
+        [outcome] = await self._pool.transact(partial(append_batch, batch=[append]))
         if isinstance(outcome, Exception):
             raise outcome
         return outcome

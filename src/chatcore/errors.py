@@ -104,7 +104,7 @@ class SelfChat(Refused):
 
 
 class KeyReused(Refused):
-    """The sender used this idempotency key in this chat before, with another text."""
+    """The sender used this idempotency key in this chat before, for another message."""
 
     code = "key_reused"
 

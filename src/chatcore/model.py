@@ -8,6 +8,7 @@ itself, so an invalid one cannot exist.
 Times are kept as whole microseconds since 1970-01-01 UTC and shown as aware datetimes.
 """
 
+import hmac
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -173,6 +174,8 @@ class NewMessage:
     `text`: 1 to 4,096 characters (code points), not all white space, no NUL, no lone
     surrogate; kept exactly as given. Raises InvalidText otherwise.
     `idempotency_key`: 1 to 128 visible ASCII characters, or None. Raises InvalidKey otherwise.
+    `submitted`: the text as the client submitted it, if a policy replaced it by `text`; the same
+    rules.
     """
 
     chat_id: int
@@ -180,19 +183,42 @@ class NewMessage:
     text: str
     sent_us: int
     idempotency_key: str | None = None
+    submitted: str | None = None
 
     def __post_init__(self) -> None:
-        text, key = self.text, self.idempotency_key
-        if not 1 <= len(text) <= MAX_TEXT:
-            raise InvalidText(f"a message has 1 to {MAX_TEXT} characters, not {len(text)}")
-        if text.isspace():
-            raise InvalidText("a message is more than white space")
-        if "\0" in text or not is_encodable(text):
-            raise InvalidText("a message has no NUL and no lone surrogate")
+        _check_text(self.text)
+        if self.submitted is not None:
+            _check_text(self.submitted)
+        key = self.idempotency_key
         if key is not None and not (
             1 <= len(key) <= MAX_KEY and all("!" <= character <= "~" for character in key)
         ):
             raise InvalidKey(f"an idempotency key is 1 to {MAX_KEY} visible ASCII characters")
+
+    def digest(self, secret: bytes) -> bytes | None:
+        """Return 32 bytes that stand for all that the client set: equal for equal requests, and
+        without the secret they say nothing about them. None without an idempotency key."""
+        if self.idempotency_key is None:
+            return None
+        text = self.text if self.submitted is None else self.submitted
+        return hmac.digest(secret, _request(self.idempotency_key.encode(), text.encode()), "sha256")
+
+
+def _request(key: bytes, text: bytes) -> bytes:
+    """The fields that a client sets, each after its length, after a version.
+
+    Digests are kept for ever: another field comes with another version, for messages that have it.
+    """
+    return b"\x01%b%b%b%b" % (len(key).to_bytes(4), key, len(text).to_bytes(4), text)
+
+
+def _check_text(text: str) -> None:
+    if not 1 <= len(text) <= MAX_TEXT:
+        raise InvalidText(f"a message has 1 to {MAX_TEXT} characters, not {len(text)}")
+    if text.isspace():
+        raise InvalidText("a message is more than white space")
+    if "\0" in text or not is_encodable(text):
+        raise InvalidText("a message has no NUL and no lone surrogate")
 
 
 def is_encodable(text: str) -> bool:

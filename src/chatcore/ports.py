@@ -289,11 +289,19 @@ class Conversations(Protocol):
 
         If this sender used the idempotency key in this chat before, however long ago, nothing is
         stored and the first message is returned as `replayed`. Of simultaneous calls with one
-        key, exactly one stores. Raises KeyReused if the text differs.
+        key, exactly one stores. Raises KeyReused if the request differs: if it has another
+        `NewMessage.digest`, whatever the stored text is. The store keeps the digest of each
+        message with a key, under 32 random bytes that never change and stay with its data. A
+        message from before there were digests is compared by its text.
 
         Raises ChatNotFound if there is no such chat or the sender is not in it, and, except for
         a replay, if one of the two was erased or blocks the other.
         """
+        ...
+
+    async def replay_of(self, new: NewMessage) -> Sent | None:
+        """Return what `append_message` would return for a known idempotency key; None for a new
+        one, and without a key. Stores nothing. Raises KeyReused as `append_message` does."""
         ...
 
     async def last_seq(self, chat_id: int) -> int:

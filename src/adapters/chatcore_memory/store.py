@@ -34,6 +34,8 @@ class ChatRecord:
     messages: list[Message] = field(default_factory=list)
     by_key: dict[tuple[int, str], Message] = field(default_factory=dict)
     """By sender id and idempotency key."""
+    digests: dict[tuple[int, str], bytes | None] = field(default_factory=dict)
+    """Of the requests, by sender id and idempotency key."""
     read: dict[int, int] = field(default_factory=dict)
     """Read markers by user id."""
     shown: dict[int, int] = field(default_factory=dict)
@@ -87,6 +89,8 @@ class Contents:
     chats_by_user: dict[int, list[ChatRecord]] = field(default_factory=dict)
     activity: int = 0
     """The newest activity of any chat."""
+    secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    """Of the digests."""
     log_name: str = field(default_factory=lambda: secrets.token_hex(8))
     logs: dict[int, LogRecord] = field(default_factory=dict)
     """By user id; a log without entries may be missing."""
@@ -253,11 +257,8 @@ class MemoryStore:
         record = self.contents.chats.get(new.chat_id)
         if record is None or not record.has(new.sender_id):
             raise ChatNotFound
-        key = (new.sender_id, new.idempotency_key) if new.idempotency_key else None
-        if key and (first := record.by_key.get(key)):
-            if first.text != new.text:
-                raise KeyReused
-            return Sent(first, replayed=True)
+        if replay := self._replay_in(record, new):
+            return replay
         lo, hi = record.chat.users
         if self._are_apart(lo.id, hi.id):
             raise ChatNotFound
@@ -265,14 +266,19 @@ class MemoryStore:
         message = Message(new.chat_id, seq, new.sender_id, new.text, new.sent_us)
         record.messages.append(message)
         record.activity = self._next_activity()
-        if key:
-            record.by_key[key] = message
+        if key := new.idempotency_key:
+            record.by_key[new.sender_id, key] = message
+            record.digests[new.sender_id, key] = new.digest(self.contents.secret)
         self._add_entries(
             record.chat.users,
             new.sent_us,
             lambda cursor: MessageSent(cursor, record.chat, message),
         )
         return Sent(message, replayed=False)
+
+    async def replay_of(self, new: NewMessage) -> Sent | None:
+        record = self.contents.chats.get(new.chat_id)
+        return self._replay_in(record, new) if record else None
 
     async def last_seq(self, chat_id: int) -> int:
         return len(self._messages_of(chat_id))
@@ -352,6 +358,15 @@ class MemoryStore:
             first, second = record.chat.users
             users = (user, second) if first.id == user.id else (first, user)
             record.chat = Chat(record.chat.id, users)
+
+    def _replay_in(self, record: ChatRecord, new: NewMessage) -> Sent | None:
+        """The first message with the key of `new`, if there is one. Raises KeyReused."""
+        key = new.sender_id, new.idempotency_key or ""
+        if (first := record.by_key.get(key)) is None:
+            return None
+        if record.digests[key] != new.digest(self.contents.secret):
+            raise KeyReused
+        return Sent(first, replayed=True)
 
     def _next_activity(self) -> int:
         """The activity of a chat that is opened, or gets a message, now."""

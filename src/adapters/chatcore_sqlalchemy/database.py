@@ -5,8 +5,8 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Executable
 
-from chatcore.model import NewMessage, Sent
-from chatcore_sqlalchemy.group_commit import Run, Writes
+from chatcore.model import Sent
+from chatcore_sqlalchemy.group_commit import Append, Run, Writes
 from chatcore_sqlalchemy.upgrade import Migrated
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class Database(Protocol):
         of the change undoes it and is raised here."""
         ...
 
-    async def append(self, new: NewMessage) -> Sent:
+    async def append(self, append: Append) -> Sent:
         """Append a message, as `ChatStore.append_message` promises."""
         ...
 

@@ -31,7 +31,16 @@ Change = Callable[[Run], Any]
 """A write other than a message. An exception undoes this change alone and is raised to its
 caller."""
 
-Work = NewMessage | Change
+
+class Append(NamedTuple):
+    """The write of a message."""
+
+    message: NewMessage
+    digest: bytes | None
+    """Of the request; None without an idempotency key."""
+
+
+Work = Append | Change
 Outcome = Any
 """The result for the caller, or an exception to raise to it."""
 

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from chatcore.errors import ChatNotFound, KeyReused, Refused
-from chatcore.model import Message, NewMessage, Sent
+from chatcore.model import Message, Sent
+from chatcore_sqlalchemy.group_commit import Append
+from chatcore_sqlalchemy.queries.messages import is_same_request
 from chatcore_sqlalchemy.schema import SENT
 
 
@@ -14,7 +16,7 @@ class Numbered(NamedTuple):
     outcomes: list[Sent | Refused]
     """An outcome for each message, in order."""
     messages: list[tuple[Any, ...]]
-    """chat_id, seq, sender_id, text, sent_us, idempotency_key, lo_sent"""
+    """chat_id, seq, sender_id, text, sent_us, idempotency_key, lo_sent, digest"""
     events: list[tuple[int, ...]]
     """user_id, n, kind, chat_id, seq, at_us"""
     chats: Iterable[tuple[int, ...]]
@@ -22,7 +24,7 @@ class Numbered(NamedTuple):
 
 
 def number(
-    batch: Sequence[NewMessage],
+    batch: Sequence[Append],
     chats: Iterable[Sequence[Any]],
     replays: Iterable[Sequence[Any]],
 ) -> Numbered:
@@ -31,7 +33,7 @@ def number(
     Rows of `chats`: id, lo_id, hi_id, last_seq, lo_sent, the number of the newest event of each of
     the two users, the newest activity of any chat of either, and why the chat is closed (0 if it
     is open). Rows of `replays`, the messages stored before with a key of the batch: chat_id, seq,
-    sender_id, text, sent_us, idempotency_key.
+    sender_id, text, sent_us, idempotency_key, digest.
     """
     pairs: dict[int, tuple[int, int]] = {}
     counts: dict[int, tuple[int, int]] = {}
@@ -46,21 +48,21 @@ def number(
             newest[user_id] = max(newest.get(user_id, 0), activity)
         if reasons:
             closed.add(chat_id)
-    known = {(row[0], row[2], row[5]): Message(*row[:5]) for row in replays}
+    known = {(row[0], row[2], row[5]): (Message(*row[:5]), row[6]) for row in replays}
 
     outcomes: list[Sent | Refused] = []
     messages: list[tuple[Any, ...]] = []
     events: list[tuple[int, ...]] = []
     raised: dict[int, tuple[int, ...]] = {}
-    for new in batch:
+    for new, digest in batch:
         chat_id, sender_id, key = new.chat_id, new.sender_id, new.idempotency_key
         pair = pairs.get(chat_id)
         if pair is None or sender_id not in pair:
             outcomes.append(ChatNotFound())
             continue
-        if key is not None and (first := known.get((chat_id, sender_id, key))):
-            same = first.text == new.text
-            outcomes.append(Sent(first, replayed=True) if same else KeyReused())
+        if key is not None and (found := known.get((chat_id, sender_id, key))):
+            same = is_same_request(new, digest, *found)
+            outcomes.append(Sent(found[0], replayed=True) if same else KeyReused())
             continue
         if chat_id in closed:
             outcomes.append(ChatNotFound())
@@ -69,9 +71,9 @@ def number(
         seq, lo_sent = counts[chat_id] = last_seq + 1, lo_sent + (sender_id == pair[0])
         message = Message(chat_id, seq, sender_id, new.text, new.sent_us)
         if key is not None:
-            known[chat_id, sender_id, key] = message
+            known[chat_id, sender_id, key] = message, digest
         outcomes.append(Sent(message, replayed=False))
-        messages.append((*message, key, lo_sent))
+        messages.append((*message, key, lo_sent, digest))
         for user_id in pair:
             n = ends[user_id] = ends[user_id] + 1
             events.append((user_id, n, SENT, chat_id, seq, new.sent_us))
@@ -81,10 +83,10 @@ def number(
     return Numbered(outcomes, messages, events, raised.values())
 
 
-def keys_of(batch: Iterable[NewMessage]) -> set[tuple[int, int, str]]:
+def keys_of(batch: Iterable[Append]) -> set[tuple[int, int, str]]:
     """The chat, sender and key of each message with a key."""
     return {
         (new.chat_id, new.sender_id, new.idempotency_key)
-        for new in batch
+        for new, _ in batch
         if new.idempotency_key is not None
     }

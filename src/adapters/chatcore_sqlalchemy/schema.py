@@ -8,6 +8,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     SmallInteger,
@@ -134,6 +135,9 @@ messages = Table(
     Column("idempotency_key", Text),
     # How many of the chat's messages, up to this one, the user with the lower id sent.
     Column("lo_sent", Int64, nullable=False, server_default=_ZERO),
+    # `NewMessage.digest` under `store.digest_secret`. NULL without a key, and for messages from
+    # before the column, which are compared by their text.
+    Column("digest", LargeBinary),
     PrimaryKeyConstraint("chat_id", "seq", name="messages_pk"),
     CheckConstraint("seq >= 1", name="messages_seq"),
     CheckConstraint("length(text) BETWEEN 1 AND 4096", name="messages_text"),
@@ -182,6 +186,9 @@ store = Table(
     Column("id", Int64, primary_key=True, autoincrement=False),
     # The random name of this store's event logs.
     Column("log", Text, nullable=False),
+    # 32 random bytes. Never changes, or replays would be taken for reused keys. Never NULL: only
+    # the migration needs to add the column before the bytes.
+    Column("digest_secret", LargeBinary),
     CheckConstraint("id = 1", name="store_one_row"),
     sqlite_strict=True,
 )

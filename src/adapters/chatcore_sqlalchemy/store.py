@@ -19,7 +19,7 @@ from chatcore.ports import Credentials, Put
 from chatcore_sqlalchemy.database import Database
 from chatcore_sqlalchemy.engines import engine_of
 from chatcore_sqlalchemy.errors import RetryTransaction
-from chatcore_sqlalchemy.group_commit import Run, Writes
+from chatcore_sqlalchemy.group_commit import Append, Run, Writes
 from chatcore_sqlalchemy.page_cache import PageCache, size_of_list, size_of_messages
 from chatcore_sqlalchemy.queries import (
     accounts,
@@ -47,6 +47,7 @@ class SqlAlchemyStore:
         self._opened = database
         self._loop = asyncio.get_running_loop()
         self._logs_name = ""
+        self._secret = b""
         self.replayed = 0
         """How many sends so far were replays."""
         self._tails: PageCache[int, Sequence[Message]] = PageCache()
@@ -241,9 +242,30 @@ class SqlAlchemyStore:
         )
 
     async def append_message(self, new: NewMessage) -> Sent:
-        sent = await self._database.append(new)
+        digest = None
+        if new.idempotency_key is not None:
+            digest = new.digest(self._secret or await self._digest_secret())
+        sent = await self._database.append(Append(new, digest))
         self.replayed += sent.replayed
         return sent
+
+    async def replay_of(self, new: NewMessage) -> Sent | None:
+        if new.idempotency_key is None:
+            return None
+        digest = new.digest(self._secret or await self._digest_secret())
+        rows = await self._database.read(
+            messages.MESSAGE_BY_KEY,
+            chat_id=new.chat_id,
+            user_id=new.sender_id,
+            key=new.idempotency_key,
+        )
+        sent = messages.replay_of(new, digest, rows)
+        self.replayed += sent is not None
+        return sent
+
+    async def _digest_secret(self) -> bytes:
+        ((self._secret,),) = await self._database.read(messages.DIGEST_SECRET)
+        return self._secret
 
     async def last_seq(self, chat_id: int) -> int:
         rows = await self._database.read(messages.LAST_SEQ, chat_id=chat_id)

@@ -19,7 +19,7 @@ from sqlalchemy import (
 from chatcore_sqlalchemy.errors import CannotOpen
 from chatcore_sqlalchemy.schema import metadata, store
 
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 """Revisions of the schema, oldest first; this version works on the last."""
 
 # The same table that Alembic creates.
@@ -93,6 +93,8 @@ def upgrade(connection: Connection) -> None:
 def create(connection: Connection) -> None:
     """Create the tables in an empty database, as the migrations would."""
     metadata.create_all(connection, checkfirst=False)
-    connection.execute(store.insert().values(id=1, log=secrets.token_hex(8)))
+    connection.execute(
+        store.insert().values(id=1, log=secrets.token_hex(8), digest_secret=secrets.token_bytes(32))
+    )
     _versions.create(connection)
     connection.execute(_versions.insert().values(version_num=REVISIONS[-1]))

@@ -1,11 +1,12 @@
 """The promises of a ChatStore about idempotency keys."""
 
 from chatcore.errors import KeyReused
-from chatcore.model import Sent
+from chatcore.model import Chat, NewMessage, Sent, User
 from chatcore.ports import MAX_PAGE
 from chatcore.testing.expect import accepted, expect, expect_equal, refused, simultaneously
 from chatcore.testing.scene import (
     NOW_US,
+    UNKNOWN_IDS,
     ChatStoreWithUsers,
     add_user,
     ann_and_bob,
@@ -111,6 +112,76 @@ async def of_simultaneous_messages_with_a_key_one_is_stored(store: ChatStoreWith
     expect_equal(len(reuses), 16, "simultaneous append_message with one key: KeyReused")
 
 
+def rewritten(chat: Chat, sender: User, submitted: str, text: str) -> NewMessage:
+    """The message of `submitted`, of which a policy made `text`."""
+    return NewMessage(chat.id, sender.id, text, NOW_US, "key", submitted)
+
+
+async def replays_are_compared_as_submitted(store: ChatStoreWithUsers) -> None:
+    """append_message compares a replay with the text that was submitted, not with the text that a
+    policy made of it, which is what it stores."""
+    chat, ann, _ = await ann_and_bob(store)
+    sent = await store.append_message(rewritten(chat, ann, "a bad word", "a *** word"))
+    expect_equal(
+        (sent.message.text, sent.replayed),
+        ("a *** word", False),
+        "append_message stores the text of a rewritten message",
+    )
+    replay = Sent(sent.message, replayed=True)
+    for again in (
+        rewritten(chat, ann, "a bad word", "a *** word"),
+        # The policy has changed its mind, or there is none any more.
+        rewritten(chat, ann, "a bad word", "another text"),
+        NewMessage(chat.id, ann.id, "a bad word", NOW_US, "key"),
+    ):
+        with accepted(f"append_message of the same request, rewritten to {again.text!a},"):
+            found = await store.append_message(again)
+        expect_equal(found, replay, "append_message of the same request returns its replay")
+    for other in (
+        rewritten(chat, ann, "a sad word", "a *** word"),
+        NewMessage(chat.id, ann.id, "a *** word", NOW_US, "key"),
+    ):
+        with refused(KeyReused, "append_message of another request with the same stored text"):
+            await store.append_message(other)
+
+
+async def a_replay_is_found_without_sending(store: ChatStoreWithUsers) -> None:
+    """replay_of returns what append_message would return for a known key, and None for a key that
+    is new to its sender and chat. It stores nothing."""
+    chat, ann, bob = await ann_and_bob(store)
+    for sender, text, key in ((ann, "hello", "key"), (ann, "hello", None), (bob, "hello", "key")):
+        new = NewMessage(chat.id, sender.id, text, NOW_US, key)
+        expect_equal(await store.replay_of(new), None, "replay_of a new key, or of none,")
+        expect_equal(await store.replay_of(new), None, "replay_of stores nothing, so it")
+        sent = await send(store, chat, sender, text, key)
+        expect(not sent.replayed, "replay_of stores nothing, so append_message")
+        wanted = Sent(sent.message, replayed=True) if key else None
+        expect_equal(await store.replay_of(new), wanted, "replay_of after append_message")
+    for sender, chat_id, key in (
+        *((ann, chat.id, "KEY"), (ann, chat.id + 1, "key")),
+        *((User(unknown, ""), chat.id, "key") for unknown in UNKNOWN_IDS),
+        *((ann, unknown, "key") for unknown in UNKNOWN_IDS),
+    ):
+        unknown = NewMessage(chat_id, sender.id, "hello", NOW_US, key)
+        expect_equal(await store.replay_of(unknown), None, "replay_of an unknown key")
+    with refused(KeyReused, "replay_of a known key with another text"):
+        await store.replay_of(NewMessage(chat.id, ann.id, "other", NOW_US, "key"))
+    expect_equal(await store.last_seq(chat.id), 3, "last_seq: replay_of stores nothing")
+
+
+async def a_replay_is_found_as_submitted(store: ChatStoreWithUsers) -> None:
+    """replay_of compares the texts that were submitted, as append_message does, also while one of
+    the two blocks the other."""
+    chat, ann, bob = await ann_and_bob(store)
+    sent = await store.append_message(rewritten(chat, ann, "a bad word", "a *** word"))
+    await store.block(bob.id, ann.id, NOW_US)
+    with accepted("replay_of the same request"):
+        found = await store.replay_of(NewMessage(chat.id, ann.id, "a bad word", NOW_US, "key"))
+    expect_equal(found, Sent(sent.message, replayed=True), "replay_of the same request")
+    with refused(KeyReused, "replay_of another request with the same stored text"):
+        await store.replay_of(NewMessage(chat.id, ann.id, "a *** word", NOW_US, "key"))
+
+
 async def messages_without_key_are_no_replays(store: ChatStoreWithUsers) -> None:
     """append_message without a key stores every message, also a repeated text."""
     chat, ann, _ = await ann_and_bob(store)
@@ -128,5 +199,8 @@ KEY_CHECKS = (
     a_key_is_scoped_to_its_sender_and_chat,
     keys_are_compared_exactly,
     of_simultaneous_messages_with_a_key_one_is_stored,
+    replays_are_compared_as_submitted,
+    a_replay_is_found_without_sending,
+    a_replay_is_found_as_submitted,
     messages_without_key_are_no_replays,
 )

@@ -27,6 +27,9 @@ USES: dict[str, Use] = {
     ),
     "read the list": lambda store, ann, chat: store.chats_of(ann.id, before=None, limit=50),
     "send": lambda store, ann, chat: store.append_message(NewMessage(chat.id, ann.id, "hi", 0)),
+    "look up a key": lambda store, ann, chat: store.replay_of(
+        NewMessage(chat.id, ann.id, "hi", 0, "key")
+    ),
     "register": lambda store, ann, chat: store.add_user(UserName("carl"), "", 0),
     "follow": lambda store, ann, chat: store.end_of_log(ann.id),
     "close": lambda store, ann, chat: store.close(),

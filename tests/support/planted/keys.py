@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from dataclasses import replace
 
-from chatcore import NewMessage, Sent
+from chatcore import KeyReused, NewMessage, Sent
 from chatcore.testing import ChatStoreCheck, keys
 from chatcore_memory import MemoryStore
 
@@ -75,6 +75,55 @@ class TakesTheTextForAKey(MemoryStore):
         return await super().append_message(replace(new, idempotency_key=key))
 
 
+class ComparesStoredTexts(MemoryStore):
+    async def append_message(self, new: NewMessage) -> Sent:
+        return await super().append_message(replace(new, submitted=None))
+
+
+class StoresTheSubmittedText(MemoryStore):
+    async def append_message(self, new: NewMessage) -> Sent:
+        return await super().append_message(replace(new, text=new.submitted or new.text))
+
+
+class TakesTheStoredTextForARequest(MemoryStore):
+    async def append_message(self, new: NewMessage) -> Sent:
+        first = self.contents.chats[new.chat_id].by_key.get((new.sender_id, "key"))
+        if first and first.text == new.text:
+            return Sent(first, replayed=True)
+        return await super().append_message(new)
+
+
+class StoresWhatItLooksUp(MemoryStore):
+    async def replay_of(self, new: NewMessage) -> Sent | None:
+        sent = await self.append_message(new)
+        return sent if sent.replayed else None
+
+
+class FindsReplaysByTheKeyAlone(MemoryStore):
+    async def replay_of(self, new: NewMessage) -> Sent | None:
+        record = self.contents.chats.get(new.chat_id)
+        key = new.sender_id, new.idempotency_key or ""
+        first = record.by_key.get(key) if record else None
+        return first and Sent(first, replayed=True)
+
+
+class FindsReplaysByTheStoredText(MemoryStore):
+    async def replay_of(self, new: NewMessage) -> Sent | None:
+        record = self.contents.chats.get(new.chat_id)
+        key = new.sender_id, new.idempotency_key or ""
+        first = record.by_key.get(key) if record else None
+        if first and first.text != new.text:
+            raise KeyReused
+        return first and Sent(first, replayed=True)
+
+
+class FindsNoReplaysInClosedChats(MemoryStore):
+    async def replay_of(self, new: NewMessage) -> Sent | None:
+        sent = await super().replay_of(new)
+        lo, hi = self.contents.chats[new.chat_id].chat.users if sent else (None, None)
+        return None if lo and hi and self._are_apart(lo.id, hi.id) else sent
+
+
 FAULTS: dict[type[MemoryStore], ChatStoreCheck] = {
     ForgetsOldKeys: keys.a_replay_gives_the_first_message,
     ReplaysWithTheNewTime: keys.a_replay_gives_the_first_message,
@@ -84,5 +133,12 @@ FAULTS: dict[type[MemoryStore], ChatStoreCheck] = {
     SharesKeysOfASender: keys.a_key_is_scoped_to_its_sender_and_chat,
     IgnoresTheCaseOfKeys: keys.keys_are_compared_exactly,
     RacesForKeys: keys.of_simultaneous_messages_with_a_key_one_is_stored,
+    ComparesStoredTexts: keys.replays_are_compared_as_submitted,
+    StoresTheSubmittedText: keys.replays_are_compared_as_submitted,
+    TakesTheStoredTextForARequest: keys.replays_are_compared_as_submitted,
+    StoresWhatItLooksUp: keys.a_replay_is_found_without_sending,
+    FindsReplaysByTheKeyAlone: keys.a_replay_is_found_without_sending,
+    FindsReplaysByTheStoredText: keys.a_replay_is_found_as_submitted,
+    FindsNoReplaysInClosedChats: keys.a_replay_is_found_as_submitted,
     TakesTheTextForAKey: keys.messages_without_key_are_no_replays,
 }

@@ -17,6 +17,7 @@ from chatcore import (
 )
 from chatcore.model import to_microseconds
 
+SECRET = bytes(range(32))
 WHITE_SPACE = " \t\n\r\v\f\x1c\x85\u00a0\u1680\u2003\u2028\u2029\u202f\u3000"
 
 
@@ -67,6 +68,36 @@ def test_valid_key_is_kept_unchanged(key: str | None) -> None:
 def test_invalid_key_is_refused(key: str) -> None:
     with pytest.raises(InvalidKey):
         new_message(key=key)
+
+
+def test_submitted_text_keeps_the_rules_of_texts() -> None:
+    assert NewMessage(1, 2, "rewritten", 3, "key", "hello").submitted == "hello"
+    for text, submitted in (("", "hello"), ("x" * 4097, "hello"), ("hello", ""), ("x", "\ud800")):
+        with pytest.raises(InvalidText):
+            NewMessage(1, 2, text, 3, "key", submitted)
+
+
+def digest(key: str, text: str, submitted: str | None = None) -> bytes | None:
+    return NewMessage(1, 2, text, 3, key, submitted).digest(SECRET)
+
+
+def test_digest_never_changes() -> None:
+    """Databases hold digests, so these bytes are what every version computes."""
+    wanted = "96344eaba6a788c7322448837ac7491acbfd81df80df092702aacdf350acd16c"
+    found = digest("key", "hello, Мир")
+    assert found
+    assert found.hex() == wanted
+    assert new_message(key=None).digest(SECRET) is None
+
+
+def test_digest_is_that_of_the_request() -> None:
+    found = digest("key", "hello")
+    assert NewMessage(9, 8, "hello", 7, "key").digest(SECRET) == found
+    assert digest("key", "rewritten", "hello") == found
+    # Another text, key, boundary between the two, secret.
+    others = [digest("key", "hello "), digest("k", "hello"), digest("ke", "yhello")]
+    others.append(NewMessage(1, 2, "hello", 3, "key").digest(b"another secret"))
+    assert len({found, *others}) == 5
 
 
 @pytest.mark.parametrize(

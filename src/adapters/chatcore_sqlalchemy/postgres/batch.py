@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from chatcore.errors import Refused
-from chatcore.model import MAX_INT64, NewMessage, Sent
+from chatcore.model import MAX_INT64, Sent
+from chatcore_sqlalchemy.group_commit import Append
 from chatcore_sqlalchemy.numbering import keys_of, number
 from chatcore_sqlalchemy.postgres.connection import Connection
 
@@ -40,7 +41,7 @@ FROM chats AS c WHERE c.id = ANY($1::bigint[])
 """
 
 REPLAYS = """
-SELECT m.chat_id, m.seq, m.sender_id, m.text, m.sent_us, m.idempotency_key
+SELECT m.chat_id, m.seq, m.sender_id, m.text, m.sent_us, m.idempotency_key, m.digest
 FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS wanted (chat_id, sender_id, key)
 JOIN messages AS m ON m.chat_id = wanted.chat_id AND m.sender_id = wanted.sender_id
     AND m.idempotency_key = wanted.key
@@ -48,26 +49,26 @@ JOIN messages AS m ON m.chat_id = wanted.chat_id AND m.sender_id = wanted.sender
 
 WRITE = """
 WITH sent AS (
-    INSERT INTO messages (chat_id, seq, sender_id, text, sent_us, idempotency_key, lo_sent)
+    INSERT INTO messages (chat_id, seq, sender_id, text, sent_us, idempotency_key, lo_sent, digest)
     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[],
-        $6::text[], $7::bigint[])
+        $6::text[], $7::bigint[], $8::bytea[])
 ), logged AS (
     INSERT INTO events (user_id, n, kind, chat_id, seq, at_us)
-    SELECT * FROM unnest($8::bigint[], $9::bigint[], $10::smallint[], $11::bigint[],
-        $12::bigint[], $13::bigint[])
+    SELECT * FROM unnest($9::bigint[], $10::bigint[], $11::smallint[], $12::bigint[],
+        $13::bigint[], $14::bigint[])
 )
 UPDATE chats SET last_seq = raised.last_seq, lo_sent = raised.lo_sent, activity = raised.activity
-FROM unnest($14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[])
+FROM unnest($15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[])
     AS raised (last_seq, lo_sent, activity, id)
 WHERE chats.id = raised.id
 """
 
 
-async def append_batch(connection: Connection, batch: Sequence[NewMessage]) -> list[Sent | Refused]:
+async def append_batch(connection: Connection, batch: Sequence[Append]) -> list[Sent | Refused]:
     """Number, insert and log each message, in the transaction of the connection; return an outcome
     for each, in order."""
     # No other ids exist, and a single one out of range would fail the whole batch.
-    chat_ids = list({new.chat_id for new in batch if 0 < new.chat_id <= MAX_INT64})
+    chat_ids = list({new.chat_id for new, _ in batch if 0 < new.chat_id <= MAX_INT64})
     await connection.fetch(LOCK, chat_ids)
     chats = await connection.fetch(CHATS, chat_ids)
     members = {
@@ -77,7 +78,7 @@ async def append_batch(connection: Connection, batch: Sequence[NewMessage]) -> l
     replays = await connection.fetch(REPLAYS, *_columns(keys, 3)) if keys else ()
     outcomes, messages, events, raised = number(batch, chats, replays)
     if messages:
-        columns = (*_columns(messages, 7), *_columns(events, 6), *_columns(raised, 4))
+        columns = (*_columns(messages, 8), *_columns(events, 6), *_columns(raised, 4))
         await connection.fetch(WRITE, *columns)
     return outcomes
 

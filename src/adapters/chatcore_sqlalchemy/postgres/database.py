@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Executable
 from sqlalchemy.util import await_only, greenlet_spawn
 
-from chatcore.model import NewMessage, Sent
-from chatcore_sqlalchemy.group_commit import GroupCommit, Run, Writes
+from chatcore.model import Sent
+from chatcore_sqlalchemy.group_commit import Append, GroupCommit, Run, Writes
 from chatcore_sqlalchemy.postgres.coalescing import COALESCED, CoalescedLookup
 from chatcore_sqlalchemy.postgres.connection import Connection, Row, connect, expect_writable
 from chatcore_sqlalchemy.postgres.pool import Pool
@@ -31,7 +31,7 @@ class PostgresDatabase:
         self._url = url
         self._pool = Pool(partial(connect, url), CONNECTIONS)
         self._appends = Pool(partial(connect, url), 1)
-        self._group = GroupCommit[NewMessage](PostgresWriter(self._appends))
+        self._group = GroupCommit[Append](PostgresWriter(self._appends))
         self._coalesced = {
             statement: CoalescedLookup(partial(self._fetch, query))
             for statement, query in COALESCED.items()
@@ -75,8 +75,8 @@ class PostgresDatabase:
             await self._appends.use(expect_writable)
         await self._pool.use(expect_writable)
 
-    async def append(self, new: NewMessage) -> Sent:
-        sent: Sent = await self._group.submit(new)
+    async def append(self, append: Append) -> Sent:
+        sent: Sent = await self._group.submit(append)
         return sent
 
 

@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from chatcore.model import NewMessage
-from chatcore_sqlalchemy.group_commit import Done, Outcome
+from chatcore_sqlalchemy.group_commit import Append, Done, Outcome
 from chatcore_sqlalchemy.postgres.batch import append_batch
 from chatcore_sqlalchemy.postgres.pool import Pool
 
@@ -19,7 +18,7 @@ class PostgresWriter:
         # The event loop itself holds only weak references to tasks.
         self._tasks: set[asyncio.Task[None] | asyncio.Task[Sequence[Outcome]]] = set()
 
-    def write(self, batch: Sequence[NewMessage], done: Done) -> None:
+    def write(self, batch: Sequence[Append], done: Done) -> None:
         appending = partial(append_batch, batch=batch)
         task = asyncio.create_task(self._pool.transact(appending))
         self._tasks.add(task)

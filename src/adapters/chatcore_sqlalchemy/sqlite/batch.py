@@ -9,7 +9,8 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from chatcore.errors import Refused
-from chatcore.model import NewMessage, Sent
+from chatcore.model import Sent
+from chatcore_sqlalchemy.group_commit import Append
 from chatcore_sqlalchemy.numbering import keys_of, number
 
 # The rows that `number` expects.
@@ -27,7 +28,7 @@ FROM json_each(?) AS wanted CROSS JOIN chats AS c ON c.id = wanted.value
 """
 
 REPLAYS = """
-SELECT m.chat_id, m.seq, m.sender_id, m.text, m.sent_us, m.idempotency_key
+SELECT m.chat_id, m.seq, m.sender_id, m.text, m.sent_us, m.idempotency_key, m.digest
 FROM json_each(?) AS wanted CROSS JOIN messages AS m
     ON m.chat_id = json_extract(wanted.value, '$[0]')
     AND m.sender_id = json_extract(wanted.value, '$[1]')
@@ -35,8 +36,8 @@ FROM json_each(?) AS wanted CROSS JOIN messages AS m
 """
 
 INSERT = """
-INSERT INTO messages (chat_id, seq, sender_id, text, sent_us, idempotency_key, lo_sent)
-VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO messages (chat_id, seq, sender_id, text, sent_us, idempotency_key, lo_sent, digest)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 LOG = "INSERT INTO events (user_id, n, kind, chat_id, seq, at_us) VALUES (?, ?, ?, ?, ?, ?)"
@@ -44,11 +45,9 @@ LOG = "INSERT INTO events (user_id, n, kind, chat_id, seq, at_us) VALUES (?, ?, 
 RAISE = "UPDATE chats SET last_seq = ?, lo_sent = ?, activity = ? WHERE id = ?"
 
 
-def append_batch(
-    connection: sqlite3.Connection, batch: Sequence[NewMessage]
-) -> list[Sent | Refused]:
+def append_batch(connection: sqlite3.Connection, batch: Sequence[Append]) -> list[Sent | Refused]:
     """Number, insert and log each message; return an outcome for each, in order."""
-    chats = connection.execute(CHATS, (_json({new.chat_id for new in batch}),))
+    chats = connection.execute(CHATS, (_json({new.chat_id for new, _ in batch}),))
     keys = keys_of(batch)
     replays = connection.execute(REPLAYS, (_json(keys),)) if keys else ()
     outcomes, messages, events, raised = number(batch, chats, replays)

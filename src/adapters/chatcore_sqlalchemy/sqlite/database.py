@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Executable
 
 from chatcore.errors import StoreUnavailable
-from chatcore.model import NewMessage, Sent
-from chatcore_sqlalchemy.group_commit import GroupCommit, Run, Work, Writes
+from chatcore.model import Sent
+from chatcore_sqlalchemy.group_commit import Append, GroupCommit, Run, Work, Writes
 from chatcore_sqlalchemy.queries.events import touch
 from chatcore_sqlalchemy.sqlite.commit_thread import CommitThread
 from chatcore_sqlalchemy.sqlite.file import SqliteFile
@@ -75,6 +75,6 @@ class SqliteDatabase:
         if self._group.failing or self._file.is_on_read_only_disk():
             await self.write(touch)
 
-    async def append(self, new: NewMessage) -> Sent:
-        sent: Sent = await self._group.submit(new)
+    async def append(self, append: Append) -> Sent:
+        sent: Sent = await self._group.submit(append)
         return sent

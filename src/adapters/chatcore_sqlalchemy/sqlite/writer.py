@@ -10,8 +10,7 @@ from typing import Any
 
 from sqlalchemy import Executable
 
-from chatcore.model import NewMessage
-from chatcore_sqlalchemy.group_commit import Change, Outcome, Work
+from chatcore_sqlalchemy.group_commit import Append, Change, Outcome, Work
 from chatcore_sqlalchemy.sqlite.batch import append_batch
 from chatcore_sqlalchemy.sqlite.commit_thread import Locked
 from chatcore_sqlalchemy.sqlite.file import SqliteFile
@@ -59,10 +58,10 @@ class SqliteWriter:
 
 
 def _apply(connection: sqlite3.Connection, batch: Sequence[Work]) -> Sequence[Outcome]:
-    new = [work for work in batch if isinstance(work, NewMessage)]
+    new = [work for work in batch if isinstance(work, Append)]
     appended = iter(append_batch(connection, new) if new else ())
     return [
-        next(appended) if isinstance(work, NewMessage) else _apply_change(connection, work)
+        next(appended) if isinstance(work, Append) else _apply_change(connection, work)
         for work in batch
     ]
 

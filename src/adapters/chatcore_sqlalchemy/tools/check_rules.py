@@ -35,6 +35,12 @@ RULES = (
         "the store has {0} names, or a name that is too long",
     ),
     Rule(
+        "the secret of the digests",
+        """SELECT coalesce(length(digest_secret), 0) FROM store
+        WHERE digest_secret IS NULL OR length(digest_secret) <> 32""",
+        "the secret of the digests has {0} bytes, not 32",
+    ),
+    Rule(
         "names of users",
         "SELECT min(id), count(*) FROM users GROUP BY canonical HAVING count(*) > 1",
         "{1} users, the first of them {0}, have one name",
@@ -156,6 +162,12 @@ RULES = (
         WHERE idempotency_key IS NOT NULL
         GROUP BY chat_id, sender_id, idempotency_key HAVING count(*) > 1""",
         "{2} messages of user {1} in chat {0}, the first of them {3}, have one key",
+    ),
+    Rule(
+        "digests",
+        """SELECT chat_id, seq FROM messages
+        WHERE digest IS NOT NULL AND (idempotency_key IS NULL OR length(digest) <> 32)""",
+        "message {1} of chat {0} has a digest of a wrong length, or has one without a key",
     ),
     Rule(
         "numbers of events",

@@ -1,9 +1,13 @@
 """A batch plan made while the tables were empty still reads few rows of full ones."""
 
-from chatcore import NewMessage
 from chatcore_sqlalchemy.postgres.batch import append_batch
 from chatcore_sqlalchemy.postgres.connection import connect
-from tests.integration.chatcore_sqlalchemy.postgres.test_plans import GROWN, POPULAR, rows_read
+from tests.integration.chatcore_sqlalchemy.postgres.test_plans import (
+    GROWN,
+    POPULAR,
+    append,
+    rows_read,
+)
 
 FEW = """
 INSERT INTO users (id, name, canonical, password_hash, registered_us)
@@ -17,9 +21,9 @@ async def test_plan_for_empty_tables_reads_few_rows_of_full_ones(postgres_url: s
     connection = await connect(postgres_url)
     await connection.execute("BEGIN")
     await connection.execute(FEW)
-    await append_batch(connection, [NewMessage(10001, 10001, "hello", 0, "key")])
+    await append_batch(connection, [append(10001, 10001, "key")])
     await connection.execute("ROLLBACK")
     await connection.execute(GROWN)
-    batch = [NewMessage(chat, POPULAR, "hello", 0, f"{chat}") for chat in range(100, 200)]
+    batch = [append(chat, POPULAR, f"{chat}") for chat in range(100, 200)]
     assert await rows_read(connection, lambda: append_batch(connection, batch)) < 1200
     await connection.close(timeout=5)

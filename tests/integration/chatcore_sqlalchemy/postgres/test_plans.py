@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from chatcore import NewMessage
+from chatcore_sqlalchemy.group_commit import Append
 from chatcore_sqlalchemy.postgres import batch as postgres_batch
 from chatcore_sqlalchemy.postgres.coalescing import COALESCED
 from chatcore_sqlalchemy.postgres.connection import Connection, connect
@@ -61,6 +62,7 @@ VALUES: dict[str, Any] = {
     "after": 0,
     "reasons": 1,
     "keys": '["u7", "u2000", "nobody"]',
+    "key": "k2",
 }
 OTHER_VALUES: dict[str, dict[str, Any]] = {
     "ADD_USER": {"canonical": "new"},
@@ -83,6 +85,10 @@ ROWS = """
 SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0)
 FROM pg_stat_xact_user_tables
 """
+
+
+def append(chat_id: int, sender_id: int, key: str) -> Append:
+    return Append(NewMessage(chat_id, sender_id, "hello", 0, key), b"digest")
 
 
 @pytest.fixture
@@ -114,7 +120,7 @@ async def test_every_statement_reads_few_rows(analyzed: bool, connection: Connec
             connection,
             lambda statement=statement, values=values: run(connection, statement, values),  # type: ignore[misc]
         )
-    batch = [NewMessage(chat, POPULAR, "hello", 0, f"{chat}") for chat in range(100, 200)]
+    batch = [append(chat, POPULAR, f"{chat}") for chat in range(100, 200)]
     costs["append"] = await rows_read(
         connection, lambda: postgres_batch.append_batch(connection, batch)
     )

@@ -59,9 +59,11 @@ def make(path: Path, revision: str) -> None:
 
 
 def rows_of(path: Path) -> dict[str, list[tuple[object, ...]]]:
-    """The rows of every table, without the random name of the logs."""
+    """The rows of every table, without the random name of the logs and the random secret."""
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE store SET log = length(log)")
+        connection.execute(
+            "UPDATE store SET log = length(log), digest_secret = zeroblob(length(digest_secret))"
+        )
         tables = connection.execute("SELECT name FROM pragma_table_list WHERE schema = 'main'")
         names = [name for (name,) in tables if name != "sqlite_schema"]
         return {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in names}  # noqa: S608
@@ -109,21 +111,22 @@ async def test_every_table_is_strict(tmp_path: Path) -> None:
         "INSERT INTO blocks VALUES (1, 2, 0), (1, 2, 9)",
         "INSERT INTO retired_names VALUES ('digest'), ('digest')",
         "UPDATE chats SET closed = 'yes'",
+        "UPDATE messages SET digest = 'text'",
         "UPDATE chats SET last_seq = -1",
         "UPDATE chats SET activity = 'soon'",
-        "INSERT INTO messages VALUES (1, 1, 1, 'again', 0, NULL, 0)",
-        "INSERT INTO messages VALUES (1, 0, 1, 'before the first', 0, NULL, 0)",
-        "INSERT INTO messages VALUES (1, 2, 1, '', 0, NULL, 0)",
-        "INSERT INTO messages VALUES (1, 2, 1, printf('%.4097c', 'x'), 0, NULL, 0)",
-        "INSERT INTO messages VALUES (1, 2, 1, x'00', 0, NULL, 0)",
-        "INSERT INTO messages VALUES (1, 2, 1, 'same key', 0, 'k', 0)",
-        "INSERT INTO messages VALUES (9, 1, 1, 'no such chat', 0, NULL, 0)",
-        "INSERT INTO messages VALUES (1, 2, 9, 'no such user', 0, NULL, 0)",
+        "INSERT INTO messages VALUES (1, 1, 1, 'again', 0, NULL, 0, NULL)",
+        "INSERT INTO messages VALUES (1, 0, 1, 'before the first', 0, NULL, 0, NULL)",
+        "INSERT INTO messages VALUES (1, 2, 1, '', 0, NULL, 0, NULL)",
+        "INSERT INTO messages VALUES (1, 2, 1, printf('%.4097c', 'x'), 0, NULL, 0, NULL)",
+        "INSERT INTO messages VALUES (1, 2, 1, x'00', 0, NULL, 0, NULL)",
+        "INSERT INTO messages VALUES (1, 2, 1, 'same key', 0, 'k', 0, NULL)",
+        "INSERT INTO messages VALUES (9, 1, 1, 'no such chat', 0, NULL, 0, NULL)",
+        "INSERT INTO messages VALUES (1, 2, 9, 'no such user', 0, NULL, 0, NULL)",
         # Before the first, the first again, and another name for the logs.
         "INSERT INTO events VALUES (1, 0, 0, 1, 0, 0)",
         "INSERT INTO events VALUES (1, 1, 0, 1, 0, 0)",
-        "INSERT INTO store VALUES (2, 'name')",
-        "INSERT INTO store VALUES (1, 'name')",
+        "INSERT INTO store VALUES (2, 'name', NULL)",
+        "INSERT INTO store VALUES (1, 'name', NULL)",
     ],
 )
 async def test_database_refuses_invalid_rows(statement: str, tmp_path: Path) -> None:

@@ -9,9 +9,18 @@ from typing import Any
 
 import pytest
 
-from chatcore import Chat, NameTaken, Person, User, UserName
+from chatcore import (
+    Chat,
+    KeyReused,
+    NameTaken,
+    NewMessage,
+    Person,
+    Sent,
+    User,
+    UserName,
+)
 from chatcore.ports import Credentials
-from chatcore.testing.scene import NOW_US, add_user, send
+from chatcore.testing.scene import NOW_US, add_user, ann_and_bob, send
 from chatcore_sqlalchemy import SqlAlchemyStore
 from chatcore_sqlalchemy.tools.check import check_database
 from chatcore_sqlalchemy.upgrade import REVISIONS
@@ -165,3 +174,43 @@ async def test_upgraded_database_has_no_fault(revision: str, tmp_path: Path) -> 
     found: list[str] = []
     await check_database(f"sqlite:///{old}", found.append, lambda *_: None)
     assert found == []
+
+
+async def test_database_of_revision_0004_upgrades(tmp_path: Path) -> None:
+    """Before revision 0005 there were no digests, so these messages are compared by their text."""
+    async with await SqlAlchemyStore.open(f"sqlite:///{tmp_path}/new.db") as new:
+        chat, ann, _ = await ann_and_bob(new)
+        first = await send(new, chat, ann, "a bad word", "old")
+        await send(new, chat, ann, "no key")
+    old = old_database(tmp_path / "new.db", "0004")
+    rewritten = NewMessage(chat.id, ann.id, "a *** word", NOW_US, "new", "a bad word")
+    async with await SqlAlchemyStore.open(f"sqlite:///{old}") as upgraded:
+        assert schema_of(old) == schema_of(tmp_path / "new.db")
+        again = Sent(first.message, replayed=True)
+        assert await send(upgraded, chat, ann, "a bad word", "old") == again
+        # Also if a policy would rewrite the retry.
+        retry = NewMessage(chat.id, ann.id, "a *** word", NOW_US, "old", "a bad word")
+        assert await upgraded.append_message(retry) == again
+        assert await upgraded.replay_of(retry) == again
+        with pytest.raises(KeyReused):
+            await send(upgraded, chat, ann, "a *** word", "old")
+        sent = await upgraded.append_message(rewritten)
+        assert (sent.message.seq, sent.replayed) == (3, False)
+    async with await SqlAlchemyStore.open(f"sqlite:///{old}") as reopened:
+        replay = Sent(sent.message, replayed=True)
+        assert await send(reopened, chat, ann, "a bad word", "new") == replay
+        with pytest.raises(KeyReused):
+            await send(reopened, chat, ann, "a *** word", "new")
+
+
+async def test_stored_row_does_not_hold_the_submitted_text(tmp_path: Path) -> None:
+    path = tmp_path / "chatcore.db"
+    async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
+        chat, ann, _ = await ann_and_bob(store)
+        await store.append_message(NewMessage(chat.id, ann.id, "a", NOW_US, "k", "a bad word"))
+        await store.append_message(NewMessage(chat.id, ann.id, "a", NOW_US, "l", "a bad word"))
+    assert b"bad word" not in path.read_bytes()
+    with closing(sqlite3.connect(path)) as connection:
+        digests = {digest for (digest,) in connection.execute("SELECT digest FROM messages")}
+    # Equal texts do not show as equal digests.
+    assert len(digests) == 2

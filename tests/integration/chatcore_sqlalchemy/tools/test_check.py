@@ -83,6 +83,13 @@ FAULTS = {
     "INSERT INTO accounts VALUES (4, 'hash', 0)": "user 4 has an account, but is erased",
     "INSERT INTO accounts VALUES (7, 'hash', 0)": "user 7 has an account, but is erased",
     "UPDATE users SET password_hash = 'hash' WHERE id = 1": "user 1 has a password hash or token t",
+    "UPDATE store SET digest_secret = NULL": "the secret of the digests has 0 bytes, not 32",
+    "UPDATE messages SET idempotency_key = NULL WHERE chat_id = 1 AND seq = 8": (
+        "message 8 of chat 1 has a digest of a wrong length, or has one without a key"
+    ),
+    "UPDATE messages SET digest = substr(digest, 2) WHERE chat_id = 1 AND seq = 8": (
+        "message 8 of chat 1 has a digest of a wrong length, or has one without a key"
+    ),
     "INSERT INTO blocks VALUES (2, 4, 0)": "user 2 blocks user 4, though one of them is erased",
     "UPDATE chats SET closed = 1 WHERE id = 1": "chat 1 is closed by 1; blocks and erased users m",
     "UPDATE chats SET closed = 0 WHERE id = 2": "chat 2 is closed by 0; blocks and erased users m",

@@ -32,7 +32,9 @@ async def grown_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
         await load.talk(store, chats, 20)
         for number, chat in enumerate(chats):
             await store.move_read_marker(chat.id, chat.users[number % 2].id, 3 * number, 5)
-        await store.append_message(NewMessage(1, chats[0].users[0].id, "with a key", 7, "a-key"))
+        await store.append_message(
+            NewMessage(1, chats[0].users[0].id, "rewritten", 7, "a-key", "with a key")
+        )
         await store.trim_logs(keep=30, since_us=0, after_user=0)
         (one, other), (three, four), (_, five) = [chat.users for chat in chats[2:5]]
         await store.block(one.id, other.id, 8)
