@@ -24,6 +24,8 @@ from chatcore.errors import (
     MessageNotFound,
     NameTaken,
     Overloaded,
+    PolicyRefused,
+    PolicyUnavailable,
     Refused,
     SelfChat,
     StoreUnavailable,
@@ -50,9 +52,12 @@ from chatcore.model import (
     user_of,
 )
 from chatcore.names import UserName, canonical_name
+from chatcore.policy import Actor, Allow, Draft, Refuse, Rewrite
 
 __all__ = [
     "Accounts",
+    "Actor",
+    "Allow",
     "Changes",
     "Chat",
     "ChatExists",
@@ -63,6 +68,7 @@ __all__ = [
     "ChatcoreError",
     "Clock",
     "Cursor",
+    "Draft",
     "Event",
     "Following",
     "Guard",
@@ -87,8 +93,12 @@ __all__ = [
     "Overloaded",
     "Page",
     "Person",
+    "PolicyRefused",
+    "PolicyUnavailable",
+    "Refuse",
     "Refused",
     "Reset",
+    "Rewrite",
     "SelfChat",
     "Sent",
     "Session",

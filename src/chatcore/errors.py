@@ -17,24 +17,25 @@
     │   ├── UserErased          the user with that handle was erased
     │   ├── ChatNotFound        no such chat, the user is not in it, or it is closed
     │   ├── MessageNotFound     the chat has no message of that number
+    │   ├── PolicyRefused       the host's policy refuses the chat or the message
     │   ├── WrongCredentials    no user of that name with that password
     │   └── InvalidToken        expired, void, forged, malformed, or its user is erased
     └── Unavailable             not now; a retry may succeed
         ├── Overloaded          refused before any work was done
         ├── TooManyAttempts     too many guesses or registrations from this client
+        ├── PolicyUnavailable   the host's policy failed or was late; nothing happened
         └── StoreUnavailable    the store failed; a write may or may not have happened
 
 Adapters raise exactly these classes where their port's docstring names them. Each class has a
-`code`, a word that never changes, for adapters that translate errors to a protocol.
+`code`, a word that never changes, for adapters that translate errors to a protocol; a PolicyRefused
+has the code that the policy gave.
 """
-
-from typing import ClassVar
 
 
 class ChatcoreError(Exception):
     """The base class of all errors of chatcore."""
 
-    code: ClassVar[str] = "error"
+    code: str = "error"
 
 
 class Refused(ChatcoreError):
@@ -135,6 +136,17 @@ class MessageNotFound(Refused):
     code = "message_not_found"
 
 
+class PolicyRefused(Refused):
+    """The host's policy refuses to open the chat or to send the message, for the reason `code`. A
+    later attempt may get another answer."""
+
+    code = "policy_refused"
+
+    def __init__(self, code: str) -> None:
+        super().__init__(f"refused by the policy: {code}")
+        self.code = code
+
+
 class WrongCredentials(Refused):
     """No user has this name and this password; the error does not say which is wrong."""
 
@@ -169,6 +181,13 @@ class TooManyAttempts(Unavailable):
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"too many attempts; retry in {retry_after} seconds")
         self.retry_after = retry_after
+
+
+class PolicyUnavailable(Unavailable):
+    """The host's policy failed, was late, or gave an answer that it may not give. Nothing was
+    stored."""
+
+    code = "policy_unavailable"
 
 
 class StoreUnavailable(Unavailable):

@@ -1,6 +1,7 @@
 """Messenger: chats, their messages and events."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -14,10 +15,12 @@ from chatcore.errors import (
     InvalidPage,
     InvalidSeq,
     MessageNotFound,
+    SelfChat,
     UserNotFound,
 )
 from chatcore.events import Cursor
 from chatcore.following import POLL_SECONDS, Following
+from chatcore.gate import POLICY_SECONDS, Gate
 from chatcore.handles import lookup_key
 from chatcore.markers import Markers
 from chatcore.model import (
@@ -34,7 +37,8 @@ from chatcore.model import (
     utc_now,
 )
 from chatcore.people import HostUsers
-from chatcore.ports import MAX_PAGE, ChatStore, Doorbell
+from chatcore.policy import Actor
+from chatcore.ports import MAX_PAGE, ChatStore, Doorbell, Policy
 
 KEPT_EVENTS = 10_000
 KEPT_DAYS = 30
@@ -79,6 +83,9 @@ class Messenger:
     store never meet. Without a realm, the users are those of `Accounts`, and handles are names.
     Raises ValueError for an invalid realm, TypeError for a realm on a store that is not a People.
 
+    `policy` is asked before a chat is opened or a message is sent, and must answer within
+    `policy_seconds`. It learns from `actor` on whose behalf that happens.
+
     A user who is not in a chat gets ChatNotFound for it, as if it did not exist. Every method
     may raise Unavailable.
     """
@@ -91,9 +98,11 @@ class Messenger:
         doorbell: Doorbell | None = None,
         clock: Clock = utc_now,
         poll_seconds: float = POLL_SECONDS,
+        policy: Policy | None = None,
+        policy_seconds: float = POLICY_SECONDS,
     ) -> None:
-        if not poll_seconds > 0:
-            raise ValueError("poll_seconds must be above 0")
+        if not (poll_seconds > 0 and policy_seconds > 0):
+            raise ValueError("poll_seconds and policy_seconds must be above 0")
         changes = changes_of(store)
         self._realm = realm
         self._host_users = HostUsers(store, realm, clock, changes)
@@ -101,6 +110,7 @@ class Messenger:
         self._doorbell = doorbell or LocalDoorbell()
         self._clock = clock
         self._poll_seconds = poll_seconds
+        self._gate = None if policy is None else Gate(policy, store, policy_seconds)
         self._markers = Markers(store, clock, self._ring)
         # Every send and every page by name looks up a chat.
         self._chat_cache = ChatCache()
@@ -138,18 +148,28 @@ class Messenger:
             raise UserNotFound
         return user
 
-    async def open_chat(self, user: User, peer: User) -> Chat:
-        """Open the chat of two users. Raises ChatExists, SelfChat, and UserNotFound, also if one
-        of them blocks the other or was erased."""
+    async def open_chat(self, user: User, peer: User, *, actor: Actor = Actor.USER) -> Chat:
+        """Open the chat of two users. Raises ChatExists, SelfChat, UserNotFound, also if one of
+        them blocks the other or was erased, and, for the policy, PolicyRefused."""
+        if self._gate is not None:
+            await self._expect_no_chat(user, peer)
+            await self._gate.may_open(user, peer, actor)
         chat = await self._store.open_chat(user.id, peer.id, to_microseconds(self._clock()))
         self._ring(chat)
         return chat
 
-    async def ensure_chat(self, user: User, peer: User) -> Opened:
+    async def _expect_no_chat(self, user: User, peer: User) -> None:
+        if user.id == peer.id:
+            raise SelfChat
+        with suppress(ChatNotFound):
+            await self.chat_with(user, peer.name)
+            raise ChatExists
+
+    async def ensure_chat(self, user: User, peer: User, *, actor: Actor = Actor.USER) -> Opened:
         """Return the chat of two users; open it if they have none. Raises as `open_chat` does,
         except for ChatExists."""
         try:
-            return Opened(await self.open_chat(user, peer), created=True)
+            return Opened(await self.open_chat(user, peer, actor=actor), created=True)
         except ChatExists:
             chat = await self._store.chat_with(user.id, peer.key)
             if chat is None:
@@ -228,25 +248,38 @@ class Messenger:
             # So repeat until a round needs one page, which is one atomic read.
             covered = top
 
-    async def send(self, sender: User, chat: Chat, text: str) -> Message:
-        """Append a message. When this returns, the message is stored durably, exactly once.
+    async def send(
+        self, sender: User, chat: Chat, text: str, *, actor: Actor = Actor.USER
+    ) -> Message:
+        """Append a message. When this returns, the message is stored durably, exactly once, with
+        the text that the policy made of `text`.
 
-        Raises InvalidText, and ChatNotFound if the sender is not in the chat or one of the two
-        blocks the other or was erased.
+        Raises InvalidText, PolicyRefused, and ChatNotFound if the sender is not in the chat or one
+        of the two blocks the other or was erased.
         """
-        return (await self._append(sender, chat, text, None)).message
+        return (await self._append(sender, chat, text, None, actor)).message
 
-    async def send_once(self, sender: User, chat: Chat, text: str, key: str) -> Sent:
+    async def send_once(
+        self, sender: User, chat: Chat, text: str, key: str, *, actor: Actor = Actor.USER
+    ) -> Sent:
         """Append a message once for this sender, chat and idempotency key: a retry, at any later
-        time, returns the first message.
+        time, returns the first message, whatever the policy would answer by then.
 
-        Raises as `send` does, InvalidKey, and KeyReused if the text differs.
+        Raises as `send` does, InvalidKey, and KeyReused if `text` differs.
         """
-        return await self._append(sender, chat, text, key)
+        return await self._append(sender, chat, text, key, actor)
 
-    async def _append(self, sender: User, chat: Chat, text: str, key: str | None) -> Sent:
-        now = to_microseconds(self._clock())
-        sent = await self._store.append_message(NewMessage(chat.id, sender.id, text, now, key))
+    async def _append(
+        self, sender: User, chat: Chat, text: str, key: str | None, actor: Actor
+    ) -> Sent:
+        new = NewMessage(chat.id, sender.id, text, to_microseconds(self._clock()), key)
+        if self._gate is not None:
+            chat.peer_of(sender)
+            passed = await self._gate.may_send(new, sender, chat, actor)
+            if isinstance(passed, Sent):
+                return passed
+            new = passed
+        sent = await self._store.append_message(new)
         if not sent.replayed:
             self._ring(chat)
         return sent

@@ -33,6 +33,7 @@ from chatcore.events import Cursor, Entry
 from chatcore.handles import Person
 from chatcore.model import Chat, ChatState, ChatSummary, Message, NewMessage, Sent, User
 from chatcore.names import UserName
+from chatcore.policy import Actor, Allow, Draft, Refuse, Rewrite
 
 __all__ = [
     "MAX_PAGE",
@@ -50,6 +51,7 @@ __all__ = [
     "PasswordHasher",
     "People",
     "Put",
+    "Policy",
     "TokenIssuer",
 ]
 
@@ -340,6 +342,27 @@ class Doorbell(Protocol):
     def listen(self, user_id: int, wake: Callable[[], None]) -> Callable[[], None]:
         """Call `wake`, on the event loop of this call, at every ring for the user. Returns the
         function that unsubscribes, to be called once. `wake` returns at once and raises nothing."""
+        ...
+
+
+class Policy(Protocol):
+    """The host's rules about which chats may be opened, and what may be sent.
+
+    Asked before anything is numbered or stored; never for a chat that exists or a replay. A block
+    or an erasure forbids what the policy allows. Of simultaneous calls for one chat, or with one
+    idempotency key, each may be asked.
+
+    An answer must come within a second (`policy_seconds` of Messenger), or its call is cancelled.
+    An exception, a late answer and any other object than the answers named here are failures: the
+    client gets PolicyUnavailable, and may retry. Calls overlap, and none may block the event loop.
+    """
+
+    async def may_open(self, user: User, peer: User, actor: Actor) -> Allow | Refuse:
+        """Answer whether `user` may open a chat with `peer`, who is another user."""
+        ...
+
+    async def may_send(self, draft: Draft) -> Allow | Rewrite | Refuse:
+        """Answer whether the message may be sent, or with which other text."""
         ...
 
 

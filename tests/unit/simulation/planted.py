@@ -7,6 +7,7 @@ from functools import partial
 from typing import cast
 
 from chatcore import (
+    Actor,
     Chat,
     Cursor,
     Event,
@@ -133,9 +134,12 @@ class SyncsBeforeTheCursor(Messenger):
 class AcknowledgesEarly(Messenger):
     """Responds before the store has."""
 
-    async def _append(self, sender: User, chat: Chat, text: str, key: str | None) -> Sent:
+    async def _append(
+        self, sender: User, chat: Chat, text: str, key: str | None, actor: Actor
+    ) -> Sent:
         seq = await self._store.last_seq(chat.id) + 1
-        task = asyncio.get_running_loop().create_task(super()._append(sender, chat, text, key))
+        appending = super()._append(sender, chat, text, key, actor)
+        task = asyncio.get_running_loop().create_task(appending)
         task.add_done_callback(lambda task: task.cancelled() or task.exception())
         await asyncio.sleep(0)
         if task.done() and not isinstance(task.exception(), StoreUnavailable):

@@ -119,7 +119,7 @@ def _change_routes(context: Context) -> list[HTTPRouteHandler]:
             parameters=[USER_NAME],
             headers={201: {"Location": "The path of the new chat."}},
         ),
-        responses=with_problems(V1Chat, 200, 201, 404, 422),
+        responses=with_problems(V1Chat, 200, 201, 403, 404, 422),
     )
     async def ensure_chat(request: UserRequest) -> ASGIApp:
         user = request.user

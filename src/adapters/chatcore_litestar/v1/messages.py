@@ -110,7 +110,7 @@ def _send_routes(context: Context) -> list[HTTPRouteHandler]:
             parameters=[CHAT_ID, IDEMPOTENCY_KEY],
             headers={201: {"Idempotency-Replayed": "`true` if this repeats the first answer."}},
         ),
-        responses=with_problems(V1Message, 201, 404, 408, 413, 422),
+        responses=with_problems(V1Message, 201, 403, 404, 408, 413, 422),
     )
     async def send(request: UserRequest) -> ASGIApp:
         body = await read_body(request, decode_v1_message, context.body_seconds)

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response
 
-from chatcore.errors import InvalidToken, Refused, TooManyAttempts, Unavailable
+from chatcore.errors import InvalidToken, PolicyRefused, Refused, TooManyAttempts, Unavailable
 from chatcore_litestar.errors import (
     EXCEPTION_HANDLERS,
     BodyRefused,
@@ -78,6 +78,8 @@ def _respond(
 def on_refused(request: AnyRequest, error: Refused) -> ProblemResponse:
     if isinstance(error, InvalidToken):
         return _respond(401, headers={"www-authenticate": 'Bearer error="invalid_token"'})
+    if isinstance(error, PolicyRefused):
+        return _respond(403, error.code)
     status = _STATUSES.get(error.code)
     if status is None:
         return _respond(500, headers=log_failure(request, error))
