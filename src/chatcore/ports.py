@@ -50,8 +50,8 @@ __all__ = [
     "EventLog",
     "PasswordHasher",
     "People",
-    "Put",
     "Policy",
+    "Put",
     "TokenIssuer",
 ]
 

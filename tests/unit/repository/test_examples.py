@@ -1,0 +1,54 @@
+"""The examples, and those of docs/policy.md, run and print what they should."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from tests.support.repository import ROOT
+
+LONGEST = 100  # lines
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+PRINTED = {
+    "policy_orders.py": """\
+bob and ann have a chat, for ann ordered from bob
+eve may not open one with ann: shop_no_order
+the shop opened one for them
+""",
+    "policy_words.py": """\
+What the ****, Bob?
+**** it, Ann. True True
+Darn
+""",
+    "policy_rate.py": """\
+sent: one
+sent: two
+refused: three acme_slow_down
+sent a minute later: three
+""",
+}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_example_prints_what_it_should(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(path), run_name="__main__")
+    assert capsys.readouterr().out == PRINTED[path.name]
+    assert len(path.read_text().splitlines()) <= LONGEST
+
+
+def test_every_example_stands_in_a_document() -> None:
+    documents = "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    named = re.findall(r"\]\(\.\./examples/(\w+\.py)\)", documents)
+    assert {path.name for path in EXAMPLES} == set(named) == set(PRINTED)
+
+
+def test_example_of_the_policy_document_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "docs/policy.md").read_text()
+    [example] = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (tmp_path / "example.py").write_text(example)
+    runpy.run_path(str(tmp_path / "example.py"))
+    assert capsys.readouterr().out == "acme_closed\n"
