@@ -72,7 +72,7 @@ def test_figures_match_the_code(said: str, is_so: Callable[[], bool]) -> None:
     assert is_so()
 
 
-@pytest.mark.parametrize(("key", "said"), [(False, 115), (True, 201)])
+@pytest.mark.parametrize(("key", "said"), [(False, 115), (True, 235)])
 async def test_storage_of_a_message_matches_the_document(
     tmp_path: Path, key: bool, said: int
 ) -> None:
