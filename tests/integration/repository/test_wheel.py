@@ -118,7 +118,7 @@ def test_bare_install_needs_no_other_package(bare: Environment, tmp_path: Path) 
     needs = bare.run(requires, tmp_path).splitlines()
     assert needs
     assert [need for need in needs if "extra ==" not in need] == []
-    bare.run("import chatcore, chatcore.testing, chatcore_memory", tmp_path)
+    bare.run("import chatcore, chatcore.blocking, chatcore.testing, chatcore_memory", tmp_path)
 
 
 def test_command_is_installed(with_extras: Environment, tmp_path: Path) -> None:
