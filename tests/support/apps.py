@@ -12,9 +12,8 @@ from chatcore.model import utc_now
 from chatcore.ports import AccountStore, ChatStore
 from chatcore_jwt import JwtTokens
 from chatcore_litestar import create_app
-from chatcore_memory import MemoryStore
+from chatcore_memory import InsecureTestHasher, MemoryStore
 from chatcore_sqlalchemy import SqlAlchemyStore
-from tests.support.stdlib_adapters import QuickHasher
 
 SECRET = "a secret of thirty-two bytes or more"
 
@@ -26,7 +25,7 @@ class Store(AccountStore, ChatStore, Protocol):
 @asynccontextmanager
 async def core(store: Store, clock: Clock = utc_now) -> AsyncIterator[tuple[Accounts, Messenger]]:
     """Yield Accounts and Messenger with a cheap password hasher."""
-    accounts = Accounts(store, QuickHasher(), JwtTokens(SECRET), clock=clock)
+    accounts = Accounts(store, InsecureTestHasher(), JwtTokens(SECRET), clock=clock)
     yield accounts, Messenger(store, clock=clock)
 
 

@@ -1,9 +1,10 @@
-"""chatcore's stores in memory, for tests, demos and hosts that need no disk.
+"""chatcore's adapters without dependencies, for tests, demos and hosts that need no disk.
 
-They keep every promise of `chatcore.ports` except durability, and pass the same checks as the
-other stores.
+`MemoryStore` keeps every promise of `chatcore.ports` except durability, and passes the same checks
+as the other stores. `InsecureTestHasher` and `InsecureTestTokens` are for tests alone.
 """
 
+from chatcore_memory.insecure import InsecureTestHasher, InsecureTestTokens
 from chatcore_memory.store import MemoryStore
 
-__all__ = ["MemoryStore"]
+__all__ = ["InsecureTestHasher", "InsecureTestTokens", "MemoryStore"]

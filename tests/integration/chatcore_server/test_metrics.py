@@ -8,11 +8,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from chatcore import Overloaded
+from chatcore_memory import InsecureTestHasher
 from chatcore_server.app import open_app
 from chatcore_server.observe.counting import CountedHasher, Requests
 from chatcore_server.settings import CannotStart, Settings
 from tests.support.service import QuickService
-from tests.support.stdlib_adapters import ScryptHasher
 
 PASSWORD = "correct horse battery"
 
@@ -141,7 +141,7 @@ async def test_failed_requests_are_counted() -> None:
 
 
 async def test_refused_passwords_are_counted() -> None:
-    class Full(ScryptHasher):
+    class Full(InsecureTestHasher):
         async def hash(self, password: str) -> str:
             raise Overloaded
 

@@ -7,82 +7,87 @@ from datetime import UTC, datetime, timedelta
 
 from chatcore.ports import Claims, PasswordHasher, TokenIssuer
 from chatcore.testing import PasswordHasherCheck, TokenIssuerCheck, hashers, tokens
-from tests.support.stdlib_adapters import HmacTokens, ScryptHasher
+from chatcore_memory import InsecureTestHasher, InsecureTestTokens
 
 SECRET = b"a secret of thirty-two bytes, ok"
 
 
-class ComparesLengths(ScryptHasher):
-    def _verify(self, password: str, password_hash: str | None) -> bool:
-        made = self._hash(password, b"sixteen bytes...")
-        return len(made) == len(password_hash or "")
+class ComparesLengths(InsecureTestHasher):
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        return len(await self.hash(password)) == len(password_hash or "")
 
 
-class SaltsNothing(ScryptHasher):
-    def _hash(self, password: str, salt: bytes, n: int | None = None) -> str:
-        return super()._hash(password, b"salt", n)
+class SaltsNothing(InsecureTestHasher):
+    def _hash(self, password: str, salt: bytes, rounds: int) -> str:
+        return super()._hash(password, b"salt", rounds)
 
 
-class HashesThe72FirstBytes(ScryptHasher):
-    def _hash(self, password: str, salt: bytes, n: int | None = None) -> str:
-        return super()._hash(password.encode()[:72].decode(errors="ignore"), salt, n)
+class HashesThe72FirstBytes(InsecureTestHasher):
+    def _hash(self, password: str, salt: bytes, rounds: int) -> str:
+        return super()._hash(password.encode()[:72].decode(errors="ignore"), salt, rounds)
 
 
-class VerifiesTheDecoy(ScryptHasher):
+class VerifiesTheDecoy(InsecureTestHasher):
     async def verify(self, password: str, password_hash: str | None) -> bool:
         return await super().verify(password, password_hash) or password_hash is None
 
 
-class RaisesOnDamage(ScryptHasher):
-    def _verify(self, password: str, password_hash: str | None) -> bool:
-        if password_hash is not None and password_hash.count("$") != 2:
+class RaisesOnDamage(InsecureTestHasher):
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        if password_hash is not None and password_hash.count("$") != 3:
             raise ValueError("no hash")
-        return super()._verify(password, password_hash)
+        return await super().verify(password, password_hash)
 
 
-class KnowsUnknownUsersAtOnce(ScryptHasher):
+class KnowsUnknownUsersAtOnce(InsecureTestHasher):
+    def __init__(self) -> None:
+        super().__init__(rounds=1_000)
+
     async def verify(self, password: str, password_hash: str | None) -> bool:
         return password_hash is not None and await super().verify(password, password_hash)
 
 
-class IsNeverUpToDate(ScryptHasher):
+class IsNeverUpToDate(InsecureTestHasher):
     def needs_rehash(self, password_hash: str) -> bool:
         return True
 
 
-class HashesOnTheLoop(ScryptHasher):
+class HashesOnTheLoop(InsecureTestHasher):
+    def __init__(self) -> None:
+        super().__init__(rounds=1_000)
+
     async def hash(self, password: str) -> str:
         await asyncio.sleep(0)
-        return self._hash(password, b"sixteen bytes...")
+        return await super().hash(password)
 
 
-class SaysIdsAsFloats(HmacTokens):
+class SaysIdsAsFloats(InsecureTestTokens):
     def verify(self, token: str, now: datetime) -> Claims:
         claims = super().verify(token, now)
         return claims._replace(user_id=int(float(claims.user_id)))
 
 
-class BreaksLines(HmacTokens):
+class BreaksLines(InsecureTestTokens):
     def _sign(self, body: bytes) -> str:
         return base64.encodebytes(super()._sign(body).encode()).decode()
 
 
-class ExpiresASecondLate(HmacTokens):
+class ExpiresASecondLate(InsecureTestTokens):
     def verify(self, token: str, now: datetime) -> Claims:
         return super().verify(token, now - timedelta(seconds=1))
 
 
-class ExpiresAfterTheMoment(HmacTokens):
+class ExpiresAfterTheMoment(InsecureTestTokens):
     def verify(self, token: str, now: datetime) -> Claims:
         return super().verify(token, now - timedelta(microseconds=1))
 
 
-class TakesEveryTimeForUtc(HmacTokens):
+class TakesEveryTimeForUtc(InsecureTestTokens):
     def issue(self, user_id: int, now: datetime) -> str:
         return super().issue(user_id, now.replace(tzinfo=UTC))
 
 
-class LooksAtHalfTheSignature(HmacTokens):
+class LooksAtHalfTheSignature(InsecureTestTokens):
     def _sign(self, body: bytes) -> str:
         return super()._sign(body)[:20] + "A" * 23
 
@@ -90,18 +95,18 @@ class LooksAtHalfTheSignature(HmacTokens):
         return super().verify(token[:-23] + "A" * 23, now)
 
 
-class HasOneSecretForAll(HmacTokens):
+class HasOneSecretForAll(InsecureTestTokens):
     def _sign(self, body: bytes) -> str:
-        return HmacTokens(SECRET)._sign(body)
+        return InsecureTestTokens(SECRET)._sign(body)
 
 
-class TripsOverGarbage(HmacTokens):
+class TripsOverGarbage(InsecureTestTokens):
     def verify(self, token: str, now: datetime) -> Claims:
         token.encode("ascii")
         return super().verify(token, now)
 
 
-class TakesWhatFollows(HmacTokens):
+class TakesWhatFollows(InsecureTestTokens):
     def verify(self, token: str, now: datetime) -> Claims:
         return super().verify(token.rstrip("\0"), now)
 

@@ -19,9 +19,8 @@ from chatcore import (
 from chatcore.names import UserName
 from chatcore.ports import Credentials
 from chatcore_jwt import JwtTokens
-from chatcore_memory import MemoryStore
+from chatcore_memory import InsecureTestHasher, MemoryStore
 from tests.support.clock import Clock
-from tests.support.stdlib_adapters import QuickHasher
 
 OLD, NEW, OTHER = "correct horse battery", "staple of many batteries", "no horse at all, today"
 START = datetime(2026, 1, 1, 0, 0, 0, 900_000, tzinfo=UTC)
@@ -38,11 +37,11 @@ CHANGES: dict[str, Change] = {
 }
 
 
-class HeldHasher(QuickHasher):
+class HeldHasher(InsecureTestHasher):
     """Holds its next verification or hash until `free` is set."""
 
-    def __init__(self, n: int = 2) -> None:
-        super().__init__(n)
+    def __init__(self, rounds: int = 1) -> None:
+        super().__init__(rounds)
         self.hold = ""
         self.reached, self.free = asyncio.Event(), asyncio.Event()
 
@@ -213,7 +212,7 @@ class SlowStore(MemoryStore):
 
 
 async def test_stolen_token_logs_out_everywhere_only_once() -> None:
-    accounts = Accounts(SlowStore(), QuickHasher(), JwtTokens(SECRET), clock=Clock(START))
+    accounts = Accounts(SlowStore(), InsecureTestHasher(), JwtTokens(SECRET), clock=Clock(START))
     ann = await accounts.register("ann", OLD)
     _, claims = await accounts.authenticate(await accounts.log_in("ann", OLD))
     calls = [accounts.log_out_everywhere(ann, proven_by=claims) for _ in range(100)]
@@ -223,7 +222,7 @@ async def test_stolen_token_logs_out_everywhere_only_once() -> None:
 
 
 async def test_one_of_many_concurrent_password_changes_succeeds() -> None:
-    accounts = Accounts(SlowStore(), QuickHasher(), JwtTokens(SECRET), clock=Clock(START))
+    accounts = Accounts(SlowStore(), InsecureTestHasher(), JwtTokens(SECRET), clock=Clock(START))
     ann = await accounts.register("ann", OLD)
     chosen = [f"{NEW} {n}" for n in range(4)]
     calls = [accounts.change_password(ann, OLD, each) for each in chosen]

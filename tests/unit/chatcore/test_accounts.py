@@ -18,19 +18,18 @@ from chatcore import (
     User,
     WrongCredentials,
 )
-from chatcore_memory import MemoryStore
-from tests.support.stdlib_adapters import HmacTokens, ScryptHasher
+from chatcore_memory import InsecureTestHasher, InsecureTestTokens, MemoryStore
 
 PASSWORD = "correct horse battery"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECRET = b"a secret of thirty-two bytes, ok"
 
 
-class LoggedHasher(ScryptHasher):
+class LoggedHasher(InsecureTestHasher):
     """Records its calls. With `full`, it refuses to hash, like a hasher whose queue is full."""
 
-    def __init__(self, n: int = 2) -> None:
-        super().__init__(n)
+    def __init__(self, rounds: int = 1) -> None:
+        super().__init__(rounds)
         self.calls: list[str] = []
         self.full = False
 
@@ -57,7 +56,7 @@ def hasher() -> LoggedHasher:
 
 @pytest.fixture
 def accounts(store: MemoryStore, hasher: LoggedHasher) -> Accounts:
-    return Accounts(store, hasher, HmacTokens(SECRET), clock=lambda: NOW)
+    return Accounts(store, hasher, InsecureTestTokens(SECRET), clock=lambda: NOW)
 
 
 async def test_registered_user_can_log_in_and_authenticate(accounts: Accounts) -> None:
@@ -166,8 +165,8 @@ async def test_unknown_name_costs_a_verification(
 
 async def test_login_rehashes_a_hash_with_other_parameters(store: MemoryStore) -> None:
     old, new = LoggedHasher(4), LoggedHasher(8)
-    await Accounts(store, old, HmacTokens(SECRET)).register("ann", PASSWORD)
-    accounts = Accounts(store, new, HmacTokens(SECRET))
+    await Accounts(store, old, InsecureTestTokens(SECRET)).register("ann", PASSWORD)
+    accounts = Accounts(store, new, InsecureTestTokens(SECRET))
     with pytest.raises(WrongCredentials):
         await accounts.log_in("ann", "wrong password")
     await accounts.log_in("ann", PASSWORD)
@@ -183,8 +182,8 @@ async def test_a_rehash_that_fails_does_not_fail_the_login(
     store_type: type[MemoryStore], full: bool
 ) -> None:
     store, hasher = store_type(), LoggedHasher()
-    await Accounts(store, LoggedHasher(4), HmacTokens(SECRET)).register("ann", PASSWORD)
-    accounts = Accounts(store, hasher, HmacTokens(SECRET))
+    await Accounts(store, LoggedHasher(4), InsecureTestTokens(SECRET)).register("ann", PASSWORD)
+    accounts = Accounts(store, hasher, InsecureTestTokens(SECRET))
     before = await store.credentials("ann")
     hasher.full = full
     await accounts.authenticate(await accounts.log_in("ann", PASSWORD))
@@ -204,7 +203,7 @@ async def test_registration_refused_by_a_full_hasher_leaves_the_name_free(
 
 async def test_expired_token_is_refused(store: MemoryStore) -> None:
     now = NOW
-    accounts = Accounts(store, LoggedHasher(), HmacTokens(SECRET), clock=lambda: now)
+    accounts = Accounts(store, LoggedHasher(), InsecureTestTokens(SECRET), clock=lambda: now)
     ann = await accounts.register("ann", PASSWORD)
     token = await accounts.log_in("ann", PASSWORD)
     now += timedelta(hours=12) - timedelta(microseconds=1)
@@ -217,7 +216,9 @@ async def test_expired_token_is_refused(store: MemoryStore) -> None:
 async def test_token_of_a_missing_user_is_refused(accounts: Accounts) -> None:
     await accounts.register("ann", PASSWORD)
     token = await accounts.log_in("ann", PASSWORD)
-    without_ann = Accounts(MemoryStore(), LoggedHasher(), HmacTokens(SECRET), clock=lambda: NOW)
+    without_ann = Accounts(
+        MemoryStore(), LoggedHasher(), InsecureTestTokens(SECRET), clock=lambda: NOW
+    )
     with pytest.raises(InvalidToken):
         await without_ann.authenticate(token)
 

@@ -20,8 +20,7 @@ from chatcore import (
 )
 from chatcore.changes import changes_of
 from chatcore.names import UserName
-from chatcore_memory import MemoryStore
-from tests.support.stdlib_adapters import HmacTokens, QuickHasher
+from chatcore_memory import InsecureTestHasher, InsecureTestTokens, MemoryStore
 
 PASSWORD, OTHER = "correct horse battery", "staple of many batteries"
 
@@ -63,7 +62,7 @@ class FailingStore(MemoryStore):
 
 
 def accounts_on(store: MemoryStore) -> Accounts:
-    return Accounts(store, QuickHasher(), HmacTokens(b"x" * 32))
+    return Accounts(store, InsecureTestHasher(), InsecureTestTokens())
 
 
 async def register(accounts: Accounts, *names: str) -> Sequence[User]:

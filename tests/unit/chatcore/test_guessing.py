@@ -21,20 +21,19 @@ from chatcore import (
     WrongCredentials,
     guessing,
 )
-from chatcore_memory import MemoryStore
+from chatcore_memory import InsecureTestHasher, InsecureTestTokens, MemoryStore
 from tests.support.clock import Watch
-from tests.support.stdlib_adapters import HmacTokens, ScryptHasher
 
 PASSWORD = "correct horse battery"
 HERE, THERE = "203.0.113.1", "198.51.100.1"
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 
 
-class Hasher(ScryptHasher):
+class Hasher(InsecureTestHasher):
     """Counts verifications. If `busy`, it refuses; until `free` is set, it does not return."""
 
     def __init__(self) -> None:
-        super().__init__(2)
+        super().__init__()
         self.calls = 0
         self.busy = False
         self.free = asyncio.Event()
@@ -47,7 +46,7 @@ class Hasher(ScryptHasher):
         self.calls += 1
         self.arrived.release()
         await self.free.wait()
-        return self._verify(password, password_hash)
+        return await super().verify(password, password_hash)
 
 
 class Scene:
@@ -60,7 +59,7 @@ class Scene:
         self.accounts = Accounts(
             self.store,
             self.hasher,
-            HmacTokens(b"x" * 32),
+            InsecureTestTokens(),
             guard=guard,
             refuse_common_passwords=refuse_common_passwords,
         )
@@ -485,7 +484,7 @@ async def test_a_password_that_resembles_a_common_one_is_accepted(uncommon: str)
 
 async def test_an_account_with_a_common_password_still_logs_in() -> None:
     scene = Scene(refuse_common_passwords=True)
-    await Accounts(scene.store, scene.hasher, HmacTokens(b"x" * 32)).register("ann", "12345678")
+    await Accounts(scene.store, scene.hasher, InsecureTestTokens()).register("ann", "12345678")
     await scene.accounts.log_in("ann", "12345678")
 
 

@@ -13,11 +13,10 @@ from chatcore import Accounts, Guard, Messenger
 from chatcore_jwt import JwtTokens
 from chatcore_litestar import create_app
 from chatcore_litestar.client import NOT_THE_OWNER, address_behind
-from chatcore_memory import MemoryStore
+from chatcore_memory import InsecureTestHasher, MemoryStore
 from tests.support.api import PASSWORD, Api
 from tests.support.apps import SECRET
 from tests.support.clock import Watch
-from tests.support.stdlib_adapters import ScryptHasher
 
 PROXY = "10.0.0.1"
 HERE, THERE = "203.0.113.1", "198.51.100.1"
@@ -29,7 +28,7 @@ async def api_from(
 ) -> AsyncIterator[Api]:
     store = MemoryStore()
     guard = Guard(seconds=watch or Watch())
-    accounts = Accounts(store, ScryptHasher(2), JwtTokens(SECRET), guard=guard)
+    accounts = Accounts(store, InsecureTestHasher(), JwtTokens(SECRET), guard=guard)
     app: Any = create_app(accounts, Messenger(store), trusted_proxies=trusted)
     transport = httpx.ASGITransport(app, client=(peer, 1234))
     async with httpx.AsyncClient(transport=transport, base_url="http://chatcore") as client:

@@ -12,11 +12,10 @@ from chatcore import Accounts, Messenger, StoreUnavailable
 from chatcore.ports import Claims, Credentials
 from chatcore_jwt import JwtTokens
 from chatcore_litestar import auth, create_app
-from chatcore_memory import MemoryStore
+from chatcore_memory import InsecureTestHasher, MemoryStore
 from tests.support.api import PASSWORD, Api, Someone, api_of
 from tests.support.apps import SECRET, app_on, in_another_process
 from tests.support.clock import Clock
-from tests.support.stdlib_adapters import QuickHasher
 
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
@@ -247,7 +246,7 @@ async def test_token_over_4_kib_is_refused_unread() -> None:
             return super().verify(token, now)
 
     store = MemoryStore()
-    accounts = Accounts(store, QuickHasher(), Listening(SECRET))
+    accounts = Accounts(store, InsecureTestHasher(), Listening(SECRET))
     async with api_of(create_app(accounts, Messenger(store))) as api:
         for length in (4096, 4097, 1_000_000):
             assert await status(api, Someone("ann", "x" * length)) == 401
