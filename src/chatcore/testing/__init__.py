@@ -1,4 +1,9 @@
-"""The conformance kit: the promises of `chatcore.ports` as checks of an adapter.
+"""For tests: the conformance kit for adapters, and the kit for hosts.
+
+A host tests its own code with `two_users`, `assert_sent`, `VirtualClock` and `Faults`
+(docs/testing.md).
+
+The conformance kit holds the promises of `chatcore.ports` as checks of an adapter.
 
 A check is a coroutine function that takes a fresh adapter and raises AssertionError, with the
 broken promise and the call, if the adapter breaks it. Checks need no test framework; with pytest
@@ -33,9 +38,18 @@ from chatcore.testing.by_port import (
     EVENT_LOG_CHECKS,
     checks_for,
 )
+from chatcore.testing.clock import VirtualClock, VirtualTimeLoop, run_in_virtual_time
 from chatcore.testing.doorbells import DOORBELL_CHECKS, DoorbellCheck
 from chatcore.testing.erasing import ERASURE_CHECKS, ErasureCheck, WholeStore
+from chatcore.testing.faults import Faults
 from chatcore.testing.hashers import PASSWORD_HASHER_CHECKS, PasswordHasherCheck
+from chatcore.testing.hosts import (
+    TEST_PASSWORD,
+    TwoUsers,
+    assert_not_sent,
+    assert_sent,
+    two_users,
+)
 from chatcore.testing.people import (
     PEOPLE_CHECKS,
     REALM_CHECKS,
@@ -61,12 +75,14 @@ __all__ = [
     "PEOPLE_CHECKS",
     "REALM_CHECKS",
     "RENAMING_CHECKS",
+    "TEST_PASSWORD",
     "TOKEN_ISSUER_CHECKS",
     "AccountStoreCheck",
     "ChatStoreCheck",
     "ChatStoreWithUsers",
     "DoorbellCheck",
     "ErasureCheck",
+    "Faults",
     "NewTokenIssuer",
     "PasswordHasherCheck",
     "PeopleAndAccounts",
@@ -75,6 +91,13 @@ __all__ = [
     "RealmCheck",
     "RenamingCheck",
     "TokenIssuerCheck",
+    "TwoUsers",
+    "VirtualClock",
+    "VirtualTimeLoop",
     "WholeStore",
+    "assert_not_sent",
+    "assert_sent",
     "checks_for",
+    "run_in_virtual_time",
+    "two_users",
 ]

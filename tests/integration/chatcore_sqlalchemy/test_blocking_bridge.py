@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.stdlib_adapters import HmacTokens, QuickHasher
 
 from chatcore import KeyReused, MessageSent
 from chatcore.blocking import Bridge, Messenger
 from chatcore_notify import NotifyDoorbell
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
 from tests.support.scripts import run_script
-from tests.support.stdlib_adapters import HmacTokens, QuickHasher
 from tests.support.threads import SECONDS, in_thread
 
 HOST = """

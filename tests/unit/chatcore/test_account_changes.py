@@ -18,9 +18,9 @@ from chatcore import (
 )
 from chatcore.names import UserName
 from chatcore.ports import Credentials
+from chatcore.testing import VirtualClock
 from chatcore_jwt import JwtTokens
 from chatcore_memory import InsecureTestHasher, MemoryStore
-from tests.support.clock import Clock
 
 OLD, NEW, OTHER = "correct horse battery", "staple of many batteries", "no horse at all, today"
 START = datetime(2026, 1, 1, 0, 0, 0, 900_000, tzinfo=UTC)
@@ -74,8 +74,8 @@ class HeldHasher(InsecureTestHasher):
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock(START)
+def clock() -> VirtualClock:
+    return VirtualClock(START)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def hasher() -> HeldHasher:
 
 
 @pytest.fixture
-def accounts(store: MemoryStore, hasher: HeldHasher, clock: Clock) -> Accounts:
+def accounts(store: MemoryStore, hasher: HeldHasher, clock: VirtualClock) -> Accounts:
     return Accounts(store, hasher, JwtTokens(SECRET), clock=clock)
 
 
@@ -103,30 +103,30 @@ async def is_void(accounts: Accounts, token: str) -> bool:
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 async def test_change_voids_every_earlier_token_at_once(
-    accounts: Accounts, clock: Clock, ann: User, change: Change
+    accounts: Accounts, clock: VirtualClock, ann: User, change: Change
 ) -> None:
     await accounts.register("bob", OLD)
     tokens, other = [], await accounts.log_in("bob", OLD)
     for seconds in (0, 0.05, 0.1, 3600):
-        clock.wait(seconds * SECOND)
+        clock.advance(seconds * SECOND)
         tokens.append(await accounts.log_in("ann", OLD))
     assert not any([await is_void(accounts, token) for token in tokens])
     await change(accounts, ann)
     for seconds in (0, 1, 10, 3600):
-        clock.wait(seconds * SECOND)
+        clock.advance(seconds * SECOND)
         assert all([await is_void(accounts, token) for token in tokens])
         assert not await is_void(accounts, other)
 
 
 @pytest.mark.parametrize("fraction", [0, 1, 500_000, 999_999])
 async def test_token_issued_right_after_a_change_is_valid(
-    accounts: Accounts, clock: Clock, ann: User, fraction: int
+    accounts: Accounts, clock: VirtualClock, ann: User, fraction: int
 ) -> None:
     clock.now = START.replace(microsecond=fraction)
     old = await accounts.log_in("ann", OLD)
     tokens = [await accounts.change_password(ann, OLD, NEW), await accounts.log_in("ann", NEW)]
     for seconds in (0, 0.5, 1, 9, 20, 3600):
-        clock.wait(seconds * SECOND)
+        clock.advance(seconds * SECOND)
         assert not any([await is_void(accounts, token) for token in tokens])
         assert await is_void(accounts, old)
     await accounts.log_out_everywhere(ann)
@@ -154,8 +154,8 @@ async def test_consecutive_changes_each_void_the_earlier_tokens(
 async def test_change_voids_a_token_of_a_node_whose_clock_is_ahead(
     accounts: Accounts, store: MemoryStore, ann: User, ahead: int
 ) -> None:
-    there = Clock(START)
-    there.wait(ahead * SECOND)
+    there = VirtualClock(START)
+    there.advance(ahead * SECOND)
     elsewhere = Accounts(store, HeldHasher(), JwtTokens(SECRET), clock=there)
     token = await elsewhere.log_in("ann", OLD)
     await accounts.log_out_everywhere(ann)
@@ -165,17 +165,17 @@ async def test_change_voids_a_token_of_a_node_whose_clock_is_ahead(
 
 @pytest.mark.parametrize("change", [CHANGES["password"], CHANGES["reset"], CHANGES["erase"]])
 async def test_login_overtaken_by_a_change_is_refused(
-    accounts: Accounts, hasher: HeldHasher, clock: Clock, ann: User, change: Change
+    accounts: Accounts, hasher: HeldHasher, clock: VirtualClock, ann: User, change: Change
 ) -> None:
     slow = asyncio.create_task(accounts.log_in("ann", OLD))
     async with hasher.during("verify", slow):
         await change(accounts, ann)
-        clock.wait(60 * SECOND)
+        clock.advance(60 * SECOND)
     assert isinstance(slow.exception(), WrongCredentials)
 
 
 async def test_rehashing_login_overtaken_by_a_change_gets_a_void_token(
-    store: MemoryStore, clock: Clock
+    store: MemoryStore, clock: VirtualClock
 ) -> None:
     before = Accounts(store, HeldHasher(4), JwtTokens(SECRET), clock=clock)
     ann = await before.register("ann", OLD)
@@ -184,14 +184,16 @@ async def test_rehashing_login_overtaken_by_a_change_gets_a_void_token(
     slow = asyncio.create_task(accounts.log_in("ann", OLD))
     async with hasher.during("hash", slow):
         await accounts.change_password(ann, OLD, NEW)
-        clock.wait(60 * SECOND)
+        clock.advance(60 * SECOND)
     assert await is_void(accounts, slow.result())
     await accounts.log_in("ann", NEW)
     with pytest.raises(WrongCredentials):
         await accounts.log_in("ann", OLD)
 
 
-async def test_login_beside_a_rehashing_login_succeeds(store: MemoryStore, clock: Clock) -> None:
+async def test_login_beside_a_rehashing_login_succeeds(
+    store: MemoryStore, clock: VirtualClock
+) -> None:
     await Accounts(store, HeldHasher(4), JwtTokens(SECRET), clock=clock).register("ann", OLD)
     hasher = HeldHasher()
     accounts = Accounts(store, hasher, JwtTokens(SECRET), clock=clock)
@@ -212,7 +214,9 @@ class SlowStore(MemoryStore):
 
 
 async def test_stolen_token_logs_out_everywhere_only_once() -> None:
-    accounts = Accounts(SlowStore(), InsecureTestHasher(), JwtTokens(SECRET), clock=Clock(START))
+    accounts = Accounts(
+        SlowStore(), InsecureTestHasher(), JwtTokens(SECRET), clock=VirtualClock(START)
+    )
     ann = await accounts.register("ann", OLD)
     _, claims = await accounts.authenticate(await accounts.log_in("ann", OLD))
     calls = [accounts.log_out_everywhere(ann, proven_by=claims) for _ in range(100)]
@@ -222,7 +226,9 @@ async def test_stolen_token_logs_out_everywhere_only_once() -> None:
 
 
 async def test_one_of_many_concurrent_password_changes_succeeds() -> None:
-    accounts = Accounts(SlowStore(), InsecureTestHasher(), JwtTokens(SECRET), clock=Clock(START))
+    accounts = Accounts(
+        SlowStore(), InsecureTestHasher(), JwtTokens(SECRET), clock=VirtualClock(START)
+    )
     ann = await accounts.register("ann", OLD)
     chosen = [f"{NEW} {n}" for n in range(4)]
     calls = [accounts.change_password(ann, OLD, each) for each in chosen]

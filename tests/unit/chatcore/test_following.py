@@ -22,7 +22,7 @@ from chatcore import (
 )
 from chatcore.following import POLL_SECONDS
 from tests.support.following import SilentDoorbell, WatchedDoorbell, WatchedStore
-from tests.support.virtual_time import virtual_loop
+from tests.support.virtual_time import pending_timers
 
 pytestmark = pytest.mark.virtual_time
 
@@ -154,7 +154,7 @@ async def test_empty_batch_returns_at_its_deadline(
             loop.call_later(seconds / 10 * n, doorbell.ring, (bob.id,))
     assert await following.batch(seconds) == ()
     assert loop.time() - begin == pytest.approx(seconds, abs=1e-6)
-    assert doorbell.listening == virtual_loop().timers() == 0
+    assert doorbell.listening == pending_timers() == 0
 
 
 async def test_batch_holds_up_to_100_events(messenger: Messenger, bob: User, chat: Chat) -> None:
@@ -180,7 +180,7 @@ async def test_slow_consumer_holds_one_page_and_loses_nothing(
         await send(messenger, chat, 1)
         if n % 50 == 0:
             events += await take(following, 1)
-            assert doorbell.listening == virtual_loop().timers() == 0
+            assert doorbell.listening == pending_timers() == 0
     assert set(store.readings) == {PAGE}
     # Twenty slow steps read at most twenty pages.
     assert len(store.readings) <= 20
@@ -214,7 +214,7 @@ async def test_leaving_the_loop_leaks_nothing(
     assert doorbell.listening == 1
     await send(messenger, chat, 1)
     assert seqs([await tasks[2]]) == [1]
-    assert doorbell.listening == virtual_loop().timers() == 0
+    assert doorbell.listening == pending_timers() == 0
     assert asyncio.all_tasks() == before
 
 
@@ -234,7 +234,7 @@ async def test_a_cancelled_wait_loses_nothing(
         await asyncio.wait([task])
         if not task.cancelled():
             events += task.result()
-        assert doorbell.listening == virtual_loop().timers() == 0
+        assert doorbell.listening == pending_timers() == 0
     missing = (await messenger.sync(bob)).cursor.n - (events[-1].cursor.n if events else 1)
     assert 0 < missing < 40, "some were cancelled, and some were not"
     events += await take(following, missing)
@@ -319,7 +319,7 @@ async def test_store_error_is_raised_and_following_can_be_retried(
     await send(messenger, chat, 1)
     with pytest.raises(StoreUnavailable):
         await task
-    assert doorbell.listening == virtual_loop().timers() == 0
+    assert doorbell.listening == pending_timers() == 0
     assert seqs(await take(following, 1)) == [2]
     void = messenger.follow(bob, after=Cursor("void", bob.id, 0))
     store.failures = 1
@@ -340,7 +340,7 @@ async def test_all_followers_of_a_user_see_every_event(
         await asyncio.sleep(0.01)
     for task in tasks:
         assert seqs(await task) == [*range(1, 31)]
-    assert doorbell.listening == virtual_loop().timers() == 0
+    assert doorbell.listening == pending_timers() == 0
 
 
 async def test_idle_follower_reads_once_per_polling_interval(

@@ -20,7 +20,7 @@ from chatcore import (
 )
 from chatcore_memory import MemoryStore
 from tests.support.following import WatchedDoorbell
-from tests.support.virtual_time import virtual_loop
+from tests.support.virtual_time import pending_timers
 
 pytestmark = pytest.mark.virtual_time
 
@@ -124,7 +124,7 @@ async def test_flood_moves_the_marker_once_a_second_up_to_the_newest(
     moments = [moment for moment, _ in store.moves]
     assert all(b - a >= 1 - 1e-6 for a, b in pairwise(moments))
     assert len(markers) <= 8
-    assert virtual_loop().timers() == 0
+    assert pending_timers() == 0
 
 
 async def test_waiting_callers_share_one_move(
@@ -193,7 +193,7 @@ async def test_cancelled_caller_does_not_delay_others(
     assert len(done) == 40
     assert len(answers) >= 20
     assert min(answers) >= 40
-    assert virtual_loop().timers() == 0
+    assert pending_timers() == 0
     assert await messenger.mark_read(bob, chat, 50) == 50
 
 

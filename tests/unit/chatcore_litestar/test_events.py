@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 
 from chatcore import Cursor, StoreUnavailable
 from chatcore.following import PAGE
+from chatcore.testing import VirtualClock, VirtualTimeLoop
 from chatcore_litestar.replies import CHUNK
 from chatcore_litestar.v1.events import MAX_WAIT
 from chatcore_memory import MemoryStore
-from tests.support.clock import Clock
 from tests.support.listening import SECONDS, Frame, Request, Scene, scene
 from tests.support.soak import SOAK
-from tests.support.virtual_time import VirtualTimeLoop
 
 pytestmark = pytest.mark.virtual_time
 
@@ -234,7 +233,7 @@ async def test_log_trimmed_during_a_stream_gives_a_reset() -> None:
 
 
 async def test_a_stream_ends_when_its_token_expires() -> None:
-    clock = Clock()
+    clock = VirtualClock()
     async with scene(clock=clock, heartbeat_seconds=0.05) as room, room.stream() as stream:
         begin = (await stream.frame()).data["cursor"]
         clock.now += timedelta(hours=12) - SECOND
@@ -269,7 +268,7 @@ async def test_a_silent_stream_ends_when_its_token_expires() -> None:
 
 
 async def test_poll_ends_when_its_token_expires() -> None:
-    clock = Clock()
+    clock = VirtualClock()
     async with scene(clock=clock) as room:
         clock.now += timedelta(hours=12) - SECOND / 10
         async with room.poll("?wait=30") as poll:

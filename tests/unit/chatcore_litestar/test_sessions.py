@@ -10,12 +10,12 @@ import pytest
 
 from chatcore import Accounts, Messenger, StoreUnavailable
 from chatcore.ports import Claims, Credentials
+from chatcore.testing import VirtualClock
 from chatcore_jwt import JwtTokens
 from chatcore_litestar import auth, create_app
 from chatcore_memory import InsecureTestHasher, MemoryStore
 from tests.support.api import PASSWORD, Api, Someone, api_of
 from tests.support.apps import SECRET, app_on, in_another_process
-from tests.support.clock import Clock
 
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
@@ -35,8 +35,8 @@ class Directory(MemoryStore):
 
 
 @asynccontextmanager
-async def scene() -> AsyncIterator[tuple[Api, Clock, Directory]]:
-    clock, store = Clock(), Directory()
+async def scene() -> AsyncIterator[tuple[Api, VirtualClock, Directory]]:
+    clock, store = VirtualClock(), Directory()
     async with app_on(store, clock=clock, seconds=clock.seconds) as app, api_of(app) as api:
         yield api, clock, store
 
@@ -48,7 +48,7 @@ async def status(api: Api, someone: Someone) -> int:
 async def test_cached_token_is_valid_for_12_hours() -> None:
     async with scene() as (api, clock, _):
         ann = await api.join("ann")
-        clock.wait(12 * HOUR - SECOND)
+        clock.advance(12 * HOUR - SECOND)
         assert await status(api, ann) == 200
         clock.now += SECOND
         assert await status(api, ann) == 401
@@ -61,7 +61,7 @@ async def test_user_is_read_from_the_store_once_a_minute() -> None:
         for _ in range(10):
             assert await status(api, ann) == 200
         assert store.questions == 1
-        clock.wait(60 * SECOND)
+        clock.advance(60 * SECOND)
         assert await status(api, ann) == 200
         assert store.questions == 2
 
@@ -82,7 +82,7 @@ async def test_deleted_user_is_refused_within_a_minute() -> None:
         store.gone = {1, 2}
         # Bob's token has not been seen yet.
         assert await status(api, bob) == 401
-        clock.wait(60 * SECOND)
+        clock.advance(60 * SECOND)
         answer = await api.call("GET", "/chats", ann)
         assert (answer.status_code, answer.json()) == (401, {"error": "Unauthorized"})
         assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
@@ -135,7 +135,7 @@ async def test_session_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("how", ["password", "everywhere", "erased"])
 async def test_void_token_is_refused_at_once_here_and_within_a_minute_elsewhere(how: str) -> None:
-    clock, store = Clock(), MemoryStore()
+    clock, store = VirtualClock(), MemoryStore()
     async with (
         app_on(store, clock=clock, seconds=clock.seconds) as here,
         app_on(in_another_process(store), clock=clock, seconds=clock.seconds) as there,
@@ -150,7 +150,7 @@ async def test_void_token_is_refused_at_once_here_and_within_a_minute_elsewhere(
         assert [await status(api, someone) for someone in tokens] == [401, 401]
         # The other node still has the token in its cache.
         assert await status(other, ann) == 200
-        clock.wait(60 * SECOND)
+        clock.advance(60 * SECOND)
         assert [await status(other, someone) for someone in tokens] == [401, 401]
         assert await status(api, bob) == await status(other, bob) == 200
         if how == "password":
@@ -223,7 +223,7 @@ async def test_failed_logout_clears_the_session_cache() -> None:
 
 
 async def test_token_voided_during_its_check_is_refused() -> None:
-    clock, store = Clock(), Unsure()
+    clock, store = VirtualClock(), Unsure()
     async with app_on(store, clock=clock, seconds=clock.seconds) as app, api_of(app) as api:
         ann = await api.join("ann")
         clock.now += SECOND

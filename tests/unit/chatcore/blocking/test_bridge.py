@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
+from tests.support.stdlib_adapters import HmacTokens, QuickHasher
 
 import chatcore
 from chatcore import (
@@ -23,7 +24,6 @@ from chatcore import (
 from chatcore.blocking import Bridge, Messenger, thread
 from chatcore_memory import MemoryStore
 from tests.support.following import WatchedStore
-from tests.support.stdlib_adapters import HmacTokens, QuickHasher
 from tests.support.threads import SECONDS, Held, in_thread, interrupted_when, wait_until
 
 

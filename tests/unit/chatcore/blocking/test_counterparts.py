@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any, assert_type
 
 import pytest
+from tests.support.stdlib_adapters import HmacTokens, QuickHasher
 
 import chatcore
 from chatcore import Chat, Event, Message, Session, User, blocking
 from chatcore.blocking import Accounts, Bridge, Following, Messenger
 from chatcore_memory import MemoryStore
-from tests.support.stdlib_adapters import HmacTokens, QuickHasher
 
 PAIRS: list[tuple[type, type]] = [
     (chatcore.Accounts, blocking.Accounts),
