@@ -57,7 +57,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Move the clock to the next timer, which is due after `seconds`; None if there is none.
         The loop calls it."""
         if seconds is None or self.clock.passed + seconds > self._end:
-            raise RuntimeError("every task waits, and no timer of the next day is left")
+            raise RuntimeError(
+                "every task waits, and no timer of the next day is left; virtual time waits for no "
+                "thread, process or socket"
+            )
         # Not by `advance`, which rounds to microseconds: the timer might never be due.
         self.clock.passed += seconds
         self.clock.now += timedelta(seconds=seconds)

@@ -21,6 +21,7 @@ PACKAGES = {
     "chatcore_memory",
     "chatcore_nats",
     "chatcore_notify",
+    "chatcore_pytest",
     "chatcore_server",
     "chatcore_sqlalchemy",
     "chatcore_valkey",
