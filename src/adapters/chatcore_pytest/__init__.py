@@ -5,14 +5,12 @@ chatcore when a test asks for a fixture. The fixtures are ordinary ones, not asy
 need no plugin for async tests, and work with each.
 """
 
-from __future__ import annotations
-
-import argparse as _argparse
-from typing import TYPE_CHECKING
+import argparse
+import typing
 
 import pytest
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -49,11 +47,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def _kind_of_store(value: str) -> str:
     if value in {"memory", "sqlite"} or value.startswith(("postgresql://", "postgres://")):
         return value
-    raise _argparse.ArgumentTypeError("expected memory, sqlite or postgresql://…")
+    raise argparse.ArgumentTypeError("expected memory, sqlite or postgresql://…")
 
 
 @pytest.fixture
-def chatcore_clock() -> VirtualClock:
+def chatcore_clock() -> "VirtualClock":
     """The clock of `chatcore_accounts` and `chatcore_messenger`, which the test moves."""
     from chatcore.testing import VirtualClock
 
@@ -61,7 +59,7 @@ def chatcore_clock() -> VirtualClock:
 
 
 @pytest.fixture
-def chatcore_faults() -> Faults:
+def chatcore_faults() -> "Faults":
     """Causes faults in `chatcore_store` and `chatcore_doorbell`."""
     from chatcore.testing import Faults
 
@@ -70,14 +68,14 @@ def chatcore_faults() -> Faults:
 
 @pytest.fixture
 def chatcore_store(
-    chatcore_faults: Faults, _chatcore_store: MemoryStore | SqlAlchemyStore
-) -> MemoryStore | SqlAlchemyStore:
+    chatcore_faults: "Faults", _chatcore_store: "MemoryStore | SqlAlchemyStore"
+) -> "MemoryStore | SqlAlchemyStore":
     """An empty store, of the kind that `--chatcore-store` names."""
     return chatcore_faults.store(_chatcore_store)
 
 
 @pytest.fixture
-def chatcore_doorbell(chatcore_faults: Faults) -> LocalDoorbell:
+def chatcore_doorbell(chatcore_faults: "Faults") -> "LocalDoorbell":
     """The doorbell of `chatcore_messenger`."""
     from chatcore import LocalDoorbell
 
@@ -86,8 +84,8 @@ def chatcore_doorbell(chatcore_faults: Faults) -> LocalDoorbell:
 
 @pytest.fixture
 def chatcore_accounts(
-    chatcore_store: MemoryStore | SqlAlchemyStore, chatcore_clock: VirtualClock
-) -> Accounts:
+    chatcore_store: "MemoryStore | SqlAlchemyStore", chatcore_clock: "VirtualClock"
+) -> "Accounts":
     """Accounts on `chatcore_store`, with a password hasher and tokens for tests."""
     from chatcore import Accounts, Guard
     from chatcore_memory import InsecureTestHasher, InsecureTestTokens
@@ -103,10 +101,10 @@ def chatcore_accounts(
 
 @pytest.fixture
 def chatcore_messenger(
-    chatcore_store: MemoryStore | SqlAlchemyStore,
-    chatcore_doorbell: LocalDoorbell,
-    chatcore_clock: VirtualClock,
-) -> Messenger:
+    chatcore_store: "MemoryStore | SqlAlchemyStore",
+    chatcore_doorbell: "LocalDoorbell",
+    chatcore_clock: "VirtualClock",
+) -> "Messenger":
     """A Messenger on `chatcore_store`."""
     from chatcore import Messenger
 
@@ -114,7 +112,7 @@ def chatcore_messenger(
 
 
 @pytest.fixture
-def chatcore_users(chatcore_accounts: Accounts, _chatcore_loop: LoopThread) -> TwoUsers:
+def chatcore_users(chatcore_accounts: "Accounts", _chatcore_loop: "LoopThread") -> "TwoUsers":
     """Two users, Ann and Bob, without a chat: `ann, bob = chatcore_users`."""
     from chatcore.testing import two_users
 
@@ -122,7 +120,7 @@ def chatcore_users(chatcore_accounts: Accounts, _chatcore_loop: LoopThread) -> T
 
 
 @pytest.fixture
-def _chatcore_store(request: pytest.FixtureRequest) -> MemoryStore | SqlAlchemyStore:
+def _chatcore_store(request: pytest.FixtureRequest) -> "MemoryStore | SqlAlchemyStore":
     """The store without faults. It works on any event loop."""
     kind: str = request.config.getoption("--chatcore-store")
     if kind == "memory":
@@ -136,7 +134,7 @@ def _chatcore_store(request: pytest.FixtureRequest) -> MemoryStore | SqlAlchemyS
 
 
 @pytest.fixture
-def _chatcore_sqlite(tmp_path: Path, _chatcore_loop: LoopThread) -> Iterator[SqlAlchemyStore]:
+def _chatcore_sqlite(tmp_path: "Path", _chatcore_loop: "LoopThread") -> "Iterator[SqlAlchemyStore]":
     from chatcore_pytest.databases import sql_store
 
     with sql_store(_chatcore_loop, f"sqlite:///{tmp_path}/chatcore.db") as store:
@@ -145,8 +143,8 @@ def _chatcore_sqlite(tmp_path: Path, _chatcore_loop: LoopThread) -> Iterator[Sql
 
 @pytest.fixture
 def _chatcore_postgres(
-    _chatcore_template: str, pytestconfig: pytest.Config, _chatcore_loop: LoopThread
-) -> Iterator[SqlAlchemyStore]:
+    _chatcore_template: str, pytestconfig: pytest.Config, _chatcore_loop: "LoopThread"
+) -> "Iterator[SqlAlchemyStore]":
     from chatcore_pytest.databases import new_database, sql_store
 
     server: str = pytestconfig.getoption("--chatcore-store")
@@ -158,7 +156,9 @@ def _chatcore_postgres(
 
 
 @pytest.fixture(scope="session")
-def _chatcore_template(pytestconfig: pytest.Config, _chatcore_loop: LoopThread) -> Iterator[str]:
+def _chatcore_template(
+    pytestconfig: pytest.Config, _chatcore_loop: "LoopThread"
+) -> "Iterator[str]":
     """The name of an empty database with the current schema."""
     from chatcore_pytest.databases import migrate, new_database
 
@@ -169,7 +169,7 @@ def _chatcore_template(pytestconfig: pytest.Config, _chatcore_loop: LoopThread) 
 
 
 @pytest.fixture(scope="session")
-def _chatcore_loop() -> Iterator[LoopThread]:
+def _chatcore_loop() -> "Iterator[LoopThread]":
     """An event loop apart from those of the tests, for what fixtures wait for."""
     from chatcore_pytest.loop_thread import LoopThread
 

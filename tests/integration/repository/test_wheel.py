@@ -5,12 +5,15 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 
+from tests.support import testing_doc
 from tests.support.repository import ROOT
 
 PACKAGES = {
@@ -92,6 +95,39 @@ def with_extras(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Enviro
     return made
 
 
+def distributions(*names: str) -> Iterator[Distribution]:
+    """Yield the installed distributions of these names, and those that they need."""
+    for name in names:
+        try:
+            found = distribution(name)
+        except PackageNotFoundError:
+            continue  # For another platform or version.
+        yield found
+        needed = [need for need in found.requires or () if "extra ==" not in need]
+        yield from distributions(*(re.split(r"[^\w.-]", need)[0] for need in needed))
+
+
+@pytest.fixture(scope="module")
+def pytest_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pytest, anyio and what they need, lent by this environment."""
+    folder = tmp_path_factory.mktemp("pytest")
+    for found in distributions("pytest", "anyio"):
+        for name in {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}:
+            if not (folder / name).exists():
+                (folder / name).symlink_to(Path(str(found.locate_file(name))))
+    return folder
+
+
+def run_pytest(bare: Environment, pytest_alone: Path, cwd: Path, *arguments: str) -> str:
+    """Return the output of pytest in the bare environment, and its exit status after it."""
+    options = ["-p", "no:cacheprovider", "-W", "error", *arguments]
+    return bare.run(
+        f"import sys; sys.path.append({str(pytest_alone)!r}); "
+        f"import pytest; status = pytest.main({options!r}); print('exit status', int(status))",
+        cwd,
+    )
+
+
 def test_wheel_adds_exactly_these_top_level_names(bare: Environment) -> None:
     names = {path.name for path in bare.site_packages.iterdir()}
     [metadata] = {name for name in names if name.endswith(".dist-info")}
@@ -134,3 +170,35 @@ def test_embedding_example_of_the_readme_runs(with_extras: Environment, tmp_path
     imported = Path(with_extras.run(SAY_WHERE, tmp_path).strip())
     assert imported.is_relative_to(with_extras.site_packages)
     with_extras.run(RUN_EXAMPLE, tmp_path, stdin=example)
+
+
+def test_examples_of_the_testing_guide_run_without_extras(
+    bare: Environment, pytest_alone: Path, tmp_path: Path
+) -> None:
+    testing_doc.write_files(tmp_path)
+    output = run_pytest(bare, pytest_alone, tmp_path, "-v")
+    names = re.findall(r"^(\w+\.py)::\S+ (PASSED|FAILED)", output, re.MULTILINE)
+    tests = {name for name in testing_doc.FILES if name.startswith("test_")}
+    assert {name for name, _ in names} == tests
+    failed = [name for name, verdict in names if verdict == "FAILED"]
+    assert sorted(failed) == sorted(testing_doc.OUTPUTS), output
+    for shown in testing_doc.OUTPUTS.values():
+        lines = [f"E       {line}" for line in shown.splitlines()]
+        assert "\n".join(lines) in output
+
+
+def test_example_without_pytest_runs_without_extras(bare: Environment, tmp_path: Path) -> None:
+    bare.run(RUN_EXAMPLE, tmp_path, stdin=testing_doc.SCRIPT)
+
+
+def test_pytest_plugin_imports_nothing_of_chatcore_unless_used(
+    bare: Environment, pytest_alone: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "test_unrelated.py").write_text(
+        "import sys\n"
+        "def test_imports():\n"
+        "    found = {name for name in sys.modules if name.startswith('chatcore')}\n"
+        "    assert found == {'chatcore_pytest'}\n"
+    )
+    output = run_pytest(bare, pytest_alone, tmp_path, "-q")
+    assert output.endswith("exit status 0\n"), output
