@@ -76,8 +76,8 @@ class Faults:
         self._unknown: deque[_Unknown] = deque()
 
     def store(self, store: S) -> S:
-        """Wrap a store. The wrapper has the methods and attributes of the store, so it has its
-        type to a type checker, but not to `isinstance`."""
+        """Wrap a store. The wrapper has the methods and attributes of the store, so a type checker
+        sees the store's type; `isinstance` does not. Use the store itself in `async with`."""
         return cast(S, _FaultyStore(store, self))
 
     def doorbell(self, doorbell: D) -> D:
