@@ -82,10 +82,3 @@ class BadDoorbell(LocalDoorbell):
             for _ in range(self._random.choice((1, 1, 2))):
                 late = self._random.choice((0.0, 0.3, 20.0))
                 loop.call_later(late, super().ring, (user_id,))
-
-
-class SilentDoorbell(LocalDoorbell):
-    """Loses every ring."""
-
-    def ring(self, user_ids: Iterable[int]) -> None:
-        pass

@@ -21,7 +21,7 @@ from chatcore import (
     User,
 )
 from chatcore.following import POLL_SECONDS
-from tests.support.following import SilentDoorbell, WatchedDoorbell, WatchedStore
+from tests.support.following import WatchedDoorbell, WatchedStore
 from tests.support.virtual_time import pending_timers
 
 pytestmark = pytest.mark.virtual_time
@@ -346,7 +346,7 @@ async def test_all_followers_of_a_user_see_every_event(
 async def test_idle_follower_reads_once_per_polling_interval(
     store: WatchedStore, bob: User
 ) -> None:
-    following = Messenger(store, doorbell=SilentDoorbell(), poll_seconds=4).follow(bob)
+    following = Messenger(store, poll_seconds=4).follow(bob)
     assert await following.batch(timedelta(hours=1).total_seconds()) == ()
     assert 900 <= len(store.readings) <= 902
 
