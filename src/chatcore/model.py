@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Self, get_args
 
 from chatcore.errors import ChatNotFound, InvalidKey, InvalidText
 
@@ -32,6 +32,9 @@ Seconds = Callable[[], float]
 
 KEY_SEPARATOR = "\x1f"
 """Stands between realm and handle in a key; neither can contain it."""
+
+KeyPurpose = Literal["outbox", "import", "host"]
+"""What a HostKey is for; names of different purposes never collide."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -167,13 +170,36 @@ class Sent(NamedTuple):
     """True if the idempotency key was used before: `message` is the one stored then."""
 
 
+class HostKey(str):
+    """An idempotency key that the host gives. No key of a client can equal it.
+
+    As text it is a space, the purpose, a space and `name`, 1 to 128 visible ASCII characters; a
+    client's key has no space. Raises InvalidKey for another name.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, purpose: KeyPurpose, name: str) -> Self:
+        if purpose not in get_args(KeyPurpose):
+            raise ValueError(f"not the purpose of a key: {purpose!r}")
+        if not _is_key(name):
+            raise InvalidKey(f"the name of a key is 1 to {MAX_KEY} visible ASCII characters")
+        return super().__new__(cls, f" {purpose} {name}")
+
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
+        # For pickle and copy, which would otherwise pass the whole text.
+        _, purpose, name = self.split(" ")
+        return purpose, name
+
+
 @dataclass(frozen=True, slots=True)
 class NewMessage:
     """A message to append to a chat.
 
     `text`: 1 to 4,096 characters (code points), not all white space, no NUL, no lone
     surrogate; kept exactly as given. Raises InvalidText otherwise.
-    `idempotency_key`: 1 to 128 visible ASCII characters, or None. Raises InvalidKey otherwise.
+    `idempotency_key`: 1 to 128 visible ASCII characters, a HostKey, or None. Raises InvalidKey
+    otherwise.
     `submitted`: the text as the client submitted it, if a policy replaced it by `text`; the same
     rules.
     """
@@ -190,7 +216,7 @@ class NewMessage:
         if self.submitted is not None:
             _check_text(self.submitted)
         key = self.idempotency_key
-        if key is not None and not (1 <= len(key) <= MAX_KEY and _is_visible_ascii(key)):
+        if key is not None and not _is_key(key) and not isinstance(key, HostKey):
             raise InvalidKey(f"an idempotency key is 1 to {MAX_KEY} visible ASCII characters")
 
     def digest(self, secret: bytes) -> bytes | None:
@@ -210,11 +236,6 @@ def _request(key: bytes, text: bytes) -> bytes:
     return b"\x01%b%b%b%b" % (len(key).to_bytes(4), key, len(text).to_bytes(4), text)
 
 
-def _is_visible_ascii(text: str) -> bool:
-    # A loop over the characters would cost more than the digest.
-    return text.isascii() and text.isprintable() and " " not in text
-
-
 def _check_text(text: str) -> None:
     if not 1 <= len(text) <= MAX_TEXT:
         raise InvalidText(f"a message has 1 to {MAX_TEXT} characters, not {len(text)}")
@@ -222,6 +243,12 @@ def _check_text(text: str) -> None:
         raise InvalidText("a message is more than white space")
     if "\0" in text or not is_encodable(text):
         raise InvalidText("a message has no NUL and no lone surrogate")
+
+
+def _is_key(text: str) -> bool:
+    """Whether `text` can be the key of a client."""
+    # A loop over the characters would cost more than the digest.
+    return 1 <= len(text) <= MAX_KEY and text.isascii() and text.isprintable() and " " not in text
 
 
 def is_encodable(text: str) -> bool:

@@ -1,7 +1,7 @@
 """The promises of a ChatStore about idempotency keys."""
 
 from chatcore.errors import KeyReused
-from chatcore.model import Chat, NewMessage, Sent, User
+from chatcore.model import Chat, HostKey, NewMessage, Sent, User
 from chatcore.ports import MAX_PAGE
 from chatcore.testing.expect import accepted, expect, expect_equal, refused, simultaneously
 from chatcore.testing.scene import (
@@ -89,6 +89,24 @@ async def keys_are_compared_exactly(store: ChatStoreWithUsers) -> None:
     for seq, key in enumerate(DISTINCT_KEYS, 1):
         sent = await send(store, chat, ann, "hello", key)
         expect(not sent.replayed, f"append_message: {key!r} is a new key")
+        again = await send(store, chat, ann, "hello", key)
+        expect_equal(
+            (again.message.seq, again.replayed), (seq, True), f"append_message: {key!r} is known"
+        )
+
+
+async def a_host_key_is_apart_from_every_other_key(store: ChatStoreWithUsers) -> None:
+    """A HostKey is another key than a client's, or one of another purpose, with the same name."""
+    chat, ann, _ = await ann_and_bob(store)
+    keys = ("k", HostKey("outbox", "k"), HostKey("import", "k"), HostKey("host", "k"), "outbox")
+    for seq, key in enumerate(keys, 1):
+        sent = await send(store, chat, ann, "hello", key)
+        expect_equal(
+            (sent.message.seq, sent.replayed),
+            (seq, False),
+            f"append_message: {key!r} is a new key",
+        )
+    for seq, key in enumerate(keys, 1):
         again = await send(store, chat, ann, "hello", key)
         expect_equal(
             (again.message.seq, again.replayed), (seq, True), f"append_message: {key!r} is known"
@@ -198,6 +216,7 @@ KEY_CHECKS = (
     a_known_key_with_another_text_is_refused,
     a_key_is_scoped_to_its_sender_and_chat,
     keys_are_compared_exactly,
+    a_host_key_is_apart_from_every_other_key,
     of_simultaneous_messages_with_a_key_one_is_stored,
     replays_are_compared_as_submitted,
     a_replay_is_found_without_sending,

@@ -60,6 +60,14 @@ class IgnoresTheCaseOfKeys(MemoryStore):
         return await super().append_message(replace(new, idempotency_key=key))
 
 
+class StripsKeys(MemoryStore):
+    """Keeps the last word of a HostKey, which has white space."""
+
+    async def append_message(self, new: NewMessage) -> Sent:
+        key = new.idempotency_key and new.idempotency_key.split()[-1]
+        return await super().append_message(replace(new, idempotency_key=key))
+
+
 class RacesForKeys(MemoryStore):
     async def append_message(self, new: NewMessage) -> Sent:
         key = new.sender_id, new.idempotency_key or ""
@@ -132,6 +140,7 @@ FAULTS: dict[type[MemoryStore], ChatStoreCheck] = {
     SharesKeysInAChat: keys.a_key_is_scoped_to_its_sender_and_chat,
     SharesKeysOfASender: keys.a_key_is_scoped_to_its_sender_and_chat,
     IgnoresTheCaseOfKeys: keys.keys_are_compared_exactly,
+    StripsKeys: keys.a_host_key_is_apart_from_every_other_key,
     RacesForKeys: keys.of_simultaneous_messages_with_a_key_one_is_stored,
     ComparesStoredTexts: keys.replays_are_compared_as_submitted,
     StoresTheSubmittedText: keys.replays_are_compared_as_submitted,

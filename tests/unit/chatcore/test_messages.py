@@ -1,5 +1,8 @@
 """The rules of message texts, idempotency keys and times."""
 
+import copy
+import dataclasses
+import pickle
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 from chatcore import (
     Chat,
     ChatNotFound,
+    HostKey,
     InvalidKey,
     InvalidText,
     Message,
@@ -98,6 +102,33 @@ def test_digest_is_that_of_the_request() -> None:
     others = [digest("key", "hello "), digest("k", "hello"), digest("ke", "yhello")]
     others.append(NewMessage(1, 2, "hello", 3, "key").digest(b"another secret"))
     assert len({found, *others}) == 5
+
+
+def test_host_key_is_outside_the_alphabet_of_clients() -> None:
+    key = HostKey("outbox", "a-1")
+    assert key == " outbox a-1"
+    assert new_message(key=key).idempotency_key == key
+    with pytest.raises(InvalidKey):
+        new_message(key=str(key))
+
+
+def test_host_key_survives_copies() -> None:
+    key = HostKey("import", "a-1")
+    for made in (copy.copy(key), copy.deepcopy(key), pickle.loads(pickle.dumps(key))):  # noqa: S301
+        assert made == key
+        assert isinstance(made, HostKey)
+    assert dataclasses.replace(new_message(key=key), text="other").idempotency_key == key
+
+
+@pytest.mark.parametrize("name", ["", "x" * 129, "a b", " ", "é", "\0"], ids=ascii)
+def test_invalid_name_of_a_host_key_is_refused(name: str) -> None:
+    with pytest.raises(InvalidKey):
+        HostKey("host", name)
+
+
+def test_unknown_purpose_of_a_host_key_is_refused() -> None:
+    with pytest.raises(ValueError, match="not the purpose"):
+        HostKey("client", "k")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
