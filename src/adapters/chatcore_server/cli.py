@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from chatcore_server import console
 from chatcore_server.arguments import WRONG_SETTING, Parser
-from chatcore_server.commands import backup, check, copy, migrate, passwd, serve
+from chatcore_server.commands import backup, check, copy, drain, migrate, passwd, serve
 from chatcore_server.observe.standard_streams import unblock_standard_streams
 from chatcore_server.settings import CannotStart, Settings, unknown_variables
 
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (serve, migrate, copy, backup, check, passwd):
+    for command in (serve, migrate, copy, backup, check, drain, passwd):
         command.add_parser(commands).set_defaults(run=command.run)
     return parser
 

@@ -71,6 +71,12 @@ def _text_or_json(raw: str) -> str:
     return raw
 
 
+def _table(raw: str) -> str:
+    if not all(raw.split(".")) or raw.count(".") > 1:
+        raise ValueError("table or schema.table")
+    return raw
+
+
 def _address(raw: str) -> tuple[str, int]:
     host, _, port = raw.rpartition(":")
     try:
@@ -163,6 +169,14 @@ class Settings:
         "events kept for each user; a client that missed more must read its chats again",
     )
     keep_events_days: int = _setting(30, _number(1, 36_500), "days that an event is kept")
+
+    outbox_url: str | None = _setting(
+        None,
+        _text,
+        "the host's database with an outbox to drain: sqlite:///path,\n"
+        "postgresql://user:password@host/database, or any other URL of SQLAlchemy",
+    )
+    outbox_table: str = _setting("chat_outbox", _table, "the table of the outbox, or schema.table")
 
     @classmethod
     def read(cls, environment: Mapping[str, str], flags: Mapping[str, str | None]) -> Self:

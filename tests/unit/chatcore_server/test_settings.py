@@ -25,6 +25,8 @@ DEFAULTS = {
     "max_connections": 10_000,
     "keep_events": 10_000,
     "keep_events_days": 30,
+    "outbox_url": None,
+    "outbox_table": "chat_outbox",
 }
 
 
@@ -60,6 +62,8 @@ def test_settings_have_defaults() -> None:
         ({"CHATCORE_MAX_CONNECTIONS": "1"}, {}, {"max_connections": 1}),
         ({"CHATCORE_KEEP_EVENTS": "1"}, {}, {"keep_events": 1}),
         ({"CHATCORE_KEEP_EVENTS_DAYS": "1"}, {}, {"keep_events_days": 1}),
+        ({"CHATCORE_OUTBOX_URL": "sqlite:///a"}, {}, {"outbox_url": "sqlite:///a"}),
+        ({"CHATCORE_OUTBOX_TABLE": "shop.outbox"}, {}, {"outbox_table": "shop.outbox"}),
         ({"CHATCORE_PORT": "1"}, {"port": "2"}, {"port": 2}),
         ({"CHATCORE_PORT": "1"}, {"port": None}, {"port": 1}),
         ({"CHATCORE_PORT": "wrong"}, {"port": "2"}, {"port": 2}),

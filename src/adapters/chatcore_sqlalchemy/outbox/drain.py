@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -18,13 +18,12 @@ from chatcore import (
     InvalidText,
     Messenger,
     Refused,
-    StoreUnavailable,
     Unavailable,
     User,
 )
 from chatcore.model import utc_now
-from chatcore_sqlalchemy.errors import CannotOpen
-from chatcore_sqlalchemy.outbox.table import RefusedRow, Rows, Settled, WaitingRow
+from chatcore_sqlalchemy.outbox.host import in_transaction
+from chatcore_sqlalchemy.outbox.table import Rows, Settled, WaitingRow
 
 logger = logging.getLogger("chatcore")
 
@@ -90,7 +89,7 @@ class Outbox:
     finds users by the texts in `sender` and `peer`, which are user names by default.
 
     Any number of drains may run at once, in any number of processes: each row is still sent once,
-    in order. Every method raises StoreUnavailable if the host's database fails.
+    in order. `drain` raises StoreUnavailable if the host's database fails.
     """
 
     def __init__(
@@ -117,16 +116,6 @@ class Outbox:
         """How many rows were sent and deleted so far."""
         self.refused = 0
         """How many times a row was refused so far."""
-
-    async def check(self) -> None:
-        """Raise CannotOpen, with one line for the operator, if the table cannot be read."""
-        try:
-            await self._run(self._rows.check)
-        except StoreUnavailable as error:
-            raise CannotOpen(
-                f"cannot read the table {self._rows.table.fullname}: {error}; docs/outbox.md shows "
-                "the SQL that creates it"
-            ) from error
 
     async def drain(self) -> Drained:
         """Send every row that was committed before the call.
@@ -182,17 +171,6 @@ class Outbox:
     def wake(self) -> None:
         """Let `run` look for rows at once, for a host that commits in the same event loop."""
         self._woken.set()
-
-    async def refused_rows(self, *, after: int = 0, limit: int = 500) -> Sequence[RefusedRow]:
-        """Return up to `limit` refused rows by ascending id; only ids above `after`."""
-        return await self._run(partial(self._rows.refused, after, limit))
-
-    async def retry(self, ids: Iterable[int] | None = None) -> int:
-        """Let the refused rows with these ids, or all, be sent again. Returns how many there were.
-
-        Later rows of the same chat may have been sent already.
-        """
-        return await self._run(partial(self._rows.retry, ids))
 
     async def _page(self, first: int, last: int) -> Sequence[WaitingRow]:
         """The next waiting rows, each with a key that is committed before any send."""
@@ -272,31 +250,10 @@ class Outbox:
         return Settled(row, error.code)
 
     async def _run(self, work: Callable[[Connection], T]) -> T:
-        """Run the work in a transaction of the host's database. Raises StoreUnavailable."""
-        try:
-            if isinstance(self._engine, AsyncEngine):
-                async with self._engine.begin() as connection:
-                    return await connection.run_sync(work)
-            return await asyncio.to_thread(_in_transaction, self._engine, work)
-        except CannotOpen:
-            raise
-        # While they connect, drivers raise errors of their own kinds.
-        except Exception as error:
-            raise StoreUnavailable(f"the outbox's database failed: {_reason(error)}") from error
-
-
-def _in_transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
-    with engine.begin() as connection:
-        return work(connection)
+        return await in_transaction(self._engine, work)
 
 
 def _expect_text(row: WaitingRow) -> None:
     """Raise InvalidText if sender, peer, text or key is something else, as on SQLite it may."""
     if not all(isinstance(value, str) for value in row[1:]):
         raise InvalidText("a row of an outbox has text for its sender, peer, text and key")
-
-
-def _reason(error: Exception) -> str:
-    """The first line of the driver's own words: SQLAlchemy's quote the values of rows."""
-    original = getattr(error, "orig", None) or error
-    return next(iter(str(original).splitlines()), "") or type(original).__name__

@@ -1,11 +1,18 @@
-"""The database of a host, for `chatcore drain`."""
+"""The database of a host: its engine, and transactions on it."""
 
-from sqlalchemy import Engine, create_engine, make_url
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from chatcore.errors import StoreUnavailable
 from chatcore_sqlalchemy.database_url import expect_postgresql, sqlite_file
 from chatcore_sqlalchemy.errors import CannotOpen
+
+T = TypeVar("T")
 
 PING = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 0}
 """One connection, replaced if the server has closed it."""
@@ -50,3 +57,27 @@ def engine_of_host(url: str) -> Engine | AsyncEngine:
             "sqlite:///shop.db, postgresql://user:password@host/shop or "
             "mysql+pymysql://user:password@host/shop"
         ) from None
+
+
+async def in_transaction(engine: Engine | AsyncEngine, work: Callable[[Connection], T]) -> T:
+    """Run the work in a transaction, that of a synchronous engine on a thread. Raises
+    StoreUnavailable."""
+    try:
+        if isinstance(engine, AsyncEngine):
+            async with engine.begin() as connection:
+                return await connection.run_sync(work)
+        return await asyncio.to_thread(_in_transaction, engine, work)
+    # While they connect, drivers raise errors of their own kinds.
+    except Exception as error:
+        raise StoreUnavailable(f"the outbox's database failed: {_reason(error)}") from error
+
+
+def _in_transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
+    with engine.begin() as connection:
+        return work(connection)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of the driver's own words: SQLAlchemy's quote the values of rows."""
+    original = getattr(error, "orig", None) or error
+    return next(iter(str(original).splitlines()), "") or type(original).__name__

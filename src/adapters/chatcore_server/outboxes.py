@@ -1,0 +1,32 @@
+"""The outbox in a host's database that the settings name."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy import Engine, MetaData, Table
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chatcore_server.database import as_cannot_start
+from chatcore_server.settings import CannotStart, Settings
+from chatcore_sqlalchemy.outbox import engine_of_host, outbox_table
+
+
+@asynccontextmanager
+async def open_host(settings: Settings) -> AsyncIterator[tuple[Engine | AsyncEngine, Table]]:
+    """Yield the engine of the host's database, and the table. Nothing is read yet. Raises
+    CannotStart."""
+    if settings.outbox_url is None:
+        raise CannotStart(
+            "CHATCORE_OUTBOX_URL is missing: set it to the database that has the outbox"
+        )
+    schema, _, name = settings.outbox_table.rpartition(".")
+    with as_cannot_start():
+        engine = engine_of_host(settings.outbox_url)
+    try:
+        yield engine, outbox_table(MetaData(), name, schema or None)
+    finally:
+        if isinstance(engine, AsyncEngine):
+            await engine.dispose()
+        else:
+            await asyncio.to_thread(engine.dispose)
