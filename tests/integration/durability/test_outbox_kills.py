@@ -30,6 +30,8 @@ class Shop:
         self.host = host
         self._random = random
         self._order = 0
+        # One transaction at a time: only then is the order of their rows promised.
+        self._turn = asyncio.Lock()
 
     async def trade(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -39,8 +41,9 @@ class Shop:
     async def fill(self, count: int) -> None:
         """Write until so many rows wait."""
         while await self.waiting() < count:
-            for _ in range(20):
-                await self._transaction()
+            async with self._turn:
+                for _ in range(20):
+                    await self._transaction()
 
     async def _transaction(self) -> None:
         with contextlib.suppress(ZeroDivisionError):
