@@ -54,7 +54,7 @@ def texts(folder: Path) -> list[str]:
 def test_drain_sends_lists_refused_rows_and_retries_them(folder: Path) -> None:
     commit(folder, ("ann", "bob", "one"), ("ann", "eve", "private"), ("bob", "Ann", "two"))
     done = run("drain", cwd=folder, **SHOP)
-    assert (done.returncode, done.stdout) == (0, "Sent 2 messages; refused 1\n")
+    assert (done.returncode, done.stdout) == (0, "Sent 2, refused 1\n")
     assert re.fullmatch(
         r"\S+ WARNING Outbox chat_outbox: row 2 refused: user_not_found\n", done.stderr
     )
@@ -71,7 +71,7 @@ def test_drain_sends_lists_refused_rows_and_retries_them(folder: Path) -> None:
         retried = run("drain", "--retry", *arguments, cwd=folder, **SHOP)
         said = f"Refused rows that the next drain sends: {count}\n"
         assert (retried.returncode, retried.stdout, retried.stderr) == (0, said, "")
-    assert run("drain", cwd=folder, **SHOP).stdout == "Sent 0 messages; refused 1\n"
+    assert run("drain", cwd=folder, **SHOP).stdout == "Sent 0, refused 1\n"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_drain_follows_the_outbox_until_sigterm(folder: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
     assert output.read_text() == (
-        "Drains chat_outbox every 0.01 seconds\nSent 2 messages; refused 0\n"
+        "Drains chat_outbox every 0.01 seconds\nSent 2, refused 0\n"
     )
     assert texts(folder) == ["0", "1"]
 
@@ -150,5 +150,5 @@ def test_drain_reads_a_schema_of_a_postgresql_host(folder: Path, empty_database:
     asyncio.run(prepare())
     settings = {"outbox_url": empty_database, "outbox_table": "shop.chat_outbox"}
     done = run("drain", cwd=folder, **settings)
-    assert (done.stdout, done.stderr) == ("Sent 1 messages; refused 0\n", "")
+    assert (done.stdout, done.stderr) == ("Sent 1, refused 0\n", "")
     assert texts(folder) == ["hello"]

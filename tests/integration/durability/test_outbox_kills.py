@@ -117,7 +117,7 @@ def databases(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Host, Hos
 async def test_kill_9_of_the_drain_loses_doubles_and_reorders_nothing(
     databases: tuple[Host, Host], tmp_path: Path, soak: bool, figures: Figures
 ) -> None:
-    kills = 60 if soak else 3
+    kills = 60 if soak else 2
     (host, store), random = databases, Random(kills)
     await create_tables(host)
     async with await SqlAlchemyStore.open(store.url) as opened:

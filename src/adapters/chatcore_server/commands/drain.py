@@ -155,4 +155,4 @@ async def _drain(settings: Settings, follow: float | None) -> int:
 
 def _say_counts(outbox: "Outbox | None") -> None:
     sent, refused = (outbox.sent, outbox.refused) if outbox else (0, 0)
-    say(f"Sent {sent:,} messages; refused {refused:,}")
+    say(f"Sent {sent:,}, refused {refused:,}")
