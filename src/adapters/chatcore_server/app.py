@@ -26,11 +26,11 @@ from chatcore_sqlalchemy import SqlAlchemyStore
 
 @asynccontextmanager
 async def open_app(
-    settings: Settings, streams: Streams | None = None, *, trims: bool = True
+    settings: Settings, streams: Streams | None = None, *, chores: bool = True
 ) -> AsyncIterator[ASGIApp]:
     """Yield the service as an ASGI application, ready to use without a lifespan of its own.
 
-    Leaving the context finishes the writes under way. Without `trims`, another process must trim
+    Leaving the context finishes the writes under way. Without `chores`, another process must trim
     the event logs. Raises CannotStart.
     """
     streams = streams or Streams()
@@ -60,7 +60,7 @@ async def open_app(
             figures = Figures(requests, streams, store, doorbell, hasher)
             await resources.enter_async_context(serve_metrics(settings.metrics, figures))
         messenger = Messenger(store, doorbell=doorbell)
-        if trims:
+        if chores:
             age = timedelta(days=settings.keep_events_days)
             await resources.enter_async_context(trimming(messenger, settings.keep_events, age))
         accounts = Accounts(

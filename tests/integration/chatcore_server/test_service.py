@@ -250,7 +250,7 @@ import chatcore_server.serving.server
 from chatcore_server.cli import main
 
 @contextlib.asynccontextmanager
-async def open_app(settings, streams, trims):
+async def open_app(settings, streams, chores):
     yield None
     await asyncio.sleep(60)
 

@@ -43,12 +43,12 @@ def serve_on(
     stopping: threading.Event,
     started: Started,
     *,
-    trims: bool = True,
+    chores: bool = True,
 ) -> None:
-    """Serve on bound sockets, which other processes may share. Exactly one process `trims` the
-    event logs."""
+    """Serve on bound sockets, which other processes may share. Exactly one process does the
+    `chores` (`open_app`)."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, list(sockets), stopping, started, trims))
+        runner.run(_serve(settings, list(sockets), stopping, started, chores))
 
 
 async def _serve(
@@ -56,10 +56,10 @@ async def _serve(
     sockets: list[socket.socket],
     stopping: threading.Event,
     started: Started,
-    trims: bool,
+    chores: bool,
 ) -> None:
     streams = Streams()
-    async with open_app(settings, streams, trims=trims) as app:
+    async with open_app(settings, streams, chores=chores) as app:
         config = uvicorn.Config(
             app,
             host=settings.host,

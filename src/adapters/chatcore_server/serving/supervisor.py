@@ -140,7 +140,7 @@ class _Workers:
             theirs.close()
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         with contextlib.suppress(OSError):  # The worker has ended already.
-            task = Task(self._settings.of_worker(number), listeners, trims=number == 0)
+            task = Task(self._settings.of_worker(number), listeners, chores=number == 0)
             ours.sendall(pickle.dumps(task))
         worker = _Worker(number, process, ours, time.monotonic())
         self._running[number] = worker

@@ -30,8 +30,8 @@ class Task(NamedTuple):
     settings: Settings
     listeners: Sequence[int]
     """The descriptors of the sockets to serve on."""
-    trims: bool
-    """Whether this worker trims the event logs."""
+    chores: bool
+    """Whether this worker does the chores: it trims the event logs."""
 
 
 def main() -> int:
@@ -60,7 +60,7 @@ def main() -> int:
 
     try:
         expect_several_processes(task.settings)
-        serve_on(listeners, task.settings, stopping, lambda _: send(READY), trims=task.trims)
+        serve_on(listeners, task.settings, stopping, lambda _: send(READY), chores=task.chores)
     except CannotStart as error:
         send(str(error).encode())
     return 0
