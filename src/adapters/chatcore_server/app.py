@@ -31,7 +31,7 @@ async def open_app(
     """Yield the service as an ASGI application, ready to use without a lifespan of its own.
 
     Leaving the context finishes the writes under way. Without `chores`, another process must trim
-    the event logs. Raises CannotStart.
+    the event logs and drain the outbox. Raises CannotStart.
     """
     streams = streams or Streams()
     file = database_file(settings)
@@ -63,6 +63,11 @@ async def open_app(
         if chores:
             age = timedelta(days=settings.keep_events_days)
             await resources.enter_async_context(trimming(messenger, settings.keep_events, age))
+        if chores and settings.outbox_url is not None:
+            # Imported only on demand: few services have an outbox.
+            from chatcore_server.outboxes import draining
+
+            await resources.enter_async_context(draining(settings, messenger))
         accounts = Accounts(
             store, hasher, tokens, refuse_common_passwords=settings.refuse_common_passwords
         )

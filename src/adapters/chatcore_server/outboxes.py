@@ -1,15 +1,22 @@
 """The outbox in a host's database that the settings name."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sqlalchemy import Engine, MetaData, Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chatcore import Messenger
 from chatcore_server.database import as_cannot_start
 from chatcore_server.settings import CannotStart, Settings
-from chatcore_sqlalchemy.outbox import engine_of_host, outbox_table
+from chatcore_sqlalchemy.outbox import Outbox, engine_of_host, outbox_table
+
+AGAIN_SECONDS = 60.0
+"""Delay after a failure that is no outage."""
+
+logger = logging.getLogger("chatcore")
 
 
 @asynccontextmanager
@@ -30,3 +37,24 @@ async def open_host(settings: Settings) -> AsyncIterator[tuple[Engine | AsyncEng
             await engine.dispose()
         else:
             await asyncio.to_thread(engine.dispose)
+
+
+@asynccontextmanager
+async def draining(settings: Settings, messenger: Messenger) -> AsyncIterator[None]:
+    """Within this context, drain the outbox. Raises CannotStart."""
+    async with open_host(settings) as (engine, table):
+        task = asyncio.create_task(_drain_repeatedly(Outbox(engine, table, messenger)))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def _drain_repeatedly(outbox: Outbox) -> None:
+    while True:
+        try:
+            await outbox.run()
+        except Exception:
+            logger.exception("draining the outbox failed; the next attempt is in a minute")
+        await asyncio.sleep(AGAIN_SECONDS)

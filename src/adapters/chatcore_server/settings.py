@@ -173,8 +173,9 @@ class Settings:
     outbox_url: str | None = _setting(
         None,
         _text,
-        "the host's database with an outbox to drain: sqlite:///path,\n"
-        "postgresql://user:password@host/database, or any other URL of SQLAlchemy",
+        "the database of a host whose outbox to drain: sqlite:///path,\n"
+        "postgresql://user:password@host/database, or any other URL of SQLAlchemy;\n"
+        "by default, none",
     )
     outbox_table: str = _setting("chat_outbox", _table, "the table of the outbox, or schema.table")
 

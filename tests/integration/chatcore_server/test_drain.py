@@ -14,7 +14,7 @@ from chatcore.testing.scene import ann_and_bob, read_all
 from chatcore_sqlalchemy import SqlAlchemyStore
 from tests.support.fork_server import fork_server
 from tests.support.host import PostgresHost, SqliteHost, create_tables, insert
-from tests.support.service import environment, run
+from tests.support.service import QuickService, environment, run
 
 SHOP = {"outbox_url": "sqlite:///shop.db"}
 
@@ -124,10 +124,22 @@ def test_drain_follows_the_outbox_until_sigterm(folder: Path) -> None:
             wait_until_drained(folder)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
-    assert output.read_text() == (
-        "Drains chat_outbox every 0.01 seconds\nSent 2, refused 0\n"
-    )
+    assert output.read_text() == ("Drains chat_outbox every 0.01 seconds\nSent 2, refused 0\n")
     assert texts(folder) == ["0", "1"]
+
+
+def test_service_drains_the_outbox_of_its_settings(folder: Path) -> None:
+    commit(folder, ("ann", "bob", "before"))
+    with QuickService(folder, **SHOP) as service:
+        wait_until_drained(folder)
+        commit(folder, ("ann", "bob", "after"))
+        wait_until_drained(folder)
+        assert service.stop() == 0
+    assert texts(folder) == ["before", "after"]
+
+    refused = run("serve", cwd=folder, port="0", outbox_url="sqlite:///other.db")
+    assert refused.returncode == 2
+    assert refused.stderr == "chatcore: there is no database other.db\n"
 
 
 def wait_until_drained(folder: Path) -> None:

@@ -31,7 +31,7 @@ class Task(NamedTuple):
     listeners: Sequence[int]
     """The descriptors of the sockets to serve on."""
     chores: bool
-    """Whether this worker does the chores: it trims the event logs."""
+    """Whether this worker does the chores (`open_app`)."""
 
 
 def main() -> int:
