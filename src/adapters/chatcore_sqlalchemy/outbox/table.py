@@ -11,6 +11,7 @@ from sqlalchemy import (
     Column,
     Connection,
     DateTime,
+    Identity,
     Index,
     Integer,
     MetaData,
@@ -46,7 +47,7 @@ def outbox_table(metadata: MetaData, name: str = "chat_outbox", schema: str | No
         name,
         metadata,
         # SQLite numbers rows by itself only in a column of the type INTEGER.
-        Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+        Column("id", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
         # The two users, as the host addresses them.
         Column("sender", Unicode(MAX_ADDRESS), nullable=False),
         Column("peer", Unicode(MAX_ADDRESS), nullable=False),
