@@ -294,8 +294,8 @@ class Conversations(Protocol):
         key, exactly one stores. Raises KeyReused if the request differs: if it has another
         `NewMessage.digest`, whatever the stored text is. The store keeps the digest of each
         message with a key, under 32 random bytes that never change and stay with its data. A
-        message from before there were digests is compared by its text. Keys are equal only if they are the same text;
-        a HostKey contains spaces.
+        message from before there were digests is compared by its text. Keys are equal only if they
+        are the same text; a HostKey contains spaces.
 
         Raises ChatNotFound if there is no such chat or the sender is not in it, and, except for
         a replay, if one of the two was erased or blocks the other.

@@ -11,7 +11,8 @@ from sqlalchemy import Engine, MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from chatcore_sqlalchemy.outbox import engine_of_host, outbox_table
+from chatcore_sqlalchemy.outbox import outbox_table
+from chatcore_sqlalchemy.outbox.host import engine_of_host
 
 Execute = Callable[[str], Awaitable[Any]]
 

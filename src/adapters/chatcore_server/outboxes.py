@@ -5,13 +5,10 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy import Engine, MetaData, Table
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from chatcore import Messenger
 from chatcore_server.database import as_cannot_start
 from chatcore_server.settings import CannotStart, Settings
-from chatcore_sqlalchemy.outbox import Outbox, engine_of_host, outbox_table
+from chatcore_sqlalchemy.outbox import OpenTable, Outbox, open_table
 
 AGAIN_SECONDS = 60.0
 """Delay after a failure that is no outage."""
@@ -20,23 +17,16 @@ logger = logging.getLogger("chatcore")
 
 
 @asynccontextmanager
-async def open_host(settings: Settings) -> AsyncIterator[tuple[Engine | AsyncEngine, Table]]:
-    """Yield the engine of the host's database, and the table. Nothing is read yet. Raises
-    CannotStart."""
+async def open_host(settings: Settings) -> AsyncIterator[OpenTable]:
+    """Yield the table of the outbox. Nothing is read yet. Raises CannotStart, also in place of a
+    CannotOpen of the context."""
     if settings.outbox_url is None:
         raise CannotStart(
             "CHATCORE_OUTBOX_URL is missing: set it to the database that has the outbox"
         )
-    schema, _, name = settings.outbox_table.rpartition(".")
     with as_cannot_start():
-        engine = engine_of_host(settings.outbox_url)
-    try:
-        yield engine, outbox_table(MetaData(), name, schema or None)
-    finally:
-        if isinstance(engine, AsyncEngine):
-            await engine.dispose()
-        else:
-            await asyncio.to_thread(engine.dispose)
+        async with open_table(settings.outbox_url, settings.outbox_table) as opened:
+            yield opened
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from chatcore.testing.scene import ann_and_bob, read_all
 from chatcore_sqlalchemy import SqlAlchemyStore
 from tests.support.fork_server import fork_server
 from tests.support.host import PostgresHost, SqliteHost, create_tables, insert
+from tests.support.postgres_server import PostgresServer, name_of
 from tests.support.service import QuickService, environment, run
 
 SHOP = {"outbox_url": "sqlite:///shop.db"}
@@ -107,6 +108,25 @@ def test_drain_ends_with_status_1_while_the_host_holds_its_database(folder: Path
     assert failed.stderr == "chatcore: the outbox's database failed: database is locked\n"
     assert run("drain", cwd=folder, **SHOP).returncode == 0
     assert texts(folder) == ["one"]
+
+
+def test_drain_ends_with_status_1_when_chatcore_cannot_write(
+    folder: Path, postgres: PostgresServer, postgres_url: str
+) -> None:
+    async def prepare() -> None:
+        async with await SqlAlchemyStore.open(postgres_url) as store:
+            await ann_and_bob(store)
+
+    asyncio.run(prepare())
+    commit(folder, ("ann", "bob", "one"), ("bob", "ann", "two"))
+    read_only = f"ALTER DATABASE {name_of(postgres_url)} SET default_transaction_read_only ="
+    postgres.sql(f"{read_only} on")
+    failed = run("drain", cwd=folder, database_url=postgres_url, **SHOP)
+    assert (failed.returncode, failed.stdout) == (1, "Sent 0, refused 0\n")
+    assert re.fullmatch("chatcore: an outage left 2 rows in the outbox: .+\n", failed.stderr)
+    postgres.sql(f"{read_only} off")
+    done = run("drain", cwd=folder, database_url=postgres_url, **SHOP)
+    assert (done.returncode, done.stdout) == (0, "Sent 2, refused 0\n")
 
 
 def test_drain_follows_the_outbox_until_sigterm(folder: Path) -> None:

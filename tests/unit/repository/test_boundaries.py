@@ -157,7 +157,10 @@ def test_the_core_imports_no_test_framework() -> None:
     assert uses_of_test_frameworks(packages()["chatcore"]) == []
 
 
-@pytest.mark.parametrize("name", [*MAY_IMPORT, "chatcore.blocking", "chatcore.testing"])
+@pytest.mark.parametrize(
+    "name",
+    [*MAY_IMPORT, "chatcore.blocking", "chatcore.testing", "chatcore_sqlalchemy.outbox"],
+)
 def test_dunder_all_lists_the_public_names(name: str) -> None:
     package = importlib.import_module(name)
     assert sorted(getattr(package, "__all__", [])) == sorted(public_names(package))

@@ -1,7 +1,6 @@
 """`chatcore drain`: send the messages that wait in a host's outbox."""
 
 import argparse
-import asyncio
 import contextlib
 import signal
 from typing import TYPE_CHECKING
@@ -53,6 +52,8 @@ def add_parser(commands: Commands) -> Parser:
 
 
 def run(parsed: argparse.Namespace, settings: Settings) -> int:
+    import asyncio
+
     from chatcore import Unavailable
 
     try:
@@ -80,13 +81,11 @@ def _seconds(raw: str) -> float:
 
 
 async def _list(settings: Settings) -> None:
-    from chatcore_server.database import as_cannot_start
     from chatcore_server.outboxes import open_host
     from chatcore_sqlalchemy.outbox import expect_table, refused_rows
 
     async with open_host(settings) as (engine, table):
-        with as_cannot_start():
-            await expect_table(engine, table)
+        await expect_table(engine, table)
         count, last = 0, 0
         while page := await refused_rows(engine, table, after=last, limit=PAGE):
             for row in page:
@@ -100,17 +99,17 @@ async def _list(settings: Settings) -> None:
 
 
 async def _retry(settings: Settings, rows: list[int] | None) -> None:
-    from chatcore_server.database import as_cannot_start
     from chatcore_server.outboxes import open_host
     from chatcore_sqlalchemy.outbox import expect_table, retry_rows
 
     async with open_host(settings) as (engine, table):
-        with as_cannot_start():
-            await expect_table(engine, table)
+        await expect_table(engine, table)
         say(f"Refused rows that the next drain sends: {await retry_rows(engine, table, rows):,}")
 
 
 async def _drain(settings: Settings, follow: float | None) -> int:
+    import asyncio
+
     # SIGTERM between two rows loses nothing: what was sent is recognised by its key.
     task = asyncio.current_task()
     assert task is not None  # noqa: S101
@@ -118,7 +117,7 @@ async def _drain(settings: Settings, follow: float | None) -> int:
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
 
     from chatcore import Messenger
-    from chatcore_server.database import as_cannot_start, database_file
+    from chatcore_server.database import database_file
     from chatcore_server.doorbells import open_doorbell
     from chatcore_server.observe.log_lines import configure_logging
     from chatcore_server.outboxes import open_host
@@ -130,11 +129,10 @@ async def _drain(settings: Settings, follow: float | None) -> int:
     try:
         async with open_host(settings) as (engine, table):
             file = database_file(settings)
-            with as_cannot_start():
-                if file is not None and not file.exists():
-                    raise CannotOpen(f"there is no database {file}")
-                await expect_table(engine, table)
-                store = await SqlAlchemyStore.open(settings.database_url)
+            if file is not None and not file.exists():
+                raise CannotOpen(f"there is no database {file}")
+            await expect_table(engine, table)
+            store = await SqlAlchemyStore.open(settings.database_url)
             async with store, open_doorbell(settings, store) as doorbell:
                 outbox = Outbox(engine, table, Messenger(store, doorbell=doorbell))
                 if follow is not None:
@@ -149,7 +147,7 @@ async def _drain(settings: Settings, follow: float | None) -> int:
     if drained.outage is None:
         return 0
     why = str(drained.outage) or drained.outage.code
-    complain(f"{drained.waiting:,} rows wait for a later drain: {why}")
+    complain(f"an outage left {drained.waiting:,} rows in the outbox: {why}")
     return ROWS_WAIT
 
 

@@ -9,17 +9,18 @@ first. Rows of transactions that overlap are sent in either order.
 """
 
 from chatcore_sqlalchemy.outbox.drain import Drained, Outbox, Resolve
-from chatcore_sqlalchemy.outbox.host import engine_of_host
+from chatcore_sqlalchemy.outbox.host import OpenTable, open_table
 from chatcore_sqlalchemy.outbox.refused import expect_table, refused_rows, retry_rows
 from chatcore_sqlalchemy.outbox.table import RefusedRow, outbox_table
 
 __all__ = [
     "Drained",
+    "OpenTable",
     "Outbox",
     "RefusedRow",
     "Resolve",
-    "engine_of_host",
     "expect_table",
+    "open_table",
     "outbox_table",
     "refused_rows",
     "retry_rows",

@@ -1,21 +1,45 @@
 """The database of a host: its engine, and transactions on it."""
 
 import asyncio
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, make_url
+from sqlalchemy import Connection, Engine, MetaData, Table, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from chatcore.errors import StoreUnavailable
 from chatcore_sqlalchemy.database_url import expect_postgresql, sqlite_file
 from chatcore_sqlalchemy.errors import CannotOpen
+from chatcore_sqlalchemy.outbox.table import outbox_table
 
 T = TypeVar("T")
 
 PING = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 0}
 """One connection, replaced if the server has closed it."""
+
+
+class OpenTable(NamedTuple):
+    """The table of an outbox, and an engine of its database."""
+
+    engine: Engine | AsyncEngine
+    table: Table
+
+
+@asynccontextmanager
+async def open_table(url: str, name: str) -> AsyncIterator[OpenTable]:
+    """Yield the outbox `table` or `schema.table` of the database that `engine_of_host` finds, and
+    release the database at the end. Reads nothing. Raises CannotOpen."""
+    schema, _, table = name.rpartition(".")
+    engine = engine_of_host(url)
+    try:
+        yield OpenTable(engine, outbox_table(MetaData(), table, schema or None))
+    finally:
+        if isinstance(engine, AsyncEngine):
+            await engine.dispose()
+        else:
+            await asyncio.to_thread(engine.dispose)
 
 
 def engine_of_host(url: str) -> Engine | AsyncEngine:

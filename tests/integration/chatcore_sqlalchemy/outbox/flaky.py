@@ -8,7 +8,8 @@ from sqlalchemy import Engine, Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chatcore import Chat, Messenger, Sent, StoreUnavailable, User
-from chatcore_sqlalchemy.outbox import Outbox, engine_of_host
+from chatcore_sqlalchemy.outbox import Outbox
+from chatcore_sqlalchemy.outbox.host import engine_of_host
 from tests.support.host import OUTBOX, Host
 
 
