@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chatcore import HostKey, InvalidKey, Messenger, StoreUnavailable, User
+from chatcore import Chat, HostKey, InvalidKey, Messenger, Sent, StoreUnavailable, User
 from chatcore.testing.scene import Scene, add_user, read_all
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
 from chatcore_sqlalchemy.outbox import (
@@ -97,6 +97,33 @@ async def test_row_that_commits_late_is_sent(
             )
     assert await outbox.drain() == sent(1)
     assert (await texts(store, ann, bob))[-2:] == ["first committed", "first inserted"]
+
+
+async def test_row_committed_during_a_drain_does_not_overtake(
+    store: SqlAlchemyStore, scene: Scene, host: Host, outboxes: Outboxes
+) -> None:
+    _, ann, bob = scene
+
+    async def commit_with_id(number: int) -> None:
+        async with host.transaction() as execute:
+            await execute(
+                "INSERT INTO chat_outbox (id, sender, peer, text) "  # noqa: S608
+                f"VALUES ({number}, 'ann', 'bob', '{number}')"
+            )
+
+    class Interrupted(Messenger):
+        async def send_once(self, sender: User, chat: Chat, text: str, key: str) -> Sent:
+            if text == "10":
+                # A late commit, and a row that was inserted after it.
+                await commit_with_id(5)
+                await commit_with_id(11)
+            return await super().send_once(sender, chat, text, key)
+
+    outbox = outboxes(Interrupted(store), batch=1)
+    await commit_with_id(10)
+    assert await outbox.drain() == sent(1)
+    assert await outbox.drain() == sent(2)
+    assert await texts(store, ann, bob) == ["10", "5", "11"]
 
 
 async def test_refused_row_is_marked_passed_over_listed_and_retried(
