@@ -32,7 +32,8 @@ MAX_STALLED = 8
 """After outages in so many chats, a drain takes the whole store for unavailable."""
 
 MAX_CHATS = 1_000
-MAX_PAUSE = 30.0
+MAX_PAUSE = 5.0
+"""Short, for an outage may concern one chat, and the others must not wait long for new rows."""
 
 Resolve = Callable[[str], Awaitable[User]]
 """Finds the user that a row names as its sender or peer. Raises UserNotFound, Unavailable."""
@@ -143,7 +144,7 @@ class Outbox:
 
     async def run(self, *, poll_seconds: float = 1.0) -> None:
         """Drain until cancelled: again `poll_seconds` after the table was found empty, at once
-        after `wake`, and up to 30 seconds after an outage. Logs refusals and outages."""
+        after `wake`, and up to 5 seconds after an outage. Logs refusals and outages."""
         failures = 0
         while True:
             self._woken.clear()
@@ -163,7 +164,9 @@ class Outbox:
             failures = failures + 1 if outage is not None else 0
             if busy and not failures:
                 continue
-            pause = min(MAX_PAUSE, 2.0 ** min(failures - 1, 9)) if failures else poll_seconds
+            pause = poll_seconds
+            if failures and not busy:
+                pause = min(MAX_PAUSE, 2.0 ** min(failures - 1, 9))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._woken.wait()
