@@ -71,6 +71,9 @@ class Messenger(Counterpart[messenger.Messenger]):
     """Opens chats, sends and reads messages, and follows events, as `chatcore.Messenger` does: the
     same methods, arguments and errors. Made by `Bridge.messenger`."""
 
+    user = method(messenger.Messenger.user)
+    users = method(messenger.Messenger.users)
+    erase = method(messenger.Messenger.erase)
     find_user = method(messenger.Messenger.find_user)
     open_chat = method(messenger.Messenger.open_chat)
     ensure_chat = method(messenger.Messenger.ensure_chat)
