@@ -27,8 +27,10 @@ READS = frozenset(
         "last_seq",
         "messages_after",
         "messages_before",
+        "replay_of",
         "user_by_id",
         "user_by_name",
+        "users_by_name",
     }
 )
 """The methods of the store's ports that only read."""
@@ -41,6 +43,7 @@ WRITES = frozenset(
         "erase_user",
         "move_read_marker",
         "open_chat",
+        "put_users",
         "replace_password_hash",
         "trim_logs",
         "unblock",

@@ -63,7 +63,7 @@ async def assert_not_sent(
 async def _messages(messenger: Messenger, sender: User, peer: User) -> list[Message] | None:
     """Return the messages of the two users' chat; None if they have none."""
     try:
-        chat = await messenger.chat_with(sender, peer.name)
+        chat = await messenger.chat_with(sender, peer.handle)
     except ChatNotFound:
         return None
     return [message async for piece in messenger.history(sender, chat) for message in piece]

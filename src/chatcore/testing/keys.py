@@ -177,7 +177,7 @@ async def a_replay_is_found_without_sending(store: ChatStoreWithUsers) -> None:
         expect_equal(await store.replay_of(new), wanted, "replay_of after append_message")
     for sender, chat_id, key in (
         *((ann, chat.id, "KEY"), (ann, chat.id + 1, "key")),
-        *((User(unknown, ""), chat.id, "key") for unknown in UNKNOWN_IDS),
+        *((User(unknown, "nobody", ""), chat.id, "key") for unknown in UNKNOWN_IDS),
         *((ann, unknown, "key") for unknown in UNKNOWN_IDS),
     ):
         unknown = NewMessage(chat_id, sender.id, "hello", NOW_US, key)

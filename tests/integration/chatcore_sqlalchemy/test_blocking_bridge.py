@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.stdlib_adapters import HmacTokens, QuickHasher
 
 from chatcore import KeyReused, MessageSent
 from chatcore.blocking import Bridge, Messenger
+from chatcore_memory import InsecureTestHasher, InsecureTestTokens
 from chatcore_notify import NotifyDoorbell
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
 from tests.support.scripts import run_script
@@ -20,13 +20,13 @@ HOST = """
 import os, sys, threading
 from chatcore.blocking import Bridge, per_process
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
-from tests.support.stdlib_adapters import HmacTokens, QuickHasher
+from chatcore_memory import InsecureTestHasher, InsecureTestTokens
 
 @per_process
 def chat():
     bridge = Bridge()
     store = bridge.open(SqlAlchemyStore.open, {url!r})
-    accounts = bridge.accounts(store, QuickHasher(), HmacTokens(b"secret"))
+    accounts = bridge.accounts(store, InsecureTestHasher(), InsecureTestTokens(b"secret"))
     return accounts, bridge.messenger(store)
 
 def send(text):
@@ -58,7 +58,7 @@ def texts(url: str) -> list[str]:
 def test_synchronous_program_chats(url: str) -> None:
     with Bridge() as bridge:
         store = bridge.open(SqlAlchemyStore.open, url)
-        accounts = bridge.accounts(store, QuickHasher(), HmacTokens(b"secret"))
+        accounts = bridge.accounts(store, InsecureTestHasher(), InsecureTestTokens(b"secret"))
         messenger = bridge.messenger(store)
         ann, bob = (accounts.register(name, "correct horse") for name in ("ann", "bob"))
         chat = messenger.ensure_chat(ann, bob).chat
@@ -92,7 +92,7 @@ def test_bridges_ring_for_each_other(postgres_url: str) -> None:
     with Bridge() as first, Bridge() as second:
         messenger, elsewhere = opened(first), opened(second)
         store = first.open(SqlAlchemyStore.open, postgres_url)
-        accounts = first.accounts(store, QuickHasher(), HmacTokens(b"secret"))
+        accounts = first.accounts(store, InsecureTestHasher(), InsecureTestTokens(b"secret"))
         ann, bob = (accounts.register(name, "correct horse") for name in ("ann", "bob"))
         following = elsewhere.follow(bob)
         following.start()
@@ -142,7 +142,7 @@ def fork(text):
 
 with Bridge() as bridge:
     store = bridge.open(SqlAlchemyStore.open, sys.argv[1])
-    accounts = bridge.accounts(store, QuickHasher(), HmacTokens(b"secret"))
+    accounts = bridge.accounts(store, InsecureTestHasher(), InsecureTestTokens(b"secret"))
     ann, bob = [accounts.register(name, "correct horse") for name in ("ann", "bob")]
     bridge.messenger(store).open_chat(ann, bob)
 fork("before the parent's first use")

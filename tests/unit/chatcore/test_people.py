@@ -21,10 +21,9 @@ from chatcore import (
 from chatcore.handles import Person
 from chatcore.model import user_of
 from chatcore.ports import Put
-from chatcore_memory import MemoryStore
+from chatcore_memory import InsecureTestHasher, InsecureTestTokens, MemoryStore
 from tests.support.apps import in_another_process
 from tests.support.people import PeopleStore
-from tests.support.stdlib_adapters import HmacTokens, ScryptHasher
 
 PASSWORD = "correct horse battery"
 
@@ -135,7 +134,7 @@ async def test_renames_reach_only_subscribers_to_renames(
         def hear(self, user_id: int) -> None:
             self.heard.append(user_id)
 
-    accounts = Accounts(store, ScryptHasher(), HmacTokens(b"secret"))
+    accounts = Accounts(store, InsecureTestHasher(), InsecureTestTokens(b"secret"))
     names, tokens = Listener(), Listener()
     accounts.changes.subscribe(names.hear)
     accounts.changes.subscribe(tokens.hear, renames=False)
@@ -239,7 +238,7 @@ async def test_messenger_without_a_realm_has_no_users_of_its_own(store: MemorySt
 
 
 async def test_realms_and_accounts_never_meet(store: MemoryStore, shop: Messenger) -> None:
-    accounts = Accounts(store, ScryptHasher(), HmacTokens(b"secret"))
+    accounts = Accounts(store, InsecureTestHasher(), InsecureTestTokens(b"secret"))
     messenger, club = Messenger(store), Messenger(store, realm="club")
     account = await accounts.register("Bob", PASSWORD)
     bob, other = await shop.user("bob", name="Bob"), await club.user("bob", name="Bob")
@@ -292,7 +291,7 @@ async def test_host_erases_its_users_without_a_password(shop: Messenger) -> None
 async def test_host_erases_no_account_and_no_user_of_another_realm(
     store: MemoryStore, shop: Messenger
 ) -> None:
-    accounts = Accounts(store, ScryptHasher(), HmacTokens(b"secret"))
+    accounts = Accounts(store, InsecureTestHasher(), InsecureTestTokens(b"secret"))
     account = await accounts.register("bob", PASSWORD)
     other = await Messenger(store, realm="club").user("bob", name="Bob")
     for messenger in (shop, Messenger(store)):

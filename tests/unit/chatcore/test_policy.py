@@ -32,7 +32,7 @@ from chatcore_memory import MemoryStore
 from tests.support.following import WatchedDoorbell
 from tests.support.picky_store import PickyStore
 from tests.support.policies import ScriptedPolicy
-from tests.support.virtual_time import virtual_loop
+from tests.support.virtual_time import pending_timers
 
 # A policy that is late is late by the clock, not by the machine.
 pytestmark = pytest.mark.virtual_time
@@ -275,7 +275,7 @@ async def test_answer_just_in_time_counts(
 ) -> None:
     policy.seconds = SECONDS - 0.001
     assert (await messenger.send(ann, chat, "hello")).seq == 1
-    assert virtual_loop().timers() == 0
+    assert pending_timers() == 0
 
 
 async def test_late_policy_is_unavailable_and_cancelled(
@@ -288,10 +288,10 @@ async def test_late_policy_is_unavailable_and_cancelled(
         partial(messenger.open_chat, ann, eve),
     ]
     for number, call in enumerate(calls, 1):
-        started = virtual_loop().time()
+        started = asyncio.get_running_loop().time()
         with pytest.raises(PolicyUnavailable, match="1 s"):
             await call()
-        assert virtual_loop().time() - started == SECONDS
+        assert asyncio.get_running_loop().time() - started == SECONDS
         await asyncio.sleep(0)
         assert policy.cancelled == number
     assert await texts(messenger, chat) == []
@@ -325,7 +325,7 @@ async def test_policy_that_ignores_its_cancellation_delays_no_caller(
     messenger = Messenger(store, policy=Stubborn())
     with pytest.raises(PolicyUnavailable):
         await messenger.open_chat(ann, bob)
-    assert virtual_loop().time() == SECONDS
+    assert asyncio.get_running_loop().time() == SECONDS
     # Its late answer counts for nothing.
     await asyncio.sleep(3600)
     assert await messenger.list_chats(ann) == []
@@ -335,7 +335,7 @@ async def test_failure_after_the_time_is_not_reported_as_forgotten(
     store: MemoryStore, ann: User, bob: User
 ) -> None:
     reports: list[Any] = []
-    virtual_loop().set_exception_handler(lambda _, context: reports.append(context))
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
 
     class FailsLate(ScriptedPolicy):
         async def _give(self, answer: Any) -> Any:
@@ -348,7 +348,7 @@ async def test_failure_after_the_time_is_not_reported_as_forgotten(
         await Messenger(store, policy=FailsLate()).open_chat(ann, bob)
     await asyncio.sleep(1)
     assert reports == []
-    virtual_loop().set_exception_handler(None)
+    asyncio.get_running_loop().set_exception_handler(None)
 
 
 async def test_send_cancelled_while_the_policy_thinks_stores_nothing(
@@ -378,9 +378,9 @@ async def test_sends_do_not_wait_for_each_others_answers(
     messenger: Messenger, policy: ScriptedPolicy, chat: Chat, ann: User
 ) -> None:
     policy.seconds = 0.5
-    started = virtual_loop().time()
+    started = asyncio.get_running_loop().time()
     await asyncio.gather(*(messenger.send(ann, chat, f"{n}") for n in range(100)))
-    assert virtual_loop().time() - started == 0.5
+    assert asyncio.get_running_loop().time() - started == 0.5
     assert len(await texts(messenger, chat)) == 50
 
 

@@ -12,10 +12,9 @@ from chatcore import Accounts, Chat, InvalidToken, Messenger, Session, User
 from chatcore.model import utc_now
 from chatcore.ports import Claims
 from chatcore_litestar import create_app
-from chatcore_memory import MemoryStore
+from chatcore_memory import InsecureTestHasher, InsecureTestTokens, MemoryStore
 from tests.support.api import Api, Someone, api_of
 from tests.support.listening import Request
-from tests.support.stdlib_adapters import HmacTokens, QuickHasher
 
 
 class HostLogin(Accounts):
@@ -50,7 +49,7 @@ class Host:
 @asynccontextmanager
 async def host() -> AsyncIterator[Host]:
     store = MemoryStore()
-    accounts = HostLogin(store, QuickHasher(), HmacTokens(b"secret"))
+    accounts = HostLogin(store, InsecureTestHasher(), InsecureTestTokens(b"secret"))
     accounts.people = store
     shop = Messenger(store, realm="shop")
     account = await accounts.register("2", "correct horse battery")

@@ -11,11 +11,10 @@ from chatcore import Accounts, Allow, Messenger, Refuse, Rewrite
 from chatcore_jwt import JwtTokens
 from chatcore_litestar import create_app
 from chatcore_litestar.v1.problems import _STATUSES, problem
-from chatcore_memory import MemoryStore
+from chatcore_memory import InsecureTestHasher, MemoryStore
 from tests.support.api import Api, Someone, api_of, segment
 from tests.support.apps import SECRET
 from tests.support.policies import ScriptedPolicy
-from tests.support.stdlib_adapters import QuickHasher
 
 
 class Scene(NamedTuple):
@@ -30,7 +29,7 @@ class Scene(NamedTuple):
 @asynccontextmanager
 async def scene_with(seconds: float) -> AsyncIterator[Scene]:
     store, policy = MemoryStore(), ScriptedPolicy()
-    accounts = Accounts(store, QuickHasher(), JwtTokens(SECRET))
+    accounts = Accounts(store, InsecureTestHasher(), JwtTokens(SECRET))
     messenger = Messenger(store, policy=policy, policy_seconds=seconds)
     async with api_of(create_app(accounts, messenger)) as api:
         me, stranger = await api.join("me"), await api.join("stranger")

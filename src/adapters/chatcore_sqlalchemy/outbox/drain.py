@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chatcore import (
+    Actor,
     Chat,
     Clock,
     HostKey,
@@ -237,11 +238,11 @@ class Outbox:
             key = HostKey("outbox", row.key or "")
             chat = self._chats.get(pair)
             if chat is None:
-                chat = (await self._messenger.ensure_chat(sender, peer)).chat
+                chat = (await self._messenger.ensure_chat(sender, peer, actor=Actor.HOST)).chat
                 if len(self._chats) >= MAX_CHATS:
                     self._chats.clear()
                 self._chats[pair] = chat
-            await self._messenger.send_once(sender, chat, row.text, key)
+            await self._messenger.send_once(sender, chat, row.text, key, actor=Actor.HOST)
         except Refused as error:
             return self._refuse(row, error)
         return Settled(row, "")

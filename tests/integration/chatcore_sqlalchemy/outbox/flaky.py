@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Engine, Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chatcore import Chat, Messenger, Sent, StoreUnavailable, User
+from chatcore import Actor, Chat, Messenger, Sent, StoreUnavailable, User
 from chatcore_sqlalchemy.outbox import Outbox
 from chatcore_sqlalchemy.outbox.host import engine_of_host
 from tests.support.host import OUTBOX, Host
@@ -21,11 +21,13 @@ class FlakyMessenger(Messenger):
     unknown: frozenset[str] = frozenset()
     sends = 0
 
-    async def send_once(self, sender: User, chat: Chat, text: str, key: str) -> Sent:
+    async def send_once(
+        self, sender: User, chat: Chat, text: str, key: str, *, actor: Actor = Actor.USER
+    ) -> Sent:
         self.sends += 1
         if text in self.lost:
             raise StoreUnavailable("down")
-        sent = await super().send_once(sender, chat, text, key)
+        sent = await super().send_once(sender, chat, text, key, actor=actor)
         if text in self.unknown:
             raise StoreUnavailable("the write may or may not have happened")
         return sent

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chatcore import Chat, HostKey, InvalidKey, Messenger, Sent, StoreUnavailable, User
+from chatcore import Actor, Chat, HostKey, InvalidKey, Messenger, Sent, StoreUnavailable, User
 from chatcore.testing.scene import Scene, add_user, read_all
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
 from chatcore_sqlalchemy.outbox import (
@@ -112,12 +112,14 @@ async def test_row_committed_during_a_drain_does_not_overtake(
             )
 
     class Interrupted(Messenger):
-        async def send_once(self, sender: User, chat: Chat, text: str, key: str) -> Sent:
+        async def send_once(
+            self, sender: User, chat: Chat, text: str, key: str, *, actor: Actor = Actor.USER
+        ) -> Sent:
             if text == "10":
                 # A late commit, and a row that was inserted after it.
                 await commit_with_id(5)
                 await commit_with_id(11)
-            return await super().send_once(sender, chat, text, key)
+            return await super().send_once(sender, chat, text, key, actor=actor)
 
     outbox = outboxes(Interrupted(store), batch=1)
     await commit_with_id(10)

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
-from tests.support.stdlib_adapters import HmacTokens, QuickHasher
 
 import chatcore
 from chatcore import (
@@ -22,7 +21,7 @@ from chatcore import (
     WrongCredentials,
 )
 from chatcore.blocking import Bridge, Messenger, thread
-from chatcore_memory import MemoryStore
+from chatcore_memory import InsecureTestHasher, InsecureTestTokens, MemoryStore
 from tests.support.following import WatchedStore
 from tests.support.threads import SECONDS, Held, in_thread, interrupted_when, wait_until
 
@@ -55,7 +54,7 @@ def bridge_threads() -> list[threading.Thread]:
 
 def test_chat_works_from_synchronous_code(bridge: Bridge) -> None:
     store = MemoryStore()
-    accounts = bridge.accounts(store, QuickHasher(), HmacTokens(b"secret"))
+    accounts = bridge.accounts(store, InsecureTestHasher(), InsecureTestTokens(b"secret"))
     messenger = bridge.messenger(store)
     ann = accounts.register("ann", "correct horse battery")
     bob = accounts.register("bob", "staple of batteries")
@@ -101,7 +100,7 @@ def test_a_waiting_call_delays_no_other(bridge: Bridge, messenger: Messenger, an
 def test_errors_keep_their_class_arguments_and_traceback(
     bridge: Bridge, messenger: Messenger, ann: User, chat: Chat
 ) -> None:
-    accounts = bridge.accounts(MemoryStore(), QuickHasher(), HmacTokens(b"secret"))
+    accounts = bridge.accounts(MemoryStore(), InsecureTestHasher(), InsecureTestTokens(b"secret"))
     with pytest.raises(WrongCredentials):
         accounts.log_in("ann", "no such user")
     with pytest.raises(InvalidText, match="more than white space") as raised:
@@ -122,7 +121,7 @@ def fail_a_call(bridge: Bridge) -> None:
 def fail_an_iteration(bridge: Bridge) -> None:
     store = WatchedStore()
     store.failures = 1
-    next(bridge.messenger(store).follow(User(1, "ann")))
+    next(bridge.messenger(store).follow(User(1, "ann", "ann")))
 
 
 @pytest.mark.parametrize("fail", [fail_a_call, fail_an_iteration])

@@ -5,12 +5,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, assert_type
 
 import pytest
-from tests.support.stdlib_adapters import HmacTokens, QuickHasher
 
 import chatcore
-from chatcore import Chat, Event, Message, Session, User, blocking
+from chatcore import Actor, Chat, Event, Message, Session, User, blocking
 from chatcore.blocking import Accounts, Bridge, Following, Messenger
-from chatcore_memory import MemoryStore
+from chatcore_memory import InsecureTestHasher, InsecureTestTokens, MemoryStore
 
 PAIRS: list[tuple[type, type]] = [
     (chatcore.Accounts, blocking.Accounts),
@@ -54,12 +53,14 @@ def test_signatures_and_docstrings_are_those_of_the_core(core: type, counterpart
 
 def test_a_subclass_of_the_core_keeps_its_own_methods(bridge: Bridge) -> None:
     class Loud(chatcore.Messenger):
-        async def send(self, sender: User, chat: Chat, text: str) -> Message:
-            return await super().send(sender, chat, text.upper())
+        async def send(
+            self, sender: User, chat: Chat, text: str, *, actor: Actor = Actor.USER
+        ) -> Message:
+            return await super().send(sender, chat, text.upper(), actor=actor)
 
     store = MemoryStore()
     messenger = Messenger(bridge, Loud(store))
-    accounts = bridge.accounts(store, QuickHasher(), HmacTokens(b"secret"))
+    accounts = bridge.accounts(store, InsecureTestHasher(), InsecureTestTokens(b"secret"))
     ann, bob = (accounts.register(name, "correct horse") for name in ("ann", "bob"))
     assert messenger.send(ann, messenger.open_chat(ann, bob), "hello").text == "HELLO"
 
@@ -67,7 +68,9 @@ def test_a_subclass_of_the_core_keeps_its_own_methods(bridge: Bridge) -> None:
 def test_types_are_those_of_the_core(bridge: Bridge) -> None:
     """The type checker reads this test, too: an unused `type: ignore` is an error."""
     store = MemoryStore()
-    accounts = assert_type(bridge.accounts(store, QuickHasher(), HmacTokens(b"secret")), Accounts)
+    accounts = assert_type(
+        bridge.accounts(store, InsecureTestHasher(), InsecureTestTokens(b"secret")), Accounts
+    )
     messenger = assert_type(bridge.messenger(store, poll_seconds=1.5), Messenger)
     ann = assert_type(accounts.register("ann", "correct horse", address=None), User)
     bob = accounts.register("bob", "staple of batteries")

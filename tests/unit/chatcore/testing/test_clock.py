@@ -67,7 +67,7 @@ async def forever() -> None:
 
 
 async def polling() -> None:
-    async for _ in Messenger(MemoryStore()).follow(User(1, "Ann")):
+    async for _ in Messenger(MemoryStore()).follow(User(1, "ann", "Ann")):
         pass
 
 

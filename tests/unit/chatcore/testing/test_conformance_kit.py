@@ -32,7 +32,7 @@ from chatcore.testing import (
     TokenIssuerCheck,
     checks_for,
 )
-from chatcore_memory import MemoryStore
+from chatcore_memory import InsecureTestHasher, InsecureTestTokens, MemoryStore
 from tests.support.people import PeopleStore
 from tests.support.planted import (
     accounts,
@@ -49,7 +49,6 @@ from tests.support.planted import (
     trims,
     voids,
 )
-from tests.support.stdlib_adapters import HmacTokens, ScryptHasher
 
 # A store that hangs is caught at once, and a slow machine never looks like one.
 pytestmark = pytest.mark.virtual_time
@@ -177,8 +176,8 @@ def test_an_adapter_is_held_to_the_checks_of_its_ports() -> None:
     all_of_a_store = ["PEOPLE_CHECKS", "ACCOUNT_STORE_CHECKS", "REALM_CHECKS", *chats]
     assert [*checks_for(MemoryStore())] == all_of_a_store
     assert [*checks_for(LocalDoorbell())] == ["DOORBELL_CHECKS"]
-    assert [*checks_for(HmacTokens(b"secret"))] == ["TOKEN_ISSUER_CHECKS"]
-    assert [*checks_for(ScryptHasher())] == ["PASSWORD_HASHER_CHECKS"]
+    assert [*checks_for(InsecureTestTokens(b"secret"))] == ["TOKEN_ISSUER_CHECKS"]
+    assert [*checks_for(InsecureTestHasher())] == ["PASSWORD_HASHER_CHECKS"]
     assert checks_for(object()) == {}
 
 
