@@ -39,7 +39,7 @@ from chatcore.events import ChatOpened, Cursor, Event, MarkerMoved, MessageSent,
 from chatcore.following import Following
 from chatcore.guessing import Guard
 from chatcore.handles import Person
-from chatcore.messenger import Messenger, Opened, Page, Snapshot
+from chatcore.messenger import Messenger
 from chatcore.model import (
     Chat,
     ChatState,
@@ -54,6 +54,7 @@ from chatcore.model import (
 )
 from chatcore.names import UserName, canonical_name
 from chatcore.policy import Actor, Allow, Draft, Refuse, Rewrite
+from chatcore.results import Opened, Page, Snapshot
 
 __all__ = [
     "Accounts",

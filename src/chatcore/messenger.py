@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import NamedTuple
 
 from chatcore import chat_cache
 from chatcore.changes import changes_of
@@ -39,37 +38,10 @@ from chatcore.model import (
 from chatcore.people import HostUsers
 from chatcore.policy import Actor
 from chatcore.ports import MAX_PAGE, ChatStore, Doorbell, Policy
+from chatcore.results import Opened, Page, Snapshot
 
 KEPT_EVENTS = 10_000
 KEPT_DAYS = 30
-
-
-class Page(NamedTuple):
-    """A stretch of a chat, oldest message first."""
-
-    messages: Sequence[Message]
-    older: bool
-    """Whether messages precede this page."""
-    newer: bool
-    """Whether messages follow this page."""
-
-
-class Opened(NamedTuple):
-    """The outcome of `Messenger.ensure_chat`."""
-
-    chat: Chat
-    created: bool
-    """False if the two had a chat already."""
-
-
-class Snapshot(NamedTuple):
-    """The present state of a user's chats."""
-
-    cursor: Cursor
-    """A cursor of the user's log: every change missing from `chats` follows after it. A change in
-    `chats` may follow, too; applying an event twice is harmless, since it carries the state."""
-    chats: Sequence[ChatState]
-    """The 100 most recently active chats."""
 
 
 class Messenger:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from chatcore import Chat, ChatNotFound, ChatState, NewMessage, Sent
 from chatcore.testing import ChatStoreCheck, states
 from chatcore_memory import MemoryStore
-from chatcore_memory.store import ChatRecord
+from chatcore_memory.contents import ChatRecord
 
 
 class MovesMarkersBack(MemoryStore):

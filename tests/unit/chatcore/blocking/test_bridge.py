@@ -108,7 +108,7 @@ def test_errors_keep_their_class_arguments_and_traceback(
     frames = [frame.name for frame in traceback.extract_tb(raised.value.__traceback__)]
     here = "test_errors_keep_their_class_arguments_and_traceback"
     assert frames[0] == here
-    assert frames[-3:] == ["_append", "__init__", "__post_init__"]
+    assert frames[-3:] == ["__init__", "__post_init__", "_check_text"]
 
 
 def fail_a_call(bridge: Bridge) -> None:

@@ -14,7 +14,7 @@ from chatcore import (
     Messenger,
     StoreUnavailable,
 )
-from chatcore.ports import AccountStore, ChatStore
+from chatcore.ports import AccountStore, ChatStore, People
 from chatcore.testing import (
     ACCOUNT_STORE_CHECKS,
     CHAT_STORE_CHECKS,
@@ -59,7 +59,10 @@ async def users(accounts: Accounts) -> TwoUsers:
 
 def test_every_method_of_the_ports_is_a_read_or_a_write() -> None:
     methods = {
-        name for port in (AccountStore, ChatStore) for name in dir(port) if not name.startswith("_")
+        name
+        for port in (AccountStore, ChatStore, People)
+        for name in dir(port)
+        if not name.startswith("_")
     }
     assert methods == READS | WRITES
     assert set() == READS & WRITES
