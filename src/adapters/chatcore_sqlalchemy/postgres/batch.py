@@ -15,13 +15,15 @@ from chatcore_sqlalchemy.numbering import keys_of, number
 from chatcore_sqlalchemy.postgres.connection import Connection
 
 # Each transaction that writes about a chat or to a user's log holds these locks: chats first,
-# then users. MATERIALIZED locks all the chats before any user, and the users are sorted before the
-# first is locked.
+# then users. The array holds the users of all chats before the first user is read: a join with
+# the chats could lock a user in between (with statistics from an empty table it did, and two
+# transactions waited for each other).
 LOCK = """
 WITH locked AS MATERIALIZED (
     SELECT lo_id, hi_id FROM chats WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE
 )
-SELECT FROM users WHERE id IN (SELECT lo_id FROM locked UNION ALL SELECT hi_id FROM locked)
+SELECT FROM users
+WHERE id = ANY(ARRAY(SELECT lo_id FROM locked UNION ALL SELECT hi_id FROM locked))
 ORDER BY id FOR NO KEY UPDATE
 """
 
