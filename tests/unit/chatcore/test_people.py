@@ -124,6 +124,23 @@ async def test_rename_of_unknown_outcome_is_announced(
     assert (await shop.chat(ann, chat.id)).peer_of(ann).name == "Robert"
 
 
+async def test_rename_of_a_user_added_since_the_lookup_is_announced(
+    store: MemoryStore, shop: Messenger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, bob = await shop.user("1", name="Ann"), await shop.user("2", name="Bob")
+    chat = await shop.open_chat(ann, bob)
+    await shop.chat(ann, chat.id)
+
+    async def nobody(_key: str) -> None:
+        return None
+
+    # As if another caller had added the user, and opened the chat, after this lookup.
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "user_by_name", nobody)
+        await shop.user("2", name="Robert")
+    assert (await shop.chat(ann, chat.id)).peer_of(ann).name == "Robert"
+
+
 async def test_renames_reach_only_subscribers_to_renames(
     store: MemoryStore, shop: Messenger
 ) -> None:

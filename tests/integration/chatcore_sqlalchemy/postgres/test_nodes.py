@@ -10,9 +10,10 @@ import asyncpg
 import pytest
 
 from chatcore import Chat, ChatExists, NewMessage, User
+from chatcore.testing.events import simultaneous_steps_are_each_logged_once
 from chatcore.testing.scene import add_user, ann_and_bob, read_all
 from chatcore_sqlalchemy import SqlAlchemyStore
-from tests.support.postgres_server import PostgresServer
+from tests.support.postgres_server import PostgresServer, name_of
 from tests.support.soak import SOAK, long
 
 TURNS = 1_000 if SOAK else 15
@@ -137,3 +138,15 @@ async def test_writes_of_one_node_are_visible_on_another_at_once(
             [summary] = await there.chats_of(bob.id, before=None, limit=50)
             assert summary.last_seq == number
             assert (await there.end_of_log(bob.id)).n == number + 1
+
+
+async def test_steps_do_not_deadlock_with_statistics_of_empty_tables(
+    postgres: PostgresServer, postgres_url: str
+) -> None:
+    """For tables that it takes to be empty, PostgreSQL would join users with the chats of a batch
+    row by row, and so lock a user before all chats."""
+    for _ in range(8):
+        postgres.empty(name_of(postgres_url))
+        postgres.sql("ANALYZE", name_of(postgres_url))
+        async with await SqlAlchemyStore.open(postgres_url) as store:
+            await simultaneous_steps_are_each_logged_once(store)
