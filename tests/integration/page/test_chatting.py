@@ -62,11 +62,17 @@ def test_two_people_chat_and_see_read_marks(people: People) -> None:
     start = ann.page.get_by_label("Name of a person")
     start.fill("nobody by this name")
     start.press("Enter")
-    ann.expected = re.compile("status of 4(04|22)")
+    ann.expected = re.compile("status of 4(03|04|22)")
     ann.page.get_by_text("No user has this name.").wait_for()
     start.fill(ann.name)
     start.press("Enter")
     ann.page.get_by_text("This is your own name.").wait_for()
+    # The policy of a host refuses with a code of its own.
+    problem = {"status": 403, "code": "acme_no_order"}
+    ann.context.route("**/chat", lambda route: route.fulfill(status=403, json=problem), times=1)
+    start.fill(bob.name)
+    start.press("Enter")
+    ann.page.get_by_text("You may not start a chat with this person.").wait_for()
     start.fill(bob.name.upper())
     start.press("Enter")
     ann.write(bob, "Hello Bob!", "How are you?")

@@ -137,7 +137,8 @@ function starter(store, onOpen) {
     } catch (error) {
       if (error.status === 401) return;
       const known = { self_chat: "yourself", user_not_found: "noSuchUser" }[error.code];
-      alert.textContent = say(known ?? (error.status < 500 ? "noSuchUser" : error.status ? "busy" : "unreachable"));
+      const refused = error.status === 403 ? "notAllowed" : "noSuchUser";
+      alert.textContent = say(known ?? (error.status < 500 ? refused : error.status ? "busy" : "unreachable"));
     } finally {
       busy = false;
     }
