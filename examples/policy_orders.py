@@ -5,7 +5,7 @@ python examples/policy_orders.py
 
 import asyncio
 
-from chatcore import Actor, Allow, Draft, Messenger, PolicyRefused, Refuse, User, UserName
+from chatcore import Actor, Allow, Draft, Messenger, PolicyRefused, Refuse, User
 from chatcore_memory import MemoryStore
 
 
@@ -27,9 +27,8 @@ class BuyerAndSeller:
 
 
 async def main() -> None:
-    store = MemoryStore()
-    messenger = Messenger(store, policy=BuyerAndSeller({("ann", "bob")}))
-    ann, bob, eve = [await store.add_user(UserName(name), "", 0) for name in ("ann", "bob", "eve")]
+    messenger = Messenger(MemoryStore(), realm="shop", policy=BuyerAndSeller({("ann", "bob")}))
+    ann, bob, eve = [await messenger.user(name, name=name) for name in ("ann", "bob", "eve")]
 
     await messenger.open_chat(bob, ann)
     print("bob and ann have a chat, for ann ordered from bob")

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from chatcore import Actor, Allow, Draft, Messenger, PolicyRefused, Refuse, User, UserName
+from chatcore import Actor, Allow, Draft, Messenger, PolicyRefused, Refuse, User
 from chatcore_memory import MemoryStore
 
 
@@ -44,9 +44,8 @@ class RateLimit:
 
 async def main() -> None:
     now = 0.0
-    store = MemoryStore()
-    messenger = Messenger(store, policy=RateLimit(2, clock=lambda: now))
-    ann, bob = [await store.add_user(UserName(name), "", 0) for name in ("ann", "bob")]
+    messenger = Messenger(MemoryStore(), realm="shop", policy=RateLimit(2, clock=lambda: now))
+    ann, bob = [await messenger.user(name, name=name) for name in ("ann", "bob")]
     chat = await messenger.open_chat(ann, bob)
 
     for text in ("one", "two", "three"):

@@ -6,7 +6,7 @@ python examples/policy_words.py
 import asyncio
 import re
 
-from chatcore import Actor, Allow, Draft, Messenger, Rewrite, User, UserName
+from chatcore import Actor, Allow, Draft, Messenger, Rewrite, User
 from chatcore_memory import MemoryStore
 
 
@@ -27,9 +27,8 @@ class WordFilter:
 
 
 async def main() -> None:
-    store = MemoryStore()
-    messenger = Messenger(store, policy=WordFilter("darn", "heck"))
-    ann, bob = [await store.add_user(UserName(name), "", 0) for name in ("ann", "bob")]
+    messenger = Messenger(MemoryStore(), realm="shop", policy=WordFilter("darn", "heck"))
+    ann, bob = [await messenger.user(name, name=name) for name in ("ann", "bob")]
     chat = await messenger.open_chat(ann, bob)
 
     print((await messenger.send(ann, chat, "What the heck, Bob?")).text)

@@ -1,7 +1,6 @@
 """Messenger: chats, their messages and events."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import timedelta
 
 from chatcore import chat_cache
@@ -133,8 +132,7 @@ class Messenger:
     async def _expect_no_chat(self, user: User, peer: User) -> None:
         if user.id == peer.id:
             raise SelfChat
-        with suppress(ChatNotFound):
-            await self.chat_with(user, peer.name)
+        if await self._store.chat_with(user.id, peer.key) is not None:
             raise ChatExists
 
     async def ensure_chat(self, user: User, peer: User, *, actor: Actor = Actor.USER) -> Opened:
