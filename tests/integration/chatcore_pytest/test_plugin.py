@@ -8,6 +8,7 @@ import pytest
 
 from tests.support import testing_doc
 from tests.support.postgres_server import PostgresServer
+from tests.support.soak import soak_only
 
 
 def run_pytest(project: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -26,6 +27,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@soak_only
 def test_examples_pass_on_sqlite(project: Path) -> None:
     (project / "test_store.py").write_text(
         "def test_store(chatcore_store, tmp_path):\n"
@@ -55,6 +57,7 @@ def test_wrong_store_is_refused_with_what_to_write(project: Path) -> None:
     assert "expected memory, sqlite or postgresql://…" in done.stderr
 
 
+@soak_only
 def test_unreachable_server_is_named_as_the_cause(project: Path) -> None:
     url = f"postgresql://user:pa55word@/postgres?host={project}"
     done = run_pytest(project, f"--chatcore-store={url}", "test_shop.py")

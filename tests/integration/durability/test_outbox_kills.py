@@ -14,7 +14,7 @@ from tests.support.figures import Figures
 from tests.support.fork_server import Forked, fork_server
 from tests.support.host import Host, PostgresHost, SqliteHost, create_tables, insert
 from tests.support.service import environment, run
-from tests.support.soak import long
+from tests.support.soak import long, soak_only
 
 USERS = ("ann", "bob", "eve", "dan")
 MOST_WAITING = 400
@@ -107,7 +107,7 @@ def start_drain(folder: Path, settings: dict[str, str]) -> Forked:
         )
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=soak_only)])
 def databases(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Host, Host]:
     """The host's database, and that of chatcore."""
     if request.param == "postgres":
