@@ -9,6 +9,9 @@ from tests.support.repository import ROOT
 
 SECONDS = 60
 
+# A run that a shell started in the background ignores Ctrl-C, and its children inherit that.
+PRELUDE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
 
 class Ended(NamedTuple):
     """How a script ended."""
@@ -25,7 +28,7 @@ def start_script(source: str, *arguments: str) -> "subprocess.Popen[str]":
     # Since 3.12, a fork beside another thread warns.
     ignore = "ignore:This process:DeprecationWarning"
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-W", ignore, "-c", dedent(source), *arguments],
+        [sys.executable, "-W", "error", "-W", ignore, "-c", PRELUDE + dedent(source), *arguments],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -40,6 +43,7 @@ def ended(process: "subprocess.Popen[str]") -> Ended:
         output, errors = process.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
+        process.communicate()
         raise
     return Ended(process.returncode, output.split("\n")[:-1], errors)
 
