@@ -25,7 +25,7 @@ def run(code: str, folder: Path) -> list[str]:
 def test_examples_run(tmp_path: Path) -> None:
     assert run(example("script"), tmp_path) == ["hello", "1"]
     tmp_path.joinpath("chat.py").write_text(example("chat.py"), "utf-8")
-    log_in = 'token = chat()[0].log_in("bob", "staple of batteries")\n'
+    log_in = 'token = chat.chat()[0].log_in("bob", "staple of batteries")\n'
     send = 'print(send_message(token, "ann", "Hello yourself."))'
     assert run(f"{example('view')}\n{log_in}{send}", tmp_path) == ["2"]
 

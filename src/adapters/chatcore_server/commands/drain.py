@@ -140,9 +140,9 @@ async def _drain(settings: Settings, follow: float | None) -> int:
                     await outbox.run(poll_seconds=follow)
                 drained = await outbox.drain()
     except asyncio.CancelledError:
-        # Ended by a signal.
+        # Ended by a signal; without `--follow`, rows may be left.
         _say_counts(outbox)
-        return 0
+        return ROWS_WAIT if follow is None else 0
     _say_counts(outbox)
     if drained.outage is None:
         return 0

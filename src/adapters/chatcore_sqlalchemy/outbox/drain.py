@@ -18,6 +18,7 @@ from chatcore import (
     HostKey,
     InvalidText,
     Messenger,
+    PolicyUnavailable,
     Refused,
     Unavailable,
     User,
@@ -29,8 +30,8 @@ from chatcore_sqlalchemy.outbox.table import Rows, Settled, WaitingRow
 logger = logging.getLogger("chatcore")
 
 MAX_BATCH = 128
-MAX_STALLED = 8
-"""After outages in so many chats, a drain takes the whole store for unavailable."""
+MAX_OUTAGES = 8
+"""After outages in this many chats, a drain takes the whole store for unavailable."""
 
 MAX_CHATS = 1_000
 MAX_PAUSE = 5.0
@@ -72,6 +73,8 @@ class _Progress:
 
     stalled: set[Pair] = field(default_factory=set)
     """The chats whose later rows must not overtake a row that met an outage."""
+    outages: int = 0
+    """The number of chats that met an outage of the store."""
     outage: Unavailable | None = None
     blind: bool = False
     """Whether users could not be found, so that nothing says which chats must wait."""
@@ -79,16 +82,23 @@ class _Progress:
     def met(self, outage: Unavailable) -> None:
         self.outage = self.outage or outage
 
+    def stall(self, pair: Pair, outage: Unavailable) -> None:
+        self.met(outage)
+        self.stalled.add(pair)
+        # A policy fails for one chat, a store for all.
+        self.outages += not isinstance(outage, PolicyUnavailable)
+
     @property
     def over(self) -> bool:
-        return self.blind or len(self.stalled) >= MAX_STALLED
+        return self.blind or self.outages >= MAX_OUTAGES
 
 
 class Outbox:
     """Drains one outbox table of a host's database into a chatcore store.
 
     `engine` is the host's, asynchronous or not; a synchronous one is used on a thread. `resolve`
-    finds users by the texts in `sender` and `peer`, which are user names by default.
+    finds users by the texts in `sender` and `peer`, by default with `Messenger.find_user`: user
+    names, or handles in the realm of the Messenger.
 
     Any number of drains may run at once, in any number of processes: each row is still sent once,
     in order. `drain` raises StoreUnavailable if the host's database fails.
@@ -112,7 +122,8 @@ class Outbox:
         self._resolve = resolve or messenger.find_user
         self._clock = clock
         self._batch = batch
-        self._chats: dict[Pair, Chat] = {}
+        # Ids alone: the names of users change.
+        self._chats: dict[Pair, int] = {}
         self._woken = asyncio.Event()
         self.sent = 0
         """How many rows were sent and deleted so far."""
@@ -146,7 +157,7 @@ class Outbox:
     async def run(self, *, poll_seconds: float = 1.0) -> None:
         """Drain until cancelled: again `poll_seconds` after the table was found empty, at once
         after `wake`, and up to 5 seconds after an outage. Logs refusals and outages."""
-        failures = 0
+        failures, said = 0, ""
         while True:
             self._woken.clear()
             busy = False
@@ -158,16 +169,20 @@ class Outbox:
                 outage = drained.outage
                 busy = drained.sent + drained.refused > 0
             name = self._rows.table.fullname
-            if outage is not None and not failures:
-                logger.error("Outbox %s waits: %s", name, str(outage) or outage.code)
+            reason = "" if outage is None else str(outage) or outage.code
+            if outage is not None and reason != said:
+                # The service does not know what a host's policy raised; only the log can say it.
+                cause = outage.__cause__ if isinstance(outage, PolicyUnavailable) else None
+                logger.error("Outbox %s waits: %s", name, reason, exc_info=cause)
             elif outage is None and failures:
                 logger.warning("Outbox %s is drained again", name)
+            said = reason
             failures = failures + 1 if outage is not None else 0
             if busy and not failures:
                 continue
             pause = poll_seconds
-            if failures and not busy:
-                pause = min(MAX_PAUSE, 2.0 ** min(failures - 1, 9))
+            if failures:
+                pause = min(MAX_PAUSE, poll_seconds if busy else 2.0 ** min(failures - 1, 9))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._woken.wait()
@@ -211,8 +226,7 @@ class Outbox:
                 try:
                     settled.append(await self._send(pair, draft))
                 except Unavailable as error:
-                    progress.met(error)
-                    progress.stalled.add(pair)
+                    progress.stall(pair, error)
                     break
 
         async with asyncio.TaskGroup() as tasks:
@@ -236,12 +250,16 @@ class Outbox:
         try:
             # First, so that an invalid key opens no chat.
             key = HostKey("outbox", row.key or "")
-            chat = self._chats.get(pair)
-            if chat is None:
-                chat = (await self._messenger.ensure_chat(sender, peer, actor=Actor.HOST)).chat
+            chat_id = self._chats.get(pair)
+            if chat_id is None:
+                chat_id = (
+                    await self._messenger.ensure_chat(sender, peer, actor=Actor.HOST)
+                ).chat.id
                 if len(self._chats) >= MAX_CHATS:
                     self._chats.clear()
-                self._chats[pair] = chat
+                self._chats[pair] = chat_id
+            first, second = sorted((sender, peer))
+            chat = Chat(chat_id, (first, second))
             await self._messenger.send_once(sender, chat, row.text, key, actor=Actor.HOST)
         except Refused as error:
             return self._refuse(row, error)

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Engine, MetaData, Table, create_engine, make_url
+from sqlalchemy import Connection, Engine, MetaData, Table, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -53,7 +53,9 @@ def engine_of_host(url: str) -> Engine | AsyncEngine:
         file = sqlite_file(url)
         if not file.exists():
             raise CannotOpen(f"there is no database {file}")
-        return create_engine(url)
+        engine = create_engine(url)
+        event.listen(engine, "connect", _accept_any_bytes)
+        return engine
     try:
         if scheme in {"postgresql", "postgres"}:
             expect_postgresql(url)
@@ -81,6 +83,11 @@ def engine_of_host(url: str) -> Engine | AsyncEngine:
             "sqlite:///shop.db, postgresql://user:password@host/shop or "
             "mysql+pymysql://user:password@host/shop"
         ) from None
+
+
+def _accept_any_bytes(connection: Any, _record: object) -> None:
+    # SQLite keeps texts that are not UTF-8. One such row must be refused, not stop all rows.
+    connection.text_factory = lambda raw: raw.decode(errors="surrogateescape")
 
 
 async def in_transaction(engine: Engine | AsyncEngine, work: Callable[[Connection], T]) -> T:

@@ -9,7 +9,20 @@ import pytest
 from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chatcore import Actor, Chat, HostKey, InvalidKey, Messenger, Sent, StoreUnavailable, User
+from chatcore import (
+    Actor,
+    Allow,
+    Chat,
+    Draft,
+    HostKey,
+    InvalidKey,
+    Messenger,
+    PolicyUnavailable,
+    Refuse,
+    Sent,
+    StoreUnavailable,
+    User,
+)
 from chatcore.testing.scene import Scene, add_user, read_all
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
 from chatcore_sqlalchemy.outbox import (
@@ -19,7 +32,7 @@ from chatcore_sqlalchemy.outbox import (
     refused_rows,
     retry_rows,
 )
-from chatcore_sqlalchemy.outbox.drain import MAX_STALLED
+from chatcore_sqlalchemy.outbox.drain import MAX_OUTAGES
 from chatcore_sqlalchemy.outbox.table import Rows
 from tests.integration.chatcore_sqlalchemy.outbox.flaky import FlakyMessenger, Outboxes
 from tests.support.host import OUTBOX, Host, PostgresHost, SqliteHost, insert
@@ -202,7 +215,7 @@ async def test_outage_stops_the_chat_and_no_other(
 async def test_outage_of_the_whole_store_ends_the_drain(
     store: SqlAlchemyStore, host: Host, outboxes: Outboxes
 ) -> None:
-    names = [f"user{n}" for n in range(MAX_STALLED + 3)]
+    names = [f"user{n}" for n in range(MAX_OUTAGES + 3)]
     for name in names:
         await add_user(store, name)
     messenger = FlakyMessenger(store)
@@ -210,7 +223,7 @@ async def test_outage_of_the_whole_store_ends_the_drain(
     await commit(host, *((name, names[0], "hello") for name in names[1:]))
     drained = await outboxes(messenger, batch=1).drain()
     assert (drained.sent, drained.refused, drained.waiting) == (0, 0, len(names) - 1)
-    assert messenger.sends == MAX_STALLED
+    assert messenger.sends == MAX_OUTAGES
 
 
 async def test_nothing_overtakes_when_users_cannot_be_found(
@@ -312,6 +325,84 @@ async def test_value_that_is_not_text_is_refused(
         await execute("INSERT INTO chat_outbox (sender, peer, text) VALUES ('ann', x'ff', 'a')")
         await execute("INSERT INTO chat_outbox (sender, peer, text) VALUES ('ann', 'bob', x'ff')")
     assert await outboxes(Messenger(store)).drain() == Drained(0, 2, 0, None)
+
+
+async def test_text_that_is_not_utf_8_is_refused_and_stops_no_other(
+    store: SqlAlchemyStore, scene: Scene, host: Host, outboxes: Outboxes
+) -> None:
+    if not isinstance(host, SqliteHost):
+        pytest.skip("only SQLite stores texts that are not UTF-8")
+    _, ann, bob = scene
+    outbox = outboxes(Messenger(store))
+    latin = "CAST(x'63616665e9' AS TEXT)"
+    async with host.transaction() as execute:
+        for row in (f"{latin}, 'bob', 'a'", f"'ann', 'bob', {latin}", "'ann', 'bob', 'b'"):
+            await execute(f"INSERT INTO chat_outbox (sender, peer, text) VALUES ({row})")  # noqa: S608
+    assert await outbox.drain() == Drained(1, 2, 0, None)
+    codes = [row.code for row in await refused_rows(outboxes.engine(), OUTBOX)]
+    assert codes == ["user_not_found", "invalid_text"]
+    assert await texts(store, ann, bob) == ["b"]
+
+
+class PolicyOfNames:
+    """Refuses to send to Eve, fails for names with a digit, and remembers the peers' names."""
+
+    def __init__(self) -> None:
+        self.peers: list[str] = []
+
+    async def may_open(self, user: User, peer: User, actor: Actor) -> Allow:
+        return Allow()
+
+    async def may_send(self, draft: Draft) -> Allow | Refuse:
+        assert draft.actor is Actor.HOST
+        name = draft.peer.name
+        self.peers.append(name)
+        if any(letter.isdigit() for letter in name):
+            raise LookupError("no such order")
+        return Refuse("shop_no_eve") if name == "Eve" else Allow()
+
+
+async def test_policy_refuses_rows_and_its_failure_holds_up_one_chat_alone(
+    store: SqlAlchemyStore, host: Host, outboxes: Outboxes, caplog: pytest.LogCaptureFixture
+) -> None:
+    policy = PolicyOfNames()
+    messenger = Messenger(store, realm="shop", policy=policy)
+    failing = [f"u{n}" for n in range(MAX_OUTAGES + 1)]
+    users = await messenger.users({name: name for name in ("ann", "bob", "Eve", *failing)})
+    outbox = outboxes(messenger, batch=MAX_OUTAGES + 2)
+    await commit(host, *(("ann", peer, "to fail") for peer in failing))
+    await commit(host, ("ann", "Eve", "refused"), ("ann", "bob", "sent"))
+    drained = await outbox.drain()
+    assert (drained.sent, drained.refused, drained.waiting) == (1, 1, len(failing))
+    assert isinstance(drained.outage, PolicyUnavailable)
+    assert [row.code for row in await refused_rows(outboxes.engine(), OUTBOX)] == ["shop_no_eve"]
+    # The policy sees present names, also in a chat that the outbox knows.
+    await messenger.user("bob", name="Robert")
+    await commit(host, ("ann", "bob", "again"))
+    await outbox.drain()
+    assert policy.peers[-1] == "Robert"
+    chat = await store.chat_with(users["ann"].id, users["bob"].key)
+    assert chat is not None
+    assert [message.text for message in await read_all(store, chat)] == ["sent", "again"]
+
+
+async def test_log_says_why_a_policy_failed_and_what_fails_next(
+    store: SqlAlchemyStore, host: Host, outboxes: Outboxes, caplog: pytest.LogCaptureFixture
+) -> None:
+    messenger = Messenger(store, realm="shop", policy=PolicyOfNames())
+    await messenger.users({"ann": "ann", "bob": "bob 1"})
+    outbox = outboxes(messenger)
+    await commit(host, ("ann", "bob", "to fail"))
+    running = asyncio.create_task(outbox.run(poll_seconds=600))
+    await until(lambda: "the policy failed" in caplog.text)
+    assert "no such order" in caplog.text
+    async with host.transaction() as execute:
+        await execute("ALTER TABLE chat_outbox RENAME TO elsewhere")
+    outbox.wake()
+    await until(lambda: "the outbox's database failed" in caplog.text)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
 
 
 async def test_sqlalchemy_host_writes_in_its_own_transaction(
