@@ -2,8 +2,8 @@
 
 `Accounts` announces a user whose password or name changed, or whose tokens became void;
 `Messenger`, a host's user that was renamed or erased. Caches of the same process subscribe: no
-caller has to know them. Another process hears
-nothing; there, an entry of such a cache expires after a minute.
+caller has to know them. Another process hears nothing; there, an entry of such a cache expires
+after a minute.
 """
 
 from collections.abc import Callable, Iterator

@@ -39,7 +39,8 @@ class ChatcoreError(Exception):
 
 
 class Refused(ChatcoreError):
-    """A rule says no. Nothing changed, and a retry gets the same answer."""
+    """A rule says no. Nothing changed, and a retry gets the same answer, except for PolicyRefused,
+    whose policy may change its mind."""
 
     code = "refused"
 
@@ -145,6 +146,10 @@ class PolicyRefused(Refused):
     def __init__(self, code: str) -> None:
         super().__init__(f"refused by the policy: {code}")
         self.code = code
+
+    def __reduce__(self) -> tuple[type["PolicyRefused"], tuple[str]]:
+        # Copies are made of the code, not of the text.
+        return PolicyRefused, (self.code,)
 
 
 class WrongCredentials(Refused):

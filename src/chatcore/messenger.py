@@ -120,8 +120,10 @@ class Messenger:
         return user
 
     async def open_chat(self, user: User, peer: User, *, actor: Actor = Actor.USER) -> Chat:
-        """Open the chat of two users. Raises ChatExists, SelfChat, UserNotFound, also if one of
-        them blocks the other or was erased, and, for the policy, PolicyRefused."""
+        """Open the chat of two users. Raises ChatExists, SelfChat, UserNotFound, also if their
+        realms differ or one blocks the other or was erased, and, for the policy, PolicyRefused."""
+        if user.realm != peer.realm:
+            raise UserNotFound
         if self._gate is not None:
             await self._expect_no_chat(user, peer)
             await self._gate.may_open(user, peer, actor)
@@ -143,7 +145,8 @@ class Messenger:
         except ChatExists:
             chat = await self._store.chat_with(user.id, peer.key)
             if chat is None:
-                raise ChatNotFound from None
+                # An erasure gave the peer another handle.
+                raise UserNotFound from None
             return Opened(chat, created=False)
 
     async def chat(self, user: User, chat_id: int) -> Chat:
@@ -183,7 +186,9 @@ class Messenger:
     async def block(self, user: User, peer: User) -> None:
         """Let `user` block `peer`. Until `unblock`, neither can open a chat with the other, send to
         the other or see the other's read marker move, and no error says why. Their chat stays
-        readable. Idempotent. Raises SelfChat, UserNotFound."""
+        readable. Idempotent. Raises SelfChat, UserNotFound, also if their realms differ."""
+        if user.realm != peer.realm:
+            raise UserNotFound
         await self._store.block(user.id, peer.id, to_microseconds(self._clock()))
 
     async def unblock(self, user: User, peer: User) -> None:

@@ -49,7 +49,8 @@ class Draft(NamedTuple):
     """As submitted, within the rules of `NewMessage`."""
     actor: Actor
     idempotency_key: str | None
-    """Equal for every attempt to send the same message, so that a policy can count it once."""
+    """Equal for every attempt to send the same message, so that a policy can count it once. Other
+    senders, and the same one in other chats, may use the same key."""
 
     @property
     def peer(self) -> User:
@@ -65,7 +66,7 @@ class Allow:
 @dataclass(frozen=True, slots=True)
 class Rewrite:
     """The answer that lets a message pass with another text, which must keep the rules of
-    `NewMessage`."""
+    `NewMessage`: the send raises InvalidText if it does not."""
 
     text: str
 

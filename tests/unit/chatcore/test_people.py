@@ -340,3 +340,21 @@ async def test_taken_tombstone_is_drawn_again(
 def test_key_and_user_are_inverse() -> None:
     for user in (User(1, "ann", "Ann"), User(2, "ann", "Ann", "shop")):
         assert user_of(user.id, user.key, user.name) == user
+
+
+async def test_realms_of_one_store_never_meet() -> None:
+    store = MemoryStore()
+    shop, forum = Messenger(store, realm="shop"), Messenger(store, realm="forum")
+    ann, bob = await shop.user("ann", name="Ann"), await forum.user("bob", name="Bob")
+    for refused in (shop.open_chat(ann, bob), shop.ensure_chat(ann, bob), shop.block(ann, bob)):
+        with pytest.raises(UserNotFound):
+            await refused
+
+
+async def test_chat_of_an_erased_user_is_not_ensured_by_the_former_handle() -> None:
+    messenger = Messenger(MemoryStore(), realm="shop")
+    ann, bob = await messenger.user("1", name="Ann"), await messenger.user("2", name="Bob")
+    await messenger.open_chat(ann, bob)
+    await messenger.erase(bob)
+    with pytest.raises(UserNotFound):
+        await messenger.ensure_chat(ann, bob)

@@ -1,6 +1,8 @@
 """The host's policy: when it is asked, and what its answers do."""
 
 import asyncio
+import copy
+import pickle
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -530,3 +532,9 @@ async def test_send_without_a_key_looks_none_up(
 ) -> None:
     await messenger.send(ann, chat, "hello")
     assert (store.appended, store.looked_up) == (1, 0)
+
+
+def test_refusal_survives_copies() -> None:
+    refusal = PolicyRefused("shop_no_order")
+    for made in (copy.copy(refusal), pickle.loads(pickle.dumps(refusal))):  # noqa: S301
+        assert (made.code, str(made)) == (refusal.code, str(refusal))
