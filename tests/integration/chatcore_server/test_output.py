@@ -188,7 +188,9 @@ def test_workers_serve_and_stop_while_the_log_is_unread(
 
 LAST_WORDS = """
 import logging, sys
+from chatcore_server.observe import standard_streams
 from chatcore_server.observe.standard_streams import exit_now, unblock_standard_streams
+standard_streams.END_SECONDS = float(sys.argv[1])
 unblock_standard_streams()
 from chatcore_server.observe.log_lines import configure_logging
 configure_logging("json")
@@ -206,7 +208,10 @@ for number in range(200):
 )
 def test_last_log_lines_are_written_whole_however_the_process_ends(end: str, status: int) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", LAST_WORDS + end], stderr=subprocess.PIPE, text=True, check=False
+        [sys.executable, "-c", LAST_WORDS + end, str(SECONDS)],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     assert done.returncode == status
     lines = done.stderr.splitlines()
@@ -217,7 +222,7 @@ def test_last_log_lines_are_written_whole_however_the_process_ends(end: str, sta
 
 def test_ending_process_leaves_no_partial_line(pipe: Pipe) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", LAST_WORDS + "exit_now(3)"], stderr=pipe.writing
+        [sys.executable, "-c", LAST_WORDS + "exit_now(3)", "0.4"], stderr=pipe.writing
     ) as process:
         # Room for only some of the lines.
         os.read(pipe.reading, 30_000)

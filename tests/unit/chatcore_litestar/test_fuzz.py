@@ -73,10 +73,11 @@ async def test_broken_bodies_get_a_4xx(seed: int, service: Service) -> None:
     found = set()
     for body in mutations(seed, *sends, count=REQUESTS):
         found.add(await service.status("POST", b"/chats/bob/messages", body))
-    assert found == {201, 400}
+    assert found <= {201, 400}
     for body in mutations(seed, *posts, count=REQUESTS):
         found.add(await service.status("POST", b"/v1/chats/1/messages", body))
-    assert found == {201, 400, 422}
+    # The mutations are random: only a long run is sure to meet each answer.
+    assert 400 in found <= {201, 400, 422}
 
 
 async def test_broken_credentials_get_one_answer(seed: int, service: Service) -> None:
