@@ -238,7 +238,7 @@ class Messenger:
         self, sender: User, chat: Chat, text: str, key: str, *, actor: Actor = Actor.USER
     ) -> Sent:
         """Append a message once for this sender, chat and idempotency key: a retry, at any later
-        time, returns the first message, whatever the policy would answer by then.
+        time, returns the first message, even if the policy would refuse it now.
 
         Raises as `send` does, InvalidKey, and KeyReused if `text` differs.
         """

@@ -1,7 +1,7 @@
-"""Compares what a store holds with what its callers were told.
+"""Compares what a store holds with the answers that its callers got.
 
-Every send has a unique text and one of three fates: acknowledged (its caller was told that it
-is stored), refused (its caller was told that it is not) or unknown (its caller got no answer).
+Every send has a unique text and one of three fates: acknowledged (the answer says that it is
+stored), refused (the answer says that it is not) or unknown (its caller got no answer).
 An acknowledged message is stored exactly once, a refused one never, an unknown one at most
 once. Numbers are 1, 2, 3, … without gaps. A send that began after another was acknowledged
 comes after it.
@@ -32,7 +32,7 @@ class Send:
     fate: Fate = Fate.UNKNOWN
     ended: int = 0
     seq: int | None = None
-    """The number that the caller was told, if any."""
+    """The number in the answer, if any."""
 
 
 class Stored(NamedTuple):

@@ -136,7 +136,7 @@ class Conversations(Protocol):
         If this sender used the idempotency key in this chat before, however long ago, nothing is
         stored and the first message is returned as `replayed`. Of simultaneous calls with one
         key, exactly one stores. Raises KeyReused if the request differs: if it has another
-        `NewMessage.digest`, whatever the stored text is. The store keeps the digest of each
+        `NewMessage.digest`, even if the stored text is the same. The store keeps the digest of each
         message with a key, under 32 random bytes that never change and stay with its data. A
         message from before there were digests is compared by its text. Keys are equal only if they
         are the same text; a HostKey contains spaces.

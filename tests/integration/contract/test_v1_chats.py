@@ -92,7 +92,7 @@ class Busy(MemoryStore):
 
     async def _arrive(self) -> None:
         if self.messenger and self.sender:
-            await self.messenger.send(*self.sender, "meanwhile")
+            await self.messenger.send(*self.sender, "in between")
 
     async def end_of_log(self, user_id: int) -> Cursor:
         end = await super().end_of_log(user_id)

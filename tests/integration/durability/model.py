@@ -1,4 +1,4 @@
-"""The promises of a store in plain Python, and whether they explain what callers were told."""
+"""The promises of a store in plain Python, and whether they explain the answers that callers got."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

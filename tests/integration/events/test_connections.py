@@ -126,7 +126,7 @@ async def test_head_opens_no_stream() -> None:
 async def test_peer_that_stops_reading_is_dropped_without_disturbing_others() -> None:
     async with served(send_seconds=0.5) as at:
         stalled, other = await at.stream(), await at.stream()
-        # Nothing is read: whatever exceeds the buffers of both sockets stays unsent.
+        # Nothing is read: the part that exceeds the buffers of both sockets stays unsent.
         stalled.writer.transport.pause_reading()  # type: ignore[attr-defined]
         text = "я" * 4000
         async with asyncio.timeout(SECONDS):

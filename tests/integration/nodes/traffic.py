@@ -120,7 +120,7 @@ class Traffic:
         )
 
     async def wrong(self) -> list[object]:
-        """Everything that contradicts what a sender or a listener was told."""
+        """Everything that contradicts an answer to a sender or an event of a listener."""
         stored = {person.chat.id: await self._stored(person.chat) for person in self.people}
         faults: list[object] = list(find_faults(self.ledger.sends, stored))
         for person in self.people:

@@ -140,16 +140,16 @@ def test_refused_message_can_be_retried_or_deleted(people: People) -> None:
     ann, bob = people.pair()
     ann.expected = re.compile("status of 422")
     refused = "\x1c\x1d"  # White space to the service, but not to browsers.
-    ann.write(bob, refused, "meanwhile")
-    ann.bubbles("meanwhile").and_(ann.page.locator(".read")).wait_for()
+    ann.write(bob, refused, "in between")
+    ann.bubbles("in between").and_(ann.page.locator(".read")).wait_for()
     failed = ann.page.locator(".message.failed")
     ann.page.reload()
     failed.get_by_role("button", name="Try again").click()
     failed.get_by_role("button", name="Delete").click()
     failed.wait_for(state="detached")
     ann.page.reload()
-    ann.sees(["meanwhile"])
-    assert ann.history(bob) == [(ann.name, "meanwhile")]
+    ann.sees(["in between"])
+    assert ann.history(bob) == [(ann.name, "in between")]
 
 
 @soak_only
@@ -225,7 +225,7 @@ def test_long_history_scrolls_without_a_jump(people: People) -> None:
     assert len(ann.shown()) < 150
     below = "log => log.scrollHeight - log.scrollTop - log.clientHeight"
     until(page, lambda: log.evaluate(below), lambda pixels: pixels < 2)
-    # Turn the wheel step by step: whatever loads above, the visible message stays in place. Between
+    # Turn the wheel step by step: while older messages load above, the visible message stays in place. Between
     # a frame and the page's work before the next frame, no wheel event moves anything.
     log.hover()
     page.evaluate(

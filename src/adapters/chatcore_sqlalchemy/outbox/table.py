@@ -110,7 +110,7 @@ class Rows:
         self.table = table
         columns = table.c
         self._waiting = columns.refused_code.is_(None)
-        # The key as well: a table that was emptied and numbered anew has other rows by now.
+        # The key as well: a table that was emptied and numbered from 1 again has other rows.
         the_row = and_(columns.id == bindparam("row_id"), columns.key == bindparam("row_key"))
         self._delete = table.delete().where(the_row)
         self._refuse = (

@@ -156,7 +156,7 @@ async def test_reads_work_and_writes_fail_while_another_program_writes(
         chat, ann, _ = await ann_and_bob(store)
         await send(store, chat, ann, "before")
         with locked(path, *statements):
-            sending = asyncio.create_task(send(store, chat, ann, "meanwhile"))
+            sending = asyncio.create_task(send(store, chat, ann, "in between"))
             turns = 0
             while not sending.done():
                 assert [message.text for message in await read_all(store, chat)] == ["before"]

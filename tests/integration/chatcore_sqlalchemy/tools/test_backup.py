@@ -51,7 +51,7 @@ def bearer(database: Path, user_id: int) -> dict[str, str]:
 
 
 class Senders:
-    """Both users of each pair send one message after the other until told to stop."""
+    """Both users of each pair send one message after the other until the test stops them."""
 
     def __init__(self, http: httpx.Client, database: Path) -> None:
         self._http = http

@@ -224,9 +224,9 @@ def torn(path: Path) -> None:
 def test_command_prints_what_it_found(grown: Path, tmp_path: Path) -> None:
     good = Path(shutil.copy(grown, tmp_path / "good.db"))
     before = hashlib.sha256(good.read_bytes()).digest()
-    told = run("check", "--database-url", "sqlite:///good.db", cwd=tmp_path)
-    assert (told.returncode, told.stderr) == (0, "")
-    assert told.stdout == "No faults in 7 users, 5 chats, 123 messages, 101 events\n"
+    done = run("check", "--database-url", "sqlite:///good.db", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "No faults in 7 users, 5 chats, 123 messages, 101 events\n"
     assert hashlib.sha256(good.read_bytes()).digest() == before
 
     spoilt(grown, tmp_path, "UPDATE chats SET last_seq = 41 WHERE id = 1")
@@ -237,10 +237,10 @@ def test_command_prints_what_it_found(grown: Path, tmp_path: Path) -> None:
     assert last.startswith("Faults found in 7 users")
 
     torn(good)
-    told = run("check", "--database-url", "sqlite:///good.db", cwd=tmp_path)
-    assert (told.returncode, told.stderr) == (1, "")
-    assert "malformed" in told.stdout
-    assert "Faults found in" in told.stdout
+    done = run("check", "--database-url", "sqlite:///good.db", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "malformed" in done.stdout
+    assert "Faults found in" in done.stdout
 
 
 def test_failed_check_is_one_line(grown: Path, tmp_path: Path) -> None:
