@@ -1,4 +1,4 @@
-"""The promises of a store in plain Python, and whether they explain the answers that callers got."""
+"""The promises of a store in plain Python, and whether they explain the answers to callers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

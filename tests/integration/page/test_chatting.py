@@ -225,8 +225,9 @@ def test_long_history_scrolls_without_a_jump(people: People) -> None:
     assert len(ann.shown()) < 150
     below = "log => log.scrollHeight - log.scrollTop - log.clientHeight"
     until(page, lambda: log.evaluate(below), lambda pixels: pixels < 2)
-    # Turn the wheel step by step: while older messages load above, the visible message stays in place. Between
-    # a frame and the page's work before the next frame, no wheel event moves anything.
+    # Turn the wheel step by step: while older messages load above, the visible message stays in
+    # place. Between a frame and the page's work before the next frame, no wheel event moves
+    # anything.
     log.hover()
     page.evaluate(
         """() => { const log = document.querySelector(".scroller");
