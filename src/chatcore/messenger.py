@@ -37,6 +37,7 @@ from chatcore.model import (
 from chatcore.people import HostUsers
 from chatcore.policy import Actor
 from chatcore.ports import MAX_PAGE, ChatStore, Doorbell, Policy
+from chatcore.reading import all_chats, page_of
 from chatcore.results import Opened, Page, Snapshot
 
 KEPT_EVENTS = 10_000
@@ -206,22 +207,7 @@ class Messenger:
 
     async def list_chats(self, user: User) -> list[ChatSummary]:
         """Return every chat of the user, each once, the most recently active first."""
-        found: dict[int, ChatSummary] = {}
-        covered = 0
-        while True:
-            page = await self._store.chats_of(user.id, before=None, limit=MAX_PAGE)
-            if len(page) < MAX_PAGE and not found:
-                return list(page)
-            found |= {summary.chat.id: summary for summary in page}
-            if len(page) < MAX_PAGE or page[-1].activity <= covered:
-                return sorted(found.values(), key=lambda summary: summary.activity, reverse=True)
-            top = page[0].activity
-            while len(page) == MAX_PAGE and (last := page[-1].activity) > covered:
-                page = await self._store.chats_of(user.id, before=last, limit=MAX_PAGE)
-                found |= {summary.chat.id: summary for summary in page}
-            # A chat that became active between two pages is on neither: it is above them all now.
-            # So repeat until a round needs one page, which is one atomic read.
-            covered = top
+        return await all_chats(self._store, user.id)
 
     async def send(
         self, sender: User, chat: Chat, text: str, *, actor: Actor = Actor.USER
@@ -286,22 +272,7 @@ class Messenger:
             raise InvalidPage
         if any(not 0 <= number <= MAX_INT64 for number in bounds):
             raise InvalidPage
-        if around is not None:
-            end = await self._store.last_seq(chat.id) + 1
-            after = max(min(around, end) - limit // 2 - 1, 0)
-        # Numbers have no gaps: the page alone mostly shows whether more messages precede or follow.
-        if after is None:
-            messages = await self._store.messages_before(chat.id, before, limit=limit)
-            older = bool(messages) and messages[0].seq > 1
-            newer = before is not None and max(before, 1) <= await self._store.last_seq(chat.id)
-            return Page(messages, older, newer)
-        messages = await self._store.messages_after(chat.id, after, limit=limit)
-        if not messages:
-            older = after > 0 and await self._store.last_seq(chat.id) > 0
-            return Page(messages, older, newer=False)
-        full = len(messages) == limit
-        newer = full and messages[-1].seq < await self._store.last_seq(chat.id)
-        return Page(messages, older=messages[0].seq > 1, newer=newer)
+        return await page_of(self._store, chat.id, before, after, around, limit)
 
     async def message(self, user: User, chat: Chat, seq: int) -> Message:
         """Return one message. Raises InvalidSeq, MessageNotFound."""

@@ -24,7 +24,7 @@ TRIMMED = 10
 
 
 class MemoryStore:
-    """An AccountStore and a ChatStore, for one event loop.
+    """An AccountStore, a People and a ChatStore, for one event loop.
 
     No method awaits anything, so other tasks see each method as one step.
 

@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class SqlAlchemyStore:
-    """An AccountStore and a ChatStore on a SQL database, for one event loop.
+    """An AccountStore, a People and a ChatStore on a SQL database, for one event loop.
 
     Open it with `SqlAlchemyStore.open`, and close it, or use it as an async context manager. Every
     method raises RuntimeError on an event loop other than the one that opened the store.
