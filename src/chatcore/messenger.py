@@ -20,6 +20,7 @@ from chatcore.events import Cursor
 from chatcore.following import POLL_SECONDS, Following
 from chatcore.gate import POLICY_SECONDS, Gate
 from chatcore.handles import lookup_key
+from chatcore.listing import all_chats
 from chatcore.markers import Markers
 from chatcore.model import (
     MAX_INT64,
@@ -37,7 +38,6 @@ from chatcore.model import (
 from chatcore.people import HostUsers
 from chatcore.policy import Actor
 from chatcore.ports import MAX_PAGE, ChatStore, Doorbell, Policy
-from chatcore.reading import all_chats, page_of
 from chatcore.results import Opened, Page, Snapshot
 
 KEPT_EVENTS = 10_000
@@ -272,7 +272,22 @@ class Messenger:
             raise InvalidPage
         if any(not 0 <= number <= MAX_INT64 for number in bounds):
             raise InvalidPage
-        return await page_of(self._store, chat.id, before, after, around, limit)
+        if around is not None:
+            end = await self._store.last_seq(chat.id) + 1
+            after = max(min(around, end) - limit // 2 - 1, 0)
+        # Numbers have no gaps: the page alone mostly shows whether more messages precede or follow.
+        if after is None:
+            messages = await self._store.messages_before(chat.id, before, limit=limit)
+            older = bool(messages) and messages[0].seq > 1
+            newer = before is not None and max(before, 1) <= await self._store.last_seq(chat.id)
+            return Page(messages, older, newer)
+        messages = await self._store.messages_after(chat.id, after, limit=limit)
+        if not messages:
+            older = after > 0 and await self._store.last_seq(chat.id) > 0
+            return Page(messages, older, newer=False)
+        full = len(messages) == limit
+        newer = full and messages[-1].seq < await self._store.last_seq(chat.id)
+        return Page(messages, older=messages[0].seq > 1, newer=newer)
 
     async def message(self, user: User, chat: Chat, seq: int) -> Message:
         """Return one message. Raises InvalidSeq, MessageNotFound."""
