@@ -10,6 +10,7 @@ from typing import Self
 import httpx
 
 from chatcore import NewMessage, UserName
+from chatcore.model import to_microseconds
 from chatcore_argon2 import Argon2Hasher
 from chatcore_jwt import JwtTokens
 from chatcore_sqlalchemy import SqlAlchemyStore
@@ -18,7 +19,8 @@ from tests.support.checker import Ledger, Send
 from tests.support.service import Service
 
 SECRET = "a secret of thirty-two bytes, or so"
-NOW = 1_700_000_000_000_000
+NOW = to_microseconds(datetime.now(UTC))
+"""Not a time long past: a service that runs for half a minute trims old events."""
 ANSWERS_SECONDS = 600
 
 

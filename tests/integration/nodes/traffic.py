@@ -13,6 +13,7 @@ from typing import Any, Self
 import httpx
 
 from chatcore import Chat, Cursor, User, UserName
+from chatcore.model import to_microseconds
 from chatcore_jwt import JwtTokens
 from chatcore_sqlalchemy import SqlAlchemyStore
 from tests.support.api import Api, Someone
@@ -23,7 +24,8 @@ from tests.support.sse import stream
 PAUSE = 0.3 if SOAK else 1.0
 """Seconds between two messages of a sender, on average: this is about faults, not about speed."""
 RETRY_SECONDS = 0.2
-NOW = 1_700_000_000_000_000
+NOW = to_microseconds(datetime.now(UTC))
+"""Not a time long past: a service that runs for half a minute trims old events."""
 
 
 @dataclass
