@@ -23,8 +23,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tests.support.repository import ROOT
+from tests.support.soak import SOAK
 
 MAX_REQUEST = 1 << 20
+PATIENT_STOP_SECONDS = 60
+"""How long a service may take to stop, where the machine may be busy."""
 
 
 class Forked:
@@ -196,6 +199,10 @@ def end(command: Callable[[Sequence[str]], int], request: Any, streams: Sequence
     from chatcore_sqlalchemy.postgres import connection
 
     connection.CONNECT_SECONDS = connect_seconds
+    if not SOAK:
+        from chatcore_server.serving import stopping
+
+        stopping.STOP_SECONDS = PATIENT_STOP_SECONDS
     if quick_hashes:
         from chatcore_argon2 import Argon2Hasher
 
