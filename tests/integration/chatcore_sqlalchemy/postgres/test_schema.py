@@ -1,11 +1,12 @@
 """The tables on PostgreSQL."""
 
+import asyncio
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 import chatcore_sqlalchemy
 from chatcore import Chat, Person, User
@@ -72,6 +73,38 @@ async def test_database_of_an_earlier_revision_upgrades(
         assert put.user == User(4, "ann", "Ann", "shop")
     kept = "SELECT count(*) FROM users WHERE password_hash <> '' OR tokens_from_us <> 0"
     assert postgres.sql(kept, name_of(empty_database)) == "0"
+
+
+async def test_password_that_an_old_service_changes_during_the_upgrade_is_kept(
+    empty_database: str,
+) -> None:
+    await to_revision(empty_database, "0003")
+    add = "INSERT INTO users (name, canonical, password_hash, registered_us) VALUES"
+    async with transaction(empty_database) as first:
+        await first.exec_driver_sql(f"{add} ('Ann', 'ann', 'old', 1)")
+    async with transaction(empty_database) as old_service:
+        await old_service.exec_driver_sql(
+            "UPDATE users SET password_hash = 'new', tokens_from_us = 7000000"
+        )
+        await old_service.exec_driver_sql(f"{add} ('Bob', 'bob', 'hash of bob', 2)")
+        upgrade = asyncio.create_task(migrate(empty_database))
+        await _until_it_waits_for_a_lock(old_service)
+    await upgrade
+    async with await SqlAlchemyStore.open(empty_database) as store:
+        ann, bob = User(1, "ann", "Ann"), User(2, "bob", "Bob")
+        assert await store.credentials("ann") == Credentials(ann, "new", 7_000_000)
+        assert await store.credentials("bob") == Credentials(bob, "hash of bob")
+
+
+async def _until_it_waits_for_a_lock(connection: AsyncConnection) -> None:
+    waiting = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'
+    """
+    while not (await connection.exec_driver_sql(waiting)).scalar_one():
+        # The statistics of the activity are those of the first look in the transaction.
+        await connection.exec_driver_sql("SELECT pg_stat_clear_snapshot()")
+        await asyncio.sleep(0.01)
 
 
 async def to_revision(url: str, revision: str) -> None:

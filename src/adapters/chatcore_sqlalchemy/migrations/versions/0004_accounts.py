@@ -13,6 +13,8 @@ down_revision = "0003"
 
 def upgrade() -> None:
     int64 = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    # On PostgreSQL the foreign key locks `users` against writes until the end, so that no password
+    # changes between the copy and the UPDATE.
     op.create_table(
         "accounts",
         sa.Column(
