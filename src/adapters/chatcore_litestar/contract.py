@@ -127,7 +127,7 @@ def _list_routes(context: Context) -> list[HTTPRouteHandler]:
         responses=with_errors(ChatItem, 201, 400, 401),
     )
     async def open_chat(request: UserRequest, user_name: FromPath[str]) -> ASGIApp:
-        peer = await messenger.find_user(_name(user_name), realm=request.user.realm)
+        peer = await messenger.find_user(_handle(request, user_name), realm=request.user.realm)
         chat = await messenger.open_chat(request.user, peer)
         return Reply(201, encode(ChatItem(chat.id, _shown(peer))))
 
@@ -185,7 +185,7 @@ async def _send(context: Context, request: UserRequest, user_name: str) -> ASGIA
     messenger = context.messenger
     body = await read_body(request, decode_message, context.body_seconds, of_any_type=True)
     key = read_key(request)
-    chat = await messenger.chat_with(request.user, _name(user_name))
+    chat = await messenger.chat_with(request.user, _handle(request, user_name))
     headers: Headers = ()
     if key is None:
         message = await messenger.send(request.user, chat, body.message)
@@ -198,7 +198,7 @@ async def _send(context: Context, request: UserRequest, user_name: str) -> ASGIA
 async def _read(context: Context, request: UserRequest, user_name: str) -> ASGIApp:
     messenger = context.messenger
     paging = read_paging(request)
-    chat = await messenger.chat_with(request.user, _name(user_name))
+    chat = await messenger.chat_with(request.user, _handle(request, user_name))
     if paging is not None:
         page = await messenger.page(
             request.user, chat, before=paging.before, after=paging.after, limit=paging.limit
@@ -248,6 +248,7 @@ def _links(page: Page, paging: Paging) -> Headers:
     return [(b"link", ", ".join(links).encode())] if links else ()
 
 
-def _name(segment: str) -> str:
-    """Drop one leading colon: the contract once wrote the routes as `/chat/:{user_name}`."""
-    return segment.removeprefix(":")
+def _handle(request: UserRequest, segment: str) -> str:
+    """Return the handle in the path. Of a name, drop one leading colon: the contract once wrote the
+    routes as `/chat/:{user_name}`. The handle of a host's user may begin with a colon."""
+    return segment if request.user.realm else segment.removeprefix(":")
