@@ -66,6 +66,11 @@ def in_query(name: str, description: str, schema: Schema) -> Parameter:
 CHAT_ID = in_path("chat_id", number(1, MAX_INT64))
 SEQ = in_path("seq", number(1, MAX_INT64))
 USER_NAME = in_path("user_name", TEXT)
+HANDLE = in_query(
+    "handle",
+    "Takes precedence over `user_name`: for handles with a slash, and for `.` and `..`.",
+    TEXT,
+)
 
 
 def limit_on(items: str) -> Parameter:

@@ -164,6 +164,13 @@ def read_number(text: str) -> int:
     return int(text)
 
 
+def read_handle(request: UserRequest) -> str:
+    """Read the handle of a peer: the parameter `handle` of the query, else the segment of the path.
+    Raises InvalidPage if the parameter is repeated."""
+    in_path: str = request.path_params["user_name"]
+    return read_query(request, ("handle",)).get("handle", in_path)
+
+
 def read_chat_id(request: UserRequest) -> int:
     """Read the chat id in the path. Raises ChatNotFound if it is not a valid id."""
     if (chat_id := _path_number(request, "chat_id")) is None:

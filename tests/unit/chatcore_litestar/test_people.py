@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from urllib.parse import quote
 
+import pytest
 from litestar import Litestar
 
 from chatcore import Accounts, Chat, InvalidToken, Messenger, Session, User
@@ -75,6 +77,40 @@ async def test_fixed_routes_show_and_take_handles() -> None:
         opened = await on.api.open_chat(ann, "3")
         assert opened.status_code == 201
         assert opened.json()["user"] == third.handle
+
+
+async def test_fixed_routes_take_a_leading_colon_as_part_of_a_handle() -> None:
+    """Of a name they drop it, and names have none."""
+    async with host() as on:
+        ann = on.by(on.ann)
+        other = await on.shop.user(":2", name="Eve")
+        assert (await on.api.send(ann, ":2", "for Eve")).status_code == 400
+        opened = await on.api.open_chat(ann, ":2")
+        assert (opened.status_code, opened.json()["user"]) == (201, ":2")
+        assert (await on.api.send(ann, ":2", "for Eve")).status_code == 201
+        assert [item["message"] for item in (await on.api.read(ann, ":2")).json()] == ["for Eve"]
+        assert [item["message"] for item in (await on.api.read(ann, "2")).json()] == ["hello"]
+        assert (await on.api.call("PUT", "/v1/blocks/:2", ann)).status_code == 204
+        assert await on.shop.blocked_by(on.ann) == [other]
+
+
+@pytest.mark.parametrize("handle", ["team/bob", ".", "..", "a+b", "a%2Fb", "-", "/", "e\u0301"])
+async def test_v1_takes_handles_that_no_path_can_carry_in_the_query(handle: str) -> None:
+    async with host() as on:
+        ann = on.by(on.ann)
+        peer = await on.shop.user(handle, name="Bob")
+        query = f"?handle={quote(handle, safe='')}"
+        opened = await on.api.call("PUT", f"/v1/users/-/chat{query}", ann)
+        assert (opened.status_code, opened.json()["handle"]) == (201, handle)
+        assert opened.headers["location"] == f"/v1/chats/{opened.json()['chat_id']}"
+        assert (await on.api.call("PUT", f"/v1/blocks/-{query}", ann)).status_code == 204
+        assert await on.shop.blocked_by(on.ann) == [peer]
+        assert (await on.api.call("DELETE", f"/v1/blocks/-{query}", ann)).status_code == 204
+        assert await on.shop.blocked_by(on.ann) == []
+        twice = await on.api.call("PUT", f"/v1/users/-/chat{query}&handle=2", ann)
+        assert (twice.status_code, twice.json()["code"]) == (400, "invalid_page")
+        other = await on.api.call("PUT", f"/v1/users/-/chat{query}", on.by(on.account))
+        assert other.status_code == 404
 
 
 async def test_v1_shows_names_with_their_handles() -> None:

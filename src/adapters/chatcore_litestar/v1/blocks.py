@@ -7,10 +7,18 @@ from litestar.types import ASGIApp
 
 from chatcore import User
 from chatcore_litestar.context import Context
-from chatcore_litestar.openapi import TEXT, USER_NAME, in_query, limit_on, operation, with_problems
+from chatcore_litestar.openapi import (
+    HANDLE,
+    TEXT,
+    USER_NAME,
+    in_query,
+    limit_on,
+    operation,
+    with_problems,
+)
 from chatcore_litestar.options import options
 from chatcore_litestar.replies import Reply, done, encode
-from chatcore_litestar.requests import UserRequest, read_limit, read_place, read_query
+from chatcore_litestar.requests import UserRequest, read_handle, read_limit, read_place, read_query
 
 
 class Block(msgspec.Struct):
@@ -28,8 +36,7 @@ def block_routes(context: Context) -> list[HTTPRouteHandler]:
     messenger = context.messenger
 
     async def find_peer(request: UserRequest) -> User:
-        handle: str = request.path_params["user_name"]
-        return await messenger.find_user(handle, realm=request.user.realm)
+        return await messenger.find_user(read_handle(request), realm=request.user.realm)
 
     @get(
         "/blocks",
@@ -58,7 +65,7 @@ def block_routes(context: Context) -> list[HTTPRouteHandler]:
         summary="Block a user",
         description="Neither of us can open a chat with the other, send to the other, or see the "
         "other's read marker move. The user is not notified. Our chat stays readable.",
-        operation_class=operation(parameters=[USER_NAME]),
+        operation_class=operation(parameters=[USER_NAME, HANDLE]),
         responses=with_problems(None, 204, 404, 422),
     )
     async def block(request: UserRequest) -> Response[None]:
@@ -69,7 +76,7 @@ def block_routes(context: Context) -> list[HTTPRouteHandler]:
         "/blocks/{user_name:str}",
         status_code=204,
         summary="Unblock a user",
-        operation_class=operation(parameters=[USER_NAME]),
+        operation_class=operation(parameters=[USER_NAME, HANDLE]),
         responses=with_problems(None, 204, 404),
     )
     async def unblock(request: UserRequest) -> Response[None]:

@@ -11,6 +11,7 @@ from chatcore.model import MAX_INT64
 from chatcore_litestar.context import Context
 from chatcore_litestar.openapi import (
     CHAT_ID,
+    HANDLE,
     TEXT,
     USER_NAME,
     in_query,
@@ -25,6 +26,7 @@ from chatcore_litestar.requests import (
     decode_read,
     read_body,
     read_chat_id,
+    read_handle,
     read_limit,
     read_place,
     read_query,
@@ -116,7 +118,7 @@ def _change_routes(context: Context) -> list[HTTPRouteHandler]:
         "/users/{user_name:str}/chat",
         summary="Get my chat with a user; open it if it does not exist",
         operation_class=operation(
-            parameters=[USER_NAME],
+            parameters=[USER_NAME, HANDLE],
             headers={201: {"Location": "The path of the new chat."}},
         ),
         responses=with_problems(V1Chat, 200, 201, 403, 404, 422),
@@ -124,7 +126,7 @@ def _change_routes(context: Context) -> list[HTTPRouteHandler]:
     async def ensure_chat(request: UserRequest) -> ASGIApp:
         user = request.user
         chat, created = await messenger.ensure_chat(
-            user, await messenger.find_user(request.path_params["user_name"], realm=user.realm)
+            user, await messenger.find_user(read_handle(request), realm=user.realm)
         )
         body = encode(chat_item(await messenger.state(user, chat.id), user))
         if not created:
