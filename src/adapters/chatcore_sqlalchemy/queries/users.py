@@ -1,7 +1,7 @@
 """Users: lookup by key and id, adding, renaming and erasure."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -50,7 +50,26 @@ ADD_USER = (
     .returning(users.c.id)
 )
 RETIRED = select(retired_names.c.digest).where(retired_names.c.digest == bindparam("digest"))
-RENAME = update(users).where(users.c.id == USER_ID).values(name=bindparam("name"))
+# Many users at a time, since a row is locked until the last one is written. Each parameter is a
+# JSON array: of digests, of keys and names, of ids and names. PostgreSQL has other forms.
+RETIRED_AMONG = text("""
+SELECT r.digest FROM json_each(:digests) AS wanted
+CROSS JOIN retired_names AS r ON r.digest = wanted.value
+""")
+ADD_PEOPLE = text("""
+INSERT INTO users (name, canonical, password_hash, registered_us)
+SELECT json_extract(value, '$[1]'), json_extract(value, '$[0]'), '', :registered_us
+FROM json_each(:people) WHERE true
+ON CONFLICT (canonical) DO NOTHING RETURNING id, canonical, name
+""")
+# MATERIALIZED, or SQLite would scan a small table.
+RENAME_PEOPLE = text("""
+WITH renamed AS MATERIALIZED (
+    SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS name
+    FROM json_each(:people)
+)
+UPDATE users SET name = renamed.name FROM renamed WHERE users.id = renamed.id
+""")
 
 _living = users.c.erased_us.is_(None)
 _chats_of_user = or_(chats.c.lo_id == USER_ID, chats.c.hi_id == USER_ID)
@@ -83,13 +102,13 @@ def first_user(rows: Sequence[Sequence[Any]]) -> User | None:
 
 
 def users_of(rows: Sequence[Sequence[Any]]) -> list[User]:
-    """Decode the users of USERS_BY_NAME or LOCK_USERS."""
+    """Decode the users of USERS_BY_NAME, LOCK_USERS or ADD_PEOPLE."""
     return [user_of(*row) for row in rows]
 
 
-def json_of(keys: Iterable[str]) -> str:
-    """Encode keys for USERS_BY_NAME and LOCK_USERS."""
-    return json.dumps(list(keys), ensure_ascii=False)
+def json_of(items: Iterable[object]) -> str:
+    """Encode a parameter that is a JSON array."""
+    return json.dumps(list(items), ensure_ascii=False)
 
 
 def add_user(run: Run, key: str, name: str, registered_us: int) -> User:
@@ -106,31 +125,36 @@ def put_users(run: Run, people: Sequence[Person], put_us: int) -> list[Put]:
     # Locked before any insert, by ascending id as everywhere.
     found = run(LOCK_USERS, keys=json_of(person.key for person in people))
     known = {user.key: user for user in users_of(found)}
-    puts: dict[str, Put] = {}
+    names = {
+        known[person.key].id: person.name
+        for person in people
+        if person.key in known and known[person.key].name != person.name
+    }
+    if names:
+        run(RENAME_PEOPLE, people=json_of(names.items()))
+    new = {person.key: person for person in people if person.key not in known}
+    users = known | (_add_people(run, new, put_us) if new else {})
+    named = [users[person.key]._replace(name=person.name) for person in people]
+    return [Put(user, renamed=user.id in names) for user in named]
+
+
+def _add_people(run: Run, people: Mapping[str, Person], put_us: int) -> dict[str, User]:
+    """Add the people, by key. Raises UserErased and RetryTransaction."""
     # In one order, since a simultaneous call that adds the same key waits for this one.
-    for person in sorted(people, key=lambda person: person.key):
-        user = known.get(person.key)
-        if user is None:
-            user = _add_person(run, person, put_us)
-            puts[person.key] = Put(user, renamed=False)
-        elif user.name == person.name:
-            puts[person.key] = Put(user, renamed=False)
-        else:
-            run(RENAME, user_id=user.id, name=person.name)
-            puts[person.key] = Put(user._replace(name=person.name), renamed=True)
-    return [puts[person.key] for person in people]
-
-
-def _add_person(run: Run, person: Person, put_us: int) -> User:
-    key = person.key
-    added = run(ADD_USER, name=person.name, canonical=key, registered_us=put_us)
-    if not added:
-        # A simultaneous call has added the user.
+    keys = sorted(people)
+    rows = run(
+        ADD_PEOPLE,
+        people=json_of((key, people[key].name) for key in keys),
+        registered_us=put_us,
+    )
+    if len(rows) < len(keys):
+        # A simultaneous call has added some of them.
         raise RetryTransaction
     # Checked last, as in `add_user`.
-    if run(RETIRED, digest=_digest(key)):
-        raise UserErased(f"the user {person.handle!r} was erased")
-    return user_of(added[0][0], key, person.name)
+    digests = {_digest(key): people[key].handle for key in keys}
+    for (digest,) in run(RETIRED_AMONG, digests=json_of(digests)):
+        raise UserErased(f"the user {digests[digest]!r} was erased")
+    return {user.key: user for user in users_of(rows)}
 
 
 def erase_user(run: Run, user_id: int, tombstone: UserName, erased_us: int) -> None:

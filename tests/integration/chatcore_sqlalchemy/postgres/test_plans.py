@@ -63,9 +63,12 @@ VALUES: dict[str, Any] = {
     "reasons": 1,
     "keys": '["u7", "u2000", "nobody"]',
     "key": "k2",
+    "digests": '["u7", "u2000", "unknown"]',
 }
 OTHER_VALUES: dict[str, dict[str, Any]] = {
     "ADD_USER": {"canonical": "new"},
+    "ADD_PEOPLE": {"people": '[["u7", "known"], ["new", "new"]]'},
+    "RENAME_PEOPLE": {"people": '[[7, "new"], [2000, "new"]]'},
     "ADD_CHAT": {"lo": 7, "hi": 8},
     "TRIM": {"before": 50},
     "FIRST_SINCE": {"before": 50},
