@@ -60,11 +60,15 @@ class Sessions:
         self._seconds = seconds
         self._cache: dict[str, VerifiedToken] = {}
         self._forgotten = 0
+        self._changed: set[int] = set()
+        """The ids of users whose tokens `find` drops first."""
         accounts.changes.subscribe(self.forget)
 
     async def find(self, token: str) -> VerifiedToken:
         """Return the verified token. Raises InvalidToken, Unavailable."""
         now = self._seconds()
+        if self._changed:
+            self._drop_changed()
         cached = self._cache.get(token)
         if cached is not None:
             if now < cached.until and self._clock() < cached.session.claims.expires_at:
@@ -89,8 +93,13 @@ class Sessions:
     def forget(self, user_id: int) -> None:
         """Drop the user's tokens from the cache, so that each is verified again."""
         self._forgotten += 1
+        # One pass through the cache serves all users that a host renames together.
+        self._changed.add(user_id)
+
+    def _drop_changed(self) -> None:
+        changed, self._changed = self._changed, set()
         for token, cached in [*self._cache.items()]:
-            if cached.session.user.id == user_id:
+            if cached.session.user.id in changed:
                 del self._cache[token]
 
 

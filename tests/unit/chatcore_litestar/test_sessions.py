@@ -8,12 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
-from chatcore import Accounts, Messenger, StoreUnavailable
+from chatcore import Accounts, Messenger, Session, StoreUnavailable, User
+from chatcore.model import elapsed, utc_now
 from chatcore.ports import Claims, Credentials
 from chatcore.testing import VirtualClock
 from chatcore_jwt import JwtTokens
 from chatcore_litestar import auth, create_app
-from chatcore_memory import InsecureTestHasher, MemoryStore
+from chatcore_memory import InsecureTestHasher, InsecureTestTokens, MemoryStore
 from tests.support.api import PASSWORD, Api, Someone, api_of
 from tests.support.apps import SECRET, app_on, in_another_process
 
@@ -73,6 +74,35 @@ async def test_fixed_routes_and_v1_share_the_session_cache() -> None:
         for path in ("/v1/sync", "/chats", "/v1/chats", "/chats"):
             assert (await api.call("GET", path, ann)).status_code == 200
         assert store.questions == 1
+
+
+async def test_renames_together_cost_one_pass_through_the_cache() -> None:
+    looked_at: list[int] = []
+
+    class Counted(User):
+        @property
+        def id(self) -> int:
+            looked_at.append(self[0])
+            return self[0]
+
+    class Login(Accounts):
+        async def authenticate(self, token: str) -> Session:
+            user = Counted(int(token), token, f"user {token}")
+            now = utc_now()
+            return Session(user, Claims(int(token), now, now + HOUR))
+
+    accounts = Login(MemoryStore(), InsecureTestHasher(), InsecureTestTokens())
+    sessions = auth.Sessions(accounts, utc_now, elapsed)
+    verified = [await sessions.find(str(n)) for n in range(200)]
+    looked_at.clear()
+    for n in range(100):
+        accounts.changes.announce(n, renamed=True)
+    again = [await sessions.find(str(n)) for n in range(200)]
+    assert len(looked_at) == 200
+    # Those of renamed users were verified again, those of others were not.
+    assert [old is new for old, new in zip(verified, again, strict=True)] == [False] * 100 + [
+        True
+    ] * 100
 
 
 async def test_deleted_user_is_refused_within_a_minute() -> None:
