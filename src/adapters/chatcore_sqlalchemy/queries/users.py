@@ -142,6 +142,8 @@ def _add_people(run: Run, people: Mapping[str, Person], put_us: int) -> dict[str
     """Add the people, by key. Raises UserErased and RetryTransaction."""
     # In one order, since a simultaneous call that adds the same key waits for this one.
     keys = sorted(people)
+    # Before the insert, or each refused call would use up an id on PostgreSQL.
+    _expect_not_retired(run, people)
     rows = run(
         ADD_PEOPLE,
         people=json_of((key, people[key].name) for key in keys),
@@ -150,11 +152,16 @@ def _add_people(run: Run, people: Mapping[str, Person], put_us: int) -> dict[str
     if len(rows) < len(keys):
         # A simultaneous call has added some of them.
         raise RetryTransaction
-    # Checked last, as in `add_user`.
-    digests = {_digest(key): people[key].handle for key in keys}
-    for (digest,) in run(RETIRED_AMONG, digests=json_of(digests)):
-        raise UserErased(f"the user {digests[digest]!r} was erased")
+    # And after it, as in `add_user`.
+    _expect_not_retired(run, people)
     return {user.key: user for user in users_of(rows)}
+
+
+def _expect_not_retired(run: Run, people: Mapping[str, Person]) -> None:
+    """Raise UserErased if a user with one of the keys was erased."""
+    handles = {_digest(key): person.handle for key, person in people.items()}
+    for (digest,) in run(RETIRED_AMONG, digests=json_of(handles)):
+        raise UserErased(f"the user {handles[digest]!r} was erased")
 
 
 def erase_user(run: Run, user_id: int, tombstone: UserName, erased_us: int) -> None:
