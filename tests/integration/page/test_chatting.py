@@ -97,6 +97,37 @@ def test_two_people_chat_and_see_read_marks(people: People) -> None:
     assert ann.page.locator(".day").all_text_contents() == ["Today"]
 
 
+def test_two_users_of_one_name_are_told_apart(people: People) -> None:
+    """By their handles. A later message shows the peer's new name."""
+    ann, bob = people.person(), people.person()
+    ann.api("POST", f"/chat/{quote(bob.name)}")
+    bob.send(ann, "hello")
+
+    def rename(route: "Route") -> None:
+        answer = route.fetch()
+        body = answer.text()
+        for key in ("user", "sender"):
+            body = body.replace(f'"{key}":"{bob.name}"', f'"{key}":"{ann.name}"')
+        route.fulfill(response=answer, body=body)
+
+    for path in ("**/v1/sync", "**/v1/chats/**"):
+        ann.context.route(path, rename)
+    ann.sign_in()
+    ann.online()
+    ann.page.locator("nav a").filter(has_text=ann.name).click()
+    ann.page.locator(".message.theirs").filter(has_text="hello").wait_for()
+    for _ in range(2):
+        ann.page.get_by_role("button", name="Block", exact=True).first.click()
+    ann.page.get_by_text(f"You blocked {ann.name}.").wait_for()
+    assert ann.api("GET", "/v1/blocks")["blocks"] == [{"user": bob.name, "handle": bob.name}]
+    ann.page.get_by_role("button", name="Unblock").click()
+    ann.box(ann).wait_for()
+    bob.send(ann, "I have a new name")
+    ann.page.get_by_role("heading", name=bob.name, exact=True).wait_for()
+    ann.page.locator("nav a").filter(has_text=bob.name).wait_for()
+    assert ann.shown() == ["hello", "I have a new name"]
+
+
 def test_reload_keeps_chat_draft_and_messages(people: People) -> None:
     ann, bob = people.pair()
     ann.write(bob, "sent before")

@@ -15,8 +15,8 @@ export class Blocks {
     onOtherTabs((key) => key === this._place && onChange());
   }
 
-  has(name) {
-    return (load(this._place) ?? []).includes(name);
+  has(handle) {
+    return (load(this._place) ?? []).includes(handle);
   }
 
   /** Fetches the list. Resolves when the newest answer is stored, be it that of a later call. */
@@ -26,28 +26,29 @@ export class Blocks {
 
   async _refresh() {
     const request = ++this._request;
-    const names = [];
+    const handles = [];
     let after = "";
     do {
       const page = await call("GET", `v1/blocks?limit=200${after && `&after=${encodeURIComponent(after)}`}`);
-      names.push(...page.blocks.map(({ user }) => user));
+      handles.push(...page.blocks.map(({ handle }) => handle));
       after = page.after;
     } while (after);
     if (request !== this._request) return this._newest;
     if (!session()) return;
-    save(this._place, names);
+    save(this._place, handles);
     this._onChange();
   }
 
-  async set(name, blocked) {
-    await call(blocked ? "PUT" : "DELETE", `v1/blocks/${encodeURIComponent(name)}`);
+  async set(handle, blocked) {
+    await call(blocked ? "PUT" : "DELETE", `v1/blocks/-?handle=${encodeURIComponent(handle)}`);
     await this.refresh();
   }
 }
 
 /** For an open chat: the button that blocks the peer, the question it opens, and the notice that
  * replaces `composer` while the peer is blocked. */
-export function blocking(blocks, { user: name }, composer) {
+export function blocking(blocks, chat, composer) {
+  const name = chat.user;
   const alert = el("p", { class: "alert", role: "alert" });
   const button = el("button", { type: "button", class: "plain block", onclick: () => ask(true) }, say("block"));
   const yes = el("button", { type: "button", class: "plain danger", onclick: () => set(true) }, say("block"));
@@ -78,7 +79,7 @@ export function blocking(blocks, { user: name }, composer) {
   async function set(blocked) {
     alert.textContent = "";
     try {
-      await blocks.set(name, blocked);
+      await blocks.set(chat.handle, blocked);
       if (blocked) undo.focus();
       else composer.focus();
     } catch (error) {
@@ -88,7 +89,7 @@ export function blocking(blocks, { user: name }, composer) {
   }
 
   function show() {
-    const now = blocks.has(name);
+    const now = blocks.has(chat.handle);
     question.hidden ||= now;
     button.hidden = now || !question.hidden;
     notice.hidden = !now;

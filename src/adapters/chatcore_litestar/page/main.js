@@ -49,6 +49,7 @@ function start() {
   let messages;
   let box;
   let blocker;
+  let heading;
   let open = null; // the id of the open chat; undefined if none is open
   let settled = false; // whether the pane shows `open`
   let dialog;
@@ -75,6 +76,7 @@ function start() {
     if (!settled) openAddressed();
     side.show(open);
     messages?.show();
+    if (messages && heading.textContent !== messages.chat.user) heading.replaceChildren(bdi(messages.chat.user));
     const unread = store.unread();
     document.title = unread ? `(${unread}) chatcore` : "chatcore";
   }
@@ -105,7 +107,8 @@ function start() {
       box = composer(outbox, chat, () => messages?.toBottom());
       const back = el("a", { class: "round back", href: "#", "aria-label": say("back"), title: say("back") }, icon("back"));
       blocker = blocking(blocks, chat, box);
-      const bar = el("header", { class: "bar" }, back, avatar(chat.user), el("h2", {}, bdi(chat.user)), blocker.button);
+      heading = el("h2", {}, bdi(chat.user));
+      const bar = el("header", { class: "bar" }, back, avatar(chat.user), heading, blocker.button);
       pane.replaceChildren(bar, blocker.question, messages.element, blocker.alert, blocker.notice, box.element);
       messages.show();
       if (!dialog && !matchMedia("(pointer: coarse)").matches) box.focus();

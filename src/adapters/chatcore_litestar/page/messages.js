@@ -92,7 +92,7 @@ export class MessageList {
     const waiting = this._outbox.of(chat);
     let before;
     for (const message of chat.messages) {
-      const mine = message.sender === store.me;
+      const mine = store.isMine(message);
       const at = new Date(message.sent_at);
       const day = at.toDateString();
       const first = message.seq >= this._divider && (before?.seq ?? 0) < this._divider;

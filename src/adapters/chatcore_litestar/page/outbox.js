@@ -32,7 +32,7 @@ export class Outbox {
 
   of(chat) {
     // A refused message stays, even if the peer was deleted and so has another name.
-    return this.items().filter((item) => item.chat === chat.id && (item.to === chat.user || item.failed));
+    return this.items().filter((item) => item.chat === chat.id && (isFor(item, chat) || item.failed));
   }
 
   add(chat, text) {
@@ -40,7 +40,7 @@ export class Outbox {
     const key = [...crypto.getRandomValues(new Uint8Array(16))]
       .map((byte) => byte.toString(16).padStart(2, "0"))
       .join("");
-    this._save({ key, chat: chat.id, to: chat.user, text, after: chat.last?.seq ?? 0, at });
+    this._save({ key, chat: chat.id, to: chat.handle, text, after: chat.last?.seq ?? 0, at });
     this.flush();
   }
 
@@ -97,7 +97,7 @@ export class Outbox {
   async _send(item) {
     // In a recreated database, the same id may be another chat.
     const chat = this._store.chats.get(item.chat) ?? (await this._connection.fetchChat(item.chat));
-    if (chat.user !== item.to) throw new Refused(404, "chat_not_found");
+    if (!isFor(item, chat)) throw new Refused(404, "chat_not_found");
     const message = await call("POST", `v1/chats/${chat.id}/messages`, {
       body: { text: item.text },
       headers: { "idempotency-key": item.key },
@@ -116,3 +116,6 @@ export class Outbox {
     return `${this._folder}${String(at).padStart(15, "0")}:${key}`;
   }
 }
+
+/** Whether the message was written to this peer. Earlier versions of the page kept the name. */
+const isFor = ({ to }, chat) => to === chat.handle || to === chat.user;

@@ -30,7 +30,7 @@ export function sidebar(store, name, { onAccount, onSignOut, onOpen }) {
     skeleton.hidden = store.loaded;
     const chats = store.list();
     empty.hidden = !store.loaded || chats.length > 0;
-    reconcile(list, chats.map((chat) => ({ key: chat.id, chat })), make, (row, { chat }) => fill(row, chat, open));
+    reconcile(list, chats.map((chat) => ({ key: `${chat.id} ${chat.user}`, chat })), make, (row, { chat }) => fill(row, chat, open));
   }
 
   function make({ chat }) {
@@ -65,7 +65,7 @@ export function sidebar(store, name, { onAccount, onSignOut, onOpen }) {
     const at = new Date(chat.last.sent_at);
     row.when.dateTime = chat.last.sent_at;
     row.when.textContent = brief(at);
-    const mine = chat.last.sender === store.me;
+    const mine = store.isMine(chat.last);
     row.last.replaceChildren(...(mine ? [el("span", { class: "mine" }, `${say("you")}: `)] : []), bdi(chat.last.text.slice(0, 120)));
   }
 

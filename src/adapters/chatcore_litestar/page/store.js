@@ -5,7 +5,7 @@ const KEPT = 100; // messages kept of a chat that is not open
 
 export class Store {
   constructor() {
-    this.me = undefined;
+    this.handle = undefined; // the account's; names of users need not be unique
     this.loaded = false;
     this.more = false; // whether the service has older chats
     this.chats = new Map();
@@ -24,8 +24,8 @@ export class Store {
   }
 
   /** Applies a snapshot of the current state. */
-  loadSnapshot({ me, chats }) {
-    this.me = me;
+  loadSnapshot({ handle, chats }) {
+    this.handle = handle;
     this.loaded = true;
     this.more ||= chats.length >= 100;
     for (const item of [...chats].reverse()) {
@@ -50,7 +50,7 @@ export class Store {
 
   /** Applies a chat item. If it is older than the applied events, it changes no counter. */
   put(item) {
-    const chat = this._chat(item.chat_id, item.user);
+    const chat = this._chat(item.chat_id, item);
     const seen = item.last_message?.seq ?? 0;
     chat.peerRead = Math.max(chat.peerRead, item.peer_read_seq);
     if (seen >= chat.seen) {
@@ -72,12 +72,12 @@ export class Store {
   apply(event) {
     const chat = this.chats.get(event.chat_id);
     if (event.type === "chat") {
-      this._chat(event.chat_id, event.user);
+      this._chat(event.chat_id, event);
     } else if (!chat) {
       this.onMissing(event.chat_id);
     } else if (event.type === "message") {
       this._arrived(chat, event.message);
-    } else if (event.type === "read" && event.user === this.me) {
+    } else if (event.type === "read" && event.handle === this.handle) {
       this.markRead(chat, event.seq);
     } else if (event.type === "read") {
       chat.peerRead = Math.max(chat.peerRead, event.seq);
@@ -90,14 +90,19 @@ export class Store {
     if (message.seq <= chat.seen) return;
     chat.seen = message.seq;
     chat.order = ++this._newest;
-    if (message.sender !== this.me && message.seq > chat.read) {
+    if (!this.isMine(message) && message.seq > chat.read) {
       chat.unread++;
       this.onArrival(chat, message);
     }
   }
 
+  isMine(message) {
+    return message.handle === this.handle;
+  }
+
   /** Applies a stored message, from an event or from the answer to its sending. */
   place(chat, message) {
+    this._name(chat, [message]);
     if (message.seq > (chat.last?.seq ?? 0)) {
       chat.last = message;
       chat.order = ++this._newest;
@@ -113,6 +118,7 @@ export class Store {
   /** Applies the newest page of messages, or the page before the known ones. Older messages that a
    * gap separates from the page are dropped, since no list may hide a gap. */
   merge(chat, page) {
+    this._name(chat, page);
     if (page.length && page.at(-1).seq + 1 < chat.messages[0]?.seq) return;
     const all = new Map([...chat.messages, ...page].map((message) => [message.seq, message]));
     const sorted = [...all.values()].sort((a, b) => a.seq - b.seq);
@@ -141,8 +147,7 @@ export class Store {
   _countUnread({ messages, read, seen }) {
     if (read >= seen) return 0;
     if (!messages.length || messages[0].seq > read + 1 || messages.at(-1).seq < seen) return;
-    return messages.filter((each) => each.seq > read && each.seq <= seen && each.sender !== this.me)
-      .length;
+    return messages.filter((each) => each.seq > read && each.seq <= seen && !this.isMine(each)).length;
   }
 
   /** The chats, the most recently active first. */
@@ -156,12 +161,13 @@ export class Store {
     return sum;
   }
 
-  _chat(id, user) {
+  _chat(id, { user, handle }) {
     let chat = this.chats.get(id);
     if (!chat) {
       chat = {
         id,
         user,
+        handle, // the peer's, as `user` is the peer's name
         last: null, // the newest message
         seen: 0, // the newest message number counted in `unread`
         read: 0,
@@ -173,7 +179,15 @@ export class Store {
       };
       this.chats.set(id, chat);
     }
+    Object.assign(chat, { user, handle });
     return chat;
+  }
+
+  /** Takes over the peer's name, which changes when the peer is renamed or deleted. */
+  _name(chat, messages) {
+    if (this.handle === undefined) return; // Before the snapshot, own messages look like the peer's.
+    const last = messages.findLast((message) => !this.isMine(message));
+    if (last) Object.assign(chat, { user: last.sender, handle: last.handle });
   }
 
   /** Notifies the subscribers of a change. */
