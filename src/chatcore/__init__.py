@@ -5,7 +5,8 @@ and reads. Both work on ports (`chatcore.ports`) that adapters implement. The co
 nothing but the standard library.
 """
 
-from chatcore.accounts import Accounts, Session
+from chatcore.accounts import Accounts
+from chatcore.bearer import BearerTokens
 from chatcore.changes import Changes
 from chatcore.doorbell import LocalDoorbell
 from chatcore.errors import (
@@ -54,12 +55,14 @@ from chatcore.model import (
 )
 from chatcore.names import UserName, canonical_name
 from chatcore.policy import Actor, Allow, Draft, Refuse, Rewrite
+from chatcore.ports import RequestHead, Session
 from chatcore.results import Opened, Page, Snapshot
 
 __all__ = [
     "Accounts",
     "Actor",
     "Allow",
+    "BearerTokens",
     "Changes",
     "Chat",
     "ChatExists",
@@ -100,6 +103,7 @@ __all__ = [
     "PolicyUnavailable",
     "Refuse",
     "Refused",
+    "RequestHead",
     "Reset",
     "Rewrite",
     "SelfChat",

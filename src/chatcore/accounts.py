@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import unicodedata
 from datetime import timedelta
-from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from chatcore.changes import changes_of
@@ -21,7 +20,14 @@ from chatcore.model import Clock, User, from_microseconds, is_encodable, to_micr
 from chatcore.names import UserName, canonical_name, lookup_name
 from chatcore.passwords import is_common
 from chatcore.people import erase
-from chatcore.ports import AccountStore, Claims, Credentials, PasswordHasher, TokenIssuer
+from chatcore.ports import (
+    AccountStore,
+    Claims,
+    Credentials,
+    PasswordHasher,
+    Session,
+    TokenIssuer,
+)
 
 CLOCK_SKEW_MARGIN = timedelta(seconds=10)
 """A change also voids tokens dated up to this long after it: the clocks of two nodes differ, and a
@@ -29,13 +35,6 @@ change takes a moment. Shorter than the skew that token issuers allow."""
 
 MIN_PASSWORD = 8
 MAX_PASSWORD_BYTES = 1024
-
-
-class Session(NamedTuple):
-    """A user, authenticated by a token."""
-
-    user: User
-    claims: Claims
 
 
 class Accounts:
@@ -120,7 +119,7 @@ class Accounts:
         found = await self._store.credentials_by_id(claims.user_id)
         if found is None or to_microseconds(claims.issued_at) < found.tokens_from_us:
             raise InvalidToken
-        return Session(found.user, claims)
+        return Session(found.user, claims.expires_at, claims)
 
     async def change_password(
         self, user: User, current: str, new: str, *, address: str | None = None

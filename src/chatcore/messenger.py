@@ -58,6 +58,10 @@ class Messenger:
     `policy` is asked before a chat is opened or a message is sent, and must answer within
     `policy_seconds`. It learns from `actor` on whose behalf that happens.
 
+    `changes` announces each user that a method renamed or erased. A host that ended a user's
+    session may announce the user, too: `messenger.changes.announce(user.id)` ends the streams, and
+    the next request is authenticated again.
+
     A user who is not in a chat gets ChatNotFound for it, as if it did not exist. Every method
     may raise Unavailable.
     """
@@ -75,9 +79,9 @@ class Messenger:
     ) -> None:
         if not (poll_seconds > 0 and policy_seconds > 0):
             raise ValueError("poll_seconds and policy_seconds must be above 0")
-        changes = changes_of(store)
+        self.changes = changes_of(store)
         self._realm = realm
-        self._host_users = HostUsers(store, realm, clock, changes)
+        self._host_users = HostUsers(store, realm, clock, self.changes)
         self._store = store
         self._doorbell = doorbell or LocalDoorbell()
         self._clock = clock
@@ -86,7 +90,7 @@ class Messenger:
         self._markers = Markers(store, clock, self._ring)
         # Every send and every page by name looks up a chat.
         self._chat_cache = ChatCache()
-        changes.subscribe(self._chat_cache.user_changed)
+        self.changes.subscribe(self._chat_cache.user_changed)
 
     async def user(self, handle: str, *, name: str) -> User:
         """Return the host's user with this handle, 1 to 128 visible characters, for example the id

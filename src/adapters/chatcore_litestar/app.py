@@ -1,15 +1,17 @@
 """Assemble the routes into a router or an application."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any, TypedDict, Unpack, overload
 
 from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from litestar.types import Message, Scope
 
-from chatcore import Accounts, Clock, Messenger
+from chatcore import Accounts, BearerTokens, Clock, Messenger
 from chatcore.model import Seconds, elapsed, utc_now
+from chatcore.ports import Authenticator
 from chatcore_litestar import contract
-from chatcore_litestar.auth import Sessions, bearer_auth
+from chatcore_litestar.auth import Sessions, authentication
 from chatcore_litestar.client import Network, address_behind
 from chatcore_litestar.context import Context
 from chatcore_litestar.errors import EXCEPTION_HANDLERS
@@ -30,37 +32,110 @@ from chatcore_litestar.v1.problems import HANDLERS_BY_PATH, PROBLEM_HANDLERS, un
 _BEARER = [{"bearer": list[str]()}]
 
 
+class RouterOptions(TypedDict, total=False):
+    """The keyword arguments that `chat_router` and `create_app` share."""
+
+    clock: Clock
+    """The clock of the accounts; it decides when a session has expired."""
+    seconds: Seconds
+    """A clock that never steps back; it limits how long a session is cached."""
+    body_seconds: float
+    """Time a client has to send a body; 20."""
+    send_seconds: float
+    """A client that accepts no data for so long is disconnected; 30."""
+    streams: Streams
+    """A server that stops calls `streams.end_all()` first."""
+    trusted_proxies: Iterable[str | Network]
+    """Addresses and networks of the proxies whose X-Forwarded-For names the client."""
+
+
+@overload
 def chat_router(
     accounts: Accounts,
     messenger: Messenger,
     *,
     path: str = "/",
+    **options: Unpack[RouterOptions],
+) -> Router: ...
+@overload
+def chat_router(
+    messenger: Messenger,
+    *,
+    authenticator: Authenticator,
+    path: str = "/",
+    **options: Unpack[RouterOptions],
+) -> Router: ...
+def chat_router(*parts: Any, path: str = "/", **options: Any) -> Router:
+    """Build a router of the fixed routes and the routes under /v1, to mount in any Litestar app.
+
+    The fixed routes answer errors with `{"error": "<text>"}`, the routes under /v1 with problem
+    details. The host's own handlers, 404 and 405 are untouched.
+
+    With `accounts`, users register and log in here. With an `authenticator`, the host's users
+    chat: there are no accounts, and so no `POST /register` and `POST /login`, no `DELETE /v1/me`,
+    `PUT /v1/me/password` and `POST /v1/logout-everywhere`.
+
+    `clock` must be the clock of `accounts`; it decides when a session has expired. `seconds` never
+    steps back; it limits how long a session is cached. A request has `body_seconds` (20) to send
+    its body. A client that accepts no data for `send_seconds` (30) is disconnected. A server that
+    stops calls `streams.end_all()` first.
+
+    Login attempts and registrations are limited per client address. Behind `trusted_proxies`
+    (addresses and networks) that address is read from X-Forwarded-For. Raises ValueError for
+    an entry that is neither.
+    """
+    return _router(_context(*parts, **options), path)
+
+
+def _router(context: Context, path: str) -> Router:
+    fixed = Router(
+        path="/",
+        route_handlers=contract.chat_routes(context),
+        middleware=[authentication(context.sessions, context.address_of)],
+        security=_BEARER,
+    )
+    account_routes = contract.account_routes(context, context.accounts) if context.accounts else ()
+    return Router(
+        path=path,
+        route_handlers=[*account_routes, fixed, _v1_router(context)],
+        exception_handlers=EXCEPTION_HANDLERS,
+        request_max_body_size=MAX_BODY,
+    )
+
+
+def _context(
+    *parts: Accounts | Messenger,
+    accounts: Accounts | None = None,
+    messenger: Messenger | None = None,
+    authenticator: Authenticator | None = None,
     clock: Clock = utc_now,
     seconds: Seconds = elapsed,
     body_seconds: float = 20,
     send_seconds: float = 30,
     streams: Streams | None = None,
     trusted_proxies: Iterable[str | Network] = (),
-) -> Router:
-    """Build a router of the fixed routes and the routes under /v1, to mount in any Litestar app.
-
-    The fixed routes answer errors with `{"error": "<text>"}`, the routes under /v1 with problem
-    details. The host's own handlers, 404 and 405 are untouched.
-
-    `clock` must be the clock of `accounts`; it decides when a token has expired. `seconds` never
-    steps back; it limits how long a verified token is cached. A request has `body_seconds` to send
-    its body. A client that accepts no data for `send_seconds` is disconnected. A server that stops
-    calls `streams.end_all()` first.
-
-    Login attempts and registrations are limited per client address. Behind `trusted_proxies`
-    (addresses and networks) that address is read from X-Forwarded-For. Raises ValueError for
-    an entry that is neither.
-    """
-    sessions = Sessions(accounts, clock, seconds)
+) -> Context:
+    for part in parts:
+        if isinstance(part, Messenger):
+            messenger = part
+        else:
+            accounts = part
+    if accounts is not None and authenticator is None:
+        used: Authenticator = BearerTokens(accounts)
+    elif authenticator is not None and accounts is None:
+        used = authenticator
+    else:
+        raise TypeError("give either accounts or an authenticator")
+    if messenger is None:
+        raise TypeError("a Messenger is missing")
+    sessions = Sessions(used, clock, seconds)
     streams = streams or Streams()
-    # A rename ends no stream: its token stays valid.
-    accounts.changes.subscribe(streams.end_of, renames=False)
-    context = Context(
+    for owner in (messenger, accounts):
+        if owner is not None:
+            owner.changes.subscribe(sessions.forget)
+            # A rename ends no stream: its session stays valid.
+            owner.changes.subscribe(streams.end_of, renames=False)
+    return Context(
         accounts=accounts,
         messenger=messenger,
         sessions=sessions,
@@ -69,18 +144,6 @@ def chat_router(
         address_of=address_behind(trusted_proxies),
         body_seconds=body_seconds,
         send_seconds=send_seconds,
-    )
-    fixed = Router(
-        path="/",
-        route_handlers=contract.chat_routes(context),
-        middleware=[bearer_auth(sessions)],
-        security=_BEARER,
-    )
-    return Router(
-        path=path,
-        route_handlers=[*contract.account_routes(context), fixed, _v1_router(context)],
-        exception_handlers=EXCEPTION_HANDLERS,
-        request_max_body_size=MAX_BODY,
     )
 
 
@@ -95,46 +158,55 @@ def _v1_router(context: Context) -> Router:
             *me_routes(context),
             *export_routes(context),
         ],
-        middleware=[bearer_auth(context.sessions, unauthorized)],
+        middleware=[authentication(context.sessions, context.address_of, unauthorized)],
         security=_BEARER,
         exception_handlers=PROBLEM_HANDLERS,
     )
 
 
+@overload
 def create_app(
     accounts: Accounts,
     messenger: Messenger,
     *,
-    clock: Clock = utc_now,
-    seconds: Seconds = elapsed,
-    body_seconds: float = 20,
-    send_seconds: float = 30,
-    streams: Streams | None = None,
-    trusted_proxies: Iterable[str | Network] = (),
     page: bool = True,
     cors_origins: Sequence[str] = (),
     ready: Ready = always,
+    **options: Unpack[RouterOptions],
+) -> Litestar: ...
+@overload
+def create_app(
+    messenger: Messenger,
+    *,
+    authenticator: Authenticator,
+    cors_origins: Sequence[str] = (),
+    ready: Ready = always,
+    **options: Unpack[RouterOptions],
+) -> Litestar: ...
+def create_app(
+    *parts: Any,
+    page: bool = True,
+    cors_origins: Sequence[str] = (),
+    ready: Ready = always,
+    **options: Any,
 ) -> Litestar:
     """Build an application with the routes of `chat_router`, whose parameters it shares.
 
     It adds `GET /healthz`, `GET /readyz` (the result of `ready`), the OpenAPI document at
-    `/schema/openapi.json` and, unless `page` is false, the page at `/`. Web pages of
-    `cors_origins` may call the routes from browsers; "*" allows every origin.
+    `/schema/openapi.json` and, unless `page` is false or there are no accounts, the page at `/`.
+    Web pages of `cors_origins` may call the routes from browsers; "*" allows every origin.
 
     Every error has the shape `{"error": "<text>"}`; under /v1, problem details.
     """
-    router = chat_router(
-        accounts,
-        messenger,
-        clock=clock,
-        seconds=seconds,
-        body_seconds=body_seconds,
-        send_seconds=send_seconds,
-        streams=streams,
-        trusted_proxies=trusted_proxies,
-    )
+    context = _context(*parts, **options)
+    # The page logs in with a password.
+    page = page and context.accounts is not None
     return Litestar(
-        route_handlers=[router, *health_routes(ready), *(page_routes() if page else ())],
+        route_handlers=[
+            _router(context, "/"),
+            *health_routes(ready),
+            *(page_routes() if page else ()),
+        ],
         exception_handlers=HANDLERS_BY_PATH,
         # For Litestar's own answers; ours already have these headers.
         response_headers=SAFETY_BY_NAME,

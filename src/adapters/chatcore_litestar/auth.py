@@ -1,17 +1,30 @@
-"""Bearer tokens (RFC 6750), verified once and cached for a minute."""
+"""Authentication of requests: sessions, cached for a minute, and the middleware that finds them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from chatcore import Accounts, Clock, InvalidToken, Session
+from chatcore import (
+    Clock,
+    InvalidHandle,
+    InvalidName,
+    InvalidToken,
+    RequestHead,
+    Session,
+    UserErased,
+    UserNotFound,
+)
 from chatcore.model import Seconds
+from chatcore.ports import Authenticator
+from chatcore_litestar.client import AddressOf
 from chatcore_litestar.replies import Headers, Reply
 
-MAX_TOKEN = 4096
 CACHE_SECONDS = 60.0
 MAX_SESSIONS = 10_000
+
+# What `Messenger.user` and `find_user` raise.
+_NO_SUCH_USER = (InvalidHandle, InvalidName, UserErased, UserNotFound)
 
 Unauthorized = Callable[[Headers], Reply]
 """Makes a 401 reply with the given headers."""
@@ -21,117 +34,146 @@ def unauthorized(headers: Headers) -> Reply:
     return Reply(401, b'{"error":"Unauthorized"}', headers)
 
 
-def bearer_auth(
-    sessions: "Sessions", unauthorized: Unauthorized = unauthorized
+def authentication(
+    sessions: "Sessions", address_of: AddressOf, unauthorized: Unauthorized = unauthorized
 ) -> Callable[[ASGIApp], ASGIApp]:
     """Make middleware that sets `scope["user"]` to the User and `scope["auth"]` to the
-    VerifiedToken, or answers 401."""
-    no_token = unauthorized([(b"www-authenticate", b"Bearer")])
-    bad_token = unauthorized([(b"www-authenticate", b'Bearer error="invalid_token"')])
+    CachedSession, or answers 401."""
 
     # A function: Litestar deep-copies what it registers, and a DefineMiddleware would get a copy
     # of the store.
     def middleware(app: ASGIApp) -> ASGIApp:
-        return BearerAuth(app, sessions, no_token, bad_token)
+        return Authentication(app, sessions, address_of, unauthorized)
 
     return middleware
 
 
-class VerifiedToken(NamedTuple):
-    """A token, its session, and how long both may be cached."""
+class CachedSession(NamedTuple):
+    """A session, its credential, and how long both may be cached."""
 
-    token: str
+    credential: Hashable
     session: Session
     until: float
-    """When to verify it again, by `Seconds`. It may expire earlier."""
+    """When to authenticate it again, by `Seconds`. It may expire earlier."""
 
 
 class Sessions:
-    """A bounded cache of verified tokens, since verifying costs more than many a request.
+    """A bounded cache of sessions, since authenticating costs more than many a request.
 
-    Each use checks the token's expiry by the wall clock. Whether the token was revoked or its
-    user erased is checked every 60 s, by a clock that never steps back, so another node's
-    change takes up to 60 s to show. `Accounts.changes` announces the changes of this process.
+    Each use checks the expiry by the wall clock. Whether the session was revoked or its user
+    erased is checked every 60 s, by a clock that never steps back, so another node's change takes
+    up to 60 s to show. `Changes` announces the changes of this process.
     """
 
-    def __init__(self, accounts: Accounts, clock: Clock, seconds: Seconds) -> None:
-        self._accounts = accounts
+    def __init__(self, authenticator: Authenticator, clock: Clock, seconds: Seconds) -> None:
+        self.authenticator = authenticator
         self._clock = clock
         self._seconds = seconds
-        self._cache: dict[str, VerifiedToken] = {}
+        self._cache: dict[Hashable, CachedSession] = {}
         self._forgotten = 0
         self._changed: set[int] = set()
-        """The ids of users whose tokens `find` drops first."""
-        accounts.changes.subscribe(self.forget)
+        """The ids of users whose sessions `cached` drops first."""
 
-    async def find(self, token: str) -> VerifiedToken:
-        """Return the verified token. Raises InvalidToken, Unavailable."""
-        now = self._seconds()
+    def cached(self, credential: Hashable) -> CachedSession | None:
+        """Return the session if it is cached and still valid."""
         if self._changed:
             self._drop_changed()
-        cached = self._cache.get(token)
-        if cached is not None:
-            if now < cached.until and self._clock() < cached.session.claims.expires_at:
-                return cached
-            del self._cache[token]
+        found = self._cache.get(credential)
+        if found is not None:
+            expires_at = found.session.expires_at
+            if self._seconds() < found.until and (expires_at is None or self._clock() < expires_at):
+                return found
+            del self._cache[credential]
+        return None
+
+    async def find(self, credential: Hashable) -> CachedSession:
+        """Return the session of the credential. Raises InvalidToken, Unavailable."""
+        if (cached := self.cached(credential)) is not None:
+            return cached
+        now = self._seconds()
         forgotten = None
         while forgotten != self._forgotten:
             # Again, if `forget` ran during the check: its result may be from before.
             forgotten = self._forgotten
-            session = await self._accounts.authenticate(token)
+            session = await self._authenticate(credential)
         if len(self._cache) >= MAX_SESSIONS:
             # Dicts keep insertion order: the oldest entry comes first.
             self._cache.pop(next(iter(self._cache)), None)
-        verified = self._cache[token] = VerifiedToken(token, session, now + CACHE_SECONDS)
-        return verified
+        found = CachedSession(credential, session, now + CACHE_SECONDS)
+        self._cache[credential] = found
+        return found
 
-    def seconds_left(self, verified: VerifiedToken) -> float:
-        """Seconds until `find` has to verify or refuse the token; 0 or less if it has to now."""
-        expires = verified.session.claims.expires_at - self._clock()
-        return min(verified.until - self._seconds(), expires.total_seconds())
+    async def _authenticate(self, credential: Hashable) -> Session:
+        try:
+            session = await self.authenticator.session(credential)
+        except _NO_SUCH_USER as refused:
+            raise InvalidToken from refused
+        if session.expires_at is not None and self._clock() >= session.expires_at:
+            raise InvalidToken
+        return session
+
+    def seconds_left(self, found: CachedSession) -> float:
+        """Seconds until `find` has to authenticate or refuse it; 0 or less if it has to now."""
+        left = found.until - self._seconds()
+        if (expires_at := found.session.expires_at) is not None:
+            left = min(left, (expires_at - self._clock()).total_seconds())
+        return left
 
     def forget(self, user_id: int) -> None:
-        """Drop the user's tokens from the cache, so that each is verified again."""
+        """Drop the user's sessions from the cache, so that each is authenticated again."""
         self._forgotten += 1
         # One pass through the cache serves all users that a host renames together.
         self._changed.add(user_id)
 
     def _drop_changed(self) -> None:
         changed, self._changed = self._changed, set()
-        for token, cached in [*self._cache.items()]:
+        for credential, cached in [*self._cache.items()]:
             if cached.session.user.id in changed:
-                del self._cache[token]
+                del self._cache[credential]
 
 
-class BearerAuth:
-    def __init__(self, app: ASGIApp, sessions: Sessions, no_token: Reply, bad_token: Reply) -> None:
+class Authentication:
+    def __init__(
+        self, app: ASGIApp, sessions: Sessions, address_of: AddressOf, unauthorized: Unauthorized
+    ) -> None:
         self._app = app
         self._sessions = sessions
-        self._no_token = no_token
-        self._bad_token = bad_token
+        self._address_of = address_of
+        # No scheme of HTTP stands for a cookie or an address.
+        bearer = not sessions.authenticator.ambient
+        self._no_credential = unauthorized([(b"www-authenticate", b"Bearer")] if bearer else [])
+        self._refused = unauthorized(
+            [(b"www-authenticate", b'Bearer error="invalid_token"')] if bearer else []
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # A CORS preflight carries no token.
+        # A CORS preflight carries no credential.
         if scope.get("method") == "OPTIONS":
             await self._app(scope, receive, send)
             return
-        sent = [value for name, value in scope["headers"] if name == b"authorization"]
-        tokens = [token for value in sent if (token := _bearer_token(value))]
-        if not tokens:
-            await self._no_token(scope, receive, send)
-            return
+        sessions = self._sessions
         try:
-            if len(sent) > 1 or len(tokens[0]) > MAX_TOKEN:
-                raise InvalidToken
-            verified = await self._sessions.find(tokens[0].decode("latin-1"))
+            credential = sessions.authenticator.credential(RequestHead(scope, self._address_of))
+            if credential is None:
+                await self._no_credential(scope, receive, send)
+                return
+            found = sessions.cached(credential) or await sessions.find(credential)
         except InvalidToken:
-            await self._bad_token(scope, receive, send)
+            await self._refused(scope, receive, send)
             return
-        scope["user"], scope["auth"] = verified.session.user, verified
+        if "user" in scope or "auth" in scope:
+            await self._restoring(found, scope, receive, send)
+            return
+        scope["user"], scope["auth"] = found.session.user, found
         await self._app(scope, receive, send)
 
-
-def _bearer_token(value: bytes) -> bytes:
-    # httptools keeps white space at the end of a header.
-    scheme, _, token = value.strip(b" \t").partition(b" ")
-    return token.lstrip(b" ") if scheme.lower() == b"bearer" else b""
+    async def _restoring(
+        self, found: CachedSession, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        # The host's middleware may look at its own user after the answer.
+        host = scope.get("user"), scope.get("auth")
+        scope["user"], scope["auth"] = found.session.user, found
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            scope["user"], scope["auth"] = host

@@ -12,7 +12,8 @@ from chatcore_litestar.streams import Streams
 class Context:
     """The dependencies and time limits of the handlers."""
 
-    accounts: Accounts
+    accounts: Accounts | None
+    """None if the host has users of its own."""
     messenger: Messenger
     sessions: Sessions
     streams: Streams

@@ -14,7 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.types import ASGIApp
 
-from chatcore import Chat, Message, Page, User
+from chatcore import Accounts, Chat, Message, Page, User
 from chatcore.model import MAX_INT64
 from chatcore_litestar.context import Context
 from chatcore_litestar.openapi import (
@@ -59,9 +59,7 @@ class MessageItem(msgspec.Struct):
 REGISTERED = encode(Registered("User registered successfully"))
 
 
-def account_routes(context: Context) -> list[HTTPRouteHandler]:
-    accounts = context.accounts
-
+def account_routes(context: Context, accounts: Accounts) -> list[HTTPRouteHandler]:
     @post(
         "/register",
         opt={"refusal": (400, "Username already exists or invalid data")},
@@ -94,7 +92,7 @@ def account_routes(context: Context) -> list[HTTPRouteHandler]:
 
 
 def chat_routes(context: Context) -> list[HTTPRouteHandler]:
-    """Routes that need `bearer_auth` on their router."""
+    """Routes that need `authentication` on their router."""
     return [*_list_routes(context), *_message_routes(context)]
 
 
@@ -220,7 +218,7 @@ async def _whole_history(context: Context, request: UserRequest, chat: Chat) -> 
         async for piece in pieces:
             yield encode(_items(chat, piece))
 
-    authenticate = partial(context.sessions.find, request.auth.token)
+    authenticate = partial(context.sessions.find, request.auth.credential)
     return Streamed(joined(encoded()), context.send_seconds, authenticate=authenticate)
 
 

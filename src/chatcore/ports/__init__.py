@@ -25,6 +25,7 @@ An adapter implements as many of the ports as it serves. `Messenger` works on a 
 realm on one that is a People, too; `Accounts` works on an AccountStore. Both are combinations.
 """
 
+from chatcore.ports.authenticators import Authenticator, RequestHead, Session
 from chatcore.ports.chats import MAX_PAGE, BlockList, ChatStore, Conversations, EventLog
 from chatcore.ports.services import Claims, Doorbell, PasswordHasher, Policy, TokenIssuer
 from chatcore.ports.users import (
@@ -40,6 +41,7 @@ from chatcore.ports.users import (
 __all__ = [
     "MAX_PAGE",
     "AccountStore",
+    "Authenticator",
     "BlockList",
     "ChatStore",
     "Claims",
@@ -54,5 +56,7 @@ __all__ = [
     "People",
     "Policy",
     "Put",
+    "RequestHead",
+    "Session",
     "TokenIssuer",
 ]

@@ -218,7 +218,7 @@ async def test_stolen_token_logs_out_everywhere_only_once() -> None:
         SlowStore(), InsecureTestHasher(), JwtTokens(SECRET), clock=VirtualClock(START)
     )
     ann = await accounts.register("ann", OLD)
-    _, claims = await accounts.authenticate(await accounts.log_in("ann", OLD))
+    claims = (await accounts.authenticate(await accounts.log_in("ann", OLD))).claims
     calls = [accounts.log_out_everywhere(ann, proven_by=claims) for _ in range(100)]
     refused = [each for each in await asyncio.gather(*calls, return_exceptions=True) if each]
     assert [type(each) for each in refused] == [InvalidToken] * 99

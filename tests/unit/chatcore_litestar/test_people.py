@@ -1,35 +1,37 @@
 """Users of a host over HTTP: addressed by handle, within their realm."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from urllib.parse import quote
 
 import pytest
 from litestar import Litestar
 
-from chatcore import Accounts, Chat, InvalidToken, Messenger, Session, User
-from chatcore.model import utc_now
-from chatcore.ports import Claims
+from chatcore import Accounts, Chat, InvalidToken, Messenger, RequestHead, Session, User
 from chatcore_litestar import create_app
 from chatcore_memory import InsecureTestHasher, InsecureTestTokens, MemoryStore
 from tests.support.api import Api, Someone, api_of
 from tests.support.listening import Request
 
 
-class HostLogin(Accounts):
+class HostLogin:
     """Accepts the id of a user as a token: a host with a login of its own."""
 
-    people: MemoryStore
+    ambient = False
 
-    async def authenticate(self, token: str) -> Session:
-        user = await self.people.user_by_id(int(token))
+    def __init__(self, people: MemoryStore) -> None:
+        self._people = people
+
+    def credential(self, request: RequestHead) -> str | None:
+        return request.bearer_token()
+
+    async def session(self, credential: Hashable) -> Session:
+        user = await self._people.user_by_id(int(str(credential)))
         if user is None:
             raise InvalidToken
-        now = utc_now()
-        return Session(user, Claims(user.id, now, now + timedelta(hours=1)))
+        return Session(user)
 
 
 @dataclass
@@ -51,15 +53,14 @@ class Host:
 @asynccontextmanager
 async def host() -> AsyncIterator[Host]:
     store = MemoryStore()
-    accounts = HostLogin(store, InsecureTestHasher(), InsecureTestTokens(b"secret"))
-    accounts.people = store
+    accounts = Accounts(store, InsecureTestHasher(), InsecureTestTokens(b"secret"))
     shop = Messenger(store, realm="shop")
     account = await accounts.register("2", "correct horse battery")
     ann, anna = await shop.user("1", name="Ann"), await shop.user("2", name="Ann")
     chat = await shop.open_chat(ann, anna)
     await shop.send(anna, chat, "hello")
     # One Messenger serves both realms: the caller's decides.
-    app = create_app(accounts, Messenger(store))
+    app = create_app(Messenger(store), authenticator=HostLogin(store))
     async with api_of(app) as api:
         yield Host(app, api, shop, ann, anna, account, chat)
 

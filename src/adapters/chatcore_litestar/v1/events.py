@@ -12,7 +12,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from chatcore import Clock, Event, InvalidPage, InvalidToken, Unavailable, User
 from chatcore.following import Following
-from chatcore_litestar.auth import Sessions, VerifiedToken
+from chatcore_litestar.auth import CachedSession, Sessions
 from chatcore_litestar.context import Context
 from chatcore_litestar.openapi import TEXT, in_query, number, operation, with_problems
 from chatcore_litestar.replies import CHUNK, SAFETY, Reply, encode
@@ -64,7 +64,7 @@ class End(msgspec.Struct, tag="end"):
 
 
 def event_routes(context: Context) -> list[HTTPRouteHandler]:
-    """A route that needs `bearer_auth` on its router."""
+    """A route that needs `authentication` on its router."""
 
     @get(
         "/events",
@@ -109,7 +109,7 @@ async def _stream(context: Context, request: UserRequest, after: str | None) -> 
     first = b"" if after is not None else _data(Start(str(await following.start())))
     # Before the head, so that a failing store is a 503.
     first += _frames(await following.batch(0), user)
-    watch = TokenWatch(context.sessions, request.auth, context.clock)
+    watch = SessionWatch(context.sessions, request.auth, context.clock)
     return EventStream(following, user, first, context.streams, watch, context.send_seconds)
 
 
@@ -118,7 +118,7 @@ async def _poll(context: Context, request: UserRequest, after: str | None, wait:
     following = context.messenger.follow(user, after=after)
     if wait == 0:
         return await _reply(following, await following.batch(0), user)
-    watch = TokenWatch(context.sessions, request.auth, context.clock)
+    watch = SessionWatch(context.sessions, request.auth, context.clock)
     with (
         context.streams.listener(user.id) as listener,
         ending_on_disconnect(listener, request.receive),
@@ -131,28 +131,29 @@ async def _poll(context: Context, request: UserRequest, after: str | None, wait:
     return await _reply(following, found, user)
 
 
-class TokenWatch:
-    """Re-checks a token that may expire or be revoked while its request is open."""
+class SessionWatch:
+    """Re-checks a session that may expire or be revoked while its request is open."""
 
-    __slots__ = ("_clock", "_sessions", "_verified")
+    __slots__ = ("_clock", "_found", "_sessions")
 
-    def __init__(self, sessions: Sessions, verified: VerifiedToken, clock: Clock) -> None:
+    def __init__(self, sessions: Sessions, found: CachedSession, clock: Clock) -> None:
         self._sessions = sessions
-        self._verified = verified
+        self._found = found
         self._clock = clock
 
     async def lost(self) -> str | None:
-        """Why the token is no longer valid; None while it is. Raises Unavailable."""
-        token, session, _ = self._verified
+        """Why the session is no longer valid; None while it is. Raises Unavailable."""
+        credential, session, _ = self._found
         try:
-            self._verified = await self._sessions.find(token)
+            self._found = await self._sessions.find(credential)
         except InvalidToken:
-            return "expired" if self._clock() >= session.claims.expires_at else VOID
+            expires_at = session.expires_at
+            return VOID if expires_at is None or self._clock() < expires_at else "expired"
         return None
 
     def seconds(self) -> float:
         """Seconds until the next check is due."""
-        return max(self._sessions.seconds_left(self._verified), 0)
+        return max(self._sessions.seconds_left(self._found), 0)
 
 
 class EventStream:
@@ -169,7 +170,7 @@ class EventStream:
         user: User,
         first: bytes,
         streams: Streams,
-        watch: TokenWatch,
+        watch: SessionWatch,
         send_seconds: float,
     ) -> None:
         self._following = following

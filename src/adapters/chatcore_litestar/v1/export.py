@@ -94,7 +94,7 @@ def export_routes(context: Context) -> list[HTTPRouteHandler]:
                 yield encode_lines(_lines(piece, user))
 
         # An export that is cut off also lacks its `end` line.
-        authenticate = partial(context.sessions.find, request.auth.token)
+        authenticate = partial(context.sessions.find, request.auth.credential)
         return Streamed(encoded(), context.send_seconds, _HEADERS, authenticate)
 
     return [export_mine]

@@ -9,7 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.types import ASGIApp
 
-from chatcore import InvalidToken, UserNotFound
+from chatcore import Accounts, InvalidToken, UserNotFound
 from chatcore.accounts import MIN_PASSWORD
 from chatcore_litestar.context import Context
 from chatcore_litestar.openapi import TEXT, operation, with_problems
@@ -35,11 +35,19 @@ class NewToken(msgspec.Struct):
 
 
 def me_routes(context: Context) -> list[HTTPRouteHandler]:
-    """Routes that need `bearer_auth` on their router."""
-    return [options("/me", "GET", "DELETE"), *_account_routes(context), *_token_routes(context)]
+    """Routes that need `authentication` on their router. Without accounts only `GET /me`: a host
+    erases its users itself."""
+    if context.accounts is None:
+        return [_show_route()]
+    return [
+        options("/me", "GET", "DELETE"),
+        _show_route(),
+        _erase_route(context, context.accounts),
+        *_token_routes(context, context.accounts),
+    ]
 
 
-def _account_routes(context: Context) -> list[HTTPRouteHandler]:
+def _show_route() -> HTTPRouteHandler:
     @get(
         "/me",
         summary="Get my name and handle",
@@ -49,6 +57,10 @@ def _account_routes(context: Context) -> list[HTTPRouteHandler]:
     async def show_me(request: UserRequest) -> ASGIApp:
         return Reply(200, encode(Me(request.user.name, request.user.handle)))
 
+    return show_me
+
+
+def _erase_route(context: Context, accounts: Accounts) -> HTTPRouteHandler:
     @delete(
         "/me",
         status_code=204,
@@ -61,15 +73,13 @@ def _account_routes(context: Context) -> list[HTTPRouteHandler]:
     async def erase_me(request: UserRequest) -> Response[None]:
         body = await read_body(request, decode_password, context.body_seconds)
         address = context.address_of(request.scope)
-        await context.accounts.erase(request.user, body.password, address=address)
+        await accounts.erase(request.user, body.password, address=address)
         return done()
 
-    return [show_me, erase_me]
+    return erase_me
 
 
-def _token_routes(context: Context) -> list[HTTPRouteHandler]:
-    accounts = context.accounts
-
+def _token_routes(context: Context, accounts: Accounts) -> list[HTTPRouteHandler]:
     @put(
         "/me/password",
         summary="Change my password and revoke every token issued before",
