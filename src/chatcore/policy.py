@@ -23,7 +23,7 @@ _TAKEN = _codes(ChatcoreError) | {
     # Other codes of problem details under /v1.
     *("bad_request", "malformed_body", "unauthorized", "forbidden", "not_found"),
     *("method_not_allowed", "request_timeout", "content_too_large", "unsupported_media_type"),
-    *("unprocessable_content", "too_many_requests", "internal_server_error"),
+    *("cross_origin", "unprocessable_content", "too_many_requests", "internal_server_error"),
     "service_unavailable",
 }
 """The codes that clients know as chatcore's own."""

@@ -16,7 +16,13 @@ from chatcore_litestar.client import Network, address_behind
 from chatcore_litestar.context import Context
 from chatcore_litestar.errors import EXCEPTION_HANDLERS
 from chatcore_litestar.health import Ready, always, health_routes
-from chatcore_litestar.openapi import openapi_config
+from chatcore_litestar.openapi import (
+    BEARER,
+    describe_writes,
+    openapi_config,
+    with_errors,
+    with_problems,
+)
 from chatcore_litestar.page import page_routes
 from chatcore_litestar.replies import SAFETY, SAFETY_BY_NAME
 from chatcore_litestar.requests import MAX_BODY
@@ -27,9 +33,7 @@ from chatcore_litestar.v1.events import event_routes
 from chatcore_litestar.v1.export import export_routes
 from chatcore_litestar.v1.me import me_routes
 from chatcore_litestar.v1.messages import message_routes
-from chatcore_litestar.v1.problems import HANDLERS_BY_PATH, PROBLEM_HANDLERS, unauthorized
-
-_BEARER = [{"bearer": list[str]()}]
+from chatcore_litestar.v1.problems import HANDLERS_BY_PATH, PROBLEM_HANDLERS, refusal
 
 
 class RouterOptions(TypedDict, total=False):
@@ -47,6 +51,8 @@ class RouterOptions(TypedDict, total=False):
     """A server that stops calls `streams.end_all()` first."""
     trusted_proxies: Iterable[str | Network]
     """Addresses and networks of the proxies whose X-Forwarded-For names the client."""
+    origins: Iterable[str]
+    """For an ambient authenticator: the origins of the host's own pages."""
 
 
 @overload
@@ -75,6 +81,10 @@ def chat_router(*parts: Any, path: str = "/", **options: Any) -> Router:
     chat: there are no accounts, and so no `POST /register` and `POST /login`, no `DELETE /v1/me`,
     `PUT /v1/me/password` and `POST /v1/logout-everywhere`.
 
+    If the authenticator is ambient, a request that may change something must come from a page of
+    the service's own origin, which browsers mark with `Sec-Fetch-Site: same-origin`, or of one of
+    `origins` (such as `https://shop.example`), with a body of JSON or none. Others get 403 and 415.
+
     `clock` must be the clock of `accounts`; it decides when a session has expired. `seconds` never
     steps back; it limits how long a session is cached. A request has `body_seconds` (20) to send
     its body. A client that accepts no data for `send_seconds` (30) is disconnected. A server that
@@ -82,22 +92,42 @@ def chat_router(*parts: Any, path: str = "/", **options: Any) -> Router:
 
     Login attempts and registrations are limited per client address. Behind `trusted_proxies`
     (addresses and networks) that address is read from X-Forwarded-For. Raises ValueError for
-    an entry that is neither.
+    an entry that is neither, or an invalid origin.
     """
     return _router(_context(*parts, **options), path)
 
 
 def _router(context: Context, path: str) -> Router:
-    fixed = Router(
+    sessions, ambient = context.sessions, context.sessions.authenticator.ambient
+    fixed = contract.chat_routes(context)
+    v1 = [
+        *chat_routes(context),
+        *message_routes(context),
+        *block_routes(context),
+        *event_routes(context),
+        *me_routes(context),
+        *export_routes(context),
+    ]
+    if ambient:
+        describe_writes(fixed, with_errors(None, 403, 415))
+        describe_writes(v1, with_problems(None, 403, 415))
+    fixed_router = Router(
         path="/",
-        route_handlers=contract.chat_routes(context),
-        middleware=[authentication(context.sessions, context.address_of)],
-        security=_BEARER,
+        route_handlers=fixed,
+        middleware=[authentication(sessions, context.address_of, origins=context.origins)],
+        security=None if ambient else BEARER,
+    )
+    v1_router = Router(
+        path="/v1",
+        route_handlers=v1,
+        middleware=[authentication(sessions, context.address_of, refusal, context.origins)],
+        security=None if ambient else BEARER,
+        exception_handlers=PROBLEM_HANDLERS,
     )
     account_routes = contract.account_routes(context, context.accounts) if context.accounts else ()
     return Router(
         path=path,
-        route_handlers=[*account_routes, fixed, _v1_router(context)],
+        route_handlers=[*account_routes, fixed_router, v1_router],
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=MAX_BODY,
     )
@@ -114,6 +144,7 @@ def _context(
     send_seconds: float = 30,
     streams: Streams | None = None,
     trusted_proxies: Iterable[str | Network] = (),
+    origins: Iterable[str] = (),
 ) -> Context:
     for part in parts:
         if isinstance(part, Messenger):
@@ -142,25 +173,9 @@ def _context(
         streams=streams,
         clock=clock,
         address_of=address_behind(trusted_proxies),
+        origins=tuple(origins),
         body_seconds=body_seconds,
         send_seconds=send_seconds,
-    )
-
-
-def _v1_router(context: Context) -> Router:
-    return Router(
-        path="/v1",
-        route_handlers=[
-            *chat_routes(context),
-            *message_routes(context),
-            *block_routes(context),
-            *event_routes(context),
-            *me_routes(context),
-            *export_routes(context),
-        ],
-        middleware=[authentication(context.sessions, context.address_of, unauthorized)],
-        security=_BEARER,
-        exception_handlers=PROBLEM_HANDLERS,
     )
 
 
@@ -214,7 +229,7 @@ def create_app(
         before_send=[_add_safety_headers] if cors_origins else [],
         # Litestar's logging would reconfigure the host's loggers.
         logging_config=None,
-        openapi_config=openapi_config(),
+        openapi_config=openapi_config(context.sessions.authenticator),
     )
 
 

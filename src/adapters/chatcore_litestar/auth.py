@@ -1,6 +1,6 @@
 """Authentication of requests: sessions, cached for a minute, and the middleware that finds them."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import NamedTuple
 
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -18,7 +18,9 @@ from chatcore import (
 from chatcore.model import Seconds
 from chatcore.ports import Authenticator
 from chatcore_litestar.client import AddressOf
-from chatcore_litestar.replies import Headers, Reply
+from chatcore_litestar.cross_site import Guard, same_origin_guard
+from chatcore_litestar.errors import phrase
+from chatcore_litestar.replies import Headers, Refuse, Reply, encode
 
 CACHE_SECONDS = 60.0
 MAX_SESSIONS = 10_000
@@ -26,24 +28,32 @@ MAX_SESSIONS = 10_000
 # What `Messenger.user` and `find_user` raise.
 _NO_SUCH_USER = (InvalidHandle, InvalidName, UserErased, UserNotFound)
 
-Unauthorized = Callable[[Headers], Reply]
-"""Makes a 401 reply with the given headers."""
 
-
-def unauthorized(headers: Headers) -> Reply:
-    return Reply(401, b'{"error":"Unauthorized"}', headers)
+def refusal(
+    status: int,
+    code: str | None = None,  # noqa: ARG001, the shape of the fixed routes has neither
+    detail: str = "",  # noqa: ARG001
+    headers: Headers = (),
+) -> Reply:
+    return Reply(status, encode({"error": phrase(status)}), headers)
 
 
 def authentication(
-    sessions: "Sessions", address_of: AddressOf, unauthorized: Unauthorized = unauthorized
+    sessions: "Sessions",
+    address_of: AddressOf,
+    refuse: Refuse = refusal,
+    origins: Iterable[str] = (),
 ) -> Callable[[ASGIApp], ASGIApp]:
     """Make middleware that sets `scope["user"]` to the User and `scope["auth"]` to the
-    CachedSession, or answers 401."""
+    CachedSession, or answers 401. `origins` are those of `same_origin_guard`, which holds for
+    ambient credentials alone. Raises ValueError for an invalid origin."""
+    guard = same_origin_guard(origins, refuse)
+    ambient = sessions.authenticator.ambient
 
     # A function: Litestar deep-copies what it registers, and a DefineMiddleware would get a copy
     # of the store.
     def middleware(app: ASGIApp) -> ASGIApp:
-        return Authentication(app, sessions, address_of, unauthorized)
+        return Authentication(app, sessions, address_of, refuse, guard if ambient else None)
 
     return middleware
 
@@ -134,22 +144,34 @@ class Sessions:
 
 class Authentication:
     def __init__(
-        self, app: ASGIApp, sessions: Sessions, address_of: AddressOf, unauthorized: Unauthorized
+        self,
+        app: ASGIApp,
+        sessions: Sessions,
+        address_of: AddressOf,
+        refuse: Refuse,
+        guard: Guard | None,
     ) -> None:
         self._app = app
+        self._guard = guard
         self._sessions = sessions
         self._address_of = address_of
         # No scheme of HTTP stands for a cookie or an address.
         bearer = not sessions.authenticator.ambient
-        self._no_credential = unauthorized([(b"www-authenticate", b"Bearer")] if bearer else [])
-        self._refused = unauthorized(
-            [(b"www-authenticate", b'Bearer error="invalid_token"')] if bearer else []
+        self._no_credential = refuse(
+            401, headers=[(b"www-authenticate", b"Bearer")] if bearer else []
+        )
+        self._refused = refuse(
+            401,
+            headers=[(b"www-authenticate", b'Bearer error="invalid_token"')] if bearer else [],
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A CORS preflight carries no credential.
         if scope.get("method") == "OPTIONS":
             await self._app(scope, receive, send)
+            return
+        if self._guard is not None and (refusal := self._guard(scope)) is not None:
+            await refusal(scope, receive, send)
             return
         sessions = self._sessions
         try:

@@ -19,6 +19,8 @@ class Context:
     streams: Streams
     clock: Clock
     address_of: AddressOf
+    origins: tuple[str, ...]
+    """Whose pages may send an ambient credential, besides the service's own."""
     body_seconds: float
     """Time a client has to send a body."""
     send_seconds: float

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 from litestar import HttpMethod, MediaType, Request, Response, Router, route
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -22,12 +23,17 @@ from litestar.openapi.spec import (
     SecurityScheme,
 )
 
+from chatcore import BearerTokens
 from chatcore.accounts import MIN_PASSWORD
 from chatcore.model import MAX_INT64, MAX_KEY, MAX_TEXT
 from chatcore.names import MAX_NAME
+from chatcore.ports import Authenticator
+from chatcore_litestar.cross_site import SAFE_METHODS
 from chatcore_litestar.errors import error_response, phrase
 from chatcore_litestar.requests import DEFAULT_LIMIT, MAX_LIMIT
 from chatcore_litestar.v1.problems import PROBLEM_JSON, Problem
+
+BEARER = [{"bearer": list[str]()}]
 
 
 class Error(msgspec.Struct):
@@ -155,8 +161,27 @@ def _responses(
     }
 
 
-def openapi_config() -> OpenAPIConfig:
-    """Serve the document as JSON only: Litestar's pages for it load scripts from other hosts."""
+def describe_writes(
+    handlers: Iterable[HTTPRouteHandler], answers: Mapping[int, ResponseSpec]
+) -> None:
+    """Add answers to those of every handler that may change something."""
+    for handler in handlers:
+        if handler.http_methods - SAFE_METHODS:
+            handler.responses = {**(handler.responses or {}), **answers}
+
+
+def openapi_config(authenticator: Authenticator) -> OpenAPIConfig:
+    """Serve the document as JSON only: Litestar's pages for it load scripts from other hosts.
+
+    An ambient credential is the host's own, and not described.
+    """
+    own = isinstance(authenticator, BearerTokens)
+    bearer = SecurityScheme(
+        type="http",
+        scheme="bearer",
+        bearer_format="JWT" if own else None,
+        description="The token from `POST /login`." if own else "A token of the host.",
+    )
     renderer = JsonRenderPlugin()
 
     # Litestar itself answers only GET.
@@ -174,14 +199,7 @@ def openapi_config() -> OpenAPIConfig:
             "/schema", route_handlers=[head], include_in_schema=False, after_request=_no_page
         ),
         components=Components(
-            security_schemes={
-                "bearer": SecurityScheme(
-                    type="http",
-                    scheme="bearer",
-                    bearer_format="JWT",
-                    description="The token from `POST /login`.",
-                )
-            }
+            security_schemes=None if authenticator.ambient else {"bearer": bearer}
         ),
     )
 

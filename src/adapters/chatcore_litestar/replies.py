@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Protocol
 
 import msgspec
 from litestar import Response
@@ -56,6 +57,15 @@ class Reply:
         await send({"type": "http.response.start", "status": self._status, "headers": headers})
         body = b"" if scope.get("method") == "HEAD" else self._body
         await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+class Refuse(Protocol):
+    """Makes an error reply in the shape of a route: of a status, a code for programs, and a detail
+    for people."""
+
+    def __call__(
+        self, status: int, code: str | None = None, detail: str = "", headers: Headers = ()
+    ) -> Reply: ...
 
 
 def done() -> Response[None]:

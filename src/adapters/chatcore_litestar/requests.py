@@ -100,7 +100,7 @@ async def read_body(
     for name, value in request.scope["headers"]:
         # Absent is safe: a page of another origin can send an untyped body, but no token with it.
         if name == b"content-type" and value != b"application/json":
-            _check_type(value, of_any_type)
+            check_type(value, of_any_type=of_any_type)
         elif name == b"content-encoding" and value.lower() not in {b"", b"identity"}:
             raise UnsupportedType("send the body without a Content-Encoding")
     try:
@@ -120,9 +120,9 @@ async def read_body(
         raise MalformedBody from None
 
 
-def _check_type(value: bytes, of_any_type: bool) -> None:
-    """Check a Content-Type (RFC 9110, section 8.3.1). JSON is UTF-8 (RFC 8259, section 8.1), so
-    no other charset is accepted. Raises UnsupportedType."""
+def check_type(value: bytes, *, of_any_type: bool = False) -> None:
+    """Check a Content-Type (RFC 9110, section 8.3.1), which must be JSON unless `of_any_type`. JSON
+    is UTF-8 (RFC 8259, section 8.1), so no other charset is accepted. Raises UnsupportedType."""
     kind, *parameters = value.decode("latin-1").lower().replace(" ", "").split(";")
     if of_any_type:
         refused = any(each not in _CHARSETS for each in parameters if each.startswith("charset="))

@@ -56,9 +56,9 @@ def problem(status: int, code: str | None = None, detail: str = "") -> Problem:
     return Problem("about:blank", title, status, code, detail or msgspec.UNSET)
 
 
-def unauthorized(headers: Headers) -> Reply:
+def refusal(status: int, code: str | None = None, detail: str = "", headers: Headers = ()) -> Reply:
     content_type = (b"content-type", PROBLEM_JSON.encode())
-    return Reply(401, encode(problem(401)), headers, content_type)
+    return Reply(status, encode(problem(status, code, detail)), headers, content_type)
 
 
 def _respond(
