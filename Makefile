@@ -45,7 +45,7 @@ PIN := env -u UV_INDEX -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL
 
 lock: $(STAMP) ## update the pins in requirements/
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
-	$(PIN) --extra server --group dev --output-file requirements/dev.txt
+	$(PIN) --extra server --extra jwks --group dev --output-file requirements/dev.txt
 	$(PIN) --group servers --constraint requirements/dev.txt --output-file requirements/servers.txt
 	$(PIN) --group bench --constraint requirements/dev.txt --output-file requirements/bench.txt
 

@@ -41,7 +41,7 @@ class Frame:
 class Request:
     """A request in flight. `async with` ends it by disconnecting, as a client does."""
 
-    def __init__(self, app: Litestar, by: Someone, path: str, **headers: str) -> None:
+    def __init__(self, app: Litestar, by: Someone | None, path: str, **headers: str) -> None:
         path, _, query = path.partition("?")
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
@@ -53,7 +53,7 @@ class Request:
         self._text = ""
         self._moved = asyncio.Event()
         self._left = asyncio.Event()
-        pairs = {"authorization": f"Bearer {by.token}"} | headers
+        pairs = ({"authorization": f"Bearer {by.token}"} if by else {}) | headers
         self._scope: Any = {
             "type": "http",
             "method": "GET",

@@ -108,7 +108,7 @@ def dated(clock: Clock, secret: str = SECRET) -> str:
 
 def unsigned() -> str:
     claims = {"exp": 2**40, "iat": 1, "user_id": 2}
-    return jwt.encode(claims, None, algorithm="none")
+    return jwt.encode(claims, "", algorithm="none")
 
 
 def claiming(**claims: Any) -> str:
