@@ -10,6 +10,7 @@ from chatcore.bearer import BearerTokens
 from chatcore.changes import Changes
 from chatcore.doorbell import LocalDoorbell
 from chatcore.errors import (
+    AuthenticationUnavailable,
     ChatcoreError,
     ChatExists,
     ChatNotFound,
@@ -62,6 +63,7 @@ __all__ = [
     "Accounts",
     "Actor",
     "Allow",
+    "AuthenticationUnavailable",
     "BearerTokens",
     "Changes",
     "Chat",

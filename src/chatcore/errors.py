@@ -23,6 +23,7 @@
     └── Unavailable             not now; a retry may succeed
         ├── Overloaded          refused before any work was done
         ├── TooManyAttempts     too many guesses or registrations from this client
+        ├── AuthenticationUnavailable   the host's login cannot be asked; nothing happened
         ├── PolicyUnavailable   the host's policy failed or was late; nothing happened
         └── StoreUnavailable    the store failed; a write may or may not have happened
 
@@ -186,6 +187,14 @@ class TooManyAttempts(Unavailable):
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"too many attempts; retry in {retry_after} seconds")
         self.retry_after = retry_after
+
+
+class AuthenticationUnavailable(Unavailable):
+    """The host's login, or the issuer of its tokens, cannot be asked. Nothing was done. The
+    authenticator logs the cause."""
+
+    code = "authentication_unavailable"
+    retry_after = 5
 
 
 class PolicyUnavailable(Unavailable):

@@ -20,12 +20,12 @@ _ALGORITHM = "HS256"
 _HEADER = {"alg": _ALGORITHM, "typ": "JWT"}
 _CLAIMS = {"exp", "iat", "user_id"}
 # RFC 7515, sections 2 and 3.1: three parts of base64url without padding.
-_COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _SECOND = timedelta(seconds=1)
 
 # The layer below PyJWT's claims, whose checks are lax and read the system clock.
-_jws = PyJWS()
+jws = PyJWS()
 
 
 class JwtTokens:
@@ -51,8 +51,8 @@ class JwtTokens:
         old: str | bytes | None = None,
         lifetime: timedelta = timedelta(hours=12),
     ) -> None:
-        self._key = _checked_key(secret)
-        self._keys = [self._key] if old is None else [self._key, _checked_key(old)]
+        self._key = checked_key(secret)
+        self._keys = [self._key] if old is None else [self._key, checked_key(old)]
         if len(self._keys) > len({*self._keys}):
             raise ValueError("the old and the new secret are the same")
         self._lifetime = lifetime // _SECOND
@@ -63,19 +63,19 @@ class JwtTokens:
         issued = (now - _EPOCH) // _SECOND
         claims = {"exp": issued + self._lifetime, "iat": issued, "user_id": user_id}
         payload = json.dumps(claims, separators=(",", ":")).encode()
-        return _jws.encode(payload, self._key, _ALGORITHM)
+        return jws.encode(payload, self._key, _ALGORITHM)
 
     def verify(self, token: str, now: datetime) -> Claims:
-        if len(token) > MAX_TOKEN or not _COMPACT.fullmatch(token):
+        if len(token) > MAX_TOKEN or not COMPACT.fullmatch(token):
             raise InvalidToken
         # The header must not choose the algorithm (RFC 8725, section 3.1). The cause is dropped,
         # since its message might quote the token.
         try:
-            jws = self._decode(token)
-            decoded = json.loads(jws["payload"], object_pairs_hook=_without_duplicates)
+            signed = self._decode(token)
+            decoded = json.loads(signed["payload"], object_pairs_hook=without_duplicates)
         except (PyJWTError, ValueError, RecursionError):
             raise InvalidToken from None
-        if jws["header"] != _HEADER:
+        if signed["header"] != _HEADER:
             raise InvalidToken
         claims = _checked_claims(decoded)
         if now >= claims.expires_at or claims.issued_at - now > CLOCK_SKEW:
@@ -85,11 +85,11 @@ class JwtTokens:
     def _decode(self, token: str) -> dict[str, Any]:
         for key in self._keys[:-1]:
             with contextlib.suppress(InvalidSignatureError):
-                return _jws.decode_complete(token, key, [_ALGORITHM])
-        return _jws.decode_complete(token, self._keys[-1], [_ALGORITHM])
+                return jws.decode_complete(token, key, [_ALGORITHM])
+        return jws.decode_complete(token, self._keys[-1], [_ALGORITHM])
 
 
-def _checked_key(secret: str | bytes) -> bytes:
+def checked_key(secret: str | bytes) -> bytes:
     try:
         key = secret.encode() if isinstance(secret, str) else secret
     except UnicodeEncodeError:
@@ -98,7 +98,7 @@ def _checked_key(secret: str | bytes) -> bytes:
         raise ValueError(f"the secret has {len(key)} bytes; {_ALGORITHM} needs {MIN_KEY} or more")
     # PyJWT refuses some keys, but only when it signs the first token.
     try:
-        _jws.get_algorithm_by_name(_ALGORITHM).prepare_key(key)
+        jws.get_algorithm_by_name(_ALGORITHM).prepare_key(key)
     except InvalidKeyError as error:
         raise ValueError(f"the secret cannot be used: {error}") from None
     return key
@@ -119,7 +119,7 @@ def _checked_claims(decoded: object) -> Claims:
         raise InvalidToken from None
 
 
-def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(members := dict(pairs)) < len(pairs):
         raise ValueError("duplicate name")
     return members

@@ -9,7 +9,14 @@ from typing import Any
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException
 
-from chatcore.errors import InvalidPage, Overloaded, Refused, TooManyAttempts, Unavailable
+from chatcore.errors import (
+    AuthenticationUnavailable,
+    InvalidPage,
+    Overloaded,
+    Refused,
+    TooManyAttempts,
+    Unavailable,
+)
 from chatcore_litestar.replies import SAFETY_BY_NAME
 
 logger = logging.getLogger("chatcore")
@@ -70,7 +77,7 @@ def on_unavailable(request: Request[Any, Any, Any], error: Unavailable) -> Error
 
 def unavailable_headers(request: Request[Any, Any, Any], error: Unavailable) -> dict[str, str]:
     headers = {"retry-after": str(error.retry_after)}
-    if not isinstance(error, Overloaded | TooManyAttempts):
+    if not isinstance(error, Overloaded | TooManyAttempts | AuthenticationUnavailable):
         headers |= log_failure(request, error)
     return headers
 
