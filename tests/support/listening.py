@@ -111,6 +111,10 @@ class Request:
         assert self.whole
         assert not self._text
 
+    async def closed(self) -> None:
+        """Wait for the end of the response, whatever was sent before."""
+        await self._until(lambda: self.whole)
+
     async def _until(self, condition: Any) -> None:
         async with asyncio.timeout(SECONDS):
             while not condition():
