@@ -37,9 +37,9 @@ class JwtAuthenticator:
     to 30 s ahead. Keys and URLs inside a token are ignored. A token over 8,192 characters is
     refused.
 
-    The handle is the claim `handle_claim`, a text or an integer; the name is the text in
-    `name_claim`, or the handle if `name_claim` is None. A token without them is refused, and the
-    first is logged. `put_user`, as a rule `messenger.user`, adds the user or renames it.
+    The handle is in the claim `handle_claim`, the name in `name_claim`, each a text or an integer;
+    without a `name_claim`, the name is the handle. A token that lacks one is refused, and the first
+    is logged. `put_user`, as a rule `messenger.user`, adds the user or renames it.
 
     With `cookie`, the token is the value of that cookie, and so an ambient credential.
     """
@@ -97,8 +97,8 @@ class JwtAuthenticator:
         ):
             self._refuse("is for another audience (aud)")
         handle = _text(claims.get(self._handle_claim))
-        name = handle if self._name_claim is None else claims.get(self._name_claim)
-        if handle is None or not isinstance(name, str):
+        name = handle if self._name_claim is None else _text(claims.get(self._name_claim))
+        if handle is None or name is None:
             self._refuse(f"lacks {self._handle_claim!a} or {self._name_claim!a}")
         return Session(await self._put_user(handle, name=name), expires_at)
 

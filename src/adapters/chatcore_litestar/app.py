@@ -55,6 +55,14 @@ class RouterOptions(TypedDict, total=False):
     """For an ambient authenticator: the origins of the host's own pages."""
 
 
+class AppOptions(RouterOptions, total=False):
+    """The keyword arguments of `create_app`."""
+
+    page: bool
+    cors_origins: Sequence[str]
+    ready: Ready
+
+
 @overload
 def chat_router(
     accounts: Accounts,
@@ -183,20 +191,14 @@ def _context(
 def create_app(
     accounts: Accounts,
     messenger: Messenger,
-    *,
-    page: bool = True,
-    cors_origins: Sequence[str] = (),
-    ready: Ready = always,
-    **options: Unpack[RouterOptions],
+    **options: Unpack[AppOptions],
 ) -> Litestar: ...
 @overload
 def create_app(
     messenger: Messenger,
     *,
     authenticator: Authenticator,
-    cors_origins: Sequence[str] = (),
-    ready: Ready = always,
-    **options: Unpack[RouterOptions],
+    **options: Unpack[AppOptions],
 ) -> Litestar: ...
 def create_app(
     *parts: Any,

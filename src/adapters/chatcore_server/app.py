@@ -11,8 +11,10 @@ from chatcore.ports import PasswordHasher
 from chatcore_argon2 import Argon2Hasher
 from chatcore_jwt import JwtTokens
 from chatcore_litestar import Streams, create_app
+from chatcore_litestar.app import AppOptions
 from chatcore_server.database import as_cannot_start, database_file
 from chatcore_server.doorbells import open_doorbell
+from chatcore_server.issuer import authenticator_of
 from chatcore_server.key_file import forget_key_of_missing, key_of
 from chatcore_server.observe.failure_log import summarise_outages
 from chatcore_server.observe.health import readiness
@@ -35,7 +37,7 @@ async def open_app(
     """
     streams = streams or Streams()
     file = database_file(settings)
-    tokens_for = _token_source(settings, file)
+    tokens_for = None if settings.jwks_url else _token_source(settings, file)
     if file is not None:
         forget_key_of_missing(file)
     async with AsyncExitStack() as resources:
@@ -43,7 +45,7 @@ async def open_app(
         with as_cannot_start():
             store = await SqlAlchemyStore.open(settings.database_url)
         resources.push_async_callback(store.close)
-        tokens = tokens_for(store)
+        tokens = tokens_for and tokens_for(store)
         hasher: PasswordHasher = await resources.enter_async_context(Argon2Hasher())
         doorbell = await resources.enter_async_context(open_doorbell(settings, store))
         requests = None
@@ -52,14 +54,11 @@ async def open_app(
             from chatcore_server.observe.counting import CountedDoorbell, CountedHasher, Requests
             from chatcore_server.observe.metrics import Figures, serve_metrics
 
-            requests, hasher, doorbell = (
-                Requests(),
-                CountedHasher(hasher),
-                CountedDoorbell(doorbell),
-            )
+            requests = Requests()
+            hasher, doorbell = CountedHasher(hasher), CountedDoorbell(doorbell)
             figures = Figures(requests, streams, store, doorbell, hasher)
             await resources.enter_async_context(serve_metrics(settings.metrics, figures))
-        messenger = Messenger(store, doorbell=doorbell)
+        messenger = Messenger(store, doorbell=doorbell, realm=settings.realm)
         if chores:
             age = timedelta(days=settings.keep_events_days)
             await resources.enter_async_context(trimming(messenger, settings.keep_events, age))
@@ -68,18 +67,20 @@ async def open_app(
             from chatcore_server.outboxes import draining
 
             await resources.enter_async_context(draining(settings, messenger))
-        accounts = Accounts(
-            store, hasher, tokens, refuse_common_passwords=settings.refuse_common_passwords
-        )
-        app = create_app(
-            accounts,
-            messenger,
-            streams=streams,
-            trusted_proxies=settings.trusted_proxies,
-            page=settings.page,
-            cors_origins=settings.cors_origins,
-            ready=readiness(store, streams, store.check_writes),
-        )
+        options: AppOptions = {
+            "streams": streams,
+            "trusted_proxies": settings.trusted_proxies,
+            "page": settings.page,
+            "cors_origins": settings.cors_origins,
+            "ready": readiness(store, streams, store.check_writes),
+        }
+        if tokens is None:
+            login = await authenticator_of(settings, messenger)
+            app = create_app(messenger, authenticator=login, **options)
+        else:
+            common = settings.refuse_common_passwords
+            accounts = Accounts(store, hasher, tokens, refuse_common_passwords=common)
+            app = create_app(accounts, messenger, **options)
         await resources.enter_async_context(app.lifespan())
         # For servers that end the lifespan before they wait for open streams.
         resources.callback(streams.end_all)

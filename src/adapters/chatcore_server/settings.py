@@ -65,6 +65,19 @@ def _networks(raw: str) -> tuple[Network, ...]:
     return found
 
 
+def _texts(raw: str) -> tuple[str, ...]:
+    if not (found := tuple(part.strip() for part in raw.split(","))) or not all(found):
+        raise ValueError("values that are not empty, separated by commas")
+    return found
+
+
+def _realm(raw: str) -> str:
+    # As the core checks it, whose import would slow --help.
+    if not (1 <= len(raw) <= 256 and raw.isprintable() and " " not in raw):
+        raise ValueError("1 to 256 visible characters")
+    return raw
+
+
 def _text_or_json(raw: str) -> str:
     if raw not in {"text", "json"}:
         raise ValueError("text or json")
@@ -179,6 +192,24 @@ class Settings:
     )
     outbox_table: str = _setting("chat_outbox", _table, "the table of the outbox, or schema.table")
 
+    jwks_url: str | None = _setting(
+        None,
+        _text,
+        "the keys (JWKS) of an issuer whose users chat here, instead of accounts:\n"
+        "https://host/path, or file:///path; by default, users register and log in here",
+    )
+    jwt_issuer: str | None = _setting(
+        None, _realm, "the issuer of the tokens, exactly as in their claim iss"
+    )
+    jwt_audience: tuple[str, ...] = _setting(
+        (), _texts, "the audiences, separated by commas, of which tokens name one in aud"
+    )
+    jwt_handle_claim: str = _setting("sub", _text, "the claim that has the user's handle")
+    jwt_name_claim: str = _setting("name", _text, "the claim that has the name to show")
+    jwt_realm: str | None = _setting(
+        None, _realm, "the realm of the users; by default, the issuer; never change it"
+    )
+
     @classmethod
     def read(cls, environment: Mapping[str, str], flags: Mapping[str, str | None]) -> Self:
         """Read the settings from the environment; a flag (by field name) that is not None takes
@@ -194,7 +225,23 @@ class Settings:
                 except ValueError as error:
                     found = f"is {raw!r:.99}" if setting.repr else "is not valid"
                     raise CannotStart(f"{source} {found}; expected {error}") from None
-        return cls(**values)
+        made = cls(**values)
+        made._check_issuer()
+        return made
+
+    def _check_issuer(self) -> None:
+        """Raise CannotStart if some of what tokens of an issuer need is missing."""
+        needed = ("jwks_url", "jwt_issuer", "jwt_audience")
+        missing = [PREFIX + name.upper() for name in needed if not getattr(self, name)]
+        if missing and (len(missing) < len(needed) or self.jwt_realm):
+            raise CannotStart(
+                f"{' and '.join(missing)} missing: tokens of an issuer need all three"
+            )
+
+    @property
+    def realm(self) -> str:
+        """The realm of the users; empty for accounts."""
+        return self.jwt_realm or self.jwt_issuer or ""
 
     def of_worker(self, number: int) -> Self:
         """The settings of one worker, numbered from 0."""

@@ -96,7 +96,7 @@ CLAIMS: dict[str, dict[str, Any]] = {
     "no handle": {"sub": None},
     "handle of another type": {"sub": ["17"]},
     "no name": {"name": None},
-    "name of another type": {"name": 17},
+    "name of another type": {"name": ["Ann"]},
 }
 
 

@@ -27,6 +27,12 @@ DEFAULTS = {
     "keep_events_days": 30,
     "outbox_url": None,
     "outbox_table": "chat_outbox",
+    "jwks_url": None,
+    "jwt_issuer": None,
+    "jwt_audience": (),
+    "jwt_handle_claim": "sub",
+    "jwt_name_claim": "name",
+    "jwt_realm": None,
 }
 
 

@@ -134,7 +134,8 @@ async def _drain(settings: Settings, follow: float | None) -> int:
             await expect_table(engine, table)
             store = await SqlAlchemyStore.open(settings.database_url)
             async with store, open_doorbell(settings, store) as doorbell:
-                outbox = Outbox(engine, table, Messenger(store, doorbell=doorbell))
+                messenger = Messenger(store, doorbell=doorbell, realm=settings.realm)
+                outbox = Outbox(engine, table, messenger)
                 if follow is not None:
                     say(f"Drains {table.fullname} every {follow:g} seconds")
                     await outbox.run(poll_seconds=follow)

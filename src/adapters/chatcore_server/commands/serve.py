@@ -67,7 +67,10 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
         _say_where(urls)
         if (file := database_file(settings)) is not None:
             key = "CHATCORE_SECRET" if settings.secret else f"the key in {key_path(file)}"
-            say(f"It keeps its data in {file.resolve()} and signs tokens with {key}")
+            tokens = f"signs tokens with {key}"
+            if settings.jwt_issuer is not None:
+                tokens = f"accepts the tokens of {settings.jwt_issuer}"
+            say(f"It keeps its data in {file.resolve()} and {tokens}")
 
     serve(settings, stop_on_signals(_give_up), started)
     return 0
