@@ -18,6 +18,9 @@ from chatcore_jwt.tokens import checked_key, without_duplicates
 REFRESH_SECONDS = 300.0
 """The age at which the keys of an issuer are read again, so that removed ones end."""
 
+WAIT_SECONDS = 360.0
+"""The age from which a token waits for that reading, so that a removed key cannot return."""
+
 SERVE_SECONDS = 3600.0
 """The age up to which keys serve while their issuer cannot be reached."""
 
@@ -77,8 +80,9 @@ class JwksKeys:
     trusted certificates. Raises ValueError for another URL, ImportError without the package
     `cryptography`.
 
-    The keys are read with the first token, and again after 5 minutes. A token with an unknown key
-    makes them be read at once, but at most once in 60 s. If that fails, the known keys serve for an
+    The keys are read with the first token, and again after 5 minutes; a removed key is refused from
+    6 minutes on. A token with an unknown key makes them be read at once, but at most once in 60 s.
+    If that fails, the known keys serve for an
     hour after they were read; from then on, and for unknown keys, AuthenticationUnavailable is
     raised. A failed reading is logged. Keys for encryption, symmetric and private parts, keys
     without a use here, and RSA keys outside 2,048 to 8,192 bits are ignored.
@@ -110,6 +114,8 @@ class JwksKeys:
             await self._read_now(RETRY_SECONDS)
         elif age >= REFRESH_SECONDS:
             self._read_soon(UNKNOWN_KEY_SECONDS)
+            if age >= WAIT_SECONDS:
+                await self._end_of_reading()
         if key_id is not None and not any(key.id == key_id for key in self._keys):
             await self._read_now(UNKNOWN_KEY_SECONDS)
         found = [key for key in self._keys if key.algorithm == algorithm]
@@ -122,11 +128,14 @@ class JwksKeys:
         """Wait for a reading, unless one ended within `pause` seconds. Raises
         AuthenticationUnavailable if the last one failed."""
         self._read_soon(pause)
+        await self._end_of_reading()
+        if self._failed:
+            raise AuthenticationUnavailable
+
+    async def _end_of_reading(self) -> None:
         if self._reading is not None:
             # Not cancelled with a caller: others wait for it, too.
             await asyncio.wait([self._reading])
-        if self._failed:
-            raise AuthenticationUnavailable
 
     def _read_soon(self, pause: float) -> None:
         """Start a reading, unless one is under way or began within `pause` seconds."""

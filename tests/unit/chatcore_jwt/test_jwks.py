@@ -16,6 +16,7 @@ from chatcore_jwt.keys import (
     RETRY_SECONDS,
     SERVE_SECONDS,
     UNKNOWN_KEY_SECONDS,
+    WAIT_SECONDS,
     keys_in,
 )
 from tests.support.issuer import Issuer, ec_key, jwk, key_set, rsa_key
@@ -90,6 +91,14 @@ async def test_removed_key_ends_after_five_minutes() -> None:
     reader.wait(1)
     assert await reader.finds("r1") == 0
     assert reader.issuer.reads == 2
+
+
+async def test_removed_key_does_not_return_after_a_pause() -> None:
+    reader = Reader()
+    assert await reader.finds("r1") == 1
+    del reader.issuer.keys["r1"]
+    reader.wait(WAIT_SECONDS)
+    assert await reader.finds("r1") == 0
 
 
 async def test_known_keys_serve_for_an_hour_without_the_issuer() -> None:
