@@ -93,6 +93,7 @@ CLAIMS: dict[str, dict[str, Any]] = {
     "expiry true": {"exp": True},
     "expiry beyond time": {"exp": 10**18},
     "not valid yet": {"nbf": 2**32},
+    "valid from true": {"nbf": True},
     "no handle": {"sub": None},
     "handle of another type": {"sub": ["17"]},
     "no name": {"name": None},
@@ -155,22 +156,28 @@ async def test_claims_of_usual_forms_are_accepted() -> None:
         assert not await host.refuses(host.issuer.token(headers={"typ": kind}))
 
 
-PAYLOADS = {
-    "two of a name": b'{"iss":"a","iss":"b"}',
-    "a list": b"[]",
-    "text": b'"x"',
-    "not JSON": b"{",
-    "NaN": b'{"exp":NaN}',
-    "not UTF-8": b'{"iss":"\xff"}',
-    "UTF-16": '{"iss":"x"}'.encode("utf-16"),
-    "deep": b"[" * 5_000,
+PAYLOADS: dict[str, Callable[[str], bytes]] = {
+    "two of a name": lambda text: f'{text[:-1]}, "iss": "{ISSUER}"}}'.encode(),
+    "NaN": lambda text: f'{text[:-1]}, "x": NaN}}'.encode(),
+    "infinity": lambda text: f'{text[:-1]}, "x": -Infinity}}'.encode(),
+    "UTF-16": lambda text: text.encode("utf-16"),
+    "not UTF-8": lambda text: text.encode().replace(b"Ann", b"\xff"),
+    "cut off": lambda text: text[:-1].encode(),
+    "a list of claims": lambda text: f"[{text}]".encode(),
+    "text": lambda text: json.dumps(text).encode(),
+    "deep": lambda text: b"[" * 5_000,
 }
+"""What is made of good claims."""
 
 
-@pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS.keys())
-async def test_signed_payload_that_is_no_set_of_claims_is_refused(payload: bytes) -> None:
+@pytest.mark.parametrize("spoil", PAYLOADS.values(), ids=PAYLOADS.keys())
+async def test_signed_payload_that_is_no_set_of_claims_is_refused(
+    spoil: Callable[[str], bytes],
+) -> None:
     host = Host()
-    assert await host.refuses(of_payload(host, payload))
+    text = json.dumps(claims_of(host.clock))
+    assert not await host.refuses(of_payload(host, text.encode()))
+    assert await host.refuses(of_payload(host, spoil(text)))
 
 
 # The algorithm belongs to the key
@@ -236,6 +243,16 @@ async def test_token_of_another_kind_is_refused(headers: dict[str, Any]) -> None
 async def test_text_that_is_no_token_is_refused(token: str) -> None:
     assert await Host().refuses(token)
     assert await Host(SECRET).refuses(token)
+
+
+async def test_critical_extension_is_refused_even_if_it_changes_nothing() -> None:
+    host = Host()
+    rs256 = jwt.get_algorithm_by_name("RS256")
+    plain: dict[str, Any] = {"alg": "RS256", "kid": "r1"}
+    for header, refused in ((plain, False), (plain | {"crit": ["b64"], "b64": True}, True)):
+        claims = claims_of(host.clock)
+        token = forged(header, claims, lambda text: rs256.sign(text, rsa_key()))
+        assert await host.refuses(token) == refused
 
 
 async def test_changed_token_is_refused() -> None:

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 from litestar import Litestar
 
-from chatcore import Accounts, InvalidToken, Messenger, RequestHead, Session, StoreUnavailable
+from chatcore import (
+    Accounts,
+    AuthenticationUnavailable,
+    InvalidToken,
+    Messenger,
+    RequestHead,
+    Session,
+    StoreUnavailable,
+)
 from chatcore_litestar import chat_router, create_app
 from chatcore_memory import InsecureTestHasher, InsecureTestTokens, MemoryStore
 from tests.support.api import api_of
@@ -53,6 +61,8 @@ async def test_routes_of_accounts_do_not_exist_without_accounts(
         assert answer.status_code == status
         assert answer.headers.get("allow", "GET, OPTIONS") == "GET, OPTIONS"
         assert (await host.call("GET", "/v1/me")).status_code == 200
+        allowed = (await host.call("OPTIONS", "/v1/me")).headers["allow"]
+        assert {*allowed.split(", ")} == {"GET", "OPTIONS"}
 
 
 async def test_there_is_no_page_without_accounts() -> None:
@@ -168,15 +178,37 @@ async def test_name_that_no_user_can_have_is_refused() -> None:
             assert (await host.call("GET", "/chats", sid)).status_code == 401
 
 
-async def test_failing_login_is_a_503_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("failure", "code", "logged"),
+    [
+        (StoreUnavailable("the database of the login"), "store_unavailable", 2),
+        # Logged by the authenticator, which knows the cause.
+        (AuthenticationUnavailable("the login"), "authentication_unavailable", 0),
+    ],
+)
+async def test_login_that_cannot_be_asked_is_a_503(
+    failure: Exception, code: str, logged: int, caplog: pytest.LogCaptureFixture
+) -> None:
     async with shop() as host:
-        host.login.failure = StoreUnavailable("the login is down")
+        host.login.failure = failure
         with caplog.at_level(logging.ERROR):
             fixed, v1 = [await host.call("GET", path) for path in ("/chats", "/v1/chats")]
         assert (fixed.status_code, v1.status_code) == (503, 503)
-        assert v1.json()["code"] == "store_unavailable"
+        assert fixed.json() == {"error": "Service Unavailable"}
+        assert v1.json()["code"] == code
+        assert len(caplog.records) == logged
         host.login.failure = None
         assert (await host.call("GET", "/chats")).status_code == 200
+
+
+async def test_broken_login_is_a_500_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async with shop() as host:
+        host.login.failure = ZeroDivisionError("a defect")
+        with caplog.at_level(logging.ERROR):
+            answers = [await host.call("GET", path) for path in ("/chats", "/v1/chats")]
+        assert [answer.status_code for answer in answers] == [500, 500]
+        for answer, record in zip(answers, caplog.records, strict=True):
+            assert answer.headers["x-request-id"] in record.getMessage()
 
 
 # Streams
