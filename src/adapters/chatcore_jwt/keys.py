@@ -82,10 +82,11 @@ class JwksKeys:
 
     The keys are read with the first token, and again after 5 minutes; a removed key is refused from
     6 minutes on. A token with an unknown key makes them be read at once, but at most once in 60 s.
-    If that fails, the known keys serve for an
-    hour after they were read; from then on, and for unknown keys, AuthenticationUnavailable is
-    raised. A failed reading is logged. Keys for encryption, symmetric and private parts, keys
-    without a use here, and RSA keys outside 2,048 to 8,192 bits are ignored.
+    If reading fails, the known keys serve for an hour after they were read. From then on, and for
+    unknown keys, AuthenticationUnavailable is raised. A failed reading is logged.
+
+    Ignored are keys for other uses, types and algorithms, symmetric keys, private parts, and RSA
+    keys outside 2,048 to 8,192 bits.
     """
 
     def __init__(
