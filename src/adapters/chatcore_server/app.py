@@ -8,6 +8,7 @@ from pathlib import Path
 
 from chatcore import Accounts, Messenger
 from chatcore.ports import PasswordHasher
+from chatcore.trimming import trimming
 from chatcore_argon2 import Argon2Hasher
 from chatcore_jwt import JwtTokens
 from chatcore_litestar import Streams, create_app
@@ -21,7 +22,6 @@ from chatcore_server.observe.health import readiness
 from chatcore_server.observe.log_lines import configure_logging
 from chatcore_server.observe.request_log import ASGIApp, Receive, Scope, Send, log_requests
 from chatcore_server.secret import tokens_of
-from chatcore_server.serving.trimming import trimming
 from chatcore_server.settings import CannotStart, Settings
 from chatcore_sqlalchemy import SqlAlchemyStore
 

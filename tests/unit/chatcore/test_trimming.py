@@ -1,4 +1,4 @@
-"""The service trims old events periodically, and retries after a failure."""
+"""A service trims old events periodically, and retries after a failure."""
 
 import asyncio
 import logging
@@ -6,10 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from chatcore import Messenger, StoreUnavailable
+from chatcore import Messenger, StoreUnavailable, trimming
 from chatcore.names import UserName
 from chatcore_memory import MemoryStore
-from chatcore_server.serving import trimming
 
 
 class Faltering(MemoryStore):

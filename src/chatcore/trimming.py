@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from chatcore import Messenger
+from chatcore.messenger import Messenger
 
 FIRST_SECONDS = 30.0
 """Delay after the start, so that reconnecting clients are served first."""
