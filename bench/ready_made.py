@@ -76,7 +76,7 @@ async def ceiling(data: Data) -> Any:
     private = Router(
         path="/",
         route_handlers=[list_chats, send, read],
-        middleware=[authentication(sessions, address_behind(()))],
+        middleware=[authentication(lambda: sessions, address_behind(()))],
     )
     app = Litestar(
         route_handlers=[private],

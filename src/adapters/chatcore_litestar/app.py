@@ -5,6 +5,7 @@ from typing import Any, TypedDict, Unpack, overload
 
 from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
+from litestar.openapi.spec import SecurityRequirement
 from litestar.types import Message, Scope
 
 from chatcore import Accounts, BearerTokens, Clock, Messenger
@@ -102,11 +103,27 @@ def chat_router(*parts: Any, path: str = "/", **options: Any) -> Router:
     (addresses and networks) that address is read from X-Forwarded-For. Raises ValueError for
     an entry that is neither, or an invalid origin.
     """
-    return _router(_context(*parts, **options), path)
+    context = _context(*parts, **options)
+    ambient = context.sessions.ambient
+    return router_on(context, path, ambient=ambient, security=() if ambient else BEARER)
 
 
-def _router(context: Context, path: str) -> Router:
-    sessions, ambient = context.sessions, context.sessions.authenticator.ambient
+def router_on(
+    context: Context,
+    path: str,
+    *,
+    ambient: bool,
+    security: Sequence[SecurityRequirement],
+    tags: Sequence[str] = (),
+    fixed_routes: bool = True,
+    page: bool = False,
+) -> Router:
+    """Build the router of a context, which may be opened later. `ambient` says whether its
+    credentials may be ambient, for the OpenAPI document, as `security` and `tags` are."""
+
+    def sessions() -> Sessions:
+        return context.sessions
+
     fixed = contract.chat_routes(context)
     v1 = [
         *chat_routes(context),
@@ -123,21 +140,27 @@ def _router(context: Context, path: str) -> Router:
         path="/",
         route_handlers=fixed,
         middleware=[authentication(sessions, context.address_of, origins=context.origins)],
-        security=None if ambient else BEARER,
+        security=security,
     )
     v1_router = Router(
         path="/v1",
         route_handlers=v1,
         middleware=[authentication(sessions, context.address_of, refusal, context.origins)],
-        security=None if ambient else BEARER,
+        security=security,
         exception_handlers=PROBLEM_HANDLERS,
     )
-    account_routes = contract.account_routes(context, context.accounts) if context.accounts else ()
+    accounts = fixed_routes and context.has_accounts
     return Router(
         path=path,
-        route_handlers=[*account_routes, fixed_router, v1_router],
+        route_handlers=[
+            *(contract.account_routes(context) if accounts else ()),
+            *([fixed_router] if fixed_routes else ()),
+            v1_router,
+            *(page_routes() if page else ()),
+        ],
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=MAX_BODY,
+        tags=tags,
     )
 
 
@@ -167,24 +190,17 @@ def _context(
         raise TypeError("give either accounts or an authenticator")
     if messenger is None:
         raise TypeError("a Messenger is missing")
-    sessions = Sessions(used, clock, seconds)
-    streams = streams or Streams()
-    for owner in (messenger, accounts):
-        if owner is not None:
-            owner.changes.subscribe(sessions.forget)
-            # A rename ends no stream: its session stays valid.
-            owner.changes.subscribe(streams.end_of, renames=False)
-    return Context(
-        accounts=accounts,
-        messenger=messenger,
-        sessions=sessions,
-        streams=streams,
+    context = Context(
+        has_accounts=accounts is not None,
         clock=clock,
+        seconds=seconds,
         address_of=address_behind(trusted_proxies),
         origins=tuple(origins),
         body_seconds=body_seconds,
         send_seconds=send_seconds,
     )
+    context.open(messenger, accounts, used, streams or Streams())
+    return context
 
 
 @overload
@@ -217,10 +233,11 @@ def create_app(
     """
     context = _context(*parts, **options)
     # The page logs in with a password.
-    page = page and context.accounts is not None
+    page = page and context.has_accounts
+    ambient = context.sessions.ambient
     return Litestar(
         route_handlers=[
-            _router(context, "/"),
+            router_on(context, "/", ambient=ambient, security=() if ambient else BEARER),
             *health_routes(ready),
             *(page_routes() if page else ()),
         ],

@@ -39,21 +39,21 @@ def refusal(
 
 
 def authentication(
-    sessions: "Sessions",
+    sessions: "Callable[[], Sessions]",
     address_of: AddressOf,
     refuse: Refuse = refusal,
     origins: Iterable[str] = (),
 ) -> Callable[[ASGIApp], ASGIApp]:
     """Make middleware that sets `scope["user"]` to the User and `scope["auth"]` to the
-    CachedSession, or answers 401. `origins` are those of `same_origin_guard`, which holds for
-    ambient credentials alone. Raises ValueError for an invalid origin."""
+    CachedSession, or answers 401. `sessions` returns the sessions of the moment. `origins` are
+    those of `same_origin_guard`, which holds for ambient credentials alone. Raises ValueError for
+    an invalid origin."""
     guard = same_origin_guard(origins, refuse)
-    ambient = sessions.authenticator.ambient
 
     # A function: Litestar deep-copies what it registers, and a DefineMiddleware would get a copy
     # of the store.
     def middleware(app: ASGIApp) -> ASGIApp:
-        return Authentication(app, sessions, address_of, refuse, guard if ambient else None)
+        return Authentication(app, sessions, address_of, refuse, guard)
 
     return middleware
 
@@ -77,6 +77,7 @@ class Sessions:
 
     def __init__(self, authenticator: Authenticator, clock: Clock, seconds: Seconds) -> None:
         self.authenticator = authenticator
+        self.ambient = authenticator.ambient
         self._clock = clock
         self._seconds = seconds
         self._cache: dict[Hashable, CachedSession] = {}
@@ -146,42 +147,42 @@ class Authentication:
     def __init__(
         self,
         app: ASGIApp,
-        sessions: Sessions,
+        sessions: Callable[[], Sessions],
         address_of: AddressOf,
         refuse: Refuse,
-        guard: Guard | None,
+        guard: Guard,
     ) -> None:
         self._app = app
         self._guard = guard
         self._sessions = sessions
         self._address_of = address_of
+        self._no_token = refuse(401, headers=[(b"www-authenticate", b"Bearer")])
+        self._bad_token = refuse(
+            401, headers=[(b"www-authenticate", b'Bearer error="invalid_token"')]
+        )
         # No scheme of HTTP stands for a cookie or an address.
-        bearer = not sessions.authenticator.ambient
-        self._no_credential = refuse(
-            401, headers=[(b"www-authenticate", b"Bearer")] if bearer else []
-        )
-        self._refused = refuse(
-            401,
-            headers=[(b"www-authenticate", b'Bearer error="invalid_token"')] if bearer else [],
-        )
+        self._ambient_refusal = refuse(401)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A CORS preflight carries no credential.
         if scope.get("method") == "OPTIONS":
             await self._app(scope, receive, send)
             return
-        if self._guard is not None and (refusal := self._guard(scope)) is not None:
+        sessions = self._sessions()
+        ambient = sessions.ambient
+        if ambient and (refusal := self._guard(scope)) is not None:
             await refusal(scope, receive, send)
             return
-        sessions = self._sessions
         try:
             credential = sessions.authenticator.credential(RequestHead(scope, self._address_of))
             if credential is None:
-                await self._no_credential(scope, receive, send)
+                refusal = self._ambient_refusal if ambient else self._no_token
+                await refusal(scope, receive, send)
                 return
             found = sessions.cached(credential) or await sessions.find(credential)
         except InvalidToken:
-            await self._refused(scope, receive, send)
+            refusal = self._ambient_refusal if ambient else self._bad_token
+            await refusal(scope, receive, send)
             return
         if "user" in scope or "auth" in scope:
             await self._restoring(found, scope, receive, send)

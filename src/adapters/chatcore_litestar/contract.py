@@ -14,7 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.types import ASGIApp
 
-from chatcore import Accounts, Chat, Message, Page, User
+from chatcore import Chat, Message, Page, User
 from chatcore.model import MAX_INT64
 from chatcore_litestar.context import Context
 from chatcore_litestar.openapi import (
@@ -59,7 +59,7 @@ class MessageItem(msgspec.Struct):
 REGISTERED = encode(Registered("User registered successfully"))
 
 
-def account_routes(context: Context, accounts: Accounts) -> list[HTTPRouteHandler]:
+def account_routes(context: Context) -> list[HTTPRouteHandler]:
     @post(
         "/register",
         opt={"refusal": (400, "Username already exists or invalid data")},
@@ -71,7 +71,7 @@ def account_routes(context: Context, accounts: Accounts) -> list[HTTPRouteHandle
     async def register(request: Request[Any, Any, Any]) -> ASGIApp:
         body = await read_body(request, decode_login, context.body_seconds, of_any_type=True)
         address = context.address_of(request.scope)
-        await accounts.register(body.username, body.password, address=address)
+        await context.accounts.register(body.username, body.password, address=address)
         return Reply(201, REGISTERED)
 
     @post(
@@ -85,7 +85,7 @@ def account_routes(context: Context, accounts: Accounts) -> list[HTTPRouteHandle
     async def login(request: Request[Any, Any, Any]) -> ASGIApp:
         body = await read_body(request, decode_login, context.body_seconds, of_any_type=True)
         address = context.address_of(request.scope)
-        token = await accounts.log_in(body.username, body.password, address=address)
+        token = await context.accounts.log_in(body.username, body.password, address=address)
         return Reply(200, encode(Token(token)))
 
     return [register, login]
@@ -97,8 +97,6 @@ def chat_routes(context: Context) -> list[HTTPRouteHandler]:
 
 
 def _list_routes(context: Context) -> list[HTTPRouteHandler]:
-    messenger = context.messenger
-
     @get(
         "/chats",
         summary="List my chats, the most recently active first",
@@ -107,7 +105,7 @@ def _list_routes(context: Context) -> list[HTTPRouteHandler]:
     )
     async def list_chats(request: UserRequest) -> ASGIApp:
         user = request.user
-        summaries = await messenger.list_chats(user)
+        summaries = await context.messenger.list_chats(user)
         peers = [summary.chat.peer_of(user) for summary in summaries]
         # As `_shown`, without a call for each item.
         items = [
@@ -125,8 +123,9 @@ def _list_routes(context: Context) -> list[HTTPRouteHandler]:
         responses=with_errors(ChatItem, 201, 400, 401),
     )
     async def open_chat(request: UserRequest, user_name: FromPath[str]) -> ASGIApp:
-        peer = await messenger.find_user(_handle(request, user_name), realm=request.user.realm)
-        chat = await messenger.open_chat(request.user, peer)
+        user, messenger = request.user, context.messenger
+        peer = await messenger.find_user(_handle(request, user_name), realm=user.realm)
+        chat = await messenger.open_chat(user, peer)
         return Reply(201, encode(ChatItem(chat.id, _shown(peer))))
 
     return [list_chats, open_chat]

@@ -151,3 +151,9 @@ def test_both_languages_have_the_same_texts_and_no_russian_one_declines_a_name()
     assert len(named) > 3
     # Beside a colon, a name stands in the nominative.
     assert [text for text in named if "{name}:" not in text and ": {name}" not in text] == []
+
+
+@pytest.mark.parametrize("path", ["/%2F", "/%2f%2F", "//"])
+async def test_slashes_at_the_root_do_not_redirect(path: str) -> None:
+    async with app_on(MemoryStore()) as app, api_of(app) as api:
+        assert (await api.call("GET", path)).status_code == 200

@@ -7,8 +7,9 @@ their contents, so that browsers cache them for ever and never mix two versions.
 import gzip
 import hashlib
 from importlib.resources import files
+from typing import Any
 
-from litestar import HttpMethod, route
+from litestar import HttpMethod, Request, route
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
@@ -69,9 +70,24 @@ class PageFile:
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
+class SlashAdded:
+    """Redirects to the same path with a slash at its end, from which relative URLs resolve."""
+
+    def __init__(self, raw_path: bytes) -> None:
+        # Relative, so that it holds behind a proxy that removes a prefix.
+        self._location = b"./%s/" % raw_path.rpartition(b"/")[2]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        query = scope["query_string"]
+        location = self._location + (b"?%s" % query if query else b"")
+        headers = [(b"location", location), (b"content-length", b"0"), *_SAFETY]
+        await send({"type": "http.response.start", "status": 308, "headers": headers})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
 def page_routes() -> list[HTTPRouteHandler]:
-    """Serve the page at `/` and its files below `/page/`. Their URLs are relative, so the
-    application may be mounted under any path that ends in a slash."""
+    """Serve the page at `/` and its files below `/page/`. Their URLs are relative, so they may be
+    mounted under any path."""
     contents = {
         file.name: file.read_bytes()
         for file in files("chatcore_litestar").joinpath("page").iterdir()
@@ -92,8 +108,11 @@ def page_routes() -> list[HTTPRouteHandler]:
     both = [HttpMethod.GET, HttpMethod.HEAD]
 
     @route("/", http_method=both, include_in_schema=False)
-    async def page() -> ASGIApp:
-        return home
+    async def page(request: Request[Any, Any, Any]) -> ASGIApp:
+        # Litestar has dropped the last slash of `path`; servers may leave `raw_path` out.
+        raw = request.scope.get("raw_path") or b"/"
+        at_root = request.scope["path"] == "/"
+        return home if at_root or raw.endswith(b"/") else SlashAdded(raw)
 
     @route("/page/{version:str}/{name:str}", http_method=both, include_in_schema=False)
     async def part(version: FromPath[str], name: FromPath[str]) -> ASGIApp:

@@ -33,10 +33,9 @@ class BlockPage(msgspec.Struct):
 
 
 def block_routes(context: Context) -> list[HTTPRouteHandler]:
-    messenger = context.messenger
-
     async def find_peer(request: UserRequest) -> User:
-        return await messenger.find_user(read_handle(request), realm=request.user.realm)
+        handle = read_handle(request)
+        return await context.messenger.find_user(handle, realm=request.user.realm)
 
     @get(
         "/blocks",
@@ -54,7 +53,7 @@ def block_routes(context: Context) -> list[HTTPRouteHandler]:
         limit = read_limit(found)
         after = read_place("b", found["after"]) if "after" in found else 0
         # One extra item shows whether another page follows.
-        users = await messenger.blocked_by(request.user, after=after, limit=limit + 1)
+        users = await context.messenger.blocked_by(request.user, after=after, limit=limit + 1)
         items = [Block(user.name, user.handle) for user in users[:limit]]
         more = len(users) > limit
         return Reply(200, encode(BlockPage(items, f"b{users[limit - 1].id}" if more else None)))
@@ -69,7 +68,7 @@ def block_routes(context: Context) -> list[HTTPRouteHandler]:
         responses=with_problems(None, 204, 404, 422),
     )
     async def block(request: UserRequest) -> Response[None]:
-        await messenger.block(request.user, await find_peer(request))
+        await context.messenger.block(request.user, await find_peer(request))
         return done()
 
     @delete(
@@ -80,7 +79,7 @@ def block_routes(context: Context) -> list[HTTPRouteHandler]:
         responses=with_problems(None, 204, 404),
     )
     async def unblock(request: UserRequest) -> Response[None]:
-        await messenger.unblock(request.user, await find_peer(request))
+        await context.messenger.unblock(request.user, await find_peer(request))
         return done()
 
     return [options("/blocks/{user_name:str}", "PUT", "DELETE"), list_blocks, block, unblock]

@@ -57,8 +57,6 @@ def chat_routes(context: Context) -> list[HTTPRouteHandler]:
 
 
 def _list_routes(context: Context) -> list[HTTPRouteHandler]:
-    messenger = context.messenger
-
     @get(
         "/sync",
         summary="Get the current state: my newest 100 chats, and the cursor to follow from",
@@ -67,7 +65,7 @@ def _list_routes(context: Context) -> list[HTTPRouteHandler]:
     )
     async def sync(request: UserRequest) -> ASGIApp:
         user = request.user
-        cursor, states = await messenger.sync(user)
+        cursor, states = await context.messenger.sync(user)
         chats = [chat_item(state, user) for state in states]
         return Reply(200, encode(Snapshot(str(cursor), user.name, chats, user.handle)))
 
@@ -90,7 +88,7 @@ def _list_routes(context: Context) -> list[HTTPRouteHandler]:
         limit = read_limit(found)
         before = read_place("a", found["before"]) if "before" in found else None
         # One extra item shows whether another page follows.
-        states = await messenger.states(user, before=before, limit=limit + 1)
+        states = await context.messenger.states(user, before=before, limit=limit + 1)
         more = len(states) > limit
         items = [chat_item(state, user) for state in states[:limit]]
         return Reply(
@@ -105,15 +103,13 @@ def _list_routes(context: Context) -> list[HTTPRouteHandler]:
     )
     async def show_chat(request: UserRequest) -> ASGIApp:
         user = request.user
-        state = await messenger.state(user, read_chat_id(request))
+        state = await context.messenger.state(user, read_chat_id(request))
         return Reply(200, encode(chat_item(state, user)))
 
     return [sync, list_chats, show_chat]
 
 
 def _change_routes(context: Context) -> list[HTTPRouteHandler]:
-    messenger = context.messenger
-
     @put(
         "/users/{user_name:str}/chat",
         summary="Get my chat with a user; open it if it does not exist",
@@ -125,10 +121,10 @@ def _change_routes(context: Context) -> list[HTTPRouteHandler]:
     )
     async def ensure_chat(request: UserRequest) -> ASGIApp:
         user = request.user
-        chat, created = await messenger.ensure_chat(
-            user, await messenger.find_user(read_handle(request), realm=user.realm)
+        chat, created = await context.messenger.ensure_chat(
+            user, await context.messenger.find_user(read_handle(request), realm=user.realm)
         )
-        body = encode(chat_item(await messenger.state(user, chat.id), user))
+        body = encode(chat_item(await context.messenger.state(user, chat.id), user))
         if not created:
             return Reply(200, body)
         # Three segments up, so that it holds wherever the router is mounted.
@@ -145,9 +141,9 @@ def _change_routes(context: Context) -> list[HTTPRouteHandler]:
     )
     async def mark_read(request: UserRequest) -> ASGIApp:
         body = await read_body(request, decode_read, context.body_seconds)
-        chat = await messenger.chat(request.user, read_chat_id(request))
+        chat = await context.messenger.chat(request.user, read_chat_id(request))
         return Reply(
-            200, encode(ReadMarker(await messenger.mark_read(request.user, chat, body.seq)))
+            200, encode(ReadMarker(await context.messenger.mark_read(request.user, chat, body.seq)))
         )
 
     return [ensure_chat, mark_read]

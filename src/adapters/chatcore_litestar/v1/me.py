@@ -9,7 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.types import ASGIApp
 
-from chatcore import Accounts, InvalidToken, UserNotFound
+from chatcore import InvalidToken, UserNotFound
 from chatcore.accounts import MIN_PASSWORD
 from chatcore_litestar.context import Context
 from chatcore_litestar.openapi import TEXT, operation, with_problems
@@ -37,13 +37,13 @@ class NewToken(msgspec.Struct):
 def me_routes(context: Context) -> list[HTTPRouteHandler]:
     """Routes that need `authentication` on their router. Without accounts only `GET /me`: a host
     erases its users itself."""
-    if context.accounts is None:
+    if not context.has_accounts:
         return [_show_route()]
     return [
         options("/me", "GET", "DELETE"),
         _show_route(),
-        _erase_route(context, context.accounts),
-        *_token_routes(context, context.accounts),
+        _erase_route(context),
+        *_token_routes(context),
     ]
 
 
@@ -60,7 +60,7 @@ def _show_route() -> HTTPRouteHandler:
     return show_me
 
 
-def _erase_route(context: Context, accounts: Accounts) -> HTTPRouteHandler:
+def _erase_route(context: Context) -> HTTPRouteHandler:
     @delete(
         "/me",
         status_code=204,
@@ -73,13 +73,13 @@ def _erase_route(context: Context, accounts: Accounts) -> HTTPRouteHandler:
     async def erase_me(request: UserRequest) -> Response[None]:
         body = await read_body(request, decode_password, context.body_seconds)
         address = context.address_of(request.scope)
-        await accounts.erase(request.user, body.password, address=address)
+        await context.accounts.erase(request.user, body.password, address=address)
         return done()
 
     return erase_me
 
 
-def _token_routes(context: Context, accounts: Accounts) -> list[HTTPRouteHandler]:
+def _token_routes(context: Context) -> list[HTTPRouteHandler]:
     @put(
         "/me/password",
         summary="Change my password and revoke every token issued before",
@@ -90,7 +90,7 @@ def _token_routes(context: Context, accounts: Accounts) -> list[HTTPRouteHandler
     async def change_password(request: UserRequest) -> ASGIApp:
         body = await read_body(request, decode_password_change, context.body_seconds)
         with _erased_is_invalid_token():
-            token = await accounts.change_password(
+            token = await context.accounts.change_password(
                 request.user,
                 body.current_password,
                 body.new_password,
@@ -108,7 +108,7 @@ def _token_routes(context: Context, accounts: Accounts) -> list[HTTPRouteHandler
     async def log_out_everywhere(request: UserRequest) -> Response[None]:
         with _erased_is_invalid_token():
             claims = request.auth.session.claims
-            await accounts.log_out_everywhere(request.user, proven_by=claims)
+            await context.accounts.log_out_everywhere(request.user, proven_by=claims)
         return done()
 
     return [change_password, log_out_everywhere]

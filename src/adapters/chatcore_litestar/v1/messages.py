@@ -55,8 +55,6 @@ def message_routes(context: Context) -> list[HTTPRouteHandler]:
 
 
 def _read_routes(context: Context) -> list[HTTPRouteHandler]:
-    messenger = context.messenger
-
     @get(
         _MESSAGES,
         summary="List a page of a chat's messages, oldest first",
@@ -78,8 +76,8 @@ def _read_routes(context: Context) -> list[HTTPRouteHandler]:
     async def list_messages(request: UserRequest) -> ASGIApp:
         found = read_query(request, ("limit", "before", "after", "around"))
         cursors, limit = read_cursors(found), read_limit(found)
-        chat = await messenger.chat(request.user, read_chat_id(request))
-        page = await messenger.page(request.user, chat, limit=limit, **cursors)
+        chat = await context.messenger.chat(request.user, read_chat_id(request))
+        page = await context.messenger.page(request.user, chat, limit=limit, **cursors)
         items = [message_item(chat, message) for message in page.messages]
         return Reply(200, encode(MessagePage(items, page.older, page.newer)))
 
@@ -90,16 +88,14 @@ def _read_routes(context: Context) -> list[HTTPRouteHandler]:
         responses=with_problems(V1Message, 200, 404),
     )
     async def show_message(request: UserRequest) -> ASGIApp:
-        chat = await messenger.chat(request.user, read_chat_id(request))
-        message = await messenger.message(request.user, chat, read_seq(request))
+        chat = await context.messenger.chat(request.user, read_chat_id(request))
+        message = await context.messenger.message(request.user, chat, read_seq(request))
         return Reply(200, encode(message_item(chat, message)))
 
     return [list_messages, show_message]
 
 
 def _send_routes(context: Context) -> list[HTTPRouteHandler]:
-    messenger = context.messenger
-
     @post(
         _MESSAGES,
         summary="Send a message",
@@ -114,7 +110,7 @@ def _send_routes(context: Context) -> list[HTTPRouteHandler]:
     )
     async def send(request: UserRequest) -> ASGIApp:
         body = await read_body(request, decode_v1_message, context.body_seconds)
-        chat = await messenger.chat(request.user, read_chat_id(request))
+        chat = await context.messenger.chat(request.user, read_chat_id(request))
         key = read_key(request)
         if key is None:
             key = body.idempotency_key
@@ -122,9 +118,11 @@ def _send_routes(context: Context) -> list[HTTPRouteHandler]:
             raise InvalidKey("the header and the body have different idempotency keys")
         headers: Headers = ()
         if key is None:
-            message = await messenger.send(request.user, chat, body.text)
+            message = await context.messenger.send(request.user, chat, body.text)
         else:
-            message, replayed = await messenger.send_once(request.user, chat, body.text, key)
+            message, replayed = await context.messenger.send_once(
+                request.user, chat, body.text, key
+            )
             headers = [(b"idempotency-replayed", b"true")] if replayed else ()
         return Reply(201, encode(message_item(chat, message)), headers)
 
