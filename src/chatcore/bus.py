@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from chatcore.doorbell import LocalDoorbell
+from chatcore.ports import EventLog
 
 MESSAGE_BYTES = 7_900
 """The largest message; PostgreSQL refuses 8,000 bytes."""
@@ -49,6 +50,12 @@ class Link(Protocol):
 Connect = Callable[[Callable[[bytes], None]], AbstractAsyncContextManager[Link]]
 """Connects, and passes each message to the given function, at least while `run` runs. May wait for
 ever to connect; closes within a second or two, also when the bus is frozen."""
+
+
+async def channel_of(log: EventLog) -> str:
+    """Return the channel on which the nodes of a store ring for each other: the id of its event log
+    is unique to it, while several stores may share a bus. Raises Unavailable."""
+    return f"chatcore_{(await log.end_of_log(0)).log}"
 
 
 class BusDoorbell:

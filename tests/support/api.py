@@ -97,6 +97,17 @@ class Api:
         return await self.call("GET", f"/chats/messages/{segment(name)}{query}", by)
 
 
+class Under(Api):
+    """The API of a chatcore mounted under a path."""
+
+    def __init__(self, api: Api, prefix: str) -> None:
+        super().__init__(api.client)
+        self._prefix = prefix
+
+    async def call(self, method: str, path: str, *args: Any, **options: Any) -> Any:
+        return await super().call(method, self._prefix + path, *args, **options)
+
+
 @asynccontextmanager
 async def api_at(url: str) -> AsyncIterator[Api]:
     # Loading a certificate store takes longer than most tests here.

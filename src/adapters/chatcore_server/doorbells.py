@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from chatcore import LocalDoorbell, Unavailable
-from chatcore.bus import BusDoorbell
+from chatcore.bus import BusDoorbell, channel_of
 from chatcore.ports import Doorbell, EventLog
 from chatcore_server.database import engine
 from chatcore_server.settings import CannotStart, Settings
@@ -20,9 +20,8 @@ async def open_doorbell(settings: Settings, store: EventLog) -> AsyncIterator[Do
         yield LocalDoorbell()
         return
     url = settings.bus_url or settings.database_url
-    # Several databases may share a bus; the id of the event log is unique to this one.
     try:
-        channel = f"chatcore_{(await store.end_of_log(0)).log}"
+        channel = await channel_of(store)
     except Unavailable as error:
         raise CannotStart(f"the database failed: {error}") from error
     try:

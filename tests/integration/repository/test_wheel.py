@@ -21,6 +21,7 @@ PACKAGES = {
     "chatcore_argon2",
     "chatcore_jwt",
     "chatcore_litestar",
+    "chatcore_litestar_plugin",
     "chatcore_memory",
     "chatcore_nats",
     "chatcore_notify",

@@ -16,7 +16,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatcore_litestar import chat_router
 from chatcore_memory import MemoryStore
-from tests.support.api import Api, Someone, api_of, segment
+from tests.support.api import Api, Someone, Under, api_of, segment
 from tests.support.apps import app_on, core
 
 Asked = Request[Any, Any, Any]
@@ -59,17 +59,6 @@ async def mounted(*paths: str, **options: Any) -> AsyncIterator[Api]:
         )
         async with api_of(app) as api:
             yield api
-
-
-class Under(Api):
-    """The API of a chatcore mounted under a path."""
-
-    def __init__(self, api: Api, prefix: str) -> None:
-        super().__init__(api.client)
-        self._prefix = prefix
-
-    async def call(self, method: str, path: str, *args: Any, **options: Any) -> Any:
-        return await super().call(method, self._prefix + path, *args, **options)
 
 
 async def test_the_routes_work_under_any_path() -> None:

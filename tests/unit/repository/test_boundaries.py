@@ -47,9 +47,17 @@ MAY_IMPORT = {
         "uvloop",
         "prometheus_client",
     },
+    "chatcore_litestar_plugin": {
+        "chatcore",
+        "chatcore_litestar",
+        "chatcore_sqlalchemy",
+        "chatcore_notify",
+        "click",
+        "litestar",
+    },
     "chatcore_pytest": {"chatcore", "chatcore_memory", "chatcore_sqlalchemy", "asyncpg", "pytest"},
 }
-COMPOSITION_ROOTS = {"chatcore_server", "chatcore_pytest"}
+COMPOSITION_ROOTS = {"chatcore_server", "chatcore_litestar_plugin", "chatcore_pytest"}
 TEST_FRAMEWORKS = {"anyio", "doctest", "hypothesis", "nose", "pytest", "unittest"}
 
 
