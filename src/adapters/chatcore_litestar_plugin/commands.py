@@ -35,9 +35,8 @@ class _Chats(click.Group):
     def database_url(self, path: str | None) -> str:
         """The database of the chat at this path, or of the only one. Raises ClickException."""
         if path is None and len(self.configs) > 1:
-            raise click.UsageError(
-                f"the application has several chats; add --path {' or '.join(self.configs)}"
-            )
+            choices = " or ".join(f"--path {each}" for each in self.configs)
+            raise click.UsageError(f"the application has several chats; add {choices}")
         config = self.configs.get(path or next(iter(self.configs)))
         if config is None:
             raise click.UsageError(f"no chat at {path}; known: {', '.join(self.configs)}")
