@@ -13,7 +13,9 @@ from chatcore_litestar.streams import Streams
 
 class _Closed:
     def __getattr__(self, _: str) -> Any:
-        raise StoreUnavailable("the application's lifespan has not begun, or has ended")
+        raise StoreUnavailable(
+            "the chat's lifespan has not begun, or has ended; a host that mounts it must enter it"
+        )
 
 
 CLOSED: Any = _Closed()

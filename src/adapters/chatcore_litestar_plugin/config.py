@@ -40,8 +40,9 @@ class ChatConfig:
     """A Messenger, or a function that makes it on the store. By default the plugin makes one."""
     accounts: Accounts | Callable[[Store], Accounts] | None = None
     """Accounts of chatcore's own, or a function that makes them on the store."""
-    authenticator: Callable[[Messenger], Authenticator] | None = None
-    """Makes the authenticator of the host's own users, who need no accounts."""
+    authenticator: Authenticator | Callable[[Messenger], Authenticator] | None = None
+    """The authenticator of the host's own users, who need no accounts, or a function or class that
+    makes it."""
     origins: Iterable[str] = ()
     """For an ambient authenticator: the origins, besides the service's own, whose pages may send
     requests (`chat_router`)."""

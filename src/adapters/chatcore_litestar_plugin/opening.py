@@ -1,6 +1,6 @@
 """Opens what the routes need when the application starts, and closes it when it stops."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import cast
 
@@ -47,8 +47,12 @@ async def opened(config: ChatConfig, context: Context) -> AsyncIterator[None]:
 def _authenticator(
     config: ChatConfig, messenger: Messenger, accounts: Accounts | None
 ) -> Authenticator:
-    if config.authenticator is not None:
-        return config.authenticator(messenger)
+    given = config.authenticator
+    # A class of authenticators has the attributes of one, too.
+    if isinstance(given, Authenticator) and not isinstance(given, type):
+        return given
+    if given is not None:
+        return cast(Callable[[Messenger], Authenticator], given)(messenger)
     assert accounts is not None  # noqa: S101, the configuration has one of the two
     return BearerTokens(accounts)
 

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from litestar import Litestar
 from litestar.config.app import AppConfig
 from litestar.exceptions import ImproperlyConfiguredException
 from litestar.plugins import CLIPlugin, InitPlugin
@@ -68,7 +67,10 @@ class ChatPlugin(InitPlugin, CLIPlugin):
     @property
     def _opened(self) -> Context:
         if self._context.messenger is CLOSED:
-            raise RuntimeError("the chat is open only while the application runs")
+            raise RuntimeError(
+                "the chat is open only while the application runs; "
+                "a host that mounts it must enter its lifespan"
+            )
         return self._context
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
@@ -93,7 +95,7 @@ class ChatPlugin(InitPlugin, CLIPlugin):
                 security=security_of(config),
             )
         )
-        app_config.lifespan.append(self._lifespan)
+        app_config.lifespan.append(self.lifespan)
         return app_config
 
     def on_cli_init(self, cli: "Group") -> None:
@@ -103,6 +105,11 @@ class ChatPlugin(InitPlugin, CLIPlugin):
         add_commands(cli, self.config)
 
     @asynccontextmanager
-    async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
+    async def lifespan(self, _app: object = None) -> AsyncIterator[None]:
+        """Answer requests within this context, which Litestar enters when the application starts.
+        It may be entered again after its end. Raises CannotOpen for a database that cannot be
+        opened, with one line that says why, and RuntimeError for a plugin that is open already."""
+        if self._context.messenger is not CLOSED:
+            raise RuntimeError("the chat is open already: give each application its own ChatPlugin")
         async with opened(self.config, self._context):
             yield

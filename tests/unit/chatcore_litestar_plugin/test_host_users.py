@@ -126,6 +126,14 @@ async def test_a_credential_that_browsers_do_not_send_needs_no_origin() -> None:
         assert (await api.call("GET", "/support/chats")).headers["www-authenticate"] == "Bearer"
 
 
+async def test_the_authenticator_may_be_an_object() -> None:
+    messenger = Messenger(MemoryStore(), realm="shop")
+    ready: dict[str, Any] = {"authenticator": OfRequestUser(messenger), "realm": ""}
+    async with shop(store=None, messenger=messenger, **ready) as (api, plugin):
+        found = (await api.call("GET", "/me", headers=by(42))).json()
+        assert (found["handle"], plugin.messenger) == ("42", messenger)
+
+
 async def test_the_document_names_no_scheme_of_ours() -> None:
     async with shop() as (api, _):
         document = (await api.call("GET", "/schema/openapi.json")).json()

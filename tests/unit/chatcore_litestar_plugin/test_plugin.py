@@ -85,6 +85,15 @@ async def test_the_plugin_gives_its_parts_while_the_application_runs() -> None:
     assert app.plugins.get(ChatPlugin) is plugin
 
 
+async def test_one_plugin_does_not_serve_two_running_applications() -> None:
+    plugin = chat()
+    async with host(plugins=[plugin]).lifespan():
+        with pytest.raises(RuntimeError, match="its own ChatPlugin"):
+            async with plugin.lifespan():
+                pass
+        assert not plugin.streams.closed
+
+
 async def test_an_application_that_has_not_started_answers_503(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
