@@ -15,7 +15,8 @@ from litestar.middleware.session.server_side import ServerSideSessionConfig
 from litestar.params import FromPath
 from litestar.security.session_auth import SessionAuth
 
-from chatcore import Messenger, RequestHead, Session, User
+from chatcore import Messenger, User
+from chatcore_litestar import RequestUser
 from chatcore_litestar_plugin import ChatConfig, ChatPlugin
 
 
@@ -35,21 +36,11 @@ def customer(number: int) -> Customer:
 
 
 # The chat: who sends a request, and where the chats are kept.
-class Customers:
-    ambient = True  # Browsers send the session's cookie by themselves.
-
-    def __init__(self, messenger: Messenger) -> None:
-        self._messenger = messenger
-
-    def credential(self, request: RequestHead) -> Customer:
-        found: Customer = request.scope["user"]
-        return found
-
-    async def session(self, credential: Any) -> Session:
-        return Session(await self._messenger.user(str(credential.id), name=credential.name))
+def authenticator(messenger: Messenger) -> RequestUser:
+    return RequestUser(messenger, lambda user: (str(user.id), user.name))
 
 
-config = ChatConfig(database_url="sqlite:///chat.db", realm="shop", authenticator=Customers)
+config = ChatConfig(database_url="sqlite:///chat.db", realm="shop", authenticator=authenticator)
 chat = ChatPlugin(config)
 
 

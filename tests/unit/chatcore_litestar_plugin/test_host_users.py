@@ -1,20 +1,24 @@
 """Users of the host, who log in to the host, chat without accounts."""
 
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
 from litestar import Request, get
+from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from chatcore import Messenger, RequestHead, Session, User
+from chatcore import Messenger, RequestHead, User
+from chatcore_litestar import RequestUser
 from chatcore_litestar_plugin import ChatPlugin
 from chatcore_memory import MemoryStore
 from tests.support.api import Api
 from tests.support.litestar_host import chat, running
 
+Connection = ASGIConnection[Any, Any, Any, Any]
 SAME_ORIGIN = {"sec-fetch-site": "same-origin"}
 
 
@@ -39,19 +43,11 @@ def log_in(app: ASGIApp) -> ASGIApp:
     return middleware
 
 
-class OfRequestUser:
-    """Takes `request.user` of the host."""
+def of_request(messenger: Messenger, *, ambient: bool = True) -> RequestUser:
+    def person(customer: Customer) -> tuple[str, str]:
+        return str(customer.id), customer.name
 
-    def __init__(self, messenger: Messenger, *, ambient: bool = True) -> None:
-        self._messenger = messenger
-        self.ambient = ambient
-
-    def credential(self, request: RequestHead) -> Hashable | None:
-        customer: Customer | None = request.scope["user"]
-        return customer
-
-    async def session(self, credential: Any) -> Session:
-        return Session(await self._messenger.user(str(credential.id), name=credential.name))
+    return RequestUser(messenger, person, ambient=ambient)
 
 
 @get("/me")
@@ -64,7 +60,7 @@ async def me(
 
 @asynccontextmanager
 async def shop(**options: Any) -> AsyncIterator[tuple[Api, ChatPlugin]]:
-    options = {"authenticator": OfRequestUser, "realm": "shop"} | options
+    options = {"authenticator": of_request, "realm": "shop"} | options
     plugin = chat(accounts=None, **options)
     async with running(me, plugins=[plugin], middleware=[log_in]) as api:
         yield api, plugin
@@ -88,6 +84,19 @@ async def test_users_of_the_host_chat_by_their_own_ids() -> None:
             "POST", "/support/chats/17/messages", headers=by(42), json={"message": "hello"}
         )
         assert (sent.status_code, sent.json()) == (201, {"sender": "42", "message": "hello"})
+
+
+async def test_guards_of_the_host_see_the_user_of_the_chat_in_its_routes() -> None:
+    seen = list[type]()
+
+    def guard(connection: Connection, _: object) -> None:
+        seen.append(type(connection.user))
+
+    plugin = chat(accounts=None, authenticator=of_request, realm="shop")
+    async with running(me, plugins=[plugin], middleware=[log_in], guards=[guard]) as api:
+        for path in ("/me", "/support/v1/me"):
+            assert (await api.call("GET", path, headers=by(17))).status_code == 200
+    assert seen == [Customer, User]
 
 
 async def test_a_customer_who_has_not_logged_in_gets_401() -> None:
@@ -114,10 +123,7 @@ async def test_pages_of_other_origins_cannot_write(origins: tuple[str, ...]) -> 
 
 
 async def test_a_credential_that_browsers_do_not_send_needs_no_origin() -> None:
-    def tokens(messenger: Messenger) -> OfRequestUser:
-        return OfRequestUser(messenger, ambient=False)
-
-    async with shop(authenticator=tokens) as (api, _):
+    async with shop(authenticator=partial(of_request, ambient=False)) as (api, _):
         await api.call("GET", "/me", headers=by(42))
         answer = await api.call(
             "PUT", "/support/v1/users/42/chat", headers={"cookie": "customer=17"}
@@ -128,7 +134,7 @@ async def test_a_credential_that_browsers_do_not_send_needs_no_origin() -> None:
 
 async def test_the_authenticator_may_be_an_object() -> None:
     messenger = Messenger(MemoryStore(), realm="shop")
-    ready: dict[str, Any] = {"authenticator": OfRequestUser(messenger), "realm": ""}
+    ready: dict[str, Any] = {"authenticator": of_request(messenger), "realm": ""}
     async with shop(store=None, messenger=messenger, **ready) as (api, plugin):
         found = (await api.call("GET", "/me", headers=by(42))).json()
         assert (found["handle"], plugin.messenger) == ("42", messenger)
@@ -148,9 +154,9 @@ async def test_the_document_names_no_scheme_of_ours() -> None:
 async def test_each_start_has_a_store_messenger_and_authenticator_of_its_own() -> None:
     made: list[Messenger] = []
 
-    def authenticator(messenger: Messenger) -> OfRequestUser:
+    def authenticator(messenger: Messenger) -> RequestUser:
         made.append(messenger)
-        return OfRequestUser(messenger)
+        return of_request(messenger)
 
     plugin = chat(accounts=None, store=MemoryStore, authenticator=authenticator, realm="shop")
     for _ in range(2):

@@ -85,6 +85,22 @@ async def test_the_plugin_gives_its_parts_while_the_application_runs() -> None:
     assert app.plugins.get(ChatPlugin) is plugin
 
 
+async def test_start_hooks_have_the_chat_and_stop_hooks_do_not() -> None:
+    plugin, seen = chat(), list[object]()
+
+    def at_start() -> None:
+        seen.append(plugin.messenger)
+
+    def at_stop() -> None:
+        with pytest.raises(RuntimeError):
+            seen.append(plugin.messenger)
+
+    app = host(plugins=[plugin], on_startup=[at_start], on_shutdown=[at_stop])
+    async with app.lifespan():
+        assert seen == [plugin.messenger]
+    assert len(seen) == 1
+
+
 async def test_one_plugin_does_not_serve_two_running_applications() -> None:
     plugin = chat()
     async with host(plugins=[plugin]).lifespan():

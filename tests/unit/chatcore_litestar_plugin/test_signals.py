@@ -38,6 +38,20 @@ async def test_both_the_reaction_and_the_handler_of_the_server_are_called(
     assert not reacted.is_set()
 
 
+async def test_handlers_of_the_event_loop_are_called_as_well() -> None:
+    handled, reacted = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, handled.set)
+    try:
+        with on_stop_signals(reacted.set):
+            os.kill(os.getpid(), signal.SIGTERM)
+            async with asyncio.timeout(60):
+                await reacted.wait()
+                await handled.wait()
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
 async def test_a_handler_installed_later_stays(received: list[int]) -> None:
     with on_stop_signals(lambda: None):
         signal.signal(signal.SIGTERM, later := lambda *_: None)
