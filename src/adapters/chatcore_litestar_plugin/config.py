@@ -8,8 +8,9 @@ from typing import Protocol
 from litestar.exceptions import ImproperlyConfiguredException
 from litestar.openapi.spec import SecurityScheme
 
-from chatcore import Accounts, Messenger
+from chatcore import Accounts, Clock, Messenger
 from chatcore.messenger import KEPT_DAYS, KEPT_EVENTS
+from chatcore.model import utc_now
 from chatcore.ports import AccountStore, Authenticator, ChatStore, Policy
 from chatcore_litestar import Streams
 from chatcore_litestar.client import Network
@@ -61,6 +62,13 @@ class ChatConfig:
     """Whether the page is served at `path`. It logs in with accounts, over the fixed routes."""
     trusted_proxies: Iterable[str | Network] = ()
     """Addresses and networks of the proxies whose X-Forwarded-For names the client."""
+    body_seconds: float = 20
+    """Time a client has to send a body."""
+    send_seconds: float = 30
+    """A client that accepts no data for so long is disconnected."""
+    clock: Clock = utc_now
+    """The clock of the Messenger that the plugin makes, and of the expiry of sessions. Accounts of
+    yours must have the same."""
 
     streams: Callable[[], Streams] = Streams
     """Makes the Streams of one run of the application."""

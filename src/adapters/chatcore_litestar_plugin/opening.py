@@ -23,7 +23,11 @@ async def opened(config: ChatConfig, context: Context) -> AsyncIterator[None]:
         if messenger is None:
             doorbell = await _open_doorbell(config, store, resources)
             messenger = Messenger(
-                store, realm=config.realm, doorbell=doorbell, policy=config.policy
+                store,
+                realm=config.realm,
+                doorbell=doorbell,
+                policy=config.policy,
+                clock=config.clock,
             )
         elif not isinstance(messenger, Messenger):
             messenger = messenger(store)

@@ -9,7 +9,7 @@ from litestar.exceptions import ImproperlyConfiguredException
 from litestar.plugins import CLIPlugin, InitPlugin
 
 from chatcore import Accounts, Messenger
-from chatcore.model import elapsed, utc_now
+from chatcore.model import elapsed
 from chatcore_litestar import Streams
 from chatcore_litestar.app import router_on
 from chatcore_litestar.client import address_behind
@@ -39,10 +39,12 @@ class ChatPlugin(InitPlugin, CLIPlugin):
         self.config = config
         self._context = Context(
             has_accounts=config.accounts is not None,
-            clock=utc_now,
+            clock=config.clock,
             seconds=elapsed,
             address_of=address_behind(config.trusted_proxies),
             origins=tuple(config.origins),
+            body_seconds=config.body_seconds,
+            send_seconds=config.send_seconds,
         )
 
     @property

@@ -13,9 +13,12 @@ from litestar import Litestar, Request, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import ImproperlyConfiguredException
 
-from chatcore import Messenger, StoreUnavailable, User, trimming
+from chatcore import Accounts, Messenger, StoreUnavailable, User, trimming
+from chatcore.testing import VirtualClock
+from chatcore_jwt import JwtTokens
 from chatcore_litestar_plugin import ChatConfig, ChatPlugin
-from chatcore_memory import MemoryStore
+from chatcore_litestar_plugin.config import Store
+from chatcore_memory import InsecureTestHasher, MemoryStore
 from tests.support.api import Someone, Under, api_of
 from tests.support.litestar_host import accounts_on, chat, host, running
 
@@ -219,6 +222,22 @@ async def test_functions_are_called_once_the_host_has_started() -> None:
             # A new store, and no token or chat of the one before.
             assert (await Under(api, "/support").register("ann")).status_code == 201
     assert len(opened) == 2
+
+
+async def test_messages_and_sessions_follow_the_clock() -> None:
+    clock = VirtualClock()
+
+    def accounts(store: Store) -> Accounts:
+        return Accounts(store, InsecureTestHasher(), JwtTokens(b"x" * 32), clock=clock)
+
+    async with running(plugins=[chat(clock=clock, accounts=accounts)]) as api:
+        support = Under(api, "/support")
+        ann, bob = await support.chat()
+        await support.send(ann, bob.name, "hello")
+        state = (await support.call("GET", "/v1/chats", ann)).json()["chats"][0]
+        assert state["last_message"]["sent_at"] == f"{clock():%Y-%m-%dT%H:%M:%S.%fZ}"
+        clock.advance(timedelta(hours=13))
+        assert (await support.call("GET", "/v1/chats", ann)).status_code == 401
 
 
 async def test_fixed_routes_and_page_are_switches() -> None:
