@@ -18,12 +18,14 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp
 
 from bench.data import SECRET, SENDERS, TEXT, Data
-from chatcore import Accounts, BearerTokens, User, UserName
+from chatcore import Accounts, BearerTokens, Messenger, User, UserName
 from chatcore.model import elapsed, utc_now
 from chatcore_argon2 import Argon2Hasher
 from chatcore_jwt import JwtTokens
-from chatcore_litestar.auth import Sessions, authentication
+from chatcore_litestar import Streams
+from chatcore_litestar.auth import authentication
 from chatcore_litestar.client import address_behind
+from chatcore_litestar.context import Context
 from chatcore_litestar.errors import EXCEPTION_HANDLERS
 from chatcore_litestar.replies import Reply, Streamed, joined
 from chatcore_litestar.requests import MAX_BODY
@@ -50,7 +52,10 @@ async def ceiling(data: Data) -> Any:
     for name in data.names():
         await store.add_user(UserName(name), "", 0)
     accounts = Accounts(store, Argon2Hasher(), JwtTokens(SECRET))
-    sessions = Sessions(BearerTokens(accounts), utc_now, elapsed)
+    context = Context(
+        has_accounts=True, clock=utc_now, seconds=elapsed, address_of=address_behind(())
+    )
+    context.open(Messenger(store), accounts, BearerTokens(accounts), Streams())
     listed = _listed(data)
 
     @get("/chats")
@@ -76,7 +81,7 @@ async def ceiling(data: Data) -> Any:
     private = Router(
         path="/",
         route_handlers=[list_chats, send, read],
-        middleware=[authentication(lambda: sessions, address_behind(()))],
+        middleware=[authentication(context)],
     )
     app = Litestar(
         route_handlers=[private],

@@ -12,7 +12,7 @@ from chatcore import Accounts, BearerTokens, Clock, Messenger
 from chatcore.model import Seconds, elapsed, utc_now
 from chatcore.ports import Authenticator
 from chatcore_litestar import contract
-from chatcore_litestar.auth import Sessions, authentication
+from chatcore_litestar.auth import authentication
 from chatcore_litestar.client import Network, address_behind
 from chatcore_litestar.context import Context
 from chatcore_litestar.errors import EXCEPTION_HANDLERS
@@ -120,10 +120,6 @@ def router_on(
 ) -> Router:
     """Build the router of a context, which may be opened later. `ambient` says whether its
     credentials may be ambient, for the OpenAPI document, as `security` and `tags` are."""
-
-    def sessions() -> Sessions:
-        return context.sessions
-
     fixed = contract.chat_routes(context)
     v1 = [
         *chat_routes(context),
@@ -139,13 +135,13 @@ def router_on(
     fixed_router = Router(
         path="/",
         route_handlers=fixed,
-        middleware=[authentication(sessions, context.address_of, origins=context.origins)],
+        middleware=[authentication(context)],
         security=security,
     )
     v1_router = Router(
         path="/v1",
         route_handlers=v1,
-        middleware=[authentication(sessions, context.address_of, refusal, context.origins)],
+        middleware=[authentication(context, refusal)],
         security=security,
         exception_handlers=PROBLEM_HANDLERS,
     )

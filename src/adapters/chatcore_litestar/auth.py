@@ -1,7 +1,7 @@
 """Authentication of requests: sessions, cached for a minute, and the middleware that finds them."""
 
-from collections.abc import Callable, Hashable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, NamedTuple
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
@@ -17,10 +17,12 @@ from chatcore import (
 )
 from chatcore.model import Seconds
 from chatcore.ports import Authenticator
-from chatcore_litestar.client import AddressOf
 from chatcore_litestar.cross_site import Guard, same_origin_guard
 from chatcore_litestar.errors import phrase
 from chatcore_litestar.replies import Headers, Refuse, Reply, encode
+
+if TYPE_CHECKING:
+    from chatcore_litestar.context import Context
 
 CACHE_SECONDS = 60.0
 MAX_SESSIONS = 10_000
@@ -38,22 +40,16 @@ def refusal(
     return Reply(status, encode({"error": phrase(status)}), headers)
 
 
-def authentication(
-    sessions: "Callable[[], Sessions]",
-    address_of: AddressOf,
-    refuse: Refuse = refusal,
-    origins: Iterable[str] = (),
-) -> Callable[[ASGIApp], ASGIApp]:
+def authentication(context: "Context", refuse: Refuse = refusal) -> Callable[[ASGIApp], ASGIApp]:
     """Make middleware that sets `scope["user"]` to the User and `scope["auth"]` to the
-    CachedSession, or answers 401. `sessions` returns the sessions of the moment. `origins` are
-    those of `same_origin_guard`, which holds for ambient credentials alone. Raises ValueError for
-    an invalid origin."""
-    guard = same_origin_guard(origins, refuse)
+    CachedSession, or answers 401. The origins of the context are those of `same_origin_guard`,
+    which holds for ambient credentials alone. Raises ValueError for an invalid origin."""
+    guard = same_origin_guard(context.origins, refuse)
 
     # A function: Litestar deep-copies what it registers, and a DefineMiddleware would get a copy
     # of the store.
     def middleware(app: ASGIApp) -> ASGIApp:
-        return Authentication(app, sessions, address_of, refuse, guard)
+        return Authentication(app, context, refuse, guard)
 
     return middleware
 
@@ -144,18 +140,11 @@ class Sessions:
 
 
 class Authentication:
-    def __init__(
-        self,
-        app: ASGIApp,
-        sessions: Callable[[], Sessions],
-        address_of: AddressOf,
-        refuse: Refuse,
-        guard: Guard,
-    ) -> None:
+    def __init__(self, app: ASGIApp, context: "Context", refuse: Refuse, guard: Guard) -> None:
         self._app = app
         self._guard = guard
-        self._sessions = sessions
-        self._address_of = address_of
+        self._context = context
+        self._address_of = context.address_of
         self._no_token = refuse(401, headers=[(b"www-authenticate", b"Bearer")])
         self._bad_token = refuse(
             401, headers=[(b"www-authenticate", b'Bearer error="invalid_token"')]
@@ -168,7 +157,7 @@ class Authentication:
         if scope.get("method") == "OPTIONS":
             await self._app(scope, receive, send)
             return
-        sessions = self._sessions()
+        sessions = self._context.sessions
         ambient = sessions.ambient
         if ambient and (refusal := self._guard(scope)) is not None:
             await refusal(scope, receive, send)
