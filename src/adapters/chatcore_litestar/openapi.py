@@ -170,11 +170,23 @@ def describe_writes(
             handler.responses = {**(handler.responses or {}), **answers}
 
 
-def openapi_config(authenticator: Authenticator) -> OpenAPIConfig:
+class _Document(JsonRenderPlugin):
+    """The document, with the path of the application as its server: requests of a client that read
+    it work where the application is mounted, and behind the prefix of a proxy."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        root: str = request.scope.get("root_path", "")
+        servers = [{"url": root.rstrip("/") or "/"}]
+        return super().render(request, openapi_schema | {"servers": servers})
+
+
+def openapi_config(authenticator: Authenticator | None = None) -> OpenAPIConfig:
     """Serve the document as JSON only: Litestar's pages for it load scripts from other hosts.
 
-    An ambient credential is the host's own, and not described.
+    An ambient credential is the host's own, and not described. Without an authenticator, the caller
+    describes it.
     """
+    described = authenticator is not None and not authenticator.ambient
     own = isinstance(authenticator, BearerTokens)
     bearer = SecurityScheme(
         type="http",
@@ -182,7 +194,7 @@ def openapi_config(authenticator: Authenticator) -> OpenAPIConfig:
         bearer_format="JWT" if own else None,
         description="The token from `POST /login`." if own else "A token of the host.",
     )
-    renderer = JsonRenderPlugin()
+    renderer = _Document()
 
     # Litestar itself answers only GET.
     @route(["/", *renderer.paths], http_method=[HttpMethod.HEAD], sync_to_thread=False)
@@ -198,9 +210,7 @@ def openapi_config(authenticator: Authenticator) -> OpenAPIConfig:
         openapi_router=Router(
             "/schema", route_handlers=[head], include_in_schema=False, after_request=_no_page
         ),
-        components=Components(
-            security_schemes=None if authenticator.ambient else {"bearer": bearer}
-        ),
+        components=Components(security_schemes={"bearer": bearer} if described else None),
     )
 
 
