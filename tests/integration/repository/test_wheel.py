@@ -19,6 +19,7 @@ from tests.support.repository import ROOT
 PACKAGES = {
     "chatcore",
     "chatcore_argon2",
+    "chatcore_asgi",
     "chatcore_jwt",
     "chatcore_litestar",
     "chatcore_litestar_plugin",

@@ -55,9 +55,15 @@ MAY_IMPORT = {
         "click",
         "litestar",
     },
+    "chatcore_asgi": {"chatcore", "chatcore_litestar", "chatcore_litestar_plugin", "litestar"},
     "chatcore_pytest": {"chatcore", "chatcore_memory", "chatcore_sqlalchemy", "asyncpg", "pytest"},
 }
-COMPOSITION_ROOTS = {"chatcore_server", "chatcore_litestar_plugin", "chatcore_pytest"}
+COMPOSITION_ROOTS = {
+    "chatcore_server",
+    "chatcore_litestar_plugin",
+    "chatcore_asgi",
+    "chatcore_pytest",
+}
 TEST_FRAMEWORKS = {"anyio", "doctest", "hypothesis", "nose", "pytest", "unittest"}
 
 
