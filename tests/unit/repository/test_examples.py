@@ -11,7 +11,7 @@ from tests.support.repository import ROOT
 LONGEST = 100  # lines
 ALL = sorted((ROOT / "examples").glob("*.py"))
 # Applications for a server, which integration tests run.
-SERVED = {"litestar_plugin.py"}
+SERVED = {"django_host.py", "fastapi_host.py", "litestar_plugin.py"}
 EXAMPLES = [path for path in ALL if path.name not in SERVED]
 
 PRINTED = {
