@@ -8,6 +8,7 @@ import pytest
 
 from tests.support import testing_doc
 from tests.support.postgres_server import PostgresServer
+from tests.support.repository import ROOT
 from tests.support.soak import soak_only
 
 
@@ -25,6 +26,12 @@ def project(tmp_path: Path) -> Path:
     for name in (testing_doc.VIRTUAL - {"test_in_memory.py"}) | set(testing_doc.OUTPUTS):
         (tmp_path / name).unlink()
     return tmp_path
+
+
+def test_example_of_a_unit_test_passes(tmp_path: Path) -> None:
+    done = run_pytest(tmp_path, str(ROOT / "examples/unit_test.py"), "-c", "/dev/null")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout
 
 
 @soak_only

@@ -10,9 +10,9 @@ from tests.support.repository import ROOT
 
 LONGEST = 100  # lines
 ALL = sorted((ROOT / "examples").glob("*.py"))
-# Applications for a server, which integration tests run.
-SERVED = {"django_host.py", "fastapi_host.py", "litestar_plugin.py"}
-EXAMPLES = [path for path in ALL if path.name not in SERVED]
+# Applications for a server, and a file for pytest, which integration tests run.
+RUN_ELSEWHERE = {"django_host.py", "fastapi_host.py", "litestar_plugin.py", "unit_test.py"}
+EXAMPLES = [path for path in ALL if path.name not in RUN_ELSEWHERE]
 
 PRINTED = {
     "policy_orders.py": """\
@@ -31,13 +31,29 @@ sent: two
 refused: three acme_slow_down
 sent a minute later: three
 """,
+    "script.py": """\
+1042 announced
+1043 announced
+""",
 }
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_example_prints_what_it_should(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out == PRINTED[path.name]
+
+
+def test_script_sends_nothing_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        runpy.run_path(str(ROOT / "examples/script.py"), run_name="__main__")
+    again = ["1042 was announced before", "1043 was announced before"]
+    assert capsys.readouterr().out.splitlines()[2:] == again
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
@@ -48,7 +64,7 @@ def test_example_is_short(path: Path) -> None:
 def test_every_example_stands_in_a_document() -> None:
     documents = "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
     named = re.findall(r"\]\(\.\./examples/(\w+\.py)\)", documents)
-    assert {path.name for path in ALL} == set(named) == set(PRINTED) | SERVED
+    assert {path.name for path in ALL} == set(named) == set(PRINTED) | RUN_ELSEWHERE
 
 
 def test_example_of_the_policy_document_runs(
