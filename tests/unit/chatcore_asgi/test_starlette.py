@@ -1,5 +1,6 @@
 """The chat mounted in Starlette, behind middleware of the host's."""
 
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from chatcore_asgi import ChatApp
 from tests.support.api import Someone
 from tests.support.asgi_host import chat_of, client_of
 from tests.support.listening import Request
+from tests.support.litestar_host import accounts_on
 
 pytest.importorskip("starlette", reason="requirements/hosts.txt is not installed")
 pytest.importorskip("itsdangerous", reason="requirements/hosts.txt is not installed")
@@ -203,3 +205,30 @@ async def test_middleware_delays_no_event_and_hides_no_disconnect(middleware: Mi
             assert chat.streams.under_way == 1
         # The client has left.
         assert chat.streams.under_way == 0
+
+
+async def test_accounts_and_the_page_may_be_mounted() -> None:
+    chat = chat_of(None, realm="", accounts=accounts_on, page=True)
+    async with running(host_of(chat), None) as client:
+        page = await client.get("/chat", follow_redirects=True)
+        assert (page.status_code, page.url.path) == (200, "/chat/")
+        [script] = re.findall(r'src="(page/[^"]+)"', page.text)
+        assert (await client.get(f"/chat/{script}")).status_code == 200
+        account = {"username": "ann", "password": "correct horse battery"}
+        assert (await client.post("/chat/register", json=account)).status_code == 201
+        token = (await client.post("/chat/login", json=account)).json()["token"]
+        bearer = {"authorization": f"Bearer {token}"}
+        assert (await client.get("/chat/v1/me", headers=bearer)).json()["user"] == "ann"
+        assert (await chat.accounts.authenticate(token)).user.name == "ann"
+
+
+# It would rather have httpx2.
+@pytest.mark.filterwarnings("ignore:Using `httpx`")
+def test_a_host_is_tested_without_a_server() -> None:
+    from starlette.testclient import TestClient
+
+    app = host_of(chat_of(BySession))
+    for user in ("1", "2"):
+        with TestClient(app, headers=SAME_ORIGIN) as client:
+            client.post(f"/login/{user}")
+            assert client.get("/chat/v1/me").json()["handle"] == user
