@@ -10,6 +10,7 @@ from chatcore.ports import AccountStore, Credentials
 from chatcore.testing.expect import (
     MOMENTS,
     accepted,
+    check,
     expect,
     expect_equal,
     patience,
@@ -49,6 +50,7 @@ TYPED_NAMES = (
 )
 
 
+@check
 async def users_are_found_by_name_and_id(store: AccountStore) -> None:
     """user_by_name and user_by_id find an added user."""
     for typed in ("ann", "Bob"):
@@ -59,6 +61,7 @@ async def users_are_found_by_name_and_id(store: AccountStore) -> None:
         expect_equal(await store.user_by_id(user.id), user, "user_by_id finds a user")
 
 
+@check
 async def names_are_kept_as_typed(store: AccountStore) -> None:
     """Every method returns a user's name as typed, not in canonical form."""
     for name in map(UserName, TYPED_NAMES):
@@ -74,6 +77,7 @@ async def names_are_kept_as_typed(store: AccountStore) -> None:
             expect_equal(reading and reading.name, name.typed, f"{call} returns a name as typed")
 
 
+@check
 async def names_are_compared_exactly(store: AccountStore) -> None:
     """Names with different canonical forms are different users, even if they look alike."""
     users = {}
@@ -88,6 +92,7 @@ async def names_are_compared_exactly(store: AccountStore) -> None:
         )
 
 
+@check
 async def unknown_users_are_none(store: AccountStore) -> None:
     """user_by_id, user_by_name and credentials return None for an unknown id or name."""
     await store.add_user(UserName("ann"), "a hash", NOW_US)
@@ -100,6 +105,7 @@ async def unknown_users_are_none(store: AccountStore) -> None:
         expect_equal(known, None, f"credentials({canonical!a:.20})")
 
 
+@check
 async def user_ids_are_positive_and_distinct(store: AccountStore) -> None:
     """add_user gives each user a different id, a positive integer below 2**63, also in simultaneous
     calls of which some are refused."""
@@ -120,6 +126,7 @@ async def user_ids_are_positive_and_distinct(store: AccountStore) -> None:
     )
 
 
+@check
 async def a_taken_name_is_refused(store: AccountStore) -> None:
     """add_user raises NameTaken if a user has that canonical name, and changes nothing."""
     ann = await store.add_user(UserName("Ann"), "first", NOW_US)
@@ -133,6 +140,7 @@ async def a_taken_name_is_refused(store: AccountStore) -> None:
     )
 
 
+@check
 async def of_simultaneous_registrations_one_succeeds(store: AccountStore) -> None:
     """Of any number of simultaneous add_user calls for one name, exactly one succeeds."""
     outcomes = await simultaneously(
@@ -154,6 +162,7 @@ async def of_simultaneous_registrations_one_succeeds(store: AccountStore) -> Non
     )
 
 
+@check
 async def credentials_are_kept_exactly(store: AccountStore) -> None:
     """credentials returns the user and the exact hash."""
     for name, password_hash in (
@@ -169,6 +178,7 @@ async def credentials_are_kept_exactly(store: AccountStore) -> None:
         )
 
 
+@check
 async def a_password_hash_is_replaced_only_if_it_is_the_old_one(store: AccountStore) -> None:
     """replace_password_hash stores the new hash if `old` equals the stored one; otherwise, and for
     an unknown user, it does nothing."""
@@ -190,6 +200,7 @@ async def a_password_hash_is_replaced_only_if_it_is_the_old_one(store: AccountSt
     )
 
 
+@check
 async def cancelled_registrations_are_whole(store: AccountStore) -> None:
     """A cancelled add_user happens completely or not at all: the user exists, or the name is free.
     Nothing stays locked."""

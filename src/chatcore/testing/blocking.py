@@ -7,7 +7,7 @@ from chatcore.errors import ChatExists, ChatNotFound, KeyReused, SelfChat, UserN
 from chatcore.events import MarkerMoved
 from chatcore.model import MAX_INT64, Chat, User
 from chatcore.ports import MAX_PAGE
-from chatcore.testing.expect import accepted, expect_equal, refused, simultaneously
+from chatcore.testing.expect import accepted, check, expect_equal, refused, simultaneously
 from chatcore.testing.scene import (
     NOW_US,
     UNKNOWN_IDS,
@@ -57,6 +57,7 @@ async def expect_closed(store: ChatStoreWithUsers, chat: Chat, why: str) -> None
     )
 
 
+@check
 async def nothing_is_sent_while_one_blocks(store: ChatStoreWithUsers) -> None:
     """append_message raises ChatNotFound while either user blocks the other, for both users and
     only in their chat; the chat stays readable. After unblock it accepts messages again, with
@@ -86,6 +87,7 @@ async def nothing_is_sent_while_one_blocks(store: ChatStoreWithUsers) -> None:
         )
 
 
+@check
 async def replays_are_answered_while_one_blocks(store: ChatStoreWithUsers) -> None:
     """While either user blocks the other, append_message with a key used before the block returns
     the replay, and raises KeyReused if the text differs."""
@@ -107,6 +109,7 @@ async def replays_are_answered_while_one_blocks(store: ChatStoreWithUsers) -> No
     expect_equal(await store.last_seq(chat.id), 2, "last_seq after replays and refusals")
 
 
+@check
 async def no_chat_is_opened_while_one_blocks(store: ChatStoreWithUsers) -> None:
     """open_chat raises UserNotFound while either user blocks the other, from either side; but
     ChatExists if they have a chat, and SelfChat for equal ids."""
@@ -130,6 +133,7 @@ async def no_chat_is_opened_while_one_blocks(store: ChatStoreWithUsers) -> None:
     )
 
 
+@check
 async def a_chat_is_closed_until_both_blocks_end(store: ChatStoreWithUsers) -> None:
     """A chat is closed until neither user blocks the other. One unblock ends that user's block,
     also after several calls of block, and also without a chat."""
@@ -154,6 +158,7 @@ async def a_chat_is_closed_until_both_blocks_end(store: ChatStoreWithUsers) -> N
                 await send(store, chat, sender, "hello")
 
 
+@check
 async def markers_are_hidden_from_the_peer_while_one_blocks(store: ChatStoreWithUsers) -> None:
     """While one user blocks the other, move_read_marker moves the user's own marker and adds an
     entry to the user's own log; the peer's log and the marker that the peer sees stay. After the
@@ -194,6 +199,7 @@ async def markers_are_hidden_from_the_peer_while_one_blocks(store: ChatStoreWith
         await expect_markers(reader, seq + 2, seq + 2)
 
 
+@check
 async def users_list_their_blocks(store: ChatStoreWithUsers) -> None:
     """blocked_by returns the users that the user blocks, not those that block the user: the first
     `limit` with ids above `after`, by ascending id."""
@@ -220,6 +226,7 @@ async def users_list_their_blocks(store: ChatStoreWithUsers) -> None:
     expect_equal(list(beyond), [], "blocked_by after the largest id")
 
 
+@check
 async def block_refuses_oneself_and_unknown_users(store: ChatStoreWithUsers) -> None:
     """block raises SelfChat if both ids are the same, known or not, and UserNotFound if either is
     unknown; unblock refuses nothing."""
@@ -240,6 +247,7 @@ async def block_refuses_oneself_and_unknown_users(store: ChatStoreWithUsers) -> 
         expect_equal(found, [], "a refused block changes nothing")
 
 
+@check
 async def nothing_arrives_after_a_block(store: ChatStoreWithUsers) -> None:
     """After block has returned, nothing arrives in the chat, not even from simultaneous calls: each
     of them took effect before, or is refused."""
@@ -280,6 +288,7 @@ async def nothing_arrives_after_a_block(store: ChatStoreWithUsers) -> None:
         await send(store, chat, ann, "after the block")
 
 
+@check
 async def simultaneous_blocks_and_openings_agree(store: ChatStoreWithUsers) -> None:
     """After simultaneous calls of block, unblock and open_chat, from either side, the blocks and
     the state of the chat agree."""

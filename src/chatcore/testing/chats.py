@@ -3,7 +3,7 @@
 from chatcore.errors import ChatExists, SelfChat, UserNotFound
 from chatcore.model import MAX_INT64, Chat, ChatSummary, User
 from chatcore.ports import MAX_PAGE
-from chatcore.testing.expect import expect, expect_equal, refused, simultaneously
+from chatcore.testing.expect import check, expect, expect_equal, refused, simultaneously
 from chatcore.testing.scene import (
     NOW_US,
     UNKNOWN_IDS,
@@ -18,6 +18,7 @@ async def chats_of(store: ChatStoreWithUsers, user: User) -> list[ChatSummary]:
     return list(await store.chats_of(user.id, before=None, limit=MAX_PAGE))
 
 
+@check
 async def a_chat_is_the_same_from_both_sides(store: ChatStoreWithUsers) -> None:
     """A chat has its users in ascending order of ids, whichever user opened it, and is the same
     chat from either side, by id and in both lists."""
@@ -34,6 +35,7 @@ async def a_chat_is_the_same_from_both_sides(store: ChatStoreWithUsers) -> None:
             expect(chat in listed, "chats_of lists the chat for either user")
 
 
+@check
 async def a_pair_has_one_chat(store: ChatStoreWithUsers) -> None:
     """open_chat raises ChatExists if the pair has a chat, opened by either user, and changes
     nothing."""
@@ -45,6 +47,7 @@ async def a_pair_has_one_chat(store: ChatStoreWithUsers) -> None:
         expect_equal(await chats_of(store, user), before, "a refused open_chat changes nothing")
 
 
+@check
 async def of_simultaneous_openings_one_succeeds(store: ChatStoreWithUsers) -> None:
     """Of any number of simultaneous open_chat calls for one pair, from either side, exactly one
     succeeds."""
@@ -63,6 +66,7 @@ async def of_simultaneous_openings_one_succeeds(store: ChatStoreWithUsers) -> No
         )
 
 
+@check
 async def a_chat_with_oneself_is_refused(store: ChatStoreWithUsers) -> None:
     """open_chat raises SelfChat if both ids are the same."""
     ann = await add_user(store, "ann")
@@ -71,6 +75,7 @@ async def a_chat_with_oneself_is_refused(store: ChatStoreWithUsers) -> None:
     expect_equal(await chats_of(store, ann), [], "a refused open_chat changes nothing")
 
 
+@check
 async def a_chat_with_an_unknown_user_is_refused(store: ChatStoreWithUsers) -> None:
     """open_chat raises UserNotFound if either id is unknown."""
     ann = await add_user(store, "ann")
@@ -82,6 +87,7 @@ async def a_chat_with_an_unknown_user_is_refused(store: ChatStoreWithUsers) -> N
         expect_equal(await chats_of(store, ann), [], "a refused open_chat changes nothing")
 
 
+@check
 async def unknown_chats_are_none(store: ChatStoreWithUsers) -> None:
     """chat_with and chat_by_id return None, and chats_of nothing, for unknown chats and users."""
     _, ann, bob = await ann_and_bob(store)
@@ -104,6 +110,7 @@ async def unknown_chats_are_none(store: ChatStoreWithUsers) -> None:
         expect_equal(listed, [], f"chats_of the unknown user {unknown}")
 
 
+@check
 async def users_see_their_own_chats_alone(store: ChatStoreWithUsers) -> None:
     """chats_of lists every chat of the user once, and no other chat."""
     users = [await add_user(store, name) for name in ("ann", "bob", "eve", "dan")]
@@ -121,6 +128,7 @@ async def users_see_their_own_chats_alone(store: ChatStoreWithUsers) -> None:
         expect_equal(listed, mine, f"chats_of lists the chats of {user.name}")
 
 
+@check
 async def an_active_chat_is_listed_first(store: ChatStoreWithUsers) -> None:
     """chats_of lists the most recently active chat first, for both users: the chat last opened or
     last sent to, by either user."""
@@ -152,6 +160,7 @@ async def an_active_chat_is_listed_first(store: ChatStoreWithUsers) -> None:
         expect(activities[-1] > 0, "chats_of gives positive activities")
 
 
+@check
 async def summaries_have_the_newest_number(store: ChatStoreWithUsers) -> None:
     """chats_of gives the number of each chat's newest message, 0 without messages."""
     chat, ann, bob = await ann_and_bob(store)
@@ -163,6 +172,7 @@ async def summaries_have_the_newest_number(store: ChatStoreWithUsers) -> None:
             await send(store, chat, sender, "hello")
 
 
+@check
 async def pages_of_chats_are_exclusive(store: ChatStoreWithUsers) -> None:
     """chats_of returns up to `limit` chats, with `before` only chats of a smaller activity; all
     pages together show every chat once."""
@@ -180,6 +190,7 @@ async def pages_of_chats_are_exclusive(store: ChatStoreWithUsers) -> None:
             expect_equal(page, wanted, f"chats_of: {limit} chats after the first {start}")
 
 
+@check
 async def simultaneous_openings_are_each_listed_once(store: ChatStoreWithUsers) -> None:
     """No two chats of a user have the same activity, also after simultaneous open_chat and
     append_message: a page could skip one of them."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from chatcore.model import MAX_INT64
 from chatcore.ports import Doorbell
-from chatcore.testing.expect import accepted, expect, expect_equal, patience
+from chatcore.testing.expect import accepted, check, expect, expect_equal, patience
 
 RINGS_APART = 0.05
 """Seconds after which a ring that no listener heard is repeated."""
@@ -46,6 +46,7 @@ async def ring_for(ears: Iterable[Ear], doorbell: Doorbell, *user_ids: int) -> N
                 continue
 
 
+@check
 async def a_ring_wakes_its_listener(here: Doorbell, there: Doorbell) -> None:
     """Every ring calls `wake` of the user's listener."""
     ear = Ear(here, 7)
@@ -54,6 +55,7 @@ async def a_ring_wakes_its_listener(here: Doorbell, there: Doorbell) -> None:
     ear.unsubscribe()
 
 
+@check
 async def a_ring_wakes_every_listener_of_its_users(here: Doorbell, there: Doorbell) -> None:
     """One ring wakes every listener of every user that it names."""
     ears = [Ear(here, user_id) for user_id in (*USER_IDS, *USER_IDS)]
@@ -62,6 +64,7 @@ async def a_ring_wakes_every_listener_of_its_users(here: Doorbell, there: Doorbe
         ear.unsubscribe()
 
 
+@check
 async def a_ring_wakes_no_other_user(here: Doorbell, there: Doorbell) -> None:
     """A ring does not wake a listener of another user."""
     ear, other = Ear(here, 1), Ear(here, 11)
@@ -76,6 +79,7 @@ async def a_ring_wakes_no_other_user(here: Doorbell, there: Doorbell) -> None:
     other.unsubscribe()
 
 
+@check
 async def an_unsubscribed_listener_is_not_woken(here: Doorbell, there: Doorbell) -> None:
     """After the function that `listen` returned was called, `wake` is not called, but other
     listeners of the user are; a new call of `listen` is woken again."""
@@ -93,6 +97,7 @@ async def an_unsubscribed_listener_is_not_woken(here: Doorbell, there: Doorbell)
     again.unsubscribe()
 
 
+@check
 async def a_callback_may_unsubscribe(here: Doorbell, there: Doorbell) -> None:
     """A callback may unsubscribe itself and other listeners. The same ring still wakes the
     remaining listeners, and no unsubscribed one."""
@@ -117,6 +122,7 @@ async def a_callback_may_unsubscribe(here: Doorbell, there: Doorbell) -> None:
     after.unsubscribe()
 
 
+@check
 async def ringing_raises_nothing(here: Doorbell, there: Doorbell) -> None:
     """ring returns and raises nothing, for any ids, with and without listeners."""
     ear = Ear(here, 7)
@@ -130,6 +136,7 @@ async def ringing_raises_nothing(here: Doorbell, there: Doorbell) -> None:
         there.ring([7])
 
 
+@check
 async def wake_is_called_on_the_event_loop(here: Doorbell, there: Doorbell) -> None:
     """`wake` is called on the event loop of `listen`, and on no other thread."""
     loop, thread = asyncio.get_running_loop(), threading.get_ident()

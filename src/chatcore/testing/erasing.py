@@ -10,7 +10,7 @@ from chatcore.model import Chat, User
 from chatcore.names import UserName
 from chatcore.ports import MAX_PAGE, ChatStore, Erasure
 from chatcore.testing.blocking import block, blocked, expect_closed, unblock
-from chatcore.testing.expect import accepted, expect_equal, refused, simultaneously
+from chatcore.testing.expect import accepted, check, expect_equal, refused, simultaneously
 from chatcore.testing.scene import (
     NOW_US,
     add_user,
@@ -34,6 +34,7 @@ async def erase(store: WholeStore, user: User) -> User:
     return User(user.id, TOMBSTONE.canonical, TOMBSTONE.typed, user.realm)
 
 
+@check
 async def an_erased_name_appears_nowhere(store: WholeStore) -> None:
     """After erase_user has returned, earlier chats, lists and events show the tombstone as the
     name. Messages, markers and counts stay."""
@@ -65,6 +66,7 @@ async def an_erased_name_appears_nowhere(store: WholeStore) -> None:
     expect_equal(await store.user_by_id(ann.id), ann, "erase_user changes no other user's name")
 
 
+@check
 async def chats_of_an_erased_user_are_closed(store: WholeStore) -> None:
     """append_message raises ChatNotFound in the chats of an erased user, for both users, except for
     replays; open_chat raises UserNotFound, or ChatExists if there is a chat."""
@@ -103,6 +105,7 @@ async def chats_of_an_erased_user_are_closed(store: WholeStore) -> None:
             await send(store, other, sender, "in another chat")
 
 
+@check
 async def an_erased_user_has_no_log_and_no_blocks(store: WholeStore) -> None:
     """erase_user deletes the user's event log, which makes its cursors void, and ends the blocks by
     and of the user. Later steps add nothing to the user's log, and the peer's markers move in the
@@ -149,6 +152,7 @@ async def an_erased_user_has_no_log_and_no_blocks(store: WholeStore) -> None:
     await expect_nothing_of(erased)
 
 
+@check
 async def nothing_arrives_after_an_erasure(store: WholeStore) -> None:
     """After erase_user has returned, nothing arrives in the user's chats, not even in those
     opened at the same time; each message was stored before, or is refused."""

@@ -10,6 +10,7 @@ from chatcore.model import MAX_INT64, Chat, Message, User
 from chatcore.ports import MAX_PAGE
 from chatcore.testing.expect import (
     MOMENTS,
+    check,
     expect,
     expect_equal,
     patience,
@@ -46,6 +47,7 @@ async def hub_of_three(store: ChatStoreWithUsers) -> tuple[User, list[User], lis
     return hub, peers, [await store.open_chat(hub.id, peer.id, NOW_US) for peer in peers]
 
 
+@check
 async def an_empty_log_ends_at_zero(store: ChatStoreWithUsers) -> None:
     """end_of_log of an empty log has the number 0 and the name of the store, 1 to 32 ASCII
     letters and digits. The log of an unknown user is empty, too."""
@@ -64,6 +66,7 @@ async def an_empty_log_ends_at_zero(store: ChatStoreWithUsers) -> None:
         )
 
 
+@check
 async def both_logs_record_every_step(store: ChatStoreWithUsers) -> None:
     """Every open_chat, append_message and move of a read marker adds one entry to the logs of both
     users, and to no other: the change, and the cursor after it. The entry is there when the call
@@ -107,6 +110,7 @@ async def both_logs_record_every_step(store: ChatStoreWithUsers) -> None:
         await expect_entry(MarkerMoved, place, reader, marker)
 
 
+@check
 async def refusals_and_replays_are_not_logged(store: ChatStoreWithUsers) -> None:
     """A refusal, a replay and a read marker that does not move add no entry."""
     chat, ann, bob = await ann_and_bob(store)
@@ -151,6 +155,7 @@ async def refusals_and_replays_are_not_logged(store: ChatStoreWithUsers) -> None
         )
 
 
+@check
 async def pages_of_a_log_are_the_next_entries(store: ChatStoreWithUsers) -> None:
     """events_after returns the first `limit` entries after the cursor, ascending."""
     chat, ann, bob = await ann_and_bob(store)
@@ -169,6 +174,7 @@ async def pages_of_a_log_are_the_next_entries(store: ChatStoreWithUsers) -> None
             )
 
 
+@check
 async def a_page_holds_up_to_500_entries(store: ChatStoreWithUsers) -> None:
     """events_after serves every `limit` up to MAX_PAGE, and never more than the limit."""
     chat, ann, bob = await ann_and_bob(store)
@@ -180,6 +186,7 @@ async def a_page_holds_up_to_500_entries(store: ChatStoreWithUsers) -> None:
     expect_equal(numbers(rest), [*range(MAX_PAGE + 1, MAX_PAGE + 4)], "events_after: the rest")
 
 
+@check
 async def a_void_cursor_gives_none(store: ChatStoreWithUsers) -> None:
     """events_after returns None for a cursor from another store, or one beyond the end."""
     chat, ann, _ = await ann_and_bob(store)
@@ -198,6 +205,7 @@ async def a_void_cursor_gives_none(store: ChatStoreWithUsers) -> None:
         )
 
 
+@check
 async def simultaneous_steps_are_each_logged_once(store: ChatStoreWithUsers) -> None:
     """After simultaneous steps of several users, every log is complete and numbered without
     gaps; the messages and the markers of a chat are in ascending order."""
@@ -242,6 +250,7 @@ async def _opened(store: ChatStoreWithUsers, user: User, peer: User) -> None:
     await store.open_chat(user.id, peer.id, NOW_US)
 
 
+@check
 async def later_steps_have_larger_numbers(store: ChatStoreWithUsers) -> None:
     """If one step begins after another has returned, its entry has the larger number in every log
     with both, also beside other users' steps; and when a step returns, both logs have its entry."""
@@ -268,6 +277,7 @@ async def later_steps_have_larger_numbers(store: ChatStoreWithUsers) -> None:
             expect_equal(mine, sorted(mine), "events_after: a later step has the larger number")
 
 
+@check
 async def a_reader_of_a_log_misses_nothing(store: ChatStoreWithUsers) -> None:
     """A reader that resumes after the last entry gets every entry once and in order, beside other
     users' steps: no number appears, in events_after or end_of_log, before all smaller ones, and the
@@ -331,6 +341,7 @@ async def _shows(store: ChatStoreWithUsers, entry: Entry, user: User) -> bool:
     assert_never(entry)
 
 
+@check
 async def cancelled_steps_are_logged_whole(store: ChatStoreWithUsers) -> None:
     """A cancelled step is logged, for both users, if and only if it happened."""
     chat, ann, bob = await ann_and_bob(store)

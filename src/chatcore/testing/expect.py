@@ -1,16 +1,43 @@
 """How a check judges: not by `assert`, which `python -O` removes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
 
 from chatcore.errors import Refused
+from chatcore.testing.recording import LastCall
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 PATIENCE = 60.0
 """Seconds after which a call counts as one that never returns."""
+
+
+def check(function: Callable[P, Awaitable[None]]) -> Callable[P, Coroutine[Any, Any, None]]:
+    """Make a check of a coroutine function that takes adapters.
+
+    A check fails by AssertionError alone; another error becomes one that names the last call. The
+    error has a note with the name of the check and its docstring, the promise.
+    """
+    promise = f"{function.__name__}: {' '.join((function.__doc__ or '').split())}"
+
+    @wraps(function)
+    async def checked(*adapters: P.args, **options: P.kwargs) -> None:
+        last = LastCall()
+        try:
+            await cast(Any, function)(*map(last.of, adapters), **options)
+        except AssertionError as error:
+            error.add_note(promise)
+            raise
+        except Exception as error:
+            stopped = AssertionError(f"the check stopped {last}: {error!r}")
+            stopped.add_note(promise)
+            raise stopped from error
+
+    return checked
 
 
 def expect(condition: object, promise: str) -> None:

@@ -10,13 +10,14 @@ from time import perf_counter
 from typing import Any
 
 from chatcore.ports import PasswordHasher
-from chatcore.testing.expect import accepted, expect, expect_equal
+from chatcore.testing.expect import accepted, check, expect, expect_equal
 
 PASSWORD = "correct horse battery"  # noqa: S105
 FEW_ATTEMPTS, ATTEMPTS = 5, 30
 """A check measures until its promise holds, at most this often: more often on a busy machine."""
 
 
+@check
 async def a_hash_verifies_its_password_alone(hasher: PasswordHasher) -> None:
     """verify returns True for the password of the hash, and for no other."""
     made = await hasher.hash(PASSWORD)
@@ -25,6 +26,7 @@ async def a_hash_verifies_its_password_alone(hasher: PasswordHasher) -> None:
         expect((await hasher.verify(wrong, made)) is False, f"verify refuses {wrong!r}")
 
 
+@check
 async def every_hash_is_salted(hasher: PasswordHasher) -> None:
     """Two hashes of one password differ, do not contain it, and both verify it."""
     hashes = [await hasher.hash(PASSWORD) for _ in range(2)]
@@ -34,6 +36,7 @@ async def every_hash_is_salted(hasher: PasswordHasher) -> None:
         expect(await hasher.verify(PASSWORD, made), "verify of each hash and its password")
 
 
+@check
 async def passwords_count_to_their_last_byte(hasher: PasswordHasher) -> None:
     """hash uses every byte of a password, in any script and up to 1,024 bytes, with white space."""
     for password, other in (
@@ -49,6 +52,7 @@ async def passwords_count_to_their_last_byte(hasher: PasswordHasher) -> None:
         )
 
 
+@check
 async def without_a_hash_nothing_is_verified(hasher: PasswordHasher) -> None:
     """verify returns False for None, the hash of an unknown user."""
     for password in (PASSWORD, "", "None"):
@@ -58,6 +62,7 @@ async def without_a_hash_nothing_is_verified(hasher: PasswordHasher) -> None:
         )
 
 
+@check
 async def a_malformed_hash_verifies_nothing(hasher: PasswordHasher) -> None:
     """verify returns False for a damaged or malformed hash, and raises nothing."""
     made = await hasher.hash(PASSWORD)
@@ -73,6 +78,7 @@ async def a_malformed_hash_verifies_nothing(hasher: PasswordHasher) -> None:
         expect(verified is False, f"verify of the malformed hash {garbage!a:.60} returns False")
 
 
+@check
 async def an_unknown_user_costs_as_much_as_a_wrong_password(hasher: PasswordHasher) -> None:
     """verify of None takes as long as verify of a new hash."""
     made = await hasher.hash(PASSWORD)
@@ -86,6 +92,7 @@ async def an_unknown_user_costs_as_much_as_a_wrong_password(hasher: PasswordHash
     expect(1 / 4 < ratio < 4, f"verify of None took {ratio:.2g} times as long as a wrong password")
 
 
+@check
 async def a_fresh_hash_needs_no_rehash(hasher: PasswordHasher) -> None:
     """needs_rehash returns False for a hash made with the current parameters."""
     expect(
@@ -94,6 +101,7 @@ async def a_fresh_hash_needs_no_rehash(hasher: PasswordHasher) -> None:
     )
 
 
+@check
 async def the_event_loop_is_not_blocked(hasher: PasswordHasher) -> None:
     """hash and verify, also of None, do not block the event loop for other tasks."""
     made = await hasher.hash(PASSWORD)

@@ -3,7 +3,7 @@
 from chatcore.errors import KeyReused
 from chatcore.model import Chat, HostKey, NewMessage, Sent, User
 from chatcore.ports import MAX_PAGE
-from chatcore.testing.expect import accepted, expect, expect_equal, refused, simultaneously
+from chatcore.testing.expect import accepted, check, expect, expect_equal, refused, simultaneously
 from chatcore.testing.scene import (
     NOW_US,
     UNKNOWN_IDS,
@@ -25,6 +25,7 @@ DISTINCT_KEYS = (
 )
 
 
+@check
 async def a_replay_gives_the_first_message(store: ChatStoreWithUsers) -> None:
     """append_message with a known key returns the first message, with its number and time, however
     much later."""
@@ -43,6 +44,7 @@ async def a_replay_gives_the_first_message(store: ChatStoreWithUsers) -> None:
     )
 
 
+@check
 async def a_replay_changes_nothing(store: ChatStoreWithUsers) -> None:
     """A replay changes nothing in the list of chats: it is no activity."""
     chat, ann, _ = await ann_and_bob(store)
@@ -55,6 +57,7 @@ async def a_replay_changes_nothing(store: ChatStoreWithUsers) -> None:
     expect_equal(list(after), list(before), "chats_of: a replay is no activity")
 
 
+@check
 async def a_known_key_with_another_text_is_refused(store: ChatStoreWithUsers) -> None:
     """append_message with a known key and another text raises KeyReused, even for the smallest
     difference, and the key keeps its first text."""
@@ -69,6 +72,7 @@ async def a_known_key_with_another_text_is_refused(store: ChatStoreWithUsers) ->
     )
 
 
+@check
 async def a_key_is_scoped_to_its_sender_and_chat(store: ChatStoreWithUsers) -> None:
     """A key is scoped to its sender and chat."""
     chat, ann, bob = await ann_and_bob(store)
@@ -83,6 +87,7 @@ async def a_key_is_scoped_to_its_sender_and_chat(store: ChatStoreWithUsers) -> N
         expect(not sent.replayed, f"append_message: the key is new to {sender.name} in {place.id}")
 
 
+@check
 async def keys_are_compared_exactly(store: ChatStoreWithUsers) -> None:
     """Keys that differ in any character or its case are different keys."""
     chat, ann, _ = await ann_and_bob(store)
@@ -95,6 +100,7 @@ async def keys_are_compared_exactly(store: ChatStoreWithUsers) -> None:
         )
 
 
+@check
 async def a_host_key_is_apart_from_every_other_key(store: ChatStoreWithUsers) -> None:
     """A HostKey is another key than a client's, or one of another purpose, with the same name."""
     chat, ann, _ = await ann_and_bob(store)
@@ -113,6 +119,7 @@ async def a_host_key_is_apart_from_every_other_key(store: ChatStoreWithUsers) ->
         )
 
 
+@check
 async def of_simultaneous_messages_with_a_key_one_is_stored(store: ChatStoreWithUsers) -> None:
     """Of simultaneous append_message calls with one key exactly one stores; the others return its
     replay, or raise KeyReused for another text."""
@@ -135,6 +142,7 @@ def rewritten(chat: Chat, sender: User, submitted: str, text: str) -> NewMessage
     return NewMessage(chat.id, sender.id, text, NOW_US, "key", submitted)
 
 
+@check
 async def replays_are_compared_as_submitted(store: ChatStoreWithUsers) -> None:
     """append_message compares a replay with the text that was submitted, not with the text that a
     policy made of it, which is what it stores."""
@@ -163,6 +171,7 @@ async def replays_are_compared_as_submitted(store: ChatStoreWithUsers) -> None:
             await store.append_message(other)
 
 
+@check
 async def a_replay_is_found_without_sending(store: ChatStoreWithUsers) -> None:
     """replay_of returns what append_message would return for a known key, and None for a key that
     is new to its sender and chat. It stores nothing."""
@@ -187,6 +196,7 @@ async def a_replay_is_found_without_sending(store: ChatStoreWithUsers) -> None:
     expect_equal(await store.last_seq(chat.id), 3, "last_seq: replay_of stores nothing")
 
 
+@check
 async def a_replay_is_found_as_submitted(store: ChatStoreWithUsers) -> None:
     """replay_of compares the texts that were submitted, as append_message does, also while one of
     the two blocks the other."""
@@ -200,6 +210,7 @@ async def a_replay_is_found_as_submitted(store: ChatStoreWithUsers) -> None:
         await store.replay_of(NewMessage(chat.id, ann.id, "a *** word", NOW_US, "key"))
 
 
+@check
 async def messages_without_key_are_no_replays(store: ChatStoreWithUsers) -> None:
     """append_message without a key stores every message, also a repeated text."""
     chat, ann, _ = await ann_and_bob(store)

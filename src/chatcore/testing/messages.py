@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from chatcore.errors import ChatNotFound, KeyReused
 from chatcore.model import Chat, Message, Sent
 from chatcore.ports import MAX_PAGE
-from chatcore.testing.expect import expect, expect_equal, simultaneously
+from chatcore.testing.expect import check, expect, expect_equal, simultaneously
 from chatcore.testing.scene import (
     NOW_US,
     UNKNOWN_IDS,
@@ -46,6 +46,7 @@ TIMES_US = (
 )
 
 
+@check
 async def messages_are_read_as_they_were_sent(store: ChatStoreWithUsers) -> None:
     """append_message returns the stored message, not replayed; messages_after and messages_before
     return the same chat, number, sender, text and time."""
@@ -62,6 +63,7 @@ async def messages_are_read_as_they_were_sent(store: ChatStoreWithUsers) -> None
         expect_equal(await store.last_seq(chat.id), seq, "last_seq is the newest number")
 
 
+@check
 async def texts_are_kept_exactly(store: ChatStoreWithUsers) -> None:
     """A text is kept code point for code point: not stripped, normalised, unescaped or cut."""
     chat, ann, _ = await ann_and_bob(store)
@@ -73,6 +75,7 @@ async def texts_are_kept_exactly(store: ChatStoreWithUsers) -> None:
         expect_equal(found, text, "messages_after returns the text exactly")
 
 
+@check
 async def times_are_kept_to_the_microsecond(store: ChatStoreWithUsers) -> None:
     """A time is kept to the microsecond, in UTC, and does not affect the order."""
     chat, ann, _ = await ann_and_bob(store)
@@ -88,6 +91,7 @@ async def times_are_kept_to_the_microsecond(store: ChatStoreWithUsers) -> None:
     expect_equal(messages[0].sent_at, moment, "messages_after: sent_at is in UTC")
 
 
+@check
 async def a_refused_message_disturbs_no_other(store: ChatStoreWithUsers) -> None:
     """Of simultaneous append_message calls, a refused or replayed one does not affect the others,
     which are stored."""

@@ -7,6 +7,7 @@ from chatcore.model import NewMessage, Sent, User
 from chatcore.ports import MAX_PAGE
 from chatcore.testing.expect import (
     MOMENTS,
+    check,
     expect,
     expect_equal,
     patience,
@@ -25,6 +26,7 @@ from chatcore.testing.scene import (
 )
 
 
+@check
 async def simultaneous_messages_have_no_gaps(store: ChatStoreWithUsers) -> None:
     """Fifty simultaneous messages of both users get the numbers 1 to 50, each once."""
     chat, ann, bob = await ann_and_bob(store)
@@ -45,6 +47,7 @@ async def simultaneous_messages_have_no_gaps(store: ChatStoreWithUsers) -> None:
     expect_equal(await store.last_seq(chat.id), 50, "last_seq is the newest number")
 
 
+@check
 async def every_chat_has_its_own_numbers(store: ChatStoreWithUsers) -> None:
     """Each chat has its own numbers, independent of messages in other chats."""
     hub = await add_user(store, "hub")
@@ -60,6 +63,7 @@ async def every_chat_has_its_own_numbers(store: ChatStoreWithUsers) -> None:
         expect_equal(seqs, [*range(1, 9)], "append_message numbers each chat separately")
 
 
+@check
 async def a_refused_message_takes_no_number(store: ChatStoreWithUsers) -> None:
     """append_message raises ChatNotFound if there is no such chat or the sender is not in it, and
     KeyReused for a known key with another text; a refusal leaves no gap and no trace."""
@@ -84,6 +88,7 @@ async def a_refused_message_takes_no_number(store: ChatStoreWithUsers) -> None:
         expect_equal(sent.message.seq, seq, "append_message after a refused one")
 
 
+@check
 async def later_messages_have_larger_numbers(store: ChatStoreWithUsers) -> None:
     """A message sent after another was acknowledged gets the larger number, for any senders and
     beside simultaneous messages."""
@@ -99,6 +104,7 @@ async def later_messages_have_larger_numbers(store: ChatStoreWithUsers) -> None:
         expect_equal(sent.message.seq, seq, "append_message gives the next number")
 
 
+@check
 async def a_follower_misses_nothing(store: ChatStoreWithUsers) -> None:
     """A reader that resumes after the last number gets every message once and in order, beside
     simultaneous sends: no number appears, in messages_after or last_seq, before all smaller
@@ -124,6 +130,7 @@ async def a_follower_misses_nothing(store: ChatStoreWithUsers) -> None:
     expect(not ahead, "last_seq gives no number that messages_after does not")
 
 
+@check
 async def cancelled_messages_are_whole(store: ChatStoreWithUsers) -> None:
     """A cancelled append_message stores the message once or not at all. It leaves no gap,
     cancels no other message and locks nothing."""

@@ -2,7 +2,7 @@
 
 from chatcore.model import MAX_INT64
 from chatcore.ports import MAX_PAGE
-from chatcore.testing.expect import expect_equal, simultaneously
+from chatcore.testing.expect import check, expect_equal, simultaneously
 from chatcore.testing.scene import (
     NOW_US,
     UNKNOWN_IDS,
@@ -17,6 +17,7 @@ LIMITS = (1, 2, 3, 6, 7, 8, MAX_PAGE)
 SEQS = [1, 2, 3, 4, 5, 6, 7]
 
 
+@check
 async def messages_after_are_the_next_ones(store: ChatStoreWithUsers) -> None:
     """messages_after returns the first `limit` messages numbered above `seq`, ascending."""
     chat, ann, _ = await ann_and_bob(store)
@@ -29,6 +30,7 @@ async def messages_after_are_the_next_ones(store: ChatStoreWithUsers) -> None:
             expect_equal([it.seq for it in page], wanted, f"messages_after: {limit} after {cursor}")
 
 
+@check
 async def messages_before_are_the_last_ones(store: ChatStoreWithUsers) -> None:
     """messages_before returns the last `limit` messages numbered below `seq`, ascending; without
     `seq`, the last ones of the chat."""
@@ -44,6 +46,7 @@ async def messages_before_are_the_last_ones(store: ChatStoreWithUsers) -> None:
             )
 
 
+@check
 async def a_page_holds_up_to_500_messages(store: ChatStoreWithUsers) -> None:
     """messages_after and messages_before serve every `limit` up to MAX_PAGE, and never return
     more."""
@@ -56,6 +59,7 @@ async def a_page_holds_up_to_500_messages(store: ChatStoreWithUsers) -> None:
     expect_equal([it.seq for it in before], [*range(4, count + 1)], "messages_before: a full page")
 
 
+@check
 async def every_chat_has_its_own_pages(store: ChatStoreWithUsers) -> None:
     """messages_after and messages_before return messages of one chat alone. For an empty or unknown
     chat they return none, and last_seq returns 0."""

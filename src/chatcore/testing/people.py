@@ -11,6 +11,7 @@ from chatcore.ports import MAX_PAGE, AccountStore, ChatStore, Credentials, Peopl
 from chatcore.testing.expect import (
     MOMENTS,
     accepted,
+    check,
     expect,
     expect_equal,
     patience,
@@ -54,6 +55,7 @@ async def expect_found(store: People, user: User) -> None:
     expect_equal(found, [user], "users_by_name finds a host's user")
 
 
+@check
 async def people_are_kept_exactly(store: People) -> None:
     """put_users keeps handle, name and realm exactly, compares handles byte for byte, and gives
     every user a different positive id. Names need not be unique."""
@@ -73,6 +75,7 @@ async def people_are_kept_exactly(store: People) -> None:
     expect(all(0 < it <= MAX_INT64 for it in ids), "put_users gives ids from 1 to 2**63 - 1")
 
 
+@check
 async def realms_are_apart(store: People) -> None:
     """put_users, user_by_name and users_by_name reach no user of another realm."""
     ann = await put(store, "7", "Ann")
@@ -86,6 +89,7 @@ async def realms_are_apart(store: People) -> None:
         expect_equal(list(await store.users_by_name([key])), [], f"users_by_name([{key!a}])")
 
 
+@check
 async def an_upsert_is_idempotent(store: People) -> None:
     """put_users of a known handle and name returns the same user and changes nothing; with another
     name it renames that user alone, who keeps the id."""
@@ -104,6 +108,7 @@ async def an_upsert_is_idempotent(store: People) -> None:
     await expect_found(store, bob)
 
 
+@check
 async def a_piece_is_put_in_one_step(store: People) -> None:
     """put_users takes up to MAX_PAGE people, new and known ones, and returns them in their order;
     users_by_name finds all of them and leaves out unknown keys."""
@@ -127,6 +132,7 @@ async def a_piece_is_put_in_one_step(store: People) -> None:
     expect_equal(found, sorted(it.user for it in puts[1:]), "users_by_name of many keys")
 
 
+@check
 async def simultaneous_upserts_give_one_user(store: People) -> None:
     """Of any number of simultaneous put_users calls for one handle, all give one user, whose name
     is then that of one of them."""
@@ -150,6 +156,7 @@ async def simultaneous_upserts_give_one_user(store: People) -> None:
     expect_equal(len({it.id for it in users}), 20, "put_users of overlapping pieces: users")
 
 
+@check
 async def an_erased_handle_stays_retired(store: People) -> None:
     """erase_user gives a host's user the tombstone's handle and name, within its realm. put_users
     then raises UserErased for the former handle, adds and renames nobody, and the handle stays free
@@ -178,6 +185,7 @@ async def an_erased_handle_stays_retired(store: People) -> None:
         await store.erase_user(other.id, TOMBSTONE, NOW_US)
 
 
+@check
 async def simultaneous_upserts_and_erasures_agree(store: People) -> None:
     """A put_users beside the erasure of its user returns that user or raises UserErased; after the
     erasure, it raises UserErased."""
@@ -205,6 +213,7 @@ async def _erased(store: People, user: User, tombstone: UserName) -> int:
     return user.id
 
 
+@check
 async def a_cancelled_upsert_is_whole(store: People) -> None:
     """A cancelled put_users adds and renames all of its people or none. Nothing stays locked."""
     async with patience("put_users after a cancelled put_users"):
@@ -226,6 +235,7 @@ async def a_cancelled_upsert_is_whole(store: People) -> None:
                     expect_equal(known, {True}, "a put_users that returned is stored")
 
 
+@check
 async def a_rename_shows_everywhere(store: PeopleAndChats) -> None:
     """After put_users has returned, earlier chats, lists, events and blocks show the new name.
     Nothing else changes."""
@@ -257,6 +267,7 @@ async def a_rename_shows_everywhere(store: PeopleAndChats) -> None:
         bob = renamed
 
 
+@check
 async def an_upsert_never_reaches_an_account(store: PeopleAndAccounts) -> None:
     """put_users with the name of an account as handle adds another user. A host's user has no
     credentials."""

@@ -4,12 +4,13 @@ from chatcore.errors import NameTaken, UserNotFound
 from chatcore.model import User
 from chatcore.names import UserName
 from chatcore.ports import AccountStore, Credentials
-from chatcore.testing.expect import accepted, expect, expect_equal, refused, simultaneously
+from chatcore.testing.expect import accepted, check, expect, expect_equal, refused, simultaneously
 from chatcore.testing.scene import NOW_US, UNKNOWN_IDS
 
 TOMBSTONE = UserName("Deleted user 1")
 
 
+@check
 async def an_erased_user_gets_the_tombstone_name(store: AccountStore) -> None:
     """erase_user gives the user the tombstone's name, as typed, and deletes the credentials."""
     ann = await store.add_user(UserName("Ann"), "hash of ann", NOW_US)
@@ -32,6 +33,7 @@ async def an_erased_user_gets_the_tombstone_name(store: AccountStore) -> None:
     )
 
 
+@check
 async def a_name_is_never_given_again(store: AccountStore) -> None:
     """add_user raises NameTaken for the former name of an erased user, in every spelling, and for a
     tombstone's name; it never gives an id twice."""
@@ -49,6 +51,7 @@ async def a_name_is_never_given_again(store: AccountStore) -> None:
             await store.add_user(UserName(name), "a hash", NOW_US)
 
 
+@check
 async def an_erased_user_has_no_account(store: AccountStore) -> None:
     """erase_user and void_tokens raise UserNotFound for an erased or unknown user, and
     replace_password_hash does nothing."""
@@ -76,6 +79,7 @@ async def an_erased_user_has_no_account(store: AccountStore) -> None:
     await store.add_user(UserName("deleted again"), "a hash", NOW_US)
 
 
+@check
 async def a_taken_tombstone_is_refused(store: AccountStore) -> None:
     """erase_user raises NameTaken if a user has or ever had the tombstone's name, and changes
     nothing."""
@@ -93,6 +97,7 @@ async def a_taken_tombstone_is_refused(store: AccountStore) -> None:
     await store.erase_user(ann.id, UserName("deleted user 2"), NOW_US)
 
 
+@check
 async def of_simultaneous_erasures_one_succeeds(store: AccountStore) -> None:
     """Of simultaneous erase_user calls for one user exactly one succeeds, and its tombstone is the
     name. Of simultaneous calls for several users with one tombstone, exactly one succeeds."""
@@ -119,6 +124,7 @@ async def of_simultaneous_erasures_one_succeeds(store: AccountStore) -> None:
         expect_equal(known is not None, outcome is not None, "credentials_by_id")
 
 
+@check
 async def a_name_is_not_free_during_its_erasure(store: AccountStore) -> None:
     """add_user raises NameTaken for a name before, during and after the erasure of its user. Of a
     simultaneous erase_user and add_user with the tombstone's name, exactly one succeeds."""

@@ -6,7 +6,7 @@ from chatcore.errors import ChatNotFound
 from chatcore.events import MarkerMoved
 from chatcore.model import MAX_INT64, Chat, ChatState, Message, User
 from chatcore.ports import MAX_PAGE
-from chatcore.testing.expect import expect, expect_equal, refused, simultaneously
+from chatcore.testing.expect import check, expect, expect_equal, refused, simultaneously
 from chatcore.testing.scene import (
     NOW_US,
     UNKNOWN_IDS,
@@ -36,6 +36,7 @@ def unread_by_definition(state: ChatState, user: User, messages: list[Message]) 
     return sum(state.read_seq < it.seq <= last and it.sender_id != user.id for it in messages)
 
 
+@check
 async def a_marker_moves_forward_only(store: ChatStoreWithUsers) -> None:
     """move_read_marker moves the marker to a larger number, but never back, and returns the marker.
     Both users see it."""
@@ -49,6 +50,7 @@ async def a_marker_moves_forward_only(store: ChatStoreWithUsers) -> None:
         expect_equal((its.read_seq, its.peer_read_seq), (0, wanted), "chat_state of the peer")
 
 
+@check
 async def a_marker_ends_at_the_last_message(store: ChatStoreWithUsers) -> None:
     """move_read_marker beyond the chat's last message moves the marker to the last message at that
     time, not to later ones."""
@@ -62,6 +64,7 @@ async def a_marker_ends_at_the_last_message(store: ChatStoreWithUsers) -> None:
         expect_equal((state.read_seq, state.unread), (last, 1), "chat_state after a later message")
 
 
+@check
 async def markers_are_independent(store: ChatStoreWithUsers) -> None:
     """Each user has a marker in each chat, which only move_read_marker moves, not even the user's
     own message."""
@@ -82,6 +85,7 @@ async def markers_are_independent(store: ChatStoreWithUsers) -> None:
         )
 
 
+@check
 async def strangers_move_no_marker(store: ChatStoreWithUsers) -> None:
     """move_read_marker raises ChatNotFound, and chat_state returns None, if there is no such
     chat or the user is not in it."""
@@ -102,6 +106,7 @@ async def strangers_move_no_marker(store: ChatStoreWithUsers) -> None:
     expect_equal(after, before, "chat_state: a refused move_read_marker changes nothing")
 
 
+@check
 async def unread_is_what_the_peer_sent_after_the_marker(store: ChatStoreWithUsers) -> None:
     """The unread count is that of the peer's messages after the user's marker, in chat_state and
     chat_states, after any history; the user's own messages never count."""
@@ -127,6 +132,7 @@ async def unread_is_what_the_peer_sent_after_the_marker(store: ChatStoreWithUser
     )
 
 
+@check
 async def states_are_the_chats_of_the_user(store: ChatStoreWithUsers) -> None:
     """chat_states returns the same chats as chats_of, in the same order, for the same `before` and
     `limit`."""
@@ -151,6 +157,7 @@ async def states_are_the_chats_of_the_user(store: ChatStoreWithUsers) -> None:
                 expect_equal(found, wanted, f"chat_states: {limit} before {before}")
 
 
+@check
 async def a_state_has_the_last_message(store: ChatStoreWithUsers) -> None:
     """A state has the chat's newest message for both users; without messages it has None, and the
     markers and the unread count are 0."""
@@ -166,6 +173,7 @@ async def a_state_has_the_last_message(store: ChatStoreWithUsers) -> None:
             expect_equal(found, sent.message, "chat_state: last_message")
 
 
+@check
 async def simultaneous_marks_end_at_the_largest(store: ChatStoreWithUsers) -> None:
     """Of simultaneous moves of one marker, each returns at least its own number, and the largest
     wins; the logs have every move forward."""
@@ -189,6 +197,7 @@ async def simultaneous_marks_end_at_the_largest(store: ChatStoreWithUsers) -> No
         expect_equal(marks[-1:], [29], "events_after: the newest marker")
 
 
+@check
 async def a_state_is_of_one_moment(store: ChatStoreWithUsers) -> None:
     """Beside simultaneous sends and reads, each state is consistent: the unread count is that of
     the peer's messages from the marker to the last message, and no marker lies beyond it."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from chatcore.errors import InvalidToken
 from chatcore.model import MAX_INT64
 from chatcore.ports import TokenIssuer
-from chatcore.testing.expect import accepted, expect, expect_equal, refused
+from chatcore.testing.expect import accepted, check, expect, expect_equal, refused
 
 NewTokenIssuer = Callable[[], TokenIssuer]
 """Returns an issuer with a new secret at every call."""
@@ -19,6 +19,7 @@ USER_IDS = (1, 42, 2**31, 2**53 + 1, MAX_INT64)
 ALPHABET = string.ascii_letters + string.digits + "-_"
 
 
+@check
 async def claims_are_what_was_issued(new_issuer: NewTokenIssuer) -> None:
     """verify returns the exact user id as an int, the time of issue to the second, and a later
     expiry; both times are aware."""
@@ -26,16 +27,17 @@ async def claims_are_what_was_issued(new_issuer: NewTokenIssuer) -> None:
     for user_id in USER_IDS:
         for now in (NOW, NOW + timedelta(days=3650), NOW + 999_999 * MICROSECOND):
             claims = issuer.verify(issuer.issue(user_id, now), now)
-            expect_equal(claims.user_id, user_id, "verify: user_id")
-            expect(type(claims.user_id) is int, "verify: user_id is an int")
+            expect_equal(claims.user_id, user_id, "verify returns the user_id of issue")
+            expect(type(claims.user_id) is int, "verify returns the user_id as an int")
             seconds_lost = now - claims.issued_at
             expect(
                 timedelta(0) <= seconds_lost < timedelta(seconds=1),
-                "verify: issued_at is the now of issue",
+                "verify returns the now of issue as issued_at",
             )
             expect(claims.expires_at > now, "verify: expires_at is after the issue")
 
 
+@check
 async def a_token_is_visible_ascii(new_issuer: NewTokenIssuer) -> None:
     """issue returns visible ASCII, which fits in a header unencoded."""
     issuer = new_issuer()
@@ -47,6 +49,7 @@ async def a_token_is_visible_ascii(new_issuer: NewTokenIssuer) -> None:
         )
 
 
+@check
 async def a_token_is_valid_until_it_expires(new_issuer: NewTokenIssuer) -> None:
     """A token is valid before `expires_at`, and invalid from then on."""
     issuer = new_issuer()
@@ -69,6 +72,7 @@ async def a_token_is_valid_until_it_expires(new_issuer: NewTokenIssuer) -> None:
             issuer.verify(token, now)
 
 
+@check
 async def time_zones_make_no_difference(new_issuer: NewTokenIssuer) -> None:
     """issue and verify accept `now` in any time zone."""
     issuer = new_issuer()
@@ -85,6 +89,7 @@ async def time_zones_make_no_difference(new_issuer: NewTokenIssuer) -> None:
             issuer.verify(token, claims.expires_at.astimezone(zone))
 
 
+@check
 async def an_altered_token_is_refused(new_issuer: NewTokenIssuer) -> None:
     """verify refuses a token altered at any character, except for another spelling of the same
     bytes; base64 has at most 16."""
@@ -108,6 +113,7 @@ async def an_altered_token_is_refused(new_issuer: NewTokenIssuer) -> None:
             issuer.verify(token[:end], NOW)
 
 
+@check
 async def a_token_of_another_issuer_is_refused(new_issuer: NewTokenIssuer) -> None:
     """verify refuses a token that was issued with another secret."""
     issuer, other = new_issuer(), new_issuer()
@@ -116,6 +122,7 @@ async def a_token_of_another_issuer_is_refused(new_issuer: NewTokenIssuer) -> No
             one.verify(its_other.issue(42, NOW), NOW)
 
 
+@check
 async def a_malformed_token_is_refused(new_issuer: NewTokenIssuer) -> None:
     """verify of any malformed string raises InvalidToken and nothing else."""
     issuer = new_issuer()

@@ -6,7 +6,7 @@ from chatcore.events import Cursor, Entry
 from chatcore.model import MAX_INT64, User
 from chatcore.ports import MAX_PAGE
 from chatcore.testing.events import numbers
-from chatcore.testing.expect import expect, expect_equal
+from chatcore.testing.expect import check, expect, expect_equal
 from chatcore.testing.scene import (
     NOW_US,
     ChatStoreWithUsers,
@@ -44,10 +44,11 @@ async def expect_trimmed(
     for n in range(len(entries) + 1):
         found = await store.events_after(start._replace(n=n), limit=MAX_PAGE)
         wanted = entries[n:] if n >= deleted else None
-        call = f"events_after {n} with {deleted} entries trimmed"
+        call = f"events_after {n}, after trim_logs of all up to {deleted}"
         expect_equal(found if found is None else list(found), wanted, call)
 
 
+@check
 async def all_but_the_newest_entries_are_trimmed(store: ChatStoreWithUsers) -> None:
     """trim_logs deletes all but the newest `keep` entries of each log, and never the newest one.
     events_after returns None for a cursor before a deleted entry, and the rest for others."""
@@ -66,6 +67,7 @@ async def all_but_the_newest_entries_are_trimmed(store: ChatStoreWithUsers) -> N
             await expect_trimmed(store, user, entries, min(max(keep, 1), len(entries)))
 
 
+@check
 async def entries_of_old_times_are_trimmed(store: ChatStoreWithUsers) -> None:
     """trim_logs deletes the entries logged before `since_us`, regardless of their count, except the
     newest one."""
@@ -85,6 +87,7 @@ async def entries_of_old_times_are_trimmed(store: ChatStoreWithUsers) -> None:
             await expect_trimmed(store, user, entries, kept)
 
 
+@check
 async def a_trimmed_log_continues_its_numbers(store: ChatStoreWithUsers) -> None:
     """Later entries of a trimmed log get the next numbers, and follow every valid cursor. trim_logs
     deletes no message."""
@@ -105,6 +108,7 @@ async def a_trimmed_log_continues_its_numbers(store: ChatStoreWithUsers) -> None
     )
 
 
+@check
 async def trimming_continues_from_user_to_user(store: ChatStoreWithUsers) -> None:
     """A call of trim_logs begins with the smallest user id above `after_user` and returns the next
     `after_user`, None at the end; it leaves the logs of smaller ids."""
@@ -123,6 +127,7 @@ async def trimming_continues_from_user_to_user(store: ChatStoreWithUsers) -> Non
         expect_equal(left, None, "trim_logs after the largest id")
 
 
+@check
 async def a_trimmed_log_is_never_read_with_gaps(store: ChatStoreWithUsers) -> None:
     """events_after returns None or the next entries without a gap, for any trimming, any order of
     times and beside simultaneous sends."""

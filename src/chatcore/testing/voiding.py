@@ -3,12 +3,13 @@
 from chatcore.errors import UserNotFound
 from chatcore.names import UserName
 from chatcore.ports import AccountStore, Credentials
-from chatcore.testing.expect import expect, expect_equal, refused, simultaneously
+from chatcore.testing.expect import check, expect, expect_equal, refused, simultaneously
 from chatcore.testing.scene import NOW_US, UNKNOWN_IDS
 
 SECOND = 1_000_000
 
 
+@check
 async def credentials_are_found_by_id(store: AccountStore) -> None:
     """credentials_by_id returns the same as credentials, and None for an unknown id."""
     for name in ("ann", "bob"):
@@ -20,6 +21,7 @@ async def credentials_are_found_by_id(store: AccountStore) -> None:
         expect_equal(await store.credentials_by_id(unknown), None, f"credentials_by_id({unknown})")
 
 
+@check
 async def the_time_of_void_tokens_grows(store: AccountStore) -> None:
     """void_tokens raises the user's `tokens_from_us` to `from_us`, or by a second if that is more,
     returns it, and changes nothing else."""
@@ -44,6 +46,7 @@ async def the_time_of_void_tokens_grows(store: AccountStore) -> None:
     expect_equal(await store.credentials("bob"), wanted_of_bob, "void_tokens changes no other user")
 
 
+@check
 async def a_password_changes_in_the_step_that_voids(store: AccountStore) -> None:
     """void_tokens with a password hash stores it in the same step; without one, the old hash
     stays."""
@@ -54,6 +57,7 @@ async def a_password_changes_in_the_step_that_voids(store: AccountStore) -> None
         expect_equal(await store.credentials_by_id(ann.id), wanted, "void_tokens: hash and time")
 
 
+@check
 async def simultaneous_voidings_each_grow(store: AccountStore) -> None:
     """Of any number of simultaneous void_tokens calls, each raises the time by a second or more,
     and the password hash of the last one stays."""
@@ -71,6 +75,7 @@ async def simultaneous_voidings_each_grow(store: AccountStore) -> None:
     )
 
 
+@check
 async def void_tokens_refuses_unknown_users(store: AccountStore) -> None:
     """void_tokens raises UserNotFound for an unknown id and changes nothing."""
     ann = await store.add_user(UserName("ann"), "first", NOW_US)
