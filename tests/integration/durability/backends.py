@@ -23,6 +23,11 @@ class Backend(Protocol):
 
     async def close(self) -> None: ...
 
+    async def settled(self) -> None:
+        """Wait for calls that arrive after their caller gave up, if a later call of the same can
+        overtake them."""
+        ...
+
     def failing(self, seed: int) -> contextlib.AbstractContextManager[None]:
         """Inside the context, the store sometimes fails."""
         ...
@@ -35,6 +40,9 @@ class Memory:
         return MemoryStore()
 
     async def close(self) -> None:
+        pass
+
+    async def settled(self) -> None:
         pass
 
     def failing(self, seed: int) -> contextlib.AbstractContextManager[None]:
@@ -57,6 +65,9 @@ class Remote:
         return self
 
     async def close(self) -> None:
+        await self.settled()
+
+    async def settled(self) -> None:
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
     @contextlib.contextmanager
@@ -106,6 +117,9 @@ class Sqlite:
     async def close(self) -> None:
         if self._store is not None:
             await self._store.close()
+
+    async def settled(self) -> None:
+        pass
 
     @contextlib.contextmanager
     def failing(self, seed: int) -> Iterator[None]:

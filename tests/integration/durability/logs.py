@@ -20,13 +20,22 @@ class Readers:
     async def read_on(self, log: EventLog, model: Model) -> list[str]:
         """The faults: the log lacks what the model has, or is out of order."""
         wrong = []
-        for user_id in model.accounts:
+        for user_id in model.users:
+            if user_id in model.erased:
+                if (await log.end_of_log(user_id)).n:
+                    wrong.append(f"the log of {user_id}, who was erased, has entries")
+                continue
             entries = self.read.setdefault(user_id, [])
             end = await log.end_of_log(user_id)
             cursor = entries[-1].cursor if entries else end._replace(n=0)
             while page := await log.events_after(cursor, limit=MAX_PAGE):
                 entries += page
                 cursor = page[-1].cursor
+                wrong += [
+                    f"the log of {user_id} shows {entry.chat}"
+                    for entry in page
+                    if (known := model.chat_by_id(entry.chat.id)) and entry.chat != known
+                ]
             if page is None or cursor.n < end.n:
                 wrong.append(f"the log of {user_id} cannot be read on after {cursor}")
             numbers = [entry.cursor for entry in entries]
@@ -44,8 +53,8 @@ def _unlike(model: Model, user_id: int, entries: Sequence[Entry]) -> Iterable[st
         if user_id not in {user.id for user in known.chat.users}:
             continue
         story = by_chat.get(chat_id, [])
-        opened = [entry.chat for entry in story if isinstance(entry, ChatOpened)]
-        if opened != [known.chat] or not isinstance(story[0], ChatOpened):
+        opened = [entry.chat.id for entry in story if isinstance(entry, ChatOpened)]
+        if opened != [chat_id] or not isinstance(story[0], ChatOpened):
             yield f"the log of {user_id} has these openings of chat {chat_id}: {opened}"
         sent = [entry.message for entry in story if isinstance(entry, MessageSent)]
         # The log may hold writes of unknown fate, which the model lacks.

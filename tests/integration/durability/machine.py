@@ -78,7 +78,7 @@ class StoreMachine(RuleBasedStateMachine):
             options = {"before": before, "limit": limit}
             return [Call("chats_of", (self.caller.user_id(number),), options)]
 
-        [[(_, everything, _)]] = self.step([page(None, MAX_PAGE)])
+        [[(_, everything, *_)]] = self.step([page(None, MAX_PAGE)])
         ends = [summary.activity for summary in everything[limit - 1 :: limit]]
         self.step([page(before, limit) for before in (None, *ends)])
 
@@ -110,6 +110,8 @@ class StoreMachine(RuleBasedStateMachine):
                 observed = await self.witness.make(calls, patience or {})
                 if self.witness.unavailable and failing is None:
                     raise Unexplained(f"nothing fails, but {self.witness.unavailable}")
+            await self.owner.settled()
+            await self.witness.settle(observed)
             await self.witness.judge(observed)
             return observed
 

@@ -13,18 +13,24 @@ from chatcore import (
     Message,
     NameTaken,
     NewMessage,
+    Person,
     SelfChat,
     Sent,
     User,
+    UserErased,
     UserName,
     UserNotFound,
+    user_of,
 )
-from chatcore.ports import Credentials
+from chatcore.ports import Credentials, Put
 
 Outcome = Any
 """The return value of a store method, or the class of the Refused that it raised."""
 
-WRITES = {"add_user", "replace_password_hash", "open_chat", "append_message"}
+REPEATED = {"put_users", "erase_user"}
+"""Writes that a caller repeats until their outcome is known."""
+
+WRITES = {"add_user", "replace_password_hash", "open_chat", "append_message", *REPEATED}
 
 Undo = Callable[[], object]
 
@@ -42,6 +48,8 @@ class Observed(NamedTuple):
     outcome: Outcome
     since: int | None = None
     """The step of the call; it may have taken effect at any time since then."""
+    optional: bool = False
+    """Whether it may have taken no effect. Then no Put knows `renamed`."""
 
 
 class Active(NamedTuple):
@@ -60,7 +68,8 @@ class _Entry:
     floor: int = 0
     """What lists showed before that."""
     messages: list[Message] = field(default_factory=list)
-    first_by_key: dict[tuple[int, str], Message] = field(default_factory=dict)
+    first_by_key: dict[tuple[int, str], tuple[Message, str]] = field(default_factory=dict)
+    """The first message of a sender and key, and its text as submitted."""
 
 
 class Model:
@@ -70,15 +79,18 @@ class Model:
         self.step = 0
         """Calls of one step overlap; calls of different steps do not."""
         self._now = Active(0, 0)
+        self.users: dict[int, User] = {}
+        self.erased: set[int] = set()
         self.accounts: dict[int, Credentials] = {}
         self.chats: dict[int, _Entry] = {}
         self._ids: dict[str, int] = {}
+        """By key, former keys of erased users too."""
         self._pairs: dict[tuple[int, ...], _Entry] = {}
 
     def accept(self, observed: Observed) -> Undo | None:
         """Apply the step that the outcome implies, and return a function that undoes it; None if
         the call cannot have that outcome now."""
-        call, outcome, since = observed
+        call, outcome, since, _ = observed
         self._now = Active(self.step if since is None else since, self.step)
         write = getattr(self, f"_{call.method}", None)
         if write is not None:
@@ -87,11 +99,15 @@ class Model:
         return _if(outcome == getattr(self, call.method)(*call.arguments, **call.options))
 
     def user_by_name(self, canonical: str) -> User | None:
-        return self.user_by_id(self._ids.get(canonical, 0))
+        user = self.user_by_id(self._ids.get(canonical, 0))
+        return user if user and user.key == canonical else None
 
     def user_by_id(self, user_id: int) -> User | None:
-        account = self.accounts.get(user_id)
-        return account.user if account else None
+        return self.users.get(user_id)
+
+    def id_of(self, key: str) -> int | None:
+        """Return the id of the user who has or had the key."""
+        return self._ids.get(key)
 
     def credentials(self, canonical: str) -> Credentials | None:
         return self.accounts.get(self._ids.get(canonical, 0))
@@ -101,8 +117,17 @@ class Model:
         return entry.chat if entry else None
 
     def chat_with(self, user_id: int, peer: str) -> Chat | None:
-        entry = self._pairs.get(_pair(user_id, self._ids.get(peer, 0)))
+        found = self.user_by_name(peer)
+        entry = self._pairs.get(_pair(user_id, found.id)) if found else None
         return entry.chat if entry else None
+
+    def replay_of(self, new: NewMessage) -> Outcome:
+        entry = self.chats.get(new.chat_id)
+        key = new.sender_id, new.idempotency_key or ""
+        if entry is None or key not in entry.first_by_key:
+            return None
+        message, submitted = entry.first_by_key[key]
+        return Sent(message, True) if submitted == _submitted(new) else KeyReused
 
     def last_seq(self, chat_id: int) -> int:
         return len(self._messages(chat_id))
@@ -123,13 +148,93 @@ class Model:
     ) -> Undo | None:
         if name.canonical in self._ids:
             return _if(outcome is NameTaken)
-        if not isinstance(outcome, User) or outcome.name != name.typed:
+        if not isinstance(outcome, User) or outcome != user_of(
+            outcome.id, name.canonical, name.typed
+        ):
             return None
-        if outcome.id < 1 or outcome.id in self.accounts:
+        if (added := self._add(outcome)) is None:
             return None
         self.accounts[outcome.id] = Credentials(outcome, password_hash)
-        self._ids[name.canonical] = outcome.id
-        return lambda: (self.accounts.pop(outcome.id), self._ids.pop(name.canonical))
+        return lambda: (self.accounts.pop(outcome.id), added())
+
+    def _users_by_name(self, outcome: Sequence[User], keys: Sequence[str]) -> Undo | None:
+        found = [user for key in keys if (user := self.user_by_name(key))]
+        return _if(sorted(outcome) == sorted(found))
+
+    def _put_users(self, outcome: Outcome, people: Sequence[Person], put_us: int) -> Undo | None:
+        if any(self._ids.get(it.key) in self.erased for it in people):
+            return _if(outcome is UserErased)
+        if outcome is UserErased or len(outcome) != len(people):
+            return None
+        undos: list[Undo] = []
+
+        def undo() -> None:
+            for each in reversed(undos):
+                each()
+
+        for put, person in zip(outcome, people, strict=True):
+            done = self._put(put, person)
+            if done is None:
+                undo()
+                return None
+            undos.append(done)
+        return undo
+
+    def _put(self, put: Put, person: Person) -> Undo | None:
+        known = self.users.get(self._ids.get(person.key, 0))
+        user_id = known.id if known else put.user.id
+        renamed = known is not None and known.name != person.name
+        user = user_of(user_id, person.key, person.name)
+        if put.user != user or put.renamed not in (None, renamed):
+            return None
+        return self._show(user) if known else self._add(user)
+
+    def _erase_user(
+        self, outcome: Outcome, user_id: int, tombstone: UserName, erased_us: int
+    ) -> Undo | None:
+        user = self.users.get(user_id)
+        if user is None or user_id in self.erased:
+            return _if(outcome is UserNotFound)
+        erased = user._replace(handle=tombstone.canonical, name=tombstone.typed)
+        if erased.key in self._ids:
+            return _if(outcome is NameTaken)
+        if outcome is not None:
+            return None
+        account = self.accounts.pop(user_id, None)
+        self.erased.add(user_id)
+        self._ids[erased.key] = user_id
+        hidden = self._show(erased)
+
+        def undo() -> None:
+            hidden()
+            del self._ids[erased.key]
+            self.erased.discard(user_id)
+            if account:
+                self.accounts[user_id] = account
+
+        return undo
+
+    def _add(self, user: User) -> Undo | None:
+        if user.id < 1 or user.id in self.users:
+            return None
+        self.users[user.id] = user
+        self._ids[user.key] = user.id
+        return lambda: (self.users.pop(user.id), self._ids.pop(user.key))
+
+    def _show(self, user: User) -> Undo:
+        """Show the user under the name and handle, in every chat."""
+        former = self.users[user.id]
+
+        def show(shown: User) -> None:
+            self.users[user.id] = shown
+            for entry in self.chats.values():
+                first, second = entry.chat.users
+                if user.id in (first.id, second.id):
+                    users = (shown, second) if first.id == user.id else (first, shown)
+                    entry.chat = Chat(entry.chat.id, users)
+
+        show(user)
+        return lambda: show(former)
 
     def _replace_password_hash(
         self, outcome: Outcome, user_id: int, old: str, new: str
@@ -146,26 +251,31 @@ class Model:
         pair = _pair(user_id, peer_id)
         if user_id == peer_id:
             return _if(outcome is SelfChat)
-        if not self.accounts.keys() >= set(pair):
+        if not self.users.keys() >= set(pair):
             return _if(outcome is UserNotFound)
         if pair in self._pairs:
             return _if(outcome is ChatExists)
-        users = tuple(self.accounts[user_id].user for user_id in pair)
-        if not isinstance(outcome, Chat) or outcome.users != users:
+        if self.erased & set(pair):
+            return _if(outcome is UserNotFound)
+        if not isinstance(outcome, Chat) or outcome.id < 1 or outcome.id in self.chats:
             return None
-        if outcome.id < 1 or outcome.id in self.chats:
+        chat = Chat(outcome.id, (self.users[pair[0]], self.users[pair[1]]))
+        # The chat of a call without an answer was read later, with names of that time.
+        late = self._now.first < self.step
+        if outcome != chat and not (late and outcome.users[0].id == pair[0]):
             return None
-        self.chats[outcome.id] = self._pairs[pair] = _Entry(outcome, self._now)
-        return lambda: (self.chats.pop(outcome.id), self._pairs.pop(pair))
+        self.chats[chat.id] = self._pairs[pair] = _Entry(chat, self._now)
+        return lambda: (self.chats.pop(chat.id), self._pairs.pop(pair))
 
     def _append_message(self, outcome: Outcome, new: NewMessage) -> Undo | None:
         entry = self.chats.get(new.chat_id)
         if entry is None or new.sender_id not in {user.id for user in entry.chat.users}:
             return _if(outcome is ChatNotFound)
         key = (new.sender_id, new.idempotency_key) if new.idempotency_key else None
-        first = entry.first_by_key.get(key) if key else None
-        if first is not None:
-            return _if(outcome == (Sent(first, True) if first.text == new.text else KeyReused))
+        if (replay := self.replay_of(new)) is not None:
+            return _if(outcome == replay)
+        if self.erased & {user.id for user in entry.chat.users}:
+            return _if(outcome is ChatNotFound)
         seq = len(entry.messages) + 1
         message = Message(new.chat_id, seq, new.sender_id, new.text, new.sent_us)
         if outcome != Sent(message, False):
@@ -173,7 +283,7 @@ class Model:
         before = entry.active, entry.activity, entry.floor
         entry.messages.append(message)
         if key:
-            entry.first_by_key[key] = message
+            entry.first_by_key[key] = message, _submitted(new)
         entry.active = Active(max(entry.active.first, self._now.first), self.step)
         entry.activity, entry.floor = None, entry.activity or entry.floor
 
@@ -238,6 +348,10 @@ def _may_be_hidden(
 
 def _pair(user_id: int, peer_id: int) -> tuple[int, ...]:
     return min(user_id, peer_id), max(user_id, peer_id)
+
+
+def _submitted(new: NewMessage) -> str:
+    return new.text if new.submitted is None else new.submitted
 
 
 def _nothing() -> None:

@@ -15,11 +15,19 @@ from tests.integration.durability.faults import Faults
 from tests.integration.durability.machine import StoreMachine
 from tests.integration.durability.vfs import layered
 from tests.integration.durability.witness import Unexplained
-from tests.integration.durability.wrong_stores import WRONG_STORES, RacesForKeys, RacesForPairs
+from tests.integration.durability.wrong_stores import (
+    WRONG_STORES,
+    GivesHandlesAgain,
+    PutsOneByOne,
+    RacesForKeys,
+    RacesForPairs,
+)
 from tests.support.figures import Figures
 from tests.support.soak import long
 
 STEPS = 50
+SLOW = {GivesHandlesAgain, PutsOneByOne, RacesForKeys, RacesForPairs}
+"""Wrong stores that take long to find."""
 
 
 def drive(backend: Callable[[], Backend], examples: int, **options: Any) -> type[StoreMachine]:
@@ -73,7 +81,7 @@ def test_sqlite_store_does_what_the_model_does(
 
 @pytest.mark.parametrize("wrong", WRONG_STORES)
 def test_wrong_store_is_found(wrong: type[MemoryStore], soak: bool) -> None:
-    if wrong in {RacesForKeys, RacesForPairs} and not soak:
+    if wrong in SLOW and not soak:
         pytest.skip("takes long to find: make soak")
     with pytest.raises(Unexplained):
         drive(lambda: Remote(wrong), 200, phases=[Phase.generate], derandomize=True, database=None)

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from chatcore import Chat, Message, Refused, Sent, Unavailable, UserName, canonical_name
-from chatcore.ports import MAX_PAGE, AccountStore, ChatStore, Credentials
+from chatcore import Chat, Message, Refused, Sent, Unavailable, User, UserName, user_of
+from chatcore.ports import MAX_PAGE, AccountStore, ChatStore, Credentials, People, Put
 from tests.integration.durability.linear import explain
 from tests.integration.durability.logs import Readers
-from tests.integration.durability.model import WRITES, Call, Model, Observed, Outcome
+from tests.integration.durability.model import REPEATED, WRITES, Call, Model, Observed, Outcome
 
 
-class Store(AccountStore, ChatStore, Protocol):
-    """Both halves of a store."""
+class Store(AccountStore, People, ChatStore, Protocol):
+    """All ports of a store."""
 
 
 class Unexplained(AssertionError):
@@ -35,19 +35,28 @@ UNANSWERED = _Unanswered()
 class _Seen:
     """What the store shows after a step."""
 
+    users: dict[str | int, User | None] = field(default_factory=dict)
+    """By the key or the id that was looked up."""
     accounts: dict[str, Credentials | None] = field(default_factory=dict)
     chats: dict[tuple[int, str], Chat | None] = field(default_factory=dict)
     messages: dict[int, list[Message]] = field(default_factory=dict)
+    keys: dict[int, str] = field(default_factory=dict)
+    """By id, of the users whose chats were looked up."""
 
     def matches(self, model: Model) -> bool:
         return (
-            all(model.credentials(name) == found for name, found in self.accounts.items())
+            all(_user(model, by) == found for by, found in self.users.items())
+            and all(model.credentials(name) == found for name, found in self.accounts.items())
             and all(model.chat_with(*pair) == found for pair, found in self.chats.items())
             and all(
                 model.messages_after(chat_id, 0, limit=len(found) + 1) == found
                 for chat_id, found in self.messages.items()
             )
         )
+
+
+def _user(model: Model, by: str | int) -> User | None:
+    return model.user_by_id(by) if isinstance(by, int) else model.user_by_name(by)
 
 
 @dataclass
@@ -76,6 +85,33 @@ class Witness:
                 if number in patience:
                     tasks.create_task(_cancel(task, patience[number]))
         return observed
+
+    async def settle(self, observed: Sequence[list[Observed]]) -> None:
+        """Repeat each upsert and erasure without an answer until there is one, as a host does."""
+        for caller in observed:
+            for place, one in enumerate(list(caller)):
+                if one.outcome is UNANSWERED and one.call.method in REPEATED:
+                    again: list[Observed] = []
+                    while not again or again[-1].outcome is UNANSWERED:
+                        await self._make([one.call], again)
+                    outcome = await self._presumed(one.call, again[-1].outcome)
+                    caller[place] = one._replace(outcome=outcome, optional=True)
+                    caller.append(again[-1])
+
+    async def _presumed(self, call: Call, again: Outcome) -> Outcome:
+        """The outcome that the call had, if it took effect before it was repeated."""
+        if call.method == "erase_user":
+            return None
+        people, _ = call.arguments
+        if isinstance(again, type):
+            found = await self.store.users_by_name([person.key for person in people])
+            ids = {user.key: user.id for user in found}
+        else:
+            ids = {put.user.key: put.user.id for put in again}
+        # Without an id the user was not added.
+        known = [ids.get(it.key) or self.model.id_of(it.key) or 0 for it in people]
+        users = (user_of(n, it.key, it.name) for n, it in zip(known, people, strict=True))
+        return [Put(user, renamed=None) for user in users]  # type: ignore[arg-type]
 
     async def judge(self, observed: Sequence[Sequence[Observed]]) -> None:
         """Raises Unexplained unless the model explains the outcomes of the callers and what the
@@ -117,16 +153,24 @@ class Witness:
 
     async def _look(self, observed: Sequence[Sequence[Observed]]) -> _Seen:
         seen = _Seen()
-        for call, _, _ in (*itertools.chain(*observed), *self.limbo):
+        for call, *_ in (*itertools.chain(*observed), *self.limbo):
             match call.method, *call.arguments:
+                case "put_users", people, _:
+                    for person in people:
+                        by_key = await self.store.user_by_name(person.key)
+                        seen.users[person.key] = by_key
+                case "erase_user", int() as user_id, *_:
+                    seen.users[user_id] = await self.store.user_by_id(user_id)
                 case "add_user", UserName() as name, *_:
                     seen.accounts[name.canonical] = await self.store.credentials(name.canonical)
                 case "replace_password_hash", int() as user_id, *_:
                     if known := self._name(user_id):
                         seen.accounts[known] = await self.store.credentials(known)
                 case "open_chat", int() as user_id, int() as peer_id, *_:
-                    if known := self._name(peer_id):
-                        seen.chats[user_id, known] = await self.store.chat_with(user_id, known)
+                    if peer := await self.store.user_by_id(peer_id):
+                        found = await self.store.chat_with(user_id, peer.key)
+                        seen.chats[user_id, peer.key] = found
+                        seen.keys[peer_id] = peer.key
                 case "append_message", new:
                     await self._read(new.chat_id, seen)
                 case "last_seq" | "messages_before" | "messages_after", int() as chat_id, *_:
@@ -165,15 +209,15 @@ class Witness:
                     return UNANSWERED if known == password_hash else None
             case "open_chat", user_id, peer_id, _:
                 # For two calls for one pair, it does not matter which one it was.
-                chat = seen.chats.get((user_id, self._name(peer_id)))
-                opened = [one.outcome for one in others if one.call.method == "open_chat"]
-                if chat and chat.id not in model.chats and chat not in opened:
+                chat = seen.chats.get((user_id, seen.keys.get(peer_id, "")))
+                opened = [it.outcome.id for it in others if isinstance(it.outcome, Chat)]
+                if chat and chat.id not in model.chats and chat.id not in opened:
                     return chat
         return UNANSWERED
 
     def _name(self, user_id: int) -> str:
         user = self.model.user_by_id(user_id)
-        return canonical_name(user.name) if user else ""
+        return user.key if user else ""
 
 
 async def _cancel(task: "asyncio.Task[None]", patience: int) -> None:

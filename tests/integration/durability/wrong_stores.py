@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from chatcore import Chat, Message, NewMessage, Sent, StoreUnavailable
+from chatcore import Chat, Message, NewMessage, Person, Sent, StoreUnavailable
 from chatcore.events import MessageSent
+from chatcore.ports import Put
 from chatcore_memory import MemoryStore
 
 
@@ -129,6 +130,57 @@ class TellsOnlyTheSender(MemoryStore):
         return sent
 
 
+class RenamesInEveryRealm(MemoryStore):
+    """Renames the users with that handle in all realms."""
+
+    async def put_users(self, people: Sequence[Person], put_us: int) -> Sequence[Put]:
+        puts = await super().put_users(people, put_us)
+        for put in puts:
+            for twin in list(self.contents.users.values()):
+                if put.renamed and twin.handle == put.user.handle:
+                    self._renamed(twin.id, put.user.name)
+        return puts
+
+
+class GivesHandlesAgain(MemoryStore):
+    """Adds another user under the handle of an erased one."""
+
+    async def put_users(self, people: Sequence[Person], put_us: int) -> Sequence[Put]:
+        for person in people:
+            if self.contents.ids_by_name.get(person.key) in self.contents.erased:
+                del self.contents.ids_by_name[person.key]
+        return await super().put_users(people, put_us)
+
+
+class PutsOneByOne(MemoryStore):
+    """Adds and renames the users of one call in several steps."""
+
+    async def put_users(self, people: Sequence[Person], put_us: int) -> Sequence[Put]:
+        puts: list[Put] = []
+        for person in people:
+            puts += await super().put_users([person], put_us)
+            await asyncio.sleep(0)
+        return puts
+
+
+class SendsToTheErased(MemoryStore):
+    """Appends to the chat of an erased user."""
+
+    async def append_message(self, new: NewMessage) -> Sent:
+        erased, self.contents.erased = self.contents.erased, set()
+        try:
+            return await super().append_message(new)
+        finally:
+            self.contents.erased = erased
+
+
+class ComparesStoredTexts(MemoryStore):
+    """Compares retries with the stored text, not with the submitted one."""
+
+    async def append_message(self, new: NewMessage) -> Sent:
+        return await super().append_message(replace(new, submitted=None))
+
+
 WRONG_STORES = [
     Renumbers,
     ForgetsKeys,
@@ -140,4 +192,9 @@ WRONG_STORES = [
     FailsAndDoubles,
     LogsReplays,
     TellsOnlyTheSender,
+    RenamesInEveryRealm,
+    GivesHandlesAgain,
+    PutsOneByOne,
+    SendsToTheErased,
+    ComparesStoredTexts,
 ]

@@ -35,6 +35,9 @@ class Postgres:
     async def close(self) -> None:
         await self._resources.aclose()
 
+    async def settled(self) -> None:
+        pass
+
     @contextlib.contextmanager
     def failing(self, seed: int) -> Iterator[None]:
         random = Random(seed)
