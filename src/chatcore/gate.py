@@ -69,10 +69,11 @@ class Gate:
         task = asyncio.create_task(_answer(ask))
         try:
             await asyncio.wait([task], timeout=self._seconds)
-        finally:
-            if not task.done():
-                self._abandon(task)
+        except asyncio.CancelledError:
+            self._abandon(task)
+            raise
         if not task.done():
+            self._abandon(task)
             raise PolicyUnavailable(f"the policy took longer than {self._seconds:g} s")
         try:
             return task.result()

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import gc
 import pickle
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -350,6 +351,35 @@ async def test_failure_after_the_time_is_not_reported_as_forgotten(
         await Messenger(store, policy=FailsLate()).open_chat(ann, bob)
     await asyncio.sleep(1)
     assert reports == []
+    asyncio.get_running_loop().set_exception_handler(None)
+
+
+async def test_failure_at_the_moment_of_a_cancellation_is_not_reported_as_forgotten(
+    messenger: Messenger, policy: ScriptedPolicy, ann: User, chat: Chat
+) -> None:
+    unhandled: list[object] = []
+    fails = asyncio.Event()
+
+    async def fail(draft: Draft) -> Allow:
+        await fails.wait()
+        raise ConnectionError
+
+    policy.may_send = fail  # type: ignore[method-assign]
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+    for rounds in range(5):
+        fails.clear()
+        task = asyncio.create_task(messenger.send(ann, chat, "hello"))
+        await asyncio.sleep(0.1)
+        fails.set()
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises((asyncio.CancelledError, PolicyUnavailable)):
+            await task
+        await asyncio.sleep(0)
+        del task
+        gc.collect()
+    assert unhandled == []
     asyncio.get_running_loop().set_exception_handler(None)
 
 
