@@ -50,8 +50,10 @@ class Send:
     chat: Chat
     text: str
     key: str | None
-    wrong: bool = False
-    """Whether the service must refuse it."""
+    stored: str = ""
+    """The text that the service must store; empty if it must refuse."""
+    refusal: str = ""
+    """The code of the refusal, if it must refuse."""
     tried: bool = False
     above: int = 0
     """The last acknowledged seq of its chat at the first attempt."""
@@ -312,7 +314,9 @@ class Device:
                 sent = await self.request(partial(self.attempt, send=send, again=again))
             except Refused as refused:
                 self.world.note(self.name, "refused", repr(send.text), refused.code)
-                self.world.check(send.wrong, send.text, "was refused:", refused.code)
+                as_due = refused.code == send.refusal
+                self.world.check(as_due, repr(send.text), "was refused:", refused.code)
+                self.world.count(f"refused: {refused.code}")
                 send.refused = True
             except (Lost, Unavailable):
                 await self._pause()
@@ -323,6 +327,15 @@ class Device:
         self._delivering = False
 
     async def attempt(self, messenger: Messenger, send: Send, again: bool) -> Sent:
+        began = self.world.loop.time()
+        attempts = self.world.attempts.setdefault(send.text, [])
+        attempts.append(began)
+        try:
+            return await self._send(messenger, send)
+        finally:
+            attempts.remove(began)
+
+    async def _send(self, messenger: Messenger, send: Send) -> Sent:
         if send.key is None:
             return Sent(await messenger.send(self.user, send.chat, send.text), replayed=False)
         return await messenger.send_once(self.user, send.chat, send.text, send.key)
@@ -331,7 +344,10 @@ class Device:
         world, message = self.world, sent.message
         world.note(self.name, "acknowledged", repr(send.text), message.seq, sent.replayed)
         world.count("replays" if sent.replayed else "acknowledgements")
-        world.check(not send.wrong, repr(send.text), "was not refused")
+        world.check(not send.refusal, repr(send.text), "was not refused")
+        world.check(message.text == send.stored, repr(send.text), "was stored as", message.text)
+        if send.stored != send.text:
+            world.count("rewritten messages replayed" if sent.replayed else "messages rewritten")
         world.check(message.seq > send.above, send.text, "came before one acknowledged earlier")
         send.message = message
         newest = self.world.acknowledged

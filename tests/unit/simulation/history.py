@@ -33,10 +33,11 @@ def _states(world: World, user: User) -> Sequence[ChatState]:
 
 def _check_sends(world: World, messages: Sequence[Message], sends: Mapping[str, Send]) -> None:
     times = Counter(message.text for message in messages)
-    world.check(times.keys() <= sends.keys(), "the history has messages that no client sent")
+    texts = {send.stored for send in sends.values()}
+    world.check(times.keys() <= texts, "the history has messages that no client sent")
     stored = set(messages)
     for text, send in sends.items():
-        found = times[text]
+        found = times[send.stored]
         if send.message:
             kept = found == 1 and send.message in stored
             world.check(kept, repr(text), "was acknowledged, and is stored", found, "times")

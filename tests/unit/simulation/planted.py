@@ -3,8 +3,9 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from chatcore import (
     Actor,
@@ -14,6 +15,7 @@ from chatcore import (
     Following,
     Message,
     Messenger,
+    NewMessage,
     Reset,
     Sent,
     Snapshot,
@@ -21,6 +23,7 @@ from chatcore import (
     User,
 )
 from chatcore.events import Entry
+from chatcore.gate import Gate
 from chatcore_memory import MemoryStore
 from tests.unit.simulation.device import Device, Send
 from tests.unit.simulation.parts import FaultyDoorbell
@@ -161,6 +164,31 @@ class MovesMarkersBack(MemoryStore):
         return await super().move_read_marker(chat_id, user_id, seq, moved_us)
 
 
+class AsksAboutReplays(Gate):
+    async def _replay_of(self, new: NewMessage) -> Sent | None:
+        return None
+
+
+class ForgetsTheSubmittedText(Gate):
+    async def may_send(
+        self, new: NewMessage, sender: User, chat: Chat, actor: Actor
+    ) -> NewMessage | Sent:
+        passed = await super().may_send(new, sender, chat, actor)
+        return passed if isinstance(passed, Sent) else replace(passed, submitted=None)
+
+
+def gated(kind: type[Gate]) -> type[Messenger]:
+    """A Messenger with a faulty way of asking its policy."""
+
+    class AsksWrongly(Messenger):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            if self._gate is not None:
+                self._gate = kind(self._gate._policy, self._gate._store, self._gate._seconds)
+
+    return AsksWrongly
+
+
 BUGS: dict[str, Plan] = {
     "fetch before subscribe": Plan(
         messenger=following(FetchesBeforeItListens), reliable_rings=True
@@ -174,4 +202,6 @@ BUGS: dict[str, Plan] = {
     "retry without its key": Plan(device=RetriesWithoutItsKey),
     "early acknowledgement": Plan(messenger=AcknowledgesEarly),
     "marker that moves back": Plan(store=MovesMarkersBack),
+    "policy asked about replays": Plan(messenger=gated(AsksAboutReplays)),
+    "retry compared with the stored text": Plan(messenger=gated(ForgetsTheSubmittedText)),
 }

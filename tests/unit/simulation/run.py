@@ -14,11 +14,13 @@ from chatcore_memory import MemoryStore
 from tests.unit.simulation.device import Device, Send
 from tests.unit.simulation.history import check_histories
 from tests.unit.simulation.parts import FaultyDoorbell, FaultyStore, Node
+from tests.unit.simulation.policing import BANNED, REFUSAL, RUDE, FaultyPolicy, allowed
 from tests.unit.simulation.virtual import VirtualLoop
 from tests.unit.simulation.world import POLL_SECONDS, SLOWEST_STEP, Violation, World
 
 STEPS = 40
 MOST_SECONDS_TO_SETTLE = 60
+_WORDS = ("", "", "", f" {RUDE}", f" {BANNED}")
 NEVER = 1e6  # seconds, far beyond the end of any run
 
 
@@ -71,6 +73,7 @@ class _Run:
         polls = NEVER if plan.reliable_rings else POLL_SECONDS
         within = (0 if plan.reliable_rings else POLL_SECONDS) + 3 * SLOWEST_STEP
         self._poll_seconds = max(polls, plan.poll_seconds)
+        self._policy = FaultyPolicy(world) if rng.random() < 0.5 else None
         self._nodes = [Node(world, self._messenger) for _ in range(rng.randint(1, 2))]
         self._devices = [
             plan.device(world, self._nodes, user, f"{user.name}{number}", within)
@@ -86,6 +89,7 @@ class _Run:
             doorbell=self._doorbell,
             clock=lambda: self.world.clock(node.skew),
             poll_seconds=self._poll_seconds,
+            policy=self._policy,
         )
 
     async def all(self) -> None:
@@ -154,9 +158,11 @@ class _Run:
             return
         for _ in range(rng.choice((1, 1, 1, 2, 5))):
             chat = rng.choice(list(device.chats.values())).chat
-            text = f"{device.name} {len(self._sends)}"
+            text = f"{device.name} {len(self._sends)}{rng.choice(_WORDS)}"
             key = None if rng.random() < 0.1 else f"key-{len(self._sends)}"
-            self._add(device, Send(chat, text, key))
+            passed = allowed(text) if self._policy else text
+            send = Send(chat, text, key, passed or "", "" if passed else REFUSAL)
+            self._add(device, send)
 
     async def send_wrongly(self) -> None:
         device, rng = self._some_device(), self.world.rng
@@ -171,16 +177,19 @@ class _Run:
             if it.key and it.message and it.message.sender_id == device.user.id
         ]
         which = rng.randint(0, 3)
+        key = f"key-{len(self._sends)}"
         if which == 0 and strange:
-            send = Send(rng.choice(strange), text, f"key-{len(self._sends)}")
+            send = Send(rng.choice(strange), text, key, refusal="chat_not_found")
         elif which == 1 and known:
             first = rng.choice(known)
-            send = Send(first.chat, text, first.key)
+            # The text that the policy wrote is not what the client submitted.
+            if first.stored not in self._sends:
+                text = first.stored
+            send = Send(first.chat, text, first.key, refusal="key_reused")
         elif which == 2:
-            send = Send(chat, text, "no key")
+            send = Send(chat, text, "no key", refusal="invalid_key")
         else:
-            send = Send(chat, text + "\0", f"key-{len(self._sends)}")
-        send.wrong = True
+            send = Send(chat, text + "\0", key, refusal="invalid_text")
         self._add(device, send)
 
     def _add(self, device: Device, send: Send) -> None:

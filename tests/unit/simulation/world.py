@@ -50,6 +50,10 @@ class World:
         """The newest acknowledged message by chat."""
         self.chats: dict[int, Chat] = {}
         self.messages: dict[int, list[Message]] = {}
+        self.attempts: dict[str, list[float]] = {}
+        """When the attempts under way to send a text began."""
+        self.stored_at: dict[str, float] = {}
+        """When each text was stored."""
         self.counts: Counter[str] = Counter()
         self.trace: list[str] = []
         self.violations: list[BaseException] = []
@@ -116,6 +120,8 @@ class World:
         self.chats[entry.chat.id] = entry.chat
         messages = run_now(self.store.messages_after(entry.chat.id, 0, limit=500))
         self.messages[entry.chat.id] = list(messages)
+        for message in _messages(entry):
+            self.stored_at.setdefault(message.text, self.loop.time())
         self.note("logged", user.name, describe(entry))
 
     def can_tell(self, after: Cursor) -> bool:
