@@ -11,6 +11,10 @@ class ScriptedPolicy:
     an answer, or an exception to raise."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Allow everything, at once, and forget the questions."""
         self.opening: Any = Allow()
         self.sending: Any = Allow()
         self.seconds = 0.0

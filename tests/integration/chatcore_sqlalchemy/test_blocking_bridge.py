@@ -111,24 +111,9 @@ def test_an_error_of_opening_keeps_its_class(tmp_path: Path) -> None:
         second.open(SqlAlchemyStore.open, url)
 
 
-def test_exit_closes_the_store(host: str, url: str, path: Path) -> None:
-    script = """
-register()
-def listen():
-    accounts, messenger = chat()
-    for event in messenger.follow(messenger.find_user("ann")):
-        pass
-threading.Thread(target=listen, daemon=True).start()
-print(send("hello"), flush=True)
-sys.exit(3)
-"""
-    assert run_script(host + script) == (3, ["1"], "")
-    # SQLite removes the write-ahead log when the last connection closes.
-    assert not path.with_name("chatcore.db-wal").exists()
-    assert texts(url) == ["hello"]
-
-
-def test_forked_processes_open_a_store_of_their_own(host: str, url: str) -> None:
+def test_forks_open_a_store_of_their_own_and_exit_closes_it(
+    host: str, url: str, path: Path
+) -> None:
     # On SQLite, the second of two processes is refused as ever.
     script = """
 def fork(text):
@@ -148,7 +133,14 @@ with Bridge() as bridge:
 fork("before the parent's first use")
 print("parent", send("from the parent"), flush=True)
 fork("after the parent's first use")
+
+def listen():
+    accounts, messenger = chat()
+    for event in messenger.follow(messenger.find_user("ann")):
+        pass
+threading.Thread(target=listen, daemon=True).start()
 print("parent", send("from the parent"), flush=True)
+sys.exit(3)
 """
     before, after = "before the parent's first use", "after the parent's first use"
     outcome = run_script(host + script, url)
@@ -158,7 +150,9 @@ print("parent", send("from the parent"), flush=True)
     else:
         said = ["child 1", "status 0", "parent 2", "child 3", "status 0", "parent 4"]
         stored = [before, "from the parent", after, "from the parent"]
-    assert outcome == (0, said, "")
+    assert outcome == (3, said, "")
+    # SQLite removes the write-ahead log when the last connection closes.
+    assert not path.with_name("chatcore.db-wal").exists()
     assert texts(url) == stored
 
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.api import Api, api_of
-from tests.support.apps import Store, app_on
+from tests.support.api import Api
 from tests.support.transcript import Replay, read_transcript
 
 FILES = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
@@ -28,6 +27,5 @@ async def test_transcript_is_answered_exactly_over_http(file: Path, api: Api) ->
 
 
 @each_transcript
-async def test_transcript_is_answered_exactly_in_process(file: Path, store: Store) -> None:
-    async with app_on(store) as app, api_of(app) as api:
-        await replay(file, api)
+async def test_transcript_is_answered_exactly_in_process(file: Path, in_process: Api) -> None:
+    await replay(file, in_process)

@@ -26,27 +26,51 @@ class Scene(NamedTuple):
     chat_id: int
 
 
+class Stage(NamedTuple):
+    """An application for the scenes of all tests."""
+
+    api: Api
+    policy: ScriptedPolicy
+    peer: Someone
+
+    async def scene(self) -> Scene:
+        """Return new users on the stage, and a policy that allows everything."""
+        self.policy.reset()
+        me, stranger = await self.api.join("me"), await self.api.join("stranger")
+        chat_id = (await self.api.open_chat(me, self.peer.name)).json()["chat_id"]
+        self.policy.openings.clear()
+        return Scene(self.api, self.policy, me, self.peer, stranger, chat_id)
+
+
 @asynccontextmanager
-async def scene_with(seconds: float) -> AsyncIterator[Scene]:
+async def stage_with(seconds: float) -> AsyncIterator[Stage]:
     store, policy = MemoryStore(), ScriptedPolicy()
     accounts = Accounts(store, InsecureTestHasher(), JwtTokens(SECRET))
     messenger = Messenger(store, policy=policy, policy_seconds=seconds)
     async with api_of(create_app(accounts, messenger)) as api:
-        me, stranger = await api.join("me"), await api.join("stranger")
         # One route has a path of its own for this name.
         await api.register("messages")
         token = (await api.log_in("messages")).json()["token"]
-        peer = Someone("messages", token)
-        chat_id = (await api.open_chat(me, peer.name)).json()["chat_id"]
-        policy.openings.clear()
-        yield Scene(api, policy, me, peer, stranger, chat_id)
+        yield Stage(api, policy, Someone("messages", token))
+
+
+@pytest.fixture(scope="module")
+async def patient() -> AsyncIterator[Stage]:
+    # Long enough for any machine.
+    async with stage_with(600) as stage:
+        yield stage
+
+
+@pytest.fixture(scope="module")
+async def hasty() -> AsyncIterator[Stage]:
+    # An answer that comes at once is in time, however short the time and slow the machine.
+    async with stage_with(0.001) as stage:
+        yield stage
 
 
 @pytest.fixture
-async def scene() -> AsyncIterator[Scene]:
-    # Long enough for any machine.
-    async with scene_with(600) as scene:
-        yield scene
+async def scene(patient: Stage) -> Scene:
+    return await patient.scene()
 
 
 Call = Callable[[Scene], Awaitable[httpx.Response]]
@@ -177,12 +201,11 @@ async def test_failed_policy_is_a_503_and_logged(
 
 
 @pytest.mark.parametrize(("route", "call"), EVERY)
-async def test_late_policy_is_a_503(route: str, call: Call) -> None:
-    # An answer that comes at once is in time, however short the time and slow the machine.
-    async with scene_with(0.001) as scene:
-        scene.policy.seconds = 3600
-        assert_unavailable(await call(scene))
-        assert await contents(scene) == ([], 1)
+async def test_late_policy_is_a_503(hasty: Stage, route: str, call: Call) -> None:
+    scene = await hasty.scene()
+    scene.policy.seconds = 3600
+    assert_unavailable(await call(scene))
+    assert await contents(scene) == ([], 1)
 
 
 def assert_unavailable(answer: httpx.Response) -> None:

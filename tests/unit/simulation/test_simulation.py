@@ -1,6 +1,6 @@
 """Every client ends with exactly the history, despite crashes and faults.
 
-`CHATCORE_SEEDS=N` runs N seeds instead of 150; one alone is replayed with
+`CHATCORE_SEEDS=N` runs N seeds instead of 100; one alone is replayed with
 `python -m tests.unit.simulation SEED`.
 """
 
@@ -16,13 +16,13 @@ from tests.support.soak import SOAK
 from tests.unit.simulation.planted import BUGS
 from tests.unit.simulation.run import Outcome, Plan, simulate
 
-SEEDS = 150
+SEEDS = 100
 AT_ONCE = 500
 ALL = int(os.environ.get("CHATCORE_SEEDS", 20_000 if SOAK else SEEDS))
 # Every planted bug must show within this many seeds. Most show in the first.
 UNTIL_CAUGHT = 500
 
-# The events that 150 seeds must have seen to prove anything.
+# The events that 100 seeds must have seen to prove anything.
 HAPPENINGS = {
     "acknowledgements",
     "devices that lost everything",

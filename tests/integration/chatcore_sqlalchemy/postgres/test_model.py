@@ -63,7 +63,7 @@ def test_postgresql_store_does_what_the_model_does(
 ) -> None:
     machine = drive(
         lambda: Postgres(postgres, migrated_template),
-        100 if soak else 6,
+        100 if soak else 4,
         # Shrinking a failure would take many minutes.
         phases=[Phase.explicit, Phase.reuse, Phase.generate],
     )

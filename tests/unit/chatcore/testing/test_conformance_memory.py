@@ -20,11 +20,9 @@ from chatcore.testing import (
     PasswordHasherCheck,
     PeopleCheck,
     TokenIssuerCheck,
-    checks_for,
 )
 from chatcore.testing.hashers import the_event_loop_is_not_blocked
 from chatcore_memory import InsecureTestHasher, InsecureTestTokens, MemoryStore
-from tests.support.people import PeopleStore
 
 
 @pytest.mark.parametrize("check", ACCOUNT_STORE_CHECKS, ids=lambda check: check.__name__)
@@ -49,15 +47,6 @@ async def test_whole_store(check: ErasureCheck) -> None:
 )
 async def test_store_of_people(check: PeopleCheck) -> None:
     await check(MemoryStore())
-
-
-@pytest.mark.parametrize(
-    "check",
-    [check for checks in checks_for(PeopleStore()).values() for check in checks],
-    ids=lambda check: check.__name__,
-)
-async def test_store_without_accounts(check: ChatStoreCheck) -> None:
-    await check(PeopleStore())
 
 
 @pytest.mark.parametrize("check", DOORBELL_CHECKS, ids=lambda check: check.__name__)
