@@ -73,7 +73,7 @@ async def log_in_all(url: str) -> list[float]:
 async def test_guessing_at_full_speed_delays_no_other_login(
     tmp_path: Path, figures: Figures
 ) -> None:
-    with Service(tmp_path, trusted_proxies="127.0.0.1") as service:
+    with (Service if SOAK else QuickService)(tmp_path, trusted_proxies="127.0.0.1") as service:
         async with api_at(service.url) as api:
             for n in range(LOGINS):
                 answer = await post(api, "/register", f"198.51.100.{n}", f"user-{n}", PASSWORD)
@@ -107,7 +107,7 @@ async def test_client_on_the_loopback_address_is_not_limited(tmp_path: Path) -> 
 async def test_clients_of_an_untrusted_proxy_share_one_limit_and_the_log_names_the_setting(
     tmp_path: Path,
 ) -> None:
-    with Service(tmp_path) as service:
+    with QuickService(tmp_path) as service:
         async with api_at(service.url) as api:
             statuses: list[int] = []
             # The first waits are short, so a slow machine allows a few more attempts.

@@ -3,7 +3,6 @@
 import socket
 from pathlib import Path
 
-import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -12,6 +11,7 @@ from chatcore_memory import InsecureTestHasher
 from chatcore_server.app import open_app
 from chatcore_server.observe.counting import CountedHasher, Requests
 from chatcore_server.settings import CannotStart, Settings
+from tests.support.clients import client_at, get
 from tests.support.service import QuickService
 
 PASSWORD = "correct horse battery"
@@ -25,7 +25,7 @@ def free_port() -> int:
 
 
 def scraped(port: int) -> Samples:
-    answer = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60)
+    answer = get(f"http://127.0.0.1:{port}/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=")
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
@@ -47,7 +47,7 @@ def test_metrics_count_what_the_service_did(tmp_path: Path) -> None:
     port = free_port()
     with (
         QuickService(tmp_path, metrics=f"127.0.0.1:{port}") as service,
-        httpx.Client(base_url=service.url, timeout=60) as http,
+        client_at(service.url) as http,
     ):
         for name in ("ann", "bob"):
             http.post("/register", json={"username": name, "password": PASSWORD})

@@ -19,6 +19,7 @@ import pytest
 from chatcore_server.observe.standard_streams import MAX_BYTES
 from tests.integration.chatcore_server.test_service import HANGING
 from tests.support.apps import SECRET
+from tests.support.clients import get
 from tests.support.service import COMMAND, START_SECONDS, environment
 from tests.support.soak import soak_only
 
@@ -97,7 +98,7 @@ def serving(
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/healthz", timeout=SECONDS).status_code == 200
+        return get(f"{url}/healthz").status_code == 200
     except httpx.TransportError:
         return False
 

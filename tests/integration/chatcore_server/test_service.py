@@ -19,6 +19,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.clients import client_at, get
 from tests.support.service import (
     COMMAND,
     STOP_SECONDS,
@@ -53,7 +54,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @contextmanager
 def client(service: Service) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=60) as opened:
+    with client_at(service.url) as opened:
         yield opened
 
 
@@ -192,7 +193,7 @@ def test_stalled_peers_do_not_prevent_shutdown(service: Service) -> None:
             peer.sendall(sent)
             stalling.append(peer)
         # The service accepted them before this later request.
-        assert httpx.get(f"{service.url}/healthz").status_code == 200
+        assert get(f"{service.url}/healthz").status_code == 200
         started = time.monotonic()
         assert service.stop() == 0
         assert time.monotonic() - started > 2
@@ -233,7 +234,7 @@ def test_second_interrupt_ends_the_process_at_once(service: Service) -> None:
         ann = a_chat(http)
         peer = peers.enter_context(socket.create_connection(("127.0.0.1", service.port)))
         peer.sendall(request("/chats/bob/messages", ann, b"{", length=99))
-        assert httpx.get(f"{service.url}/healthz").status_code == 200
+        assert get(f"{service.url}/healthz").status_code == 200
         service.process.send_signal(signal.SIGINT)
         # It has noticed once it accepts no more connections.
         with pytest.raises(ConnectionError):
@@ -516,7 +517,7 @@ def test_application_runs_under_another_server(tmp_path: Path) -> None:
             stderr=log,
         )
     try:
-        transport = httpx.HTTPTransport(retries=8)
+        transport = httpx.HTTPTransport(retries=8, verify=False)
         with httpx.Client(
             base_url=f"http://127.0.0.1:{port}", transport=transport, timeout=60
         ) as http:

@@ -170,7 +170,7 @@ names = st.one_of(
 )
 
 
-@settings(max_examples=500 if SOAK else 15)
+@settings(max_examples=500 if SOAK else 8)
 @given(name=names)
 async def test_any_accepted_name_works_on_every_route(url: str, name: str) -> None:
     async with api_at(url) as api:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import httpx
 import pytest
 import requests
 import schemathesis
@@ -20,6 +19,7 @@ from schemathesis.checks import (
 )
 
 from tests.support.api import PASSWORD, SOAK, fresh, some_address
+from tests.support.clients import client_at
 
 ROUTES = [
     "POST /register",
@@ -56,7 +56,7 @@ CHECKS = [
     status_code_conformance,
     unsupported_method,
 ]
-EXAMPLES = 500 if SOAK else 8
+EXAMPLES = 500 if SOAK else 5
 FEWER_EXAMPLES = {"PUT /v1/chats/{chat_id}/read": 100}
 """Fewer for a route whose answer may take a second."""
 
@@ -73,7 +73,7 @@ def ann_and_peer(url: str) -> tuple[dict[str, str], dict[str, Any]]:
     """The headers of a user, and the path parameters, by name, that lead to their chat with a
     peer."""
     names = fresh("ann"), fresh("peer")
-    with httpx.Client(base_url=url) as client:
+    with client_at(url) as client:
         for name in names:
             account = {"username": name, "password": PASSWORD}
             assert client.post("/register", json=account).is_success

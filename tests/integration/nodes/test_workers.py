@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from chatcore_sqlalchemy import SqlAlchemyStore
 from tests.integration.nodes.traffic import Traffic
 from tests.support.api import api_at
+from tests.support.clients import get
 from tests.support.postgres_server import PostgresServer
 from tests.support.service import COMMAND, QuickService, Service, environment, run
 from tests.support.soak import soak_only
@@ -78,9 +78,8 @@ async def each_answers(service: Service, workers: set[int]) -> None:
     for worker in workers:
         with frozen(worker):
             for _ in range(5):
-                answer = await asyncio.to_thread(
-                    httpx.get, f"{service.url}/healthz", timeout=SECONDS
-                )
+                url = f"{service.url}/healthz"
+                answer = await asyncio.to_thread(get, url, timeout=SECONDS)
                 assert answer.status_code == 200
 
 
@@ -121,7 +120,7 @@ async def test_replacing_a_worker_is_retried(service: Service, postgres: Postgre
     await until(lambda: len(workers_of(service.process.pid)) == WORKERS)
     # The replacement serves alone.
     os.kill(left, signal.SIGKILL)
-    answer = await asyncio.to_thread(httpx.get, f"{service.url}/healthz", timeout=SECONDS)
+    answer = await asyncio.to_thread(get, f"{service.url}/healthz", timeout=SECONDS)
     assert answer.status_code == 200
 
 

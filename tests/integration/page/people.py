@@ -10,8 +10,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-import httpx
-
+from tests.support.clients import client_at
 from tests.support.service import Service
 
 if TYPE_CHECKING:
@@ -224,7 +223,7 @@ class People:
     def __init__(self, contexts: Contexts, service: Service) -> None:
         self.contexts = contexts
         self.url = service.url + "/"
-        self._client = httpx.Client(base_url=service.url, timeout=SECONDS)
+        self._client = client_at(service.url)
         self._all: list[Person] = []
 
     def api(self, method: str, path: str, token: str | None = None, **options: Any) -> Any:

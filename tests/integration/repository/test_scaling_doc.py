@@ -10,7 +10,6 @@ from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
-import httpx
 import pytest
 
 from chatcore import Messenger, NewMessage, UserName, bus, following
@@ -19,6 +18,7 @@ from chatcore_notify import NotifyDoorbell
 from chatcore_server.settings import Settings
 from chatcore_sqlalchemy import SqlAlchemyStore, group_commit
 from chatcore_sqlalchemy.postgres import batch as postgres_batch
+from tests.support.clients import client_at
 from tests.support.postgres_server import PostgresServer, name_of
 from tests.support.repository import ROOT
 from tests.support.service import QuickService, environment
@@ -168,11 +168,9 @@ def test_commands_lead_from_a_file_to_several_services(
     serve = re.fullmatch(r"CHATCORE_WORKERS=(\d+) chatcore serve .*", last)
     assert serve
     ann = {"username": "ann", "password": "correct horse battery"}
-    with QuickService(tmp_path) as file:
-        httpx.post(f"{file.url}/register", json=ann, timeout=60).raise_for_status()
-        [token] = (
-            httpx.post(f"{file.url}/login", json=ann, timeout=60).raise_for_status().json().values()
-        )
+    with QuickService(tmp_path) as file, client_at(file.url) as http:
+        http.post("/register", json=ann).raise_for_status()
+        [token] = http.post("/login", json=ann).raise_for_status().json().values()
     shown = "postgresql://user:password@host/chatcore"
     assert any(shown in command for command in commands)
     script = "\n".join(["set -e", *commands, 'echo "$CHATCORE_SECRET"'])
@@ -196,5 +194,6 @@ def test_commands_lead_from_a_file_to_several_services(
         QuickService(elsewhere, database_url=url, secret=secret) as there,
     ):
         for service in (here, there):
-            answer = httpx.get(f"{service.url}/chats", headers=bearer, timeout=60)
+            with client_at(service.url) as http:
+                answer = http.get("/chats", headers=bearer)
             assert (answer.status_code, answer.json()) == (200, [])

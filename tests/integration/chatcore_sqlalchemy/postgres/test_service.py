@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.integration.chatcore_server import test_service
 from tests.support.api import api_at
 from tests.support.apps import SECRET
+from tests.support.clients import client_at, get
 from tests.support.postgres_server import PostgresServer, name_of
 from tests.support.service import QuickService, Service, run
 
@@ -51,7 +51,7 @@ async def test_service_is_not_ready_while_the_database_is_read_only(
     name = name_of(postgres_url)
 
     async def until_ready(status: int) -> None:
-        with httpx.Client(base_url=service.url) as http:
+        with client_at(service.url) as http:
             await asyncio.to_thread(test_service.until_ready, http, status)
 
     async with api_at(service.url) as api:
@@ -96,7 +96,7 @@ def test_service_starts_once_migrate_has_made_the_tables(
     assert "`chatcore migrate` first" in done.stderr
     assert run("migrate", cwd=tmp_path, **settings).returncode == 0
     with QuickService(tmp_path, **settings) as service:
-        assert httpx.get(f"{service.url}/healthz").status_code == 200
+        assert get(f"{service.url}/healthz").status_code == 200
 
 
 async def test_nodes_that_migrate_concurrently_make_the_tables_once(

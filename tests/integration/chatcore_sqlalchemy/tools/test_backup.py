@@ -25,6 +25,7 @@ from chatcore_server.key_file import key_path
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
 from chatcore_sqlalchemy.tools.backup import IDS_APART, PIECE, backup
 from chatcore_sqlalchemy.tools.check import check_database
+from tests.support.clients import client_at
 from tests.support.service import QuickService, environment, run
 
 PAIRS = 4
@@ -94,7 +95,7 @@ def test_copy_made_during_writes_is_complete(tmp_path: Path) -> None:
     asyncio.run(with_pairs(tmp_path / "chatcore.db"))
     with (
         QuickService(tmp_path) as service,
-        httpx.Client(base_url=service.url, timeout=60, limits=httpx.Limits()) as http,
+        client_at(service.url, limits=httpx.Limits()) as http,
     ):
         senders = Senders(http, service.database_path)
         with senders.talking():
@@ -115,7 +116,7 @@ def test_copy_made_during_writes_is_complete(tmp_path: Path) -> None:
     restored = tmp_path / "restored"
     restored.mkdir()
     shutil.copy(tmp_path / "copy.db", restored / "chatcore.db")
-    with QuickService(restored) as again, httpx.Client(base_url=again.url, timeout=60) as http:
+    with QuickService(restored) as again, client_at(again.url) as http:
         name, peer = senders.people[0]
         # The copy has another key, so a token issued after it cannot name another user here.
         assert http.get("/chats", headers=bearer(service.database_path, 1)).status_code == 401

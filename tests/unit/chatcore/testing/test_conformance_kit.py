@@ -1,6 +1,7 @@
 """The conformance kit: each planted fault fails its named check, and each check has a fault."""
 
 import asyncio
+import inspect
 import re
 import secrets
 import subprocess
@@ -183,13 +184,14 @@ async def test_a_method_that_is_not_written_yet_is_named(method: str) -> None:
         """Return None, as the body `...` does."""
 
     setattr(HalfWritten, method, returns_none)
-    for checks in checks_for(MemoryStore()).values():
-        for check in checks:
-            try:
-                await check(HalfWritten())
-            except AssertionError as broken:
-                if method in str(broken).partition(": found")[0]:
-                    return
+    held = [check for checks in checks_for(MemoryStore()).values() for check in checks]
+    # Those that call it themselves first: one of them will do.
+    for check in sorted(held, key=lambda check: method not in inspect.getsource(check)):
+        try:
+            await check(HalfWritten())
+        except AssertionError as broken:
+            if method in str(broken).partition(": found")[0]:
+                return
     pytest.fail(f"no check names {method}")
 
 
