@@ -15,21 +15,13 @@ from chatcore_server.commands.passwd import set_password
 from chatcore_server.settings import CannotStart, Settings
 from chatcore_sqlalchemy import SqlAlchemyStore
 from tests.support.api import PASSWORD, Someone, api_at
-from tests.support.service import COMMAND, Service, environment
+from tests.support.service import COMMAND, Service, environment, run
 
 ANOTHER = "ein anderes Paßwort"
 
 
-def passwd(folder: Path, name: str, typed: bytes) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [*COMMAND, "passwd", name],
-        cwd=folder,
-        env=environment(),
-        input=typed,
-        capture_output=True,
-        timeout=90,
-        check=False,
-    )
+def passwd(folder: Path, name: str, typed: str) -> subprocess.CompletedProcess[str]:
+    return run("passwd", name, cwd=folder, stdin=typed)
 
 
 async def test_passwd_replaces_the_password_and_revokes_tokens(tmp_path: Path) -> None:
@@ -37,14 +29,14 @@ async def test_passwd_replaces_the_password_and_revokes_tokens(tmp_path: Path) -
         async with api_at(service.url) as api:
             await api.register("Ann")
             old = Someone("Ann", (await api.log_in("ann")).json()["token"])
-        running = passwd(tmp_path, "ann", ANOTHER.encode())
-        assert (running.returncode, running.stdout) == (2, b"")
-        assert b"in use by another chatcore service" in running.stderr
+        running = passwd(tmp_path, "ann", ANOTHER)
+        assert (running.returncode, running.stdout) == (2, "")
+        assert "in use by another chatcore service" in running.stderr
         assert service.stop() == 0
 
-        done = passwd(tmp_path, "ann", ANOTHER.encode() + b"\nand more\n")
-        assert (done.returncode, done.stderr) == (0, b"")
-        assert done.stdout.startswith(b"Changed the password of Ann")
+        done = passwd(tmp_path, "ann", ANOTHER + "\nand more\n")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("Changed the password of Ann")
 
         service.start()
         async with api_at(service.url) as api:
@@ -52,10 +44,10 @@ async def test_passwd_replaces_the_password_and_revokes_tokens(tmp_path: Path) -
             assert (await api.log_in("ann", PASSWORD)).status_code == 401
             assert (await api.log_in("ann", ANOTHER)).status_code == 200
 
-    refused = passwd(tmp_path, "ann", b"short\n")
-    assert (refused.returncode, refused.stdout) == (2, b"")
-    assert b"at least 8 characters" in refused.stderr
-    assert refused.stderr.count(b"\n") == 1
+    refused = passwd(tmp_path, "ann", "short\n")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "at least 8 characters" in refused.stderr
+    assert refused.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -112,9 +104,9 @@ def test_passwd_without_a_terminal_or_input_is_refused(tmp_path: Path) -> None:
 
 
 def test_passwd_creates_no_database(tmp_path: Path) -> None:
-    refused = passwd(tmp_path, "ann", ANOTHER.encode())
+    refused = passwd(tmp_path, "ann", ANOTHER)
     assert refused.returncode == 2
-    assert b"there is no database chatcore.db" in refused.stderr
+    assert "there is no database chatcore.db" in refused.stderr
     assert list(tmp_path.iterdir()) == []
 
 

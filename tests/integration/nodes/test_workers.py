@@ -16,7 +16,7 @@ from tests.support.api import api_at
 from tests.support.clients import get
 from tests.support.postgres_server import PostgresServer
 from tests.support.service import COMMAND, QuickService, Service, environment, run
-from tests.support.soak import soak_only
+from tests.support.soak import SOAK, soak_only
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/stat").exists(), reason="needs /proc, which Linux has"
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 
 SECRET = "a secret of thirty-two bytes, or so"
 WORKERS = 2
-SENDERS = 8
+SENDERS = 8 if SOAK else 4
 SECONDS = 300
 
 
