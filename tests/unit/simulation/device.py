@@ -3,17 +3,14 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
 from chatcore import (
-    Chat,
     ChatOpened,
     ChatState,
     Cursor,
     Event,
-    Following,
     Message,
     MessageSent,
     Messenger,
@@ -24,42 +21,13 @@ from chatcore import (
     User,
 )
 from chatcore.events import Entry
+from tests.unit.simulation.asking import iterate, iterate_with_timeouts, poll
+from tests.unit.simulation.copies import Copy, Send
+from tests.unit.simulation.naming import same
 from tests.unit.simulation.parts import Lost, Node
 from tests.unit.simulation.world import World, describe
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Copy:
-    """The device's copy of a chat."""
-
-    chat: Chat
-    messages: list[Message] = field(default_factory=list)
-    read: int = 0
-    peer_read: int = 0
-
-    def unread(self, user: User) -> int:
-        return sum(message.sender_id != user.id for message in self.messages[self.read :])
-
-
-@dataclass(slots=True, eq=False)
-class Send:
-    """A message in the outbox, identified by its unique text."""
-
-    chat: Chat
-    text: str
-    key: str | None
-    stored: str = ""
-    """The text that the service must store; empty if it must refuse."""
-    refusal: str = ""
-    """The code of the refusal, if it must refuse."""
-    tried: bool = False
-    above: int = 0
-    """The last acknowledged seq of its chat at the first attempt."""
-    message: Message | None = None
-    """The acknowledged message."""
-    refused: bool = False
 
 
 class Device:
@@ -170,11 +138,13 @@ class Device:
         """Load the current state: later changes follow after its cursor."""
         world = self.world
         held = {key: (it.read, it.peer_read, len(it.messages)) for key, it in self.chats.items()}
-        after = self.cursor
+        after, began = self.cursor, world.loop.time()
         snapshot = await self.request(lambda messenger: messenger.sync(self.user))
         world.note(self.name, "sync", snapshot.cursor.n)
         world.check(after is None or after.n <= snapshot.cursor.n, "a sync went back")
         for state in snapshot.chats:
+            kept = world.names.are_current(state.chat, began)
+            world.check(kept, self.name, "saw a former name in a sync")
             self._check_state(state, held.pop(state.chat.id, (0, 0, 0)))
             copy = self.chats.setdefault(state.chat.id, Copy(state.chat))
             last = state.last_message.seq if state.last_message else 0
@@ -233,7 +203,7 @@ class Device:
         elif world.rng.random() < 0.5:
             after = str(after)
         following = messenger.follow(self.user, after=after)
-        ask = world.rng.choice((_iterate, _iterate_with_timeouts, _poll))
+        ask = world.rng.choice((iterate, iterate_with_timeouts, poll))
         world.note(self.name, "follows after", self.cursor and self.cursor.n, ask.__name__)
         while True:
             began = world.loop.time()
@@ -267,7 +237,7 @@ class Device:
             world.check(not void, "a void cursor of", self.name, "was followed")
             world.check(n == cursor.n + 1, self.name, "got event", n, "after", cursor.n)
             at, entry = world.logs[self.user.id][n - 1]
-            world.check(event == entry, self.name, "got another event than was logged:", n)
+            world.check(same(event, entry), self.name, "got another event than was logged:", n)
             late = came - max(at, began)
             world.check(late <= self._within, self.name, "got event", n, "late by", late)
             self._apply(event)
@@ -372,6 +342,30 @@ class Device:
         self.world.marked[key] = max(self.world.marked.get(key, 0), marker)
         copy.read = max(copy.read, marker)
 
+    async def rename(self, names: dict[str, str]) -> None:
+        """Rename users, by handle, unless a fault happens."""
+        try:
+            if len(names) > 1:
+                await self.request(lambda messenger: messenger.users(names))
+            else:
+                [(handle, name)] = names.items()
+                await self.request(lambda messenger: messenger.user(handle, name=name))
+        except (Lost, Unavailable):
+            return
+        self.world.count("renames acknowledged")
+        for name in names.values():
+            self.world.names.acknowledge(name, self.world.loop.time())
+
+    async def look_up(self, copy: Copy) -> None:
+        """Find a chat, which may be cached, unless a fault happens."""
+        began = self.world.loop.time()
+        try:
+            chat = await self.request(lambda messenger: messenger.chat(self.user, copy.chat.id))
+        except (Lost, Unavailable):
+            return
+        kept = self.world.names.are_current(chat, began)
+        self.world.check(kept, self.name, "found a former name in chat", chat.id)
+
     async def open(self, peer: User) -> None:
         """Open a chat, unless a fault happens."""
         try:
@@ -386,20 +380,3 @@ async def _end_of(task: asyncio.Task[Any]) -> None:
     ended = asyncio.Event()
     task.add_done_callback(lambda _: ended.set())
     await ended.wait()
-
-
-async def _iterate(world: World, following: Following) -> Sequence[Event]:
-    return [await anext(following)]
-
-
-async def _iterate_with_timeouts(world: World, following: Following) -> Sequence[Event]:
-    try:
-        async with asyncio.timeout(world.rng.uniform(0.5, 20)):
-            return [await anext(following)]
-    except TimeoutError:
-        world.count("waits cancelled")
-        return ()
-
-
-async def _poll(world: World, following: Following) -> Sequence[Event]:
-    return await following.batch(world.rng.uniform(0, 20))

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from chatcore import ChatState, Message, User
-from tests.unit.simulation.device import Device, Send
+from tests.unit.simulation.copies import Send
+from tests.unit.simulation.device import Device
 from tests.unit.simulation.virtual import run_now
 from tests.unit.simulation.world import World
 

@@ -1,7 +1,7 @@
 """The adapters around the core, as unreliable as their ports allow."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -14,7 +14,7 @@ from chatcore import (
     Overloaded,
     StoreUnavailable,
 )
-from chatcore.ports import ChatStore
+from chatcore.ports import ChatStore, Put
 from tests.unit.simulation.virtual import run_now
 from tests.unit.simulation.world import SLOWEST_STEP, World
 
@@ -149,6 +149,8 @@ class FaultyStore:
             result = run_now(getattr(world.store, name)(*args, **options))
         except ChatcoreError as refused:
             error = refused
+        if name == "put_users" and error is None:
+            world.names.put(cast(Sequence[Put], result))
         if name in _WRITES:
             grown = world.observe()
             if self._rings:

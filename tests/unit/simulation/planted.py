@@ -16,16 +16,20 @@ from chatcore import (
     Message,
     Messenger,
     NewMessage,
+    Person,
     Reset,
     Sent,
     Snapshot,
     StoreUnavailable,
     User,
 )
+from chatcore.chat_cache import ChatCache
 from chatcore.events import Entry
 from chatcore.gate import Gate
+from chatcore.ports import Put
 from chatcore_memory import MemoryStore
-from tests.unit.simulation.device import Device, Send
+from tests.unit.simulation.copies import Send
+from tests.unit.simulation.device import Device
 from tests.unit.simulation.parts import FaultyDoorbell
 from tests.unit.simulation.run import NEVER, Plan
 
@@ -164,6 +168,26 @@ class MovesMarkersBack(MemoryStore):
         return await super().move_read_marker(chat_id, user_id, seq, moved_us)
 
 
+class KeepsNames(Messenger):
+    """Has a cache of chats that no rename empties."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._chat_cache = ChatCache()
+
+
+class RenamesTwins(MemoryStore):
+    """Renames the users with that handle in all realms."""
+
+    async def put_users(self, people: Sequence[Person], put_us: int) -> Sequence[Put]:
+        puts = await super().put_users(people, put_us)
+        for put in puts:
+            for twin in list(self.contents.users.values()):
+                if put.renamed and twin.handle == put.user.handle:
+                    self._renamed(twin.id, put.user.name)
+        return puts
+
+
 class AsksAboutReplays(Gate):
     async def _replay_of(self, new: NewMessage) -> Sent | None:
         return None
@@ -202,6 +226,8 @@ BUGS: dict[str, Plan] = {
     "retry without its key": Plan(device=RetriesWithoutItsKey),
     "early acknowledgement": Plan(messenger=AcknowledgesEarly),
     "marker that moves back": Plan(store=MovesMarkersBack),
+    "cached name": Plan(messenger=KeepsNames),
+    "rename in every realm": Plan(store=RenamesTwins),
     "policy asked about replays": Plan(messenger=gated(AsksAboutReplays)),
     "retry compared with the stored text": Plan(messenger=gated(ForgetsTheSubmittedText)),
 }

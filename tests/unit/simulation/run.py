@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from chatcore import Messenger, Unavailable
 from chatcore_memory import MemoryStore
-from tests.unit.simulation.device import Device, Send
+from tests.unit.simulation.copies import Send
+from tests.unit.simulation.device import Device
 from tests.unit.simulation.history import check_histories
+from tests.unit.simulation.naming import REALM
 from tests.unit.simulation.parts import FaultyDoorbell, FaultyStore, Node
 from tests.unit.simulation.policing import BANNED, REFUSAL, RUDE, FaultyPolicy, allowed
 from tests.unit.simulation.virtual import VirtualLoop
@@ -86,6 +88,7 @@ class _Run:
     def _messenger(self, node: Node) -> Messenger:
         return self._plan.messenger(
             self._store.as_store(),
+            realm=REALM,
             doorbell=self._doorbell,
             clock=lambda: self.world.clock(node.skew),
             poll_seconds=self._poll_seconds,
@@ -114,6 +117,7 @@ class _Run:
             if all(map(self._has_settled, self._devices)):
                 break
         check_histories(world, self._devices, self._sends)
+        world.check(world.names.twins_are_unchanged(), "a rename reached another realm")
 
     def _has_settled(self, device: Device) -> bool:
         if device.stale or device.cursor is None:
@@ -170,7 +174,11 @@ class _Run:
             return
         chat = rng.choice(list(device.chats.values())).chat
         text = f"{device.name} {len(self._sends)}"
-        strange = [it for it in self.world.chats.values() if device.user not in it.users]
+        strange = [
+            it
+            for it in self.world.chats.values()
+            if device.user.id not in {user.id for user in it.users}
+        ]
         known = [
             it
             for it in self._sends.values()
@@ -201,6 +209,19 @@ class _Run:
         if device.chats:
             copy = rng.choice(list(device.chats.values()))
             device.work(device.mark(copy, rng.randint(0, len(copy.messages) + 2)))
+
+    async def rename(self) -> None:
+        """Rename one user or two, on behalf of the host."""
+        rng = self.world.rng
+        users = rng.sample(self.world.users, rng.choice((1, 1, 2)))
+        device = self._some_device()
+        device.work(device.rename({it.handle: self.world.names.new(it) for it in users}))
+
+    async def look_up(self) -> None:
+        device = self._some_device()
+        if device.chats:
+            copy = self.world.rng.choice(list(device.chats.values()))
+            device.work(device.look_up(copy))
 
     async def open(self) -> None:
         user, peer = self.world.rng.sample(self.world.users, 2)
@@ -251,6 +272,8 @@ _ACTS = {
     _Run.send_wrongly: 4,
     _Run.mark: 20,
     _Run.open: 5,
+    _Run.rename: 6,
+    _Run.look_up: 8,
     _Run.disconnect: 8,
     _Run.crash: 8,
     _Run.slow_down: 5,

@@ -34,6 +34,7 @@ HAPPENINGS = {
     "refused: key_reused",
     "refused: simulated_refusal",
     "rewritten messages replayed",
+    "renames acknowledged",
     "replays",
     "requests abandoned",
     "resets",

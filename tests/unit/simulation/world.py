@@ -7,9 +7,10 @@ from collections.abc import Coroutine, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from chatcore import Chat, Cursor, Event, Message, User, UserName
+from chatcore import Chat, Cursor, Event, Message, User
 from chatcore.events import Entry
 from chatcore_memory import MemoryStore
+from tests.unit.simulation.naming import Names
 from tests.unit.simulation.virtual import VirtualLoop, run_now
 
 POLL_SECONDS = 5.0
@@ -38,10 +39,8 @@ class World:
         """The true store. Only checks read it directly."""
         self.faulty = True
         """Whether faults still happen."""
-        self.users = [
-            run_now(store.add_user(UserName(name), "", 0))
-            for name in _NAMES[: self.rng.randint(2, 5)]
-        ]
+        self.names = Names(store, _NAMES[: self.rng.randint(2, 5)])
+        self.users = self.names.users
         self.logs: dict[int, list[Logged]] = {user.id: [] for user in self.users}
         """Every entry ever logged for a user, including trimmed entries."""
         self.marked: dict[tuple[int, int], int] = {}
