@@ -1,6 +1,6 @@
 """The session cache: valid tokens stay cached for a minute, and never beyond their expiry."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,13 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
-from chatcore import Accounts, Messenger, Session, StoreUnavailable, User
+from chatcore import Accounts, Messenger, RequestHead, Session, StoreUnavailable, User
 from chatcore.model import elapsed, utc_now
 from chatcore.ports import Claims, Credentials
 from chatcore.testing import VirtualClock
 from chatcore_jwt import JwtTokens
 from chatcore_litestar import auth, create_app
-from chatcore_memory import InsecureTestHasher, InsecureTestTokens, MemoryStore
+from chatcore_memory import InsecureTestHasher, MemoryStore
 from tests.support.api import PASSWORD, Api, Someone, api_of
 from tests.support.apps import SECRET, app_on, in_another_process
 
@@ -85,18 +85,20 @@ async def test_renames_together_cost_one_pass_through_the_cache() -> None:
             looked_at.append(self[0])
             return self[0]
 
-    class Login(Accounts):
-        async def authenticate(self, token: str) -> Session:
-            user = Counted(int(token), token, f"user {token}")
-            now = utc_now()
-            return Session(user, Claims(int(token), now, now + HOUR))
+    class Login:
+        ambient = False
 
-    accounts = Login(MemoryStore(), InsecureTestHasher(), InsecureTestTokens())
-    sessions = auth.Sessions(accounts, utc_now, elapsed)
+        def credential(self, request: RequestHead) -> str | None:
+            return request.bearer_token()
+
+        async def session(self, credential: Hashable) -> Session:
+            return Session(Counted(int(str(credential)), str(credential), f"user {credential}"))
+
+    sessions = auth.Sessions(Login(), utc_now, elapsed)
     verified = [await sessions.find(str(n)) for n in range(200)]
     looked_at.clear()
     for n in range(100):
-        accounts.changes.announce(n, renamed=True)
+        sessions.forget(n)
     again = [await sessions.find(str(n)) for n in range(200)]
     assert len(looked_at) == 200
     # Those of renamed users were verified again, those of others were not.
