@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Executable
-from sqlalchemy.util import await_only, greenlet_spawn
 
 from chatcore.model import Sent
 from chatcore_sqlalchemy.group_commit import Append, GroupCommit, Run, Writes
@@ -13,7 +12,7 @@ from chatcore_sqlalchemy.postgres.coalescing import COALESCED, CoalescedLookup
 from chatcore_sqlalchemy.postgres.connection import Connection, Row, connect, expect_writable
 from chatcore_sqlalchemy.postgres.pool import Pool
 from chatcore_sqlalchemy.postgres.schema import check
-from chatcore_sqlalchemy.postgres.statement import run
+from chatcore_sqlalchemy.postgres.statement import apply, run
 from chatcore_sqlalchemy.postgres.writer import PostgresWriter
 from chatcore_sqlalchemy.queries.events import touch
 from chatcore_sqlalchemy.upgrade import Migrated
@@ -65,11 +64,11 @@ class PostgresDatabase:
         return await self._pool.use(lambda connection: connection.fetch(query, *values))
 
     async def write(self, change: Callable[[Run], T]) -> T:
-        return await self._pool.transact(partial(_apply, change))
+        return await self._pool.transact(partial(apply, change))
 
     async def check_writes(self) -> None:
         if self._group.failing:
-            await self._appends.transact(partial(_apply, touch))
+            await self._appends.transact(partial(apply, touch))
             self._group.failing = False
         elif not self._group.busy:
             await self._appends.use(expect_writable)
@@ -78,12 +77,3 @@ class PostgresDatabase:
     async def append(self, append: Append) -> Sent:
         sent: Sent = await self._group.submit(append)
         return sent
-
-
-async def _apply(change: Callable[[Run], T], connection: Connection) -> T:
-    def run_here(statement: Executable, /, **values: Any) -> list[Row]:
-        return await_only(run(connection, statement, values))
-
-    # The change awaits nothing, because it is written for both databases. On a greenlet of its
-    # own it can pause until the server answers.
-    return await greenlet_spawn(change, run_here)

@@ -5,15 +5,19 @@ SQLAlchemy compiles each statement once; its connection and result would double 
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Executable
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
+from sqlalchemy.util import await_only, greenlet_spawn
 
+from chatcore_sqlalchemy.group_commit import Run
 from chatcore_sqlalchemy.postgres.connection import Connection, Row
 from chatcore_sqlalchemy.postgres.variants import ON_POSTGRESQL
 
 _DIALECT = dialect()  # type: ignore[no-untyped-call]
+
+T = TypeVar("T")
 
 
 async def run(
@@ -23,6 +27,17 @@ async def run(
     constants of `queries` may be passed, so they are few."""
     sql, in_order = _compiled(statement)
     return await connection.fetch(sql, *in_order(values))
+
+
+async def apply(change: Callable[[Run], T], connection: Connection) -> T:
+    """Run the change in the transaction of the connection. Raises what the change raises."""
+
+    def run_here(statement: Executable, /, **values: Any) -> list[Row]:
+        return await_only(run(connection, statement, values))
+
+    # The change awaits nothing, because it is written for both databases. On a greenlet of its
+    # own it can pause until the server answers.
+    return await greenlet_spawn(change, run_here)
 
 
 @functools.cache
