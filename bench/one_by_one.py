@@ -16,14 +16,16 @@ from chatcore_server.serving import server
 from chatcore_server.settings import Settings
 from chatcore_sqlalchemy.group_commit import Append
 from chatcore_sqlalchemy.postgres import database as postgres
-from chatcore_sqlalchemy.postgres.batch import append_batch
+from chatcore_sqlalchemy.postgres.batch import LOCK, append_batch
 
 
 class OneByOne(postgres.PostgresDatabase):
     async def append(self, append: Append) -> Sent:
-        [outcome] = await self._pool.transact(partial(append_batch, batch=[append]))
+        waiting = partial(append_batch, batch=[append], lock=LOCK)
+        [outcome] = await self._pool.transact(waiting)
         if isinstance(outcome, Exception):
             raise outcome
+        assert isinstance(outcome, Sent)
         return outcome
 
 

@@ -5,8 +5,9 @@ statement: in READ COMMITTED, a statement that waits for a lock still sees the r
 wait.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from enum import Enum
+from typing import Any, NamedTuple
 
 from chatcore.errors import Refused
 from chatcore.model import MAX_INT64, Sent
@@ -14,18 +15,33 @@ from chatcore_sqlalchemy.group_commit import Append
 from chatcore_sqlalchemy.numbering import keys_of, number
 from chatcore_sqlalchemy.postgres.connection import Connection
 
+
+class LeftOut(Enum):
+    """The outcome of a message that was not stored, since another transaction has locked its chat
+    or one of the two users."""
+
+    LEFT_OUT = "left out"
+
+
+LEFT_OUT = LeftOut.LEFT_OUT
+
 # Each transaction that writes about a chat or to a user's log holds these locks: chats first,
 # then users. The array holds the users of all chats before the first user is read: a join with
 # the chats could lock a user in between (with statistics from an empty table it did, and two
-# transactions waited for each other).
+# transactions waited for each other). Returns the ids that it locked, of chats and of users.
 LOCK = """
 WITH locked AS MATERIALIZED (
-    SELECT lo_id, hi_id FROM chats WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE
+    SELECT id, lo_id, hi_id FROM chats WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE
+), held AS MATERIALIZED (
+    SELECT id FROM users
+    WHERE id = ANY(ARRAY(SELECT lo_id FROM locked UNION ALL SELECT hi_id FROM locked))
+    ORDER BY id FOR NO KEY UPDATE
 )
-SELECT FROM users
-WHERE id = ANY(ARRAY(SELECT lo_id FROM locked UNION ALL SELECT hi_id FROM locked))
-ORDER BY id FOR NO KEY UPDATE
+SELECT ARRAY(SELECT id FROM locked), ARRAY(SELECT id FROM held)
 """
+
+# The same, but leaves out what another transaction has locked.
+LOCK_FREE = LOCK.replace("FOR NO KEY UPDATE", "FOR NO KEY UPDATE SKIP LOCKED")
 
 # The rows that `number` expects. An activity below the chat's own cannot be the newest. Without
 # that bound PostgreSQL reads a whole page of dead index entries for each: one for every message.
@@ -66,13 +82,35 @@ WHERE chats.id = raised.id
 """
 
 
-async def append_batch(connection: Connection, batch: Sequence[Append]) -> list[Sent | Refused]:
+class Locks(NamedTuple):
+    """The ids of what LOCK or LOCK_FREE locked."""
+
+    chats: Collection[int]
+    users: Collection[int]
+
+
+async def append_batch(
+    connection: Connection, batch: Sequence[Append], lock: str = LOCK_FREE
+) -> list[Sent | Refused | LeftOut]:
     """Number, insert and log each message, in the transaction of the connection; return an outcome
-    for each, in order."""
+    for each, in order. LOCK waits for locks of other transactions; with LOCK_FREE the messages that
+    would have to wait are left out."""
+    outcomes, _ = await append_and_hold(connection, batch, lock)
+    return outcomes
+
+
+async def append_and_hold(
+    connection: Connection, batch: Sequence[Append], lock: str
+) -> tuple[list[Sent | Refused | LeftOut], Locks]:
+    """Do what `append_batch` does, and also return what the transaction now holds."""
     # No other ids exist, and a single one out of range would fail the whole batch.
     chat_ids = list({new.chat_id for new, _ in batch if 0 < new.chat_id <= MAX_INT64})
-    await connection.fetch(LOCK, chat_ids)
+    (locked,) = await connection.fetch(lock, chat_ids)
+    locks = Locks(*locked)
     chats = await connection.fetch(CHATS, chat_ids)
+    left_out = _left_out(chats, locks)
+    if left_out:
+        chats = [row for row in chats if row[0] not in left_out]
     members = {
         (chat_id, user_id) for chat_id, *pair in (row[:3] for row in chats) for user_id in pair
     }
@@ -82,7 +120,22 @@ async def append_batch(connection: Connection, batch: Sequence[Append]) -> list[
     if messages:
         columns = (*_columns(messages, 8), *_columns(events, 6), *_columns(raised, 4))
         await connection.fetch(WRITE, *columns)
-    return outcomes
+    if not left_out:
+        return [*outcomes], locks
+    return [
+        LEFT_OUT if new.chat_id in left_out else outcome
+        for (new, _), outcome in zip(batch, outcomes, strict=True)
+    ], locks
+
+
+def _left_out(chats: Iterable[Sequence[Any]], locks: Locks) -> set[int]:
+    """The ids of the chats that are not locked together with both users."""
+    locked, users = set(locks.chats), set(locks.users)
+    return {
+        chat_id
+        for chat_id, lo_id, hi_id, *_ in chats
+        if chat_id not in locked or lo_id not in users or hi_id not in users
+    }
 
 
 def _columns(rows: Iterable[Sequence[Any]], count: int) -> Sequence[Sequence[Any]]:

@@ -1,5 +1,6 @@
 """Runs statements on PostgreSQL: on a few connections, messages through group commit."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -8,9 +9,11 @@ from sqlalchemy import Executable
 
 from chatcore.model import Sent
 from chatcore_sqlalchemy.group_commit import Append, GroupCommit, Run, Writes
+from chatcore_sqlalchemy.postgres.batch import LEFT_OUT, LeftOut
 from chatcore_sqlalchemy.postgres.coalescing import COALESCED, CoalescedLookup
-from chatcore_sqlalchemy.postgres.connection import Connection, Row, connect, expect_writable
-from chatcore_sqlalchemy.postgres.pool import Pool
+from chatcore_sqlalchemy.postgres.connection import Row, connect, expect_writable
+from chatcore_sqlalchemy.postgres.locked_chats import LockedChats
+from chatcore_sqlalchemy.postgres.pool import Pool, take_turn
 from chatcore_sqlalchemy.postgres.schema import check
 from chatcore_sqlalchemy.postgres.statement import apply, run
 from chatcore_sqlalchemy.postgres.writer import PostgresWriter
@@ -18,7 +21,11 @@ from chatcore_sqlalchemy.queries.events import touch
 from chatcore_sqlalchemy.upgrade import Migrated
 
 CONNECTIONS = 4
-"""Connections for everything but messages, which have one of their own."""
+"""Connections for everything but messages, which have one of their own, and another one while
+transactions hold chats locked."""
+
+WRITES = CONNECTIONS - 1
+"""How many of them may write, and so wait for locks: reads never wait for a lock."""
 
 T = TypeVar("T")
 
@@ -31,6 +38,8 @@ class PostgresDatabase:
         self._pool = Pool(partial(connect, url), CONNECTIONS)
         self._appends = Pool(partial(connect, url), 1)
         self._group = GroupCommit[Append](PostgresWriter(self._appends))
+        self._locked_chats = LockedChats(Pool(partial(connect, url), 1))
+        self._writes = asyncio.Semaphore(WRITES)
         self._coalesced = {
             statement: CoalescedLookup(partial(self._fetch, query))
             for statement, query in COALESCED.items()
@@ -43,6 +52,7 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         await self._group.close()
+        await self._locked_chats.close()
         await self._pool.close()
 
     @property
@@ -64,7 +74,11 @@ class PostgresDatabase:
         return await self._pool.use(lambda connection: connection.fetch(query, *values))
 
     async def write(self, change: Callable[[Run], T]) -> T:
-        return await self._pool.transact(partial(apply, change))
+        await take_turn(self._writes)
+        try:
+            return await self._pool.transact(partial(apply, change))
+        finally:
+            self._writes.release()
 
     async def check_writes(self) -> None:
         if self._group.failing:
@@ -75,5 +89,8 @@ class PostgresDatabase:
         await self._pool.use(expect_writable)
 
     async def append(self, append: Append) -> Sent:
-        sent: Sent = await self._group.submit(append)
-        return sent
+        if append.message.chat_id not in self._locked_chats:
+            outcome: Sent | LeftOut = await self._group.submit(append)
+            if outcome is not LEFT_OUT:
+                return outcome
+        return await self._locked_chats.append(append)

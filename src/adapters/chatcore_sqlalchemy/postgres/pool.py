@@ -122,7 +122,7 @@ class Pool:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
-        await self._wait_for_turn()
+        await take_turn(self._free)
         connection = None
         try:
             if self._closed:
@@ -136,17 +136,6 @@ class Pool:
                 self._keep(connection)
             self._free.release()
 
-    async def _wait_for_turn(self) -> None:
-        if not self._free.locked():
-            # The fast path needs no timer.
-            await self._free.acquire()
-            return
-        try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                await self._free.acquire()
-        except TimeoutError:
-            raise Overloaded("all connections to the database are in use") from None
-
     def _forget_idle(self) -> None:
         while self._idle:
             self._idle.pop().terminate()
@@ -159,6 +148,19 @@ class Pool:
             connection.terminate()
         else:
             self._idle.append(connection)
+
+
+async def take_turn(free: asyncio.Semaphore) -> None:
+    """Acquire the semaphore. Raises Overloaded after WAIT_SECONDS."""
+    if not free.locked():
+        # The fast path needs no timer.
+        await free.acquire()
+        return
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            await free.acquire()
+    except TimeoutError:
+        raise Overloaded("all connections to the database are in use") from None
 
 
 async def _close(connection: Connection) -> None:

@@ -1,0 +1,145 @@
+"""Messages for chats that another transaction has locked, apart from all others.
+
+A transaction of a host may hold a chat and its users for long. A batch leaves its messages out
+rather than wait, and they come here, where they delay only each other.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from itertools import chain, islice
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from chatcore.errors import Overloaded, Refused, StoreUnavailable
+from chatcore.model import Sent
+from chatcore_sqlalchemy.group_commit import MAX_BATCH, MAX_WAITING, Append
+from chatcore_sqlalchemy.postgres.batch import LEFT_OUT, LOCK, LOCK_FREE, append_batch
+from chatcore_sqlalchemy.postgres.connection import LOCK_SECONDS, Connection
+from chatcore_sqlalchemy.postgres.pool import Pool
+
+TURN_MILLISECONDS = 100
+"""How long one chat is waited for, while others may become free."""
+
+
+class _Item(NamedTuple):
+    append: Append
+    outcome: asyncio.Future[Any]
+    deadline: float
+
+
+class _StillLocked(Refused):
+    """The chat did not become free in its turn."""
+
+
+class LockedChats:
+    """Appends messages to chats as soon as other transactions unlock them and their users.
+
+    It tries all chats that wait at once, then waits for one of them, in turns. The database serves
+    waits in their order: tries alone could fail for ever while many transactions lock a chat.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        # Of each chat, in the order of their turns.
+        self._waiting: dict[int, deque[_Item]] = {}
+        self._count = 0
+        self._running: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def __contains__(self, chat_id: int) -> bool:
+        """Whether messages of the chat wait. Later ones should wait behind them."""
+        return chat_id in self._waiting
+
+    async def append(self, append: Append) -> Sent:
+        """Append the message, as `ChatStore.append_message` promises. Raises StoreUnavailable, and
+        has stored nothing, if the chat stays locked for LOCK_SECONDS."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        if self._count >= MAX_WAITING:
+            raise Overloaded("too many writes are waiting")
+        loop = asyncio.get_running_loop()
+        item = _Item(append, loop.create_future(), loop.time() + LOCK_SECONDS)
+        self._waiting.setdefault(append.message.chat_id, deque()).append(item)
+        self._count += 1
+        if self._running is None:
+            self._running = loop.create_task(self._run())
+        outcome = await item.outcome
+        if isinstance(outcome, Exception):
+            raise outcome
+        sent: Sent = outcome
+        return sent
+
+    async def close(self) -> None:
+        """Fail what waits, and close the connection. May be called again."""
+        self._closed = True
+        if self._running is not None:
+            await asyncio.wait([self._running])
+        await self._pool.close()
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting and not self._closed:
+                await self._attempt(self._next(), LOCK_FREE)
+                self._drop_late()
+                if self._waiting:
+                    # Those of the first chat alone.
+                    first = next(iter(self._waiting.values()))
+                    await self._attempt(list(islice(first, MAX_BATCH)), LOCK)
+        finally:
+            self._running = None
+            for item in [*chain(*self._waiting.values())]:
+                self._settle(item, StoreUnavailable("the store is closed"))
+
+    def _next(self) -> list[_Item]:
+        return list(islice(chain(*self._waiting.values()), MAX_BATCH))
+
+    async def _attempt(self, items: Sequence[_Item], lock: str) -> None:
+        """Append the messages whose chats are free, or become free in this turn."""
+        batch = [item.append for item in items]
+        outcomes: Sequence[Any]
+        try:
+            outcomes = await self._pool.transact(partial(_append, batch=batch, lock=lock))
+        except _StillLocked:
+            outcomes = [LEFT_OUT for _ in items]
+        except Exception as error:
+            # One exception per item: a shared one would grow its traceback in every task.
+            outcomes = [StoreUnavailable(str(error)) for _ in items]
+        for item, outcome in zip(items, outcomes, strict=True):
+            if outcome is not LEFT_OUT:
+                self._settle(item, outcome)
+            elif waiting := self._waiting.pop(item.append.message.chat_id, None):
+                # Others have the next turn.
+                self._waiting[item.append.message.chat_id] = waiting
+
+    def _drop_late(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for item in [*chain(*self._waiting.values())]:
+            if item.outcome.done():
+                # The caller was cancelled.
+                self._settle(item, None)
+            elif now >= item.deadline:
+                late = "another transaction has locked the chat or one of its users"
+                self._settle(item, StoreUnavailable(late))
+
+    def _settle(self, item: _Item, outcome: Any) -> None:
+        chat_id = item.append.message.chat_id
+        waiting = self._waiting[chat_id]
+        waiting.remove(item)
+        self._count -= 1
+        if not waiting:
+            del self._waiting[chat_id]
+        if not item.outcome.done():
+            item.outcome.set_result(outcome)
+
+
+async def _append(connection: Connection, batch: Sequence[Append], lock: str) -> Sequence[Any]:
+    if lock is LOCK_FREE:
+        return await append_batch(connection, batch, lock)
+    await connection.execute(f"SET LOCAL lock_timeout = {TURN_MILLISECONDS}")
+    try:
+        return await append_batch(connection, batch, lock)
+    except asyncpg.LockNotAvailableError:
+        raise _StillLocked from None
