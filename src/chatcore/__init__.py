@@ -7,6 +7,7 @@ nothing but the standard library.
 
 from chatcore.accounts import Accounts
 from chatcore.bearer import BearerTokens
+from chatcore.bound import BoundMessenger, Outgoing
 from chatcore.changes import Changes
 from chatcore.doorbell import LocalDoorbell
 from chatcore.errors import (
@@ -65,6 +66,7 @@ __all__ = [
     "Allow",
     "AuthenticationUnavailable",
     "BearerTokens",
+    "BoundMessenger",
     "Changes",
     "Chat",
     "ChatExists",
@@ -98,6 +100,7 @@ __all__ = [
     "NameTaken",
     "NewMessage",
     "Opened",
+    "Outgoing",
     "Overloaded",
     "Page",
     "Person",

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from copy import copy
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from chatcore.errors import PolicyRefused, PolicyUnavailable
 from chatcore.model import Chat, NewMessage, Sent, User
 from chatcore.policy import Actor, Allow, Draft, Refuse, Rewrite
-from chatcore.ports import ChatStore, Policy
+from chatcore.ports import BoundStore, ChatStore, Policy
 
 POLICY_SECONDS = 1.0
 
@@ -21,12 +22,18 @@ class Gate:
     PolicyUnavailable if the policy fails, is late or gives an answer that it may not give.
     """
 
-    def __init__(self, policy: Policy, store: ChatStore, seconds: float) -> None:
+    def __init__(self, policy: Policy, store: ChatStore | BoundStore, seconds: float) -> None:
         self._policy = policy
         self._store = store
         self._seconds = seconds
         # The event loop itself holds only weak references to tasks.
         self._late: set[asyncio.Task[object]] = set()
+
+    def on(self, store: BoundStore) -> Self:
+        """Return the same gate, but for looking up replays in this store."""
+        gate = copy(self)
+        gate._store = store
+        return gate
 
     async def may_open(self, user: User, peer: User, actor: Actor) -> None:
         """Return if the policy allows the chat."""

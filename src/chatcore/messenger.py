@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 
 from chatcore import chat_cache
+from chatcore.bound import BoundMessenger, bound_store
 from chatcore.changes import changes_of
 from chatcore.chat_cache import ChatCache
 from chatcore.doorbell import LocalDoorbell
@@ -252,6 +254,13 @@ class Messenger:
     def _ring(self, chat: Chat) -> None:
         first, second = chat.users
         self._doorbell.ring((first.id, second.id))
+
+    def within(self, connection: Any) -> BoundMessenger:
+        """Open chats and send within your own transaction, `messenger.within(session).send(…)`:
+        an AsyncConnection or AsyncSession of SQLAlchemy, in the PostgreSQL database of the store
+        (docs/transactions.md). Raises TypeError for another store, which needs an outbox."""
+        store = bound_store(self._store, connection)
+        return BoundMessenger(store, self._gate, self._clock, self._doorbell)
 
     async def page(
         self,

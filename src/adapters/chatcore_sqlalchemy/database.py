@@ -1,11 +1,12 @@
 """The interface to an open database. `SqliteDatabase` and `PostgresDatabase` implement it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Executable
 
 from chatcore.model import Sent
+from chatcore.ports import BoundStore
 from chatcore_sqlalchemy.group_commit import Append, Run, Writes
 from chatcore_sqlalchemy.upgrade import Migrated
 
@@ -42,6 +43,13 @@ class Database(Protocol):
 
     async def append(self, append: Append) -> Sent:
         """Append a message, as `ChatStore.append_message` promises."""
+        ...
+
+    def bound(
+        self, connection: object, digest_secret: Callable[[], Awaitable[bytes]]
+    ) -> BoundStore:
+        """The store within the transaction of a host's connection. Raises TypeError for a
+        connection that cannot serve, and for a database that has no such connections."""
         ...
 
     async def check_writes(self) -> None:

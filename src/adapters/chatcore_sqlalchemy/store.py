@@ -8,14 +8,14 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from chatcore.errors import SelfChat, UserNotFound
 from chatcore.events import Cursor, Entry
 from chatcore.handles import Person
 from chatcore.model import MAX_INT64, Chat, ChatState, ChatSummary, Message, NewMessage, Sent, User
 from chatcore.names import UserName
-from chatcore.ports import Credentials, Put
+from chatcore.ports import BoundStore, Credentials, Put
 from chatcore_sqlalchemy.database import Database
 from chatcore_sqlalchemy.engines import engine_of
 from chatcore_sqlalchemy.errors import RetryTransaction
@@ -32,6 +32,10 @@ from chatcore_sqlalchemy.queries import (
     users,
 )
 from chatcore_sqlalchemy.upgrade import Migrated
+
+if TYPE_CHECKING:
+    # It imports SQLAlchemy's ORM, which no service needs.
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 T = TypeVar("T")
 
@@ -266,6 +270,19 @@ class SqlAlchemyStore:
     async def _digest_secret(self) -> bytes:
         ((self._secret,),) = await self._database.read(messages.DIGEST_SECRET)
         return self._secret
+
+    def bound(self, connection: "AsyncConnection | AsyncSession") -> BoundStore:
+        """Return the store within the transaction of this connection or session, which is one of
+        SQLAlchemy with asyncpg, in the same PostgreSQL database; its search path does not matter.
+        Messenger.within does the same and also rings.
+
+        Raises TypeError for any other connection, and on SQLite: use an outbox there
+        (docs/outbox.md). Calls raise RuntimeError for an isolation level other than READ
+        COMMITTED."""
+        return self._database.bound(connection, self._known_secret)
+
+    async def _known_secret(self) -> bytes:
+        return self._secret or await self._digest_secret()
 
     async def last_seq(self, chat_id: int) -> int:
         rows = await self._database.read(messages.LAST_SEQ, chat_id=chat_id)

@@ -23,11 +23,13 @@ they are, compare them byte for byte, and make users of them with `chatcore.user
 
 An adapter implements as many of the ports as it serves. `Messenger` works on a ChatStore, with a
 realm on one that is a People, too; `Accounts` works on an AccountStore. Both are combinations.
+HostTransactions and its BoundStore let sends share a transaction of the host.
 """
 
 from chatcore.ports.authenticators import Authenticator, RequestHead, Session
 from chatcore.ports.chats import MAX_PAGE, BlockList, ChatStore, Conversations, EventLog
 from chatcore.ports.services import Claims, Doorbell, PasswordHasher, Policy, TokenIssuer
+from chatcore.ports.transactions import BoundStore, HostTransactions
 from chatcore.ports.users import (
     AccountStore,
     Credentials,
@@ -43,6 +45,7 @@ __all__ = [
     "AccountStore",
     "Authenticator",
     "BlockList",
+    "BoundStore",
     "ChatStore",
     "Claims",
     "Conversations",
@@ -52,6 +55,7 @@ __all__ = [
     "Doorbell",
     "Erasure",
     "EventLog",
+    "HostTransactions",
     "PasswordHasher",
     "People",
     "Policy",

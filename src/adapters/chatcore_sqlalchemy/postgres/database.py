@@ -1,7 +1,7 @@
 """Runs statements on PostgreSQL: on a few connections, messages through group commit."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -10,8 +10,10 @@ from sqlalchemy import Executable
 from chatcore.model import Sent
 from chatcore_sqlalchemy.group_commit import Append, GroupCommit, Run, Writes
 from chatcore_sqlalchemy.postgres.batch import LEFT_OUT, LeftOut
+from chatcore_sqlalchemy.postgres.bound import PostgresBoundStore
 from chatcore_sqlalchemy.postgres.coalescing import COALESCED, CoalescedLookup
 from chatcore_sqlalchemy.postgres.connection import Row, connect, expect_writable
+from chatcore_sqlalchemy.postgres.host_transaction import HostConnections, expect_host_connection
 from chatcore_sqlalchemy.postgres.locked_chats import LockedChats
 from chatcore_sqlalchemy.postgres.pool import Pool, take_turn
 from chatcore_sqlalchemy.postgres.schema import check
@@ -44,6 +46,7 @@ class PostgresDatabase:
             statement: CoalescedLookup(partial(self._fetch, query))
             for statement, query in COALESCED.items()
         }
+        self._host_connections = HostConnections(self._fetch)
         self.migrated: Migrated
 
     async def open(self) -> None:
@@ -94,3 +97,9 @@ class PostgresDatabase:
             if outcome is not LEFT_OUT:
                 return outcome
         return await self._locked_chats.append(append)
+
+    def bound(
+        self, connection: object, digest_secret: Callable[[], Awaitable[bytes]]
+    ) -> PostgresBoundStore:
+        host = expect_host_connection(connection)
+        return PostgresBoundStore(host, self._host_connections, digest_secret)

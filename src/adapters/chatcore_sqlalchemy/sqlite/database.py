@@ -7,7 +7,7 @@ commit waits for the disk, so it has a thread of its own.
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy import Executable
 
@@ -78,3 +78,9 @@ class SqliteDatabase:
     async def append(self, append: Append) -> Sent:
         sent: Sent = await self._group.submit(append)
         return sent
+
+    def bound(self, connection: object, digest_secret: object) -> NoReturn:
+        raise TypeError(
+            "a chat on SQLite cannot share a transaction of yours, for it is a file of its own: "
+            "use an outbox (docs/outbox.md)"
+        )

@@ -1,0 +1,228 @@
+"""A transaction of a host: chatcore's statements within it, and what happens at its end."""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NamedTuple
+from weakref import ReferenceType, WeakKeyDictionary, ref
+
+import asyncpg
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
+
+from chatcore.errors import StoreUnavailable
+from chatcore_sqlalchemy.postgres.connection import (
+    FAILURES,
+    LOCK_SECONDS,
+    STATEMENT_SECONDS,
+    Connection,
+    Row,
+    in_one_line,
+    without_data,
+)
+
+HostConnection = AsyncConnection | AsyncSession | async_scoped_session[Any]
+
+_SAVEPOINT = "SAVEPOINT chatcore"
+_UNDO = "ROLLBACK TO SAVEPOINT chatcore; RELEASE SAVEPOINT chatcore"
+_RELEASE = "RELEASE SAVEPOINT chatcore"
+
+# Reads the former values before it sets others. A host's own time limits stay.
+_SET = """
+WITH former AS MATERIALIZED (
+    SELECT name, wanted, current_setting(name) AS value
+    FROM unnest($1::text[], $2::text[]) AS setting (name, wanted)
+)
+SELECT name, value, set_config(
+    name, CASE WHEN name LIKE '%timeout' AND value <> '0' THEN value ELSE wanted END, true)
+FROM former
+"""
+_RESTORE = """
+SELECT set_config(name, value, true) FROM unnest($1::text[], $2::text[]) AS former (name, value)
+"""
+_IDENTITY = "SELECT txid_current(), current_setting('transaction_isolation')"
+_LOG_NAME = "SELECT log FROM store"
+_WHERE = """
+SELECT log, (SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = 'store'::regclass)
+FROM store
+"""
+
+_NO_TRANSACTION = "25P01"
+
+_END = re.compile(r"\s*(?:(commit|end)|rollback(?!\s+to)|abort)\b", re.IGNORECASE)
+
+
+class _State(NamedTuple):
+    """What a rollback to a savepoint takes back."""
+
+    chats: frozenset[int] = frozenset()
+    users: frozenset[int] = frozenset()
+    calls: tuple[Callable[[], None], ...] = ()
+
+
+class HostTransaction:
+    """What chatcore holds in one transaction of a host, and what to call after its commit."""
+
+    def __init__(self, connection: AsyncConnection, driver: Any, number: int) -> None:
+        self.number = number
+        self.ended = False
+        self._connection = connection.sync_connection
+        self._driver = driver
+        self._state = _State()
+        self._savepoints: list[tuple[str, _State]] = []
+        event.listen(self._connection, "savepoint", self._at_savepoint)
+        event.listen(self._connection, "rollback_savepoint", self._at_rollback)
+        # SQLAlchemy has an event before the commit of a connection, and none after it.
+        driver.add_query_logger(self._after_query)
+
+    def expect_order(self, chats: Iterable[int], users: Iterable[int] = ()) -> None:
+        """Raise RuntimeError if these locks would come after higher ones: all chats, by ascending
+        ids, then all users. Locks that are held already may come at any time."""
+        held = self._state
+        if not held.users:
+            return
+        new_users = frozenset(users) - held.users
+        if not held.chats.issuperset(chats) or (new_users and min(new_users) < max(held.users)):
+            raise RuntimeError(
+                "this transaction wrote to other chats before, and one more could deadlock: open "
+                "chats before the transaction, and send all its messages by one `send_all`"
+            )
+
+    def hold(self, chats: Iterable[int], users: Iterable[int]) -> None:
+        state = self._state
+        self._state = state._replace(chats=state.chats.union(chats), users=state.users.union(users))
+
+    def after_commit(self, call: Callable[[], None]) -> None:
+        self._state = self._state._replace(calls=(*self._state.calls, call))
+
+    def forget(self) -> None:
+        """Stop listening: the transaction has ended."""
+        self.ended = True
+        self._driver.remove_query_logger(self._after_query)
+        event.remove(self._connection, "savepoint", self._at_savepoint)
+        event.remove(self._connection, "rollback_savepoint", self._at_rollback)
+
+    def _at_savepoint(self, _connection: Any, name: str) -> None:
+        self._savepoints.append((name, self._state))
+
+    def _at_rollback(self, _connection: Any, name: str, _context: None) -> None:
+        state = _State()
+        while self._savepoints:
+            found, before = self._savepoints.pop()
+            if found == name:
+                state = before
+                break
+        self._state = state
+
+    def _after_query(self, record: Any) -> None:
+        found = _END.match(record.query)
+        if found is None:
+            return
+        self.forget()
+        # Also after an unknown outcome: a ring for nothing does no harm.
+        if found[1]:
+            for call in self._state.calls:
+                call()
+
+
+class Inside(NamedTuple):
+    """A step of chatcore within a transaction of a host."""
+
+    driver: Connection
+    transaction: HostTransaction
+
+
+class HostConnections:
+    """Runs steps of one store within transactions of hosts.
+
+    `fetch` runs a query on a connection of the store's own.
+    """
+
+    def __init__(self, fetch: Callable[[str], Awaitable[Sequence[Row]]]) -> None:
+        self._fetch = fetch
+        self._log_name = ""
+        self._settings: dict[str, str] = {}
+        # References, for a transaction refers to its connection, and must not outlive it.
+        self._transactions: WeakKeyDictionary[Any, ReferenceType[HostTransaction]]
+        self._transactions = WeakKeyDictionary()
+
+    @asynccontextmanager
+    async def step(self, host: HostConnection) -> AsyncIterator[Inside]:
+        """Run the block under a savepoint, with chatcore's search path and time limits. An
+        exception undoes the block, and then the host's transaction is as before. Raises
+        StoreUnavailable for a failure of the database."""
+        if not self._settings:
+            await self._look_up()
+        connection = host if isinstance(host, AsyncConnection) else await host.connection()
+        if (found := connection.dialect.driver) != "asyncpg":
+            raise TypeError(
+                f"your connection is one of {connection.dialect.name}+{found}; chatcore needs one "
+                "of postgresql+asyncpg, or an outbox (docs/outbox.md)"
+            )
+        try:
+            await connection.exec_driver_sql(_SAVEPOINT)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) == _NO_TRANSACTION:
+                raise RuntimeError("your connection commits each statement (AUTOCOMMIT)") from None
+            raise StoreUnavailable(in_one_line(error.orig or error)) from error
+        raw = await connection.get_raw_connection()
+        driver: Any = raw.driver_connection
+        try:
+            former = await driver.fetch(_SET, [*self._settings], [*self._settings.values()])
+            yield Inside(driver, await self._transaction(connection, driver))
+            await driver.fetch(_RESTORE, *zip(*((row[0], row[1]) for row in former), strict=True))
+            await driver.execute(_RELEASE)
+        except BaseException as error:
+            with suppress(*FAILURES):
+                await driver.execute(_UNDO)
+            if isinstance(error, asyncpg.LockNotAvailableError):
+                raise StoreUnavailable(
+                    "another transaction has locked a chat or a user"
+                ) from without_data(error)
+            if isinstance(error, FAILURES):
+                raise StoreUnavailable(in_one_line(error)) from without_data(error)
+            raise
+
+    async def _look_up(self) -> None:
+        ((self._log_name, schema),) = await self._fetch(_WHERE)
+        self._settings = {
+            # The last one, or a temporary table of the host could hide one of chatcore.
+            "search_path": f"{schema}, pg_temp",
+            "lock_timeout": f"{LOCK_SECONDS}s",
+            "statement_timeout": f"{STATEMENT_SECONDS}s",
+        }
+
+    async def _transaction(self, connection: AsyncConnection, driver: Any) -> HostTransaction:
+        ((number, isolation),) = await driver.fetch(_IDENTITY)
+        known = reference() if (reference := self._transactions.get(driver)) else None
+        if known is not None and not known.ended:
+            if known.number == number:
+                return known
+            known.forget()
+        if isolation != "read committed":
+            raise RuntimeError(
+                f"your transaction is at isolation level {isolation}; chatcore needs READ "
+                "COMMITTED, to see what others wrote before it got their locks"
+            )
+        try:
+            log = await driver.fetch(_LOG_NAME)
+        except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError) as error:
+            raise RuntimeError(
+                f"your connection cannot use chatcore's tables: {in_one_line(error)}"
+            ) from None
+        if [*map(tuple, log)] != [(self._log_name,)]:
+            raise RuntimeError("your connection is to another database than that of the store")
+        made = HostTransaction(connection, driver, number)
+        self._transactions[driver] = ref(made)
+        return made
+
+
+def expect_host_connection(connection: object) -> HostConnection:
+    """Return the connection. Raises TypeError unless it is one of asyncpg through SQLAlchemy."""
+    if isinstance(connection, AsyncConnection | AsyncSession | async_scoped_session):
+        return connection
+    raise TypeError(
+        f"not an AsyncConnection or AsyncSession of SQLAlchemy: {type(connection).__name__}; other "
+        "programs use an outbox (docs/outbox.md)"
+    )
