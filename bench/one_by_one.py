@@ -16,13 +16,13 @@ from chatcore_server.serving import server
 from chatcore_server.settings import Settings
 from chatcore_sqlalchemy.group_commit import Append
 from chatcore_sqlalchemy.postgres import database as postgres
-from chatcore_sqlalchemy.postgres.batch import LOCK, append_batch
+from chatcore_sqlalchemy.postgres.batch import LOCK, append_and_hold
 
 
 class OneByOne(postgres.PostgresDatabase):
     async def append(self, append: Append) -> Sent:
-        waiting = partial(append_batch, batch=[append], lock=LOCK)
-        [outcome] = await self._pool.transact(waiting)
+        appending = partial(append_and_hold, batch=[append], lock=LOCK)
+        ([outcome], _) = await self._pool.transact(appending)
         if isinstance(outcome, Exception):
             raise outcome
         assert isinstance(outcome, Sent)

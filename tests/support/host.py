@@ -100,3 +100,8 @@ def insert(sender: str, peer: str, text: str) -> str:
         "INSERT INTO chat_outbox (sender, peer, text) "  # noqa: S608
         f"VALUES ('{sender}', '{peer}', '{text}')"
     )
+
+
+def async_url(url: str) -> str:
+    """The URL of SQLAlchemy's asynchronous engine for a URL of PostgreSQL."""
+    return url.replace("postgresql://", "postgresql+asyncpg://", 1)

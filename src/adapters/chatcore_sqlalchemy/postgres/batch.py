@@ -90,19 +90,19 @@ class Locks(NamedTuple):
 
 
 async def append_batch(
-    connection: Connection, batch: Sequence[Append], lock: str = LOCK_FREE
+    connection: Connection, batch: Sequence[Append]
 ) -> list[Sent | Refused | LeftOut]:
     """Number, insert and log each message, in the transaction of the connection; return an outcome
-    for each, in order. LOCK waits for locks of other transactions; with LOCK_FREE the messages that
-    would have to wait are left out."""
-    outcomes, _ = await append_and_hold(connection, batch, lock)
+    for each, in order. Waits for no lock."""
+    outcomes, _ = await append_and_hold(connection, batch, LOCK_FREE)
     return outcomes
 
 
 async def append_and_hold(
     connection: Connection, batch: Sequence[Append], lock: str
 ) -> tuple[list[Sent | Refused | LeftOut], Locks]:
-    """Do what `append_batch` does, and also return what the transaction now holds."""
+    """Do what `append_batch` does, and also return what the transaction now holds. With LOCK, wait
+    for what others have locked; then none is left out."""
     # No other ids exist, and a single one out of range would fail the whole batch.
     chat_ids = list({new.chat_id for new, _ in batch if 0 < new.chat_id <= MAX_INT64})
     (locked,) = await connection.fetch(lock, chat_ids)

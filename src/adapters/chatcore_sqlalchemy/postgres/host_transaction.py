@@ -24,9 +24,10 @@ from chatcore_sqlalchemy.postgres.connection import (
 
 HostConnection = AsyncConnection | AsyncSession | async_scoped_session[Any]
 
-_SAVEPOINT = "SAVEPOINT chatcore"
-_UNDO = "ROLLBACK TO SAVEPOINT chatcore; RELEASE SAVEPOINT chatcore"
-_RELEASE = "RELEASE SAVEPOINT chatcore"
+_NAME = "chatcore"
+_SAVEPOINT = f"SAVEPOINT {_NAME}"
+_UNDO = f"ROLLBACK TO SAVEPOINT {_NAME}; RELEASE SAVEPOINT {_NAME}"
+_RELEASE = f"RELEASE SAVEPOINT {_NAME}"
 
 # Reads the former values before it sets others. A host's own time limits stay.
 _SET = """
@@ -52,6 +53,11 @@ _NO_TRANSACTION = "25P01"
 
 _END = re.compile(r"\s*(?:(commit|end)|rollback(?!\s+to)|abort)\b", re.IGNORECASE)
 
+_AT_SAVEPOINT = re.compile(
+    r"\s*(?:(savepoint)|rollback(?:\s+(?:work|transaction))?\s+to(?:\s+savepoint)?)\s+([^\s;]+)",
+    re.IGNORECASE,
+)
+
 
 class _State(NamedTuple):
     """What a rollback to a savepoint takes back."""
@@ -71,8 +77,7 @@ class HostTransaction:
         self._driver = driver
         self._state = _State()
         self._savepoints: list[tuple[str, _State]] = []
-        event.listen(self._connection, "savepoint", self._at_savepoint)
-        event.listen(self._connection, "rollback_savepoint", self._at_rollback)
+        event.listen(self._connection, "after_cursor_execute", self._after_statement)
         # SQLAlchemy has an event before the commit of a connection, and none after it.
         driver.add_query_logger(self._after_query)
 
@@ -100,20 +105,24 @@ class HostTransaction:
         """Stop listening: the transaction has ended."""
         self.ended = True
         self._driver.remove_query_logger(self._after_query)
-        event.remove(self._connection, "savepoint", self._at_savepoint)
-        event.remove(self._connection, "rollback_savepoint", self._at_rollback)
+        event.remove(self._connection, "after_cursor_execute", self._after_statement)
 
-    def _at_savepoint(self, _connection: Any, name: str) -> None:
-        self._savepoints.append((name, self._state))
-
-    def _at_rollback(self, _connection: Any, name: str, _context: None) -> None:
-        state = _State()
+    def _after_statement(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        # SQLAlchemy's own events of savepoints do not name a new one.
+        found = _AT_SAVEPOINT.match(statement)
+        if found is None or found[2] == _NAME:
+            return
+        if found[1]:
+            self._savepoints.append((found[2], self._state))
+            return
+        # A savepoint older than the first step takes everything back.
+        self._state = _State()
         while self._savepoints:
-            found, before = self._savepoints.pop()
-            if found == name:
-                state = before
+            name, state = self._savepoints.pop()
+            if name == found[2]:
+                self._savepoints.append((name, state))
+                self._state = state
                 break
-        self._state = state
 
     def _after_query(self, record: Any) -> None:
         found = _END.match(record.query)

@@ -6,7 +6,7 @@ rather than wait, and they come here, where they delay only each other.
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import chain, islice
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ import asyncpg
 from chatcore.errors import Overloaded, Refused, StoreUnavailable
 from chatcore.model import Sent
 from chatcore_sqlalchemy.group_commit import MAX_BATCH, MAX_WAITING, Append
-from chatcore_sqlalchemy.postgres.batch import LEFT_OUT, LOCK, LOCK_FREE, append_batch
+from chatcore_sqlalchemy.postgres.batch import LEFT_OUT, LOCK, append_batch
 from chatcore_sqlalchemy.postgres.connection import LOCK_SECONDS, Connection
 from chatcore_sqlalchemy.postgres.pool import Pool
 
@@ -82,37 +82,40 @@ class LockedChats:
     async def _run(self) -> None:
         try:
             while self._waiting and not self._closed:
-                await self._attempt(self._next(), LOCK_FREE)
+                await self._attempt(None)
                 self._drop_late()
                 if self._waiting:
-                    # Those of the first chat alone.
-                    first = next(iter(self._waiting.values()))
-                    await self._attempt(list(islice(first, MAX_BATCH)), LOCK)
+                    await self._attempt(next(iter(self._waiting)))
         finally:
             self._running = None
             for item in [*chain(*self._waiting.values())]:
                 self._settle(item, StoreUnavailable("the store is closed"))
 
-    def _next(self) -> list[_Item]:
-        return list(islice(chain(*self._waiting.values()), MAX_BATCH))
-
-    async def _attempt(self, items: Sequence[_Item], lock: str) -> None:
-        """Append the messages whose chats are free, or become free in this turn."""
+    async def _attempt(self, chat_id: int | None) -> None:
+        """Append the messages whose chats are free, after a wait for one of them."""
+        items = list(islice(chain(*self._waiting.values()), MAX_BATCH))
         batch = [item.append for item in items]
+        more = self._count > len(items)
         outcomes: Sequence[Any]
         try:
-            outcomes = await self._pool.transact(partial(_append, batch=batch, lock=lock))
+            outcomes = await self._pool.transact(partial(_append, batch=batch, chat_id=chat_id))
         except _StillLocked:
             outcomes = [LEFT_OUT for _ in items]
         except Exception as error:
-            # One exception per item: a shared one would grow its traceback in every task.
-            outcomes = [StoreUnavailable(str(error)) for _ in items]
+            outcomes = [_failure(error) for _ in items]
         for item, outcome in zip(items, outcomes, strict=True):
             if outcome is not LEFT_OUT:
                 self._settle(item, outcome)
-            elif waiting := self._waiting.pop(item.append.message.chat_id, None):
-                # Others have the next turn.
-                self._waiting[item.append.message.chat_id] = waiting
+        # Others have the next turn.
+        if chat_id is not None:
+            self._move_back([chat_id])
+        elif more:
+            self._move_back(item.message.chat_id for item in batch)
+
+    def _move_back(self, chat_ids: Iterable[int]) -> None:
+        for chat_id in chat_ids:
+            if waiting := self._waiting.pop(chat_id, None):
+                self._waiting[chat_id] = waiting
 
     def _drop_late(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -135,11 +138,20 @@ class LockedChats:
             item.outcome.set_result(outcome)
 
 
-async def _append(connection: Connection, batch: Sequence[Append], lock: str) -> Sequence[Any]:
-    if lock is LOCK_FREE:
-        return await append_batch(connection, batch, lock)
-    await connection.execute(f"SET LOCAL lock_timeout = {TURN_MILLISECONDS}")
-    try:
-        return await append_batch(connection, batch, lock)
-    except asyncpg.LockNotAvailableError:
-        raise _StillLocked from None
+async def _append(
+    connection: Connection, batch: Sequence[Append], chat_id: int | None
+) -> Sequence[Any]:
+    if chat_id is not None:
+        await connection.execute(f"SET LOCAL lock_timeout = {TURN_MILLISECONDS}")
+        try:
+            await connection.fetch(LOCK, [chat_id])
+        except asyncpg.LockNotAvailableError:
+            raise _StillLocked from None
+    return await append_batch(connection, batch)
+
+
+def _failure(cause: Exception) -> StoreUnavailable:
+    # One exception per item: a shared one would grow its traceback in every task.
+    failure = StoreUnavailable(str(cause))
+    failure.__cause__ = cause
+    return failure
