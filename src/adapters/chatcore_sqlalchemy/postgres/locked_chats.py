@@ -23,6 +23,12 @@ from chatcore_sqlalchemy.postgres.pool import Pool
 TURN_MILLISECONDS = 100
 """How long one chat is waited for, while others may become free."""
 
+AGAIN_SECONDS = 1.0
+"""How long messages of a chat come here after a batch left one out: where nodes compete for a chat
+or a user, the next batch would leave them out, too."""
+
+_BEGIN = f"BEGIN; SET LOCAL lock_timeout = {TURN_MILLISECONDS}"
+
 
 class _Item(NamedTuple):
     append: Append
@@ -37,8 +43,8 @@ class _StillLocked(Refused):
 class LockedChats:
     """Appends messages to chats as soon as other transactions unlock them and their users.
 
-    It tries all chats that wait at once, then waits for one of them, in turns. The database serves
-    waits in their order: tries alone could fail for ever while many transactions lock a chat.
+    It waits for one chat, in turns, and then tries all that wait. The database serves waits in
+    their order: tries alone could fail for ever while many transactions lock a chat.
     """
 
     def __init__(self, pool: Pool) -> None:
@@ -46,12 +52,16 @@ class LockedChats:
         # Of each chat, in the order of their turns.
         self._waiting: dict[int, deque[_Item]] = {}
         self._count = 0
+        self._again_until: dict[int, float] = {}
         self._running: asyncio.Task[None] | None = None
         self._closed = False
 
     def __contains__(self, chat_id: int) -> bool:
-        """Whether messages of the chat wait. Later ones should wait behind them."""
-        return chat_id in self._waiting
+        """Whether messages of the chat wait, or did lately. Later ones should come here, too."""
+        if not self._again_until:
+            return False
+        until = self._again_until.get(chat_id, 0)
+        return chat_id in self._waiting or until > asyncio.get_running_loop().time()
 
     async def append(self, append: Append) -> Sent:
         """Append the message, as `ChatStore.append_message` promises. Raises StoreUnavailable, and
@@ -61,8 +71,12 @@ class LockedChats:
         if self._count >= MAX_WAITING:
             raise Overloaded("too many writes are waiting")
         loop = asyncio.get_running_loop()
-        item = _Item(append, loop.create_future(), loop.time() + LOCK_SECONDS)
-        self._waiting.setdefault(append.message.chat_id, deque()).append(item)
+        chat_id, now = append.message.chat_id, loop.time()
+        if chat_id not in self:
+            self._forget_until(now)
+            self._again_until[chat_id] = now + AGAIN_SECONDS
+        item = _Item(append, loop.create_future(), now + LOCK_SECONDS)
+        self._waiting.setdefault(chat_id, deque()).append(item)
         self._count += 1
         if self._running is None:
             self._running = loop.create_task(self._run())
@@ -71,6 +85,14 @@ class LockedChats:
             raise outcome
         sent: Sent = outcome
         return sent
+
+    def _forget_until(self, now: float) -> None:
+        # Dictionaries keep their order, so the first is the oldest.
+        while self._again_until:
+            chat_id, until = next(iter(self._again_until.items()))
+            if until > now:
+                break
+            del self._again_until[chat_id]
 
     async def close(self) -> None:
         """Fail what waits, and close the connection. May be called again."""
@@ -82,35 +104,38 @@ class LockedChats:
     async def _run(self) -> None:
         try:
             while self._waiting and not self._closed:
-                await self._attempt(None)
+                free = await self._attempt(next(iter(self._waiting)))
+                if not free:
+                    await self._attempt(None)
                 self._drop_late()
-                if self._waiting:
-                    await self._attempt(next(iter(self._waiting)))
         finally:
             self._running = None
             for item in [*chain(*self._waiting.values())]:
                 self._settle(item, StoreUnavailable("the store is closed"))
 
-    async def _attempt(self, chat_id: int | None) -> None:
-        """Append the messages whose chats are free, after a wait for one of them."""
+    async def _attempt(self, chat_id: int | None) -> bool:
+        """Append the messages whose chats are free, after a wait for one of them. Returns False if
+        that one did not become free in its turn; then nothing is appended."""
         items = list(islice(chain(*self._waiting.values()), MAX_BATCH))
         batch = [item.append for item in items]
         more = self._count > len(items)
         outcomes: Sequence[Any]
         try:
-            outcomes = await self._pool.transact(partial(_append, batch=batch, chat_id=chat_id))
+            appending = partial(_append, batch=batch, chat_id=chat_id)
+            outcomes = await self._pool.transact(appending, begin=_BEGIN)
         except _StillLocked:
-            outcomes = [LEFT_OUT for _ in items]
+            assert chat_id is not None  # noqa: S101 (for the type checker)
+            self._move_back([chat_id])
+            return False
         except Exception as error:
             outcomes = [_failure(error) for _ in items]
         for item, outcome in zip(items, outcomes, strict=True):
             if outcome is not LEFT_OUT:
                 self._settle(item, outcome)
-        # Others have the next turn.
-        if chat_id is not None:
-            self._move_back([chat_id])
-        elif more:
+        if more:
+            # Others have the next turn.
             self._move_back(item.message.chat_id for item in batch)
+        return True
 
     def _move_back(self, chat_ids: Iterable[int]) -> None:
         for chat_id in chat_ids:
@@ -142,7 +167,6 @@ async def _append(
     connection: Connection, batch: Sequence[Append], chat_id: int | None
 ) -> Sequence[Any]:
     if chat_id is not None:
-        await connection.execute(f"SET LOCAL lock_timeout = {TURN_MILLISECONDS}")
         try:
             await connection.fetch(LOCK, [chat_id])
         except asyncpg.LockNotAvailableError:

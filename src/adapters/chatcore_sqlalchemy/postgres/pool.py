@@ -61,12 +61,14 @@ class Pool:
         except (*FAILURES, _Lost) as error:
             raise StoreUnavailable(in_one_line(error)) from without_data(error)
 
-    async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Do the work in a transaction, and commit unless the work raises. Raises what the work
-        and `use` raise."""
+    async def transact(
+        self, work: Callable[[Connection], Awaitable[T]], *, begin: str = "BEGIN"
+    ) -> T:
+        """Do the work in a transaction, which `begin` begins, and commit unless the work raises.
+        Raises what the work and `use` raise."""
 
         async def begin_and_commit(connection: Connection) -> T:
-            await connection.execute("BEGIN")
+            await connection.execute(begin)
             try:
                 outcome = await work(connection)
             except Refused:
