@@ -8,12 +8,16 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from chatcore import Following, MessageSent, Messenger, UserName
 from chatcore.bus import BusDoorbell
 from chatcore.testing import DOORBELL_CHECKS, DoorbellCheck
+from chatcore.testing.scene import ann_and_bob
 from chatcore_memory import MemoryStore
+from chatcore_sqlalchemy import SqlAlchemyStore
 from tests.support.bus_servers import BUSES, Bus
+from tests.support.host import async_url
 from tests.support.serving import until
 from tests.support.soak import SOAK
 
@@ -285,3 +289,24 @@ async def test_polling_finds_a_message_without_the_bus(bus: Bus) -> None:
                 assert await waiting == "hello"
         finally:
             bus.server.start()
+
+
+async def test_send_within_a_transaction_rings_on_other_nodes_after_the_commit(
+    bus: Bus, postgres_url: str
+) -> None:
+    engine = create_async_engine(async_url(postgres_url))
+    async with nodes(bus) as (here, there), await SqlAlchemyStore.open(postgres_url) as store:
+        await connected(here, there)
+        chat, ann, bob = await ann_and_bob(store)
+        sending = Messenger(store, doorbell=here, poll_seconds=FOR_EVER)
+        hearing = Messenger(store, doorbell=there, poll_seconds=FOR_EVER)
+        following = hearing.follow(bob)
+        await following.start()
+        heard = asyncio.create_task(next_text(following))
+        for text, commits in (("lost", False), ("kept", True)):
+            async with engine.connect() as connection:
+                await sending.within(connection).send(ann, chat, text)
+                await (connection.commit() if commits else connection.rollback())
+        async with asyncio.timeout(SECONDS):
+            assert await heard == "kept"
+    await engine.dispose()

@@ -11,8 +11,14 @@ from tests.support.repository import ROOT
 LONGEST = 100  # lines
 LONGER = {"store_sqlite.py": 400}
 ALL = sorted((ROOT / "examples").glob("*.py"))
-# Applications for a server, and a file for pytest, which integration tests run.
-RUN_ELSEWHERE = {"django_host.py", "fastapi_host.py", "litestar_plugin.py", "unit_test.py"}
+# Those that need a server, PostgreSQL or pytest; integration tests run them.
+RUN_ELSEWHERE = {
+    "django_host.py",
+    "fastapi_host.py",
+    "litestar_plugin.py",
+    "order_and_message.py",
+    "unit_test.py",
+}
 EXAMPLES = [path for path in ALL if path.name not in RUN_ELSEWHERE]
 
 PRINTED = {

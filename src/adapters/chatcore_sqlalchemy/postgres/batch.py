@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterable, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
+import asyncpg
+
 from chatcore.errors import Refused
 from chatcore.model import MAX_INT64, Sent
 from chatcore_sqlalchemy.group_commit import Append
@@ -89,24 +91,37 @@ class Locks(NamedTuple):
     users: Collection[int]
 
 
+class StillLocked(Refused):
+    """Another transaction has locked a chat or a user for longer than `lock_timeout`."""
+
+
+async def lock_chats(connection: Connection, chat_ids: Sequence[int], lock: str) -> Locks:
+    """Lock the chats and their users. Raises StillLocked."""
+    try:
+        (locked,) = await connection.fetch(lock, chat_ids)
+    except asyncpg.LockNotAvailableError as error:
+        raise StillLocked("another transaction has locked the chat or one of its users") from error
+    return Locks(*locked)
+
+
 async def append_batch(
-    connection: Connection, batch: Sequence[Append]
+    connection: Connection, batch: Sequence[Append], lock: str = LOCK
 ) -> list[Sent | Refused | LeftOut]:
     """Number, insert and log each message, in the transaction of the connection; return an outcome
-    for each, in order. Waits for no lock."""
-    outcomes, _ = await append_and_hold(connection, batch, LOCK_FREE)
+    for each, in order. LOCK waits for what others have locked, and raises StillLocked if that
+    takes longer than the transaction's `lock_timeout`; with LOCK_FREE their messages are left out.
+    """
+    outcomes, _ = await append_and_hold(connection, batch, lock)
     return outcomes
 
 
 async def append_and_hold(
     connection: Connection, batch: Sequence[Append], lock: str
 ) -> tuple[list[Sent | Refused | LeftOut], Locks]:
-    """Do what `append_batch` does, and also return what the transaction now holds. With LOCK, wait
-    for what others have locked; then none is left out."""
+    """Do what `append_batch` does, and also return what the transaction now holds."""
     # No other ids exist, and a single one out of range would fail the whole batch.
     chat_ids = list({new.chat_id for new, _ in batch if 0 < new.chat_id <= MAX_INT64})
-    (locked,) = await connection.fetch(lock, chat_ids)
-    locks = Locks(*locked)
+    locks = await lock_chats(connection, chat_ids, lock)
     chats = await connection.fetch(CHATS, chat_ids)
     left_out = _left_out(chats, locks)
     if left_out:

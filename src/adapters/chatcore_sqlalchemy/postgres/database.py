@@ -39,8 +39,8 @@ class PostgresDatabase:
         self._url = url
         self._pool = Pool(partial(connect, url), CONNECTIONS)
         self._appends = Pool(partial(connect, url), 1)
-        self._group = GroupCommit[Append](PostgresWriter(self._appends))
         self._locked_chats = LockedChats(Pool(partial(connect, url), 1))
+        self._group = GroupCommit[Append](PostgresWriter(self._appends, self._locked_chats))
         self._writes = asyncio.Semaphore(WRITES)
         self._coalesced = {
             statement: CoalescedLookup(partial(self._fetch, query))

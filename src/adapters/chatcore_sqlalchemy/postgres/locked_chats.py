@@ -1,7 +1,7 @@
 """Messages for chats that another transaction has locked, apart from all others.
 
-A transaction of a host may hold a chat and its users for long. A batch leaves its messages out
-rather than wait, and they come here, where they delay only each other.
+A transaction of a host may hold a chat and its users for long. A batch that meets it leaves its
+messages out, and they come here, where they delay only each other.
 """
 
 import asyncio
@@ -11,21 +11,24 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
-import asyncpg
-
-from chatcore.errors import Overloaded, Refused, StoreUnavailable
+from chatcore.errors import Overloaded, StoreUnavailable
 from chatcore.model import Sent
 from chatcore_sqlalchemy.group_commit import MAX_BATCH, MAX_WAITING, Append
-from chatcore_sqlalchemy.postgres.batch import LEFT_OUT, LOCK, append_batch
+from chatcore_sqlalchemy.postgres.batch import (
+    LEFT_OUT,
+    LOCK,
+    LOCK_FREE,
+    StillLocked,
+    append_batch,
+    lock_chats,
+)
 from chatcore_sqlalchemy.postgres.connection import LOCK_SECONDS, Connection
 from chatcore_sqlalchemy.postgres.pool import Pool
 
 TURN_MILLISECONDS = 100
 """How long one chat is waited for, while others may become free."""
 
-AGAIN_SECONDS = 1.0
-"""How long messages of a chat come here after a batch left one out: where nodes compete for a chat
-or a user, the next batch would leave them out, too."""
+MAX_HELD = 10_000
 
 _BEGIN = f"BEGIN; SET LOCAL lock_timeout = {TURN_MILLISECONDS}"
 
@@ -34,10 +37,6 @@ class _Item(NamedTuple):
     append: Append
     outcome: asyncio.Future[Any]
     deadline: float
-
-
-class _StillLocked(Refused):
-    """The chat did not become free in its turn."""
 
 
 class LockedChats:
@@ -52,16 +51,18 @@ class LockedChats:
         # Of each chat, in the order of their turns.
         self._waiting: dict[int, deque[_Item]] = {}
         self._count = 0
-        self._again_until: dict[int, float] = {}
+        # Chats that were not free when last tried.
+        self._held: set[int] = set()
         self._running: asyncio.Task[None] | None = None
         self._closed = False
 
     def __contains__(self, chat_id: int) -> bool:
-        """Whether messages of the chat wait, or did lately. Later ones should come here, too."""
-        if not self._again_until:
-            return False
-        until = self._again_until.get(chat_id, 0)
-        return chat_id in self._waiting or until > asyncio.get_running_loop().time()
+        """Whether the next message of the chat must come here."""
+        return chat_id in self._held or chat_id in self._waiting
+
+    def __bool__(self) -> bool:
+        """Whether messages wait here."""
+        return bool(self._waiting)
 
     async def append(self, append: Append) -> Sent:
         """Append the message, as `ChatStore.append_message` promises. Raises StoreUnavailable, and
@@ -71,12 +72,8 @@ class LockedChats:
         if self._count >= MAX_WAITING:
             raise Overloaded("too many writes are waiting")
         loop = asyncio.get_running_loop()
-        chat_id, now = append.message.chat_id, loop.time()
-        if chat_id not in self:
-            self._forget_until(now)
-            self._again_until[chat_id] = now + AGAIN_SECONDS
-        item = _Item(append, loop.create_future(), now + LOCK_SECONDS)
-        self._waiting.setdefault(chat_id, deque()).append(item)
+        item = _Item(append, loop.create_future(), loop.time() + LOCK_SECONDS)
+        self._waiting.setdefault(append.message.chat_id, deque()).append(item)
         self._count += 1
         if self._running is None:
             self._running = loop.create_task(self._run())
@@ -85,14 +82,6 @@ class LockedChats:
             raise outcome
         sent: Sent = outcome
         return sent
-
-    def _forget_until(self, now: float) -> None:
-        # Dictionaries keep their order, so the first is the oldest.
-        while self._again_until:
-            chat_id, until = next(iter(self._again_until.items()))
-            if until > now:
-                break
-            del self._again_until[chat_id]
 
     async def close(self) -> None:
         """Fail what waits, and close the connection. May be called again."""
@@ -123,19 +112,28 @@ class LockedChats:
         try:
             appending = partial(_append, batch=batch, chat_id=chat_id)
             outcomes = await self._pool.transact(appending, begin=_BEGIN)
-        except _StillLocked:
+        except StillLocked:
             assert chat_id is not None  # noqa: S101 (for the type checker)
+            self._hold(chat_id)
             self._move_back([chat_id])
             return False
         except Exception as error:
             outcomes = [_failure(error) for _ in items]
         for item, outcome in zip(items, outcomes, strict=True):
-            if outcome is not LEFT_OUT:
+            if outcome is LEFT_OUT:
+                self._hold(item.append.message.chat_id)
+            else:
+                self._held.discard(item.append.message.chat_id)
                 self._settle(item, outcome)
         if more:
             # Others have the next turn.
             self._move_back(item.message.chat_id for item in batch)
         return True
+
+    def _hold(self, chat_id: int) -> None:
+        if len(self._held) >= MAX_HELD:
+            self._held.clear()
+        self._held.add(chat_id)
 
     def _move_back(self, chat_ids: Iterable[int]) -> None:
         for chat_id in chat_ids:
@@ -167,11 +165,8 @@ async def _append(
     connection: Connection, batch: Sequence[Append], chat_id: int | None
 ) -> Sequence[Any]:
     if chat_id is not None:
-        try:
-            await connection.fetch(LOCK, [chat_id])
-        except asyncpg.LockNotAvailableError:
-            raise _StillLocked from None
-    return await append_batch(connection, batch)
+        await lock_chats(connection, [chat_id], LOCK)
+    return await append_batch(connection, batch, LOCK_FREE)
 
 
 def _failure(cause: Exception) -> StoreUnavailable:
