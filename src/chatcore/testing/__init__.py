@@ -25,6 +25,8 @@ implements:
 - CHAT_STORE_CHECKS need a ChatStore that is a People or a CredentialStore, too, to add users. They
   are CONVERSATION_CHECKS, EVENT_LOG_CHECKS and BLOCK_LIST_CHECKS together.
 - ERASURE_CHECKS need such a store that is an Erasure, RENAMING_CHECKS one that is a People.
+  A HostTransactions passes them as a ChatStore whose `open_chat`, `chat_with`, `append_message` and
+  `replay_of` each run in a host's transaction of their own.
 - TOKEN_ISSUER_CHECKS take a function that returns an issuer with a new secret at every call.
 - DOORBELL_CHECKS take two doorbells of one store, as two processes have them, or one doorbell
   twice.

@@ -36,14 +36,13 @@ WITH former AS MATERIALIZED (
     SELECT name, wanted, current_setting(name) AS value
     FROM unnest($1::text[], $2::text[]) AS setting (name, wanted)
 )
-SELECT name, value, set_config(
+SELECT name, value, txid_current(), current_setting('transaction_isolation'), set_config(
     name, CASE WHEN name LIKE '%timeout' AND value <> '0' THEN value ELSE wanted END, true)
 FROM former
 """
 _RESTORE = """
 SELECT set_config(name, value, true) FROM unnest($1::text[], $2::text[]) AS former (name, value)
 """
-_IDENTITY = "SELECT txid_current(), current_setting('transaction_isolation')"
 _LOG_NAME = "SELECT log FROM store"
 _WHERE = """
 SELECT log, (SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = 'store'::regclass)
@@ -103,7 +102,9 @@ class HostTransaction:
         self._state = self._state._replace(calls=(*self._state.calls, call))
 
     def forget(self) -> None:
-        """Stop listening: the transaction has ended."""
+        """Stop listening: the transaction has ended. May be called again."""
+        if self.ended:
+            return
         self.ended = True
         self._driver.remove_query_logger(self._after_query)
         event.remove(self._connection, "after_cursor_execute", self._after_statement)
@@ -179,9 +180,10 @@ class HostConnections:
         raw = await connection.get_raw_connection()
         driver: Any = raw.driver_connection
         try:
-            former = await driver.fetch(_SET, [*self._settings], [*self._settings.values()])
-            yield Inside(driver, await self._transaction(connection, driver))
-            await driver.fetch(_RESTORE, *zip(*((row[0], row[1]) for row in former), strict=True))
+            set_ = await driver.fetch(_SET, [*self._settings], [*self._settings.values()])
+            names, values, numbers, levels, _ = zip(*set_, strict=True)
+            yield Inside(driver, await self._transaction(connection, driver, numbers[0], levels[0]))
+            await driver.fetch(_RESTORE, names, values)
             await driver.execute(_RELEASE)
         except BaseException as error:
             with suppress(*FAILURES):
@@ -201,8 +203,9 @@ class HostConnections:
             "statement_timeout": f"{STATEMENT_SECONDS}s",
         }
 
-    async def _transaction(self, connection: AsyncConnection, driver: Any) -> HostTransaction:
-        ((number, isolation),) = await driver.fetch(_IDENTITY)
+    async def _transaction(
+        self, connection: AsyncConnection, driver: Any, number: int, isolation: str
+    ) -> HostTransaction:
         known = reference() if (reference := self._transactions.get(driver)) else None
         if known is not None and not known.ended:
             if known.number == number:
