@@ -168,6 +168,20 @@ async def test_waiting_host_gets_an_error_and_keeps_its_transaction(
         assert (await within.send(bob, chat, "hello")).seq == 2
 
 
+async def test_limit_that_the_host_has_set_holds(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat, ann, bob = shop.scene
+    monkeypatch.setattr(host_transaction, "LOCK_SECONDS", 3600)
+    monkeypatch.setattr(host_transaction, "STATEMENT_SECONDS", 3600)
+    async with shop.engine.begin() as holder, shop.engine.begin() as connection:
+        await shop.messenger.within(holder).send(ann, chat, "held")
+        await connection.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
+        with pytest.raises(StoreUnavailable, match="locked"):
+            async with asyncio.timeout(60):
+                await shop.messenger.within(connection).send(bob, chat, "hello")
+
+
 async def test_timeout_of_the_host_leaves_its_transaction_usable(
     shop: Shop, postgres_url: str
 ) -> None:

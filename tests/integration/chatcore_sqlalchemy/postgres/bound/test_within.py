@@ -126,27 +126,29 @@ async def test_rollback_to_a_savepoint_takes_back_what_was_sent_after_it(shop: S
 async def test_chat_opened_within_is_there_for_its_own_transaction(
     shop: Shop, store: SqlAlchemyStore
 ) -> None:
-    ann, eve = shop.scene.ann, await add_user(store, "eve")
+    bob, eve = shop.scene.bob, await add_user(store, "eve")
     for commits in (False, True):
         async with shop.engine.connect() as connection:
             within = shop.messenger.within(connection)
-            chat, created = await within.ensure_chat(ann, eve)
+            chat, created = await within.ensure_chat(bob, eve)
             assert created
-            assert await within.ensure_chat(eve, ann) == (chat, False)
+            assert await within.ensure_chat(eve, bob) == (chat, False)
             with pytest.raises(ChatExists):
-                await within.open_chat(eve, ann)
+                await within.open_chat(eve, bob)
             await within.send(eve, chat, "hello")
             with pytest.raises(ChatNotFound):
-                await shop.messenger.chat_with(ann, "eve")
+                await shop.messenger.chat_with(bob, "eve")
             await (connection.commit() if commits else connection.rollback())
         if not commits:
             # Nothing remembers a chat that never was.
             with pytest.raises(ChatNotFound):
-                await shop.messenger.chat_with(ann, "eve")
+                await shop.messenger.chat_with(bob, "eve")
             with pytest.raises(ChatNotFound):
-                await shop.messenger.chat(ann, chat.id)
-    assert await shop.messenger.chat_with(ann, "eve") == chat
-    assert [it.text for it in (await shop.messenger.page(ann, chat)).messages] == ["hello"]
+                await shop.messenger.chat(bob, chat.id)
+    assert await shop.messenger.chat_with(bob, "eve") == chat
+    assert [it.text for it in (await shop.messenger.page(bob, chat)).messages] == ["hello"]
+    # Of the opening and of the message.
+    await rung_by(shop, 2)
 
 
 async def test_refusal_leaves_the_transaction_usable(shop: Shop, store: SqlAlchemyStore) -> None:
