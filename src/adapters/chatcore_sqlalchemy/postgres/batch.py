@@ -5,7 +5,8 @@ statement: in READ COMMITTED, a statement that waits for a lock still sees the r
 wait.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -92,15 +93,21 @@ class Locks(NamedTuple):
 
 
 class StillLocked(Refused):
-    """Another transaction has locked a chat or a user for longer than `lock_timeout`."""
+    """Another transaction held a lock for longer than `lock_timeout`. Nothing was written."""
+
+
+@contextmanager
+def waiting_in_bounds() -> Iterator[None]:
+    """Raise StillLocked if a statement of the block reached `lock_timeout`."""
+    try:
+        yield
+    except asyncpg.LockNotAvailableError as error:
+        raise StillLocked from error
 
 
 async def lock_chats(connection: Connection, chat_ids: Sequence[int], lock: str) -> Locks:
-    """Lock the chats and their users. Raises StillLocked."""
-    try:
-        (locked,) = await connection.fetch(lock, chat_ids)
-    except asyncpg.LockNotAvailableError as error:
-        raise StillLocked("another transaction has locked the chat or one of its users") from error
+    """Lock the chats and their users."""
+    (locked,) = await connection.fetch(lock, chat_ids)
     return Locks(*locked)
 
 
@@ -108,9 +115,8 @@ async def append_batch(
     connection: Connection, batch: Sequence[Append], lock: str = LOCK
 ) -> list[Sent | Refused | LeftOut]:
     """Number, insert and log each message, in the transaction of the connection; return an outcome
-    for each, in order. LOCK waits for what others have locked, and raises StillLocked if that
-    takes longer than the transaction's `lock_timeout`; with LOCK_FREE their messages are left out.
-    """
+    for each, in order. LOCK waits for what others have locked; with LOCK_FREE the messages that
+    would have to wait are left out."""
     outcomes, _ = await append_and_hold(connection, batch, lock)
     return outcomes
 

@@ -12,7 +12,6 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 
 from chatcore.errors import StoreUnavailable
-from chatcore_sqlalchemy.postgres.batch import StillLocked
 from chatcore_sqlalchemy.postgres.connection import (
     FAILURES,
     LOCK_SECONDS,
@@ -188,7 +187,7 @@ class HostConnections:
         except BaseException as error:
             with suppress(*FAILURES):
                 await driver.execute(_UNDO)
-            if isinstance(error, StillLocked | asyncpg.LockNotAvailableError):
+            if isinstance(error, asyncpg.LockNotAvailableError):
                 raise StoreUnavailable("another transaction has locked a chat or a user") from None
             if isinstance(error, FAILURES):
                 raise StoreUnavailable(in_one_line(error)) from without_data(error)

@@ -21,6 +21,7 @@ from chatcore_sqlalchemy.postgres.batch import (
     StillLocked,
     append_batch,
     lock_chats,
+    waiting_in_bounds,
 )
 from chatcore_sqlalchemy.postgres.connection import LOCK_SECONDS, Connection
 from chatcore_sqlalchemy.postgres.pool import Pool
@@ -110,8 +111,12 @@ class LockedChats:
         more = self._count > len(items)
         outcomes: Sequence[Any]
         try:
-            appending = partial(_append, batch=batch, chat_id=chat_id)
-            outcomes = await self._pool.transact(appending, begin=_BEGIN)
+            if chat_id is None:
+                appending = partial(append_batch, batch=batch, lock=LOCK_FREE)
+                outcomes = await self._pool.transact(appending)
+            else:
+                waiting = partial(_append, batch=batch, chat_id=chat_id)
+                outcomes = await self._pool.transact(waiting, begin=_BEGIN)
         except StillLocked:
             assert chat_id is not None  # noqa: S101 (for the type checker)
             self._hold(chat_id)
@@ -161,12 +166,10 @@ class LockedChats:
             item.outcome.set_result(outcome)
 
 
-async def _append(
-    connection: Connection, batch: Sequence[Append], chat_id: int | None
-) -> Sequence[Any]:
-    if chat_id is not None:
+async def _append(connection: Connection, batch: Sequence[Append], chat_id: int) -> Sequence[Any]:
+    with waiting_in_bounds():
         await lock_chats(connection, [chat_id], LOCK)
-    return await append_batch(connection, batch, LOCK_FREE)
+        return await append_batch(connection, batch, LOCK_FREE)
 
 
 def _failure(cause: Exception) -> StoreUnavailable:

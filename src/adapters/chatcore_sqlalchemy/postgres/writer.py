@@ -5,7 +5,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from chatcore_sqlalchemy.group_commit import Append, Done, Outcome
-from chatcore_sqlalchemy.postgres.batch import LOCK_FREE, StillLocked, append_batch
+from chatcore_sqlalchemy.postgres.batch import (
+    LOCK_FREE,
+    StillLocked,
+    append_batch,
+    waiting_in_bounds,
+)
+from chatcore_sqlalchemy.postgres.connection import Connection
 from chatcore_sqlalchemy.postgres.locked_chats import LockedChats
 from chatcore_sqlalchemy.postgres.pool import Pool
 
@@ -43,7 +49,7 @@ class PostgresWriter:
     async def _append(self, batch: Sequence[Append]) -> Sequence[Outcome]:
         if not self._locked_chats:
             try:
-                return await self._pool.transact(partial(append_batch, batch=batch), begin=_BEGIN)
+                return await self._pool.transact(partial(_append, batch=batch), begin=_BEGIN)
             except StillLocked:
                 pass
         appending = partial(append_batch, batch=batch, lock=LOCK_FREE)
@@ -58,3 +64,8 @@ class PostgresWriter:
             done()
 
         task.add_done_callback(closed)
+
+
+async def _append(connection: Connection, batch: Sequence[Append]) -> Sequence[Outcome]:
+    with waiting_in_bounds():
+        return await append_batch(connection, batch)
