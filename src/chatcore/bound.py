@@ -26,12 +26,12 @@ class BoundMessenger:
     """Opens chats and sends messages within a transaction of the host (`Messenger.within`).
 
     They become visible, and ring, with the host's commit, and vanish with its rollback, also one to
-    a savepoint. What a call returns is so until then a promise only: show it to no user.
+    a savepoint. Until the commit, what a call returns is provisional: show it to no user.
 
-    After any exception nothing of the call remains, and the transaction can go on. Every method may
-    raise Unavailable, in bounded time, while another transaction holds a chat or a user, and
-    RuntimeError for a call in a wrong order: send all messages of a transaction in one `send_all`,
-    after all chats were opened.
+    After any exception nothing of the call remains, and the transaction can go on, unless its
+    connection is lost. Every method may raise Unavailable, in bounded time, while another
+    transaction holds a chat or a user, and RuntimeError for a call in a wrong order: send all
+    messages of a transaction in one `send_all`, after all chats were opened.
     """
 
     def __init__(
