@@ -21,7 +21,7 @@ from chatcore_sqlalchemy.postgres.batch import LOCK, append_and_hold
 
 class OneByOne(postgres.PostgresDatabase):
     async def append(self, append: Append) -> Sent:
-        appending = partial(append_and_hold, batch=[append], lock=LOCK)
+        appending = partial(append_and_hold, schema=self.schema, batch=[append], lock=LOCK)
         ([outcome], _) = await self._pool.transact(appending)
         if isinstance(outcome, Exception):
             raise outcome

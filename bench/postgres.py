@@ -120,8 +120,7 @@ def _make_data(server: PostgresServer, data: Data) -> str:
 def _make_textbook_data(server: PostgresServer, source: str) -> str:
     """Create the textbook's tables with the rows of chatcore's; return their URL."""
     name = server.new_database(source)
-    server.sql("ALTER SCHEMA public RENAME TO source", name)
-    server.sql("CREATE SCHEMA public", name)
+    server.sql("ALTER SCHEMA chatcore RENAME TO source", name)
     url = server.url(name).replace("postgresql:", "postgresql+asyncpg:")
     asyncio.run(make_textbook_tables(url))
     server.sql(TEXTBOOK_ROWS, name)

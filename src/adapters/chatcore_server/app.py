@@ -43,7 +43,7 @@ async def open_app(
     async with AsyncExitStack() as resources:
         resources.enter_context(summarise_outages())
         with as_cannot_start():
-            store = await SqlAlchemyStore.open(settings.database_url)
+            store = await SqlAlchemyStore.open(settings.database_url, schema=settings.schema)
         resources.push_async_callback(store.close)
         tokens = tokens_for and tokens_for(store)
         hasher: PasswordHasher = await resources.enter_async_context(Argon2Hasher())

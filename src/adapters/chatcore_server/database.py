@@ -15,7 +15,7 @@ async def migrate(settings: Settings) -> Migrated:
     if (file := database_file(settings)) is not None:
         forget_key_of_missing(file)
     with as_cannot_start():
-        return await chatcore_sqlalchemy.migrate(settings.database_url)
+        return await chatcore_sqlalchemy.migrate(settings.database_url, schema=settings.schema)
 
 
 def database_file(settings: Settings) -> Path | None:
@@ -26,7 +26,7 @@ def database_file(settings: Settings) -> Path | None:
 def engine(settings: Settings) -> Engine:
     """The engine of the database. Raises CannotStart."""
     with as_cannot_start():
-        return engine_of(settings.database_url)
+        return engine_of(settings.database_url, settings.schema)
 
 
 def expect_several_processes(settings: Settings) -> None:

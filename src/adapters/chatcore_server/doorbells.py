@@ -16,10 +16,11 @@ async def open_doorbell(settings: Settings, store: EventLog) -> AsyncIterator[Do
 
     Raises CannotStart for an unusable URL; a bus that does not answer is only logged.
     """
-    if not settings.bus_url and not engine(settings).notifies:
+    database = engine(settings)
+    url = settings.bus_url or (database.url if database.notifies else None)
+    if url is None:
         yield LocalDoorbell()
         return
-    url = settings.bus_url or settings.database_url
     try:
         channel = await channel_of(store)
     except Unavailable as error:

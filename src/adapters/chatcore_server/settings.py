@@ -122,6 +122,12 @@ class Settings:
         "the database: sqlite:///relative/path, sqlite:////absolute/path, or\n"
         "postgresql://user:password@host/database",
     )
+    schema: str | None = _setting(
+        None,
+        _text,
+        "the schema of PostgreSQL that holds the tables of chatcore, apart from those of other\n"
+        "programs; by default, chatcore",
+    )
     bus_url: str | None = _setting(
         None,
         _text,

@@ -2,6 +2,7 @@
 
 from chatcore_sqlalchemy.engines import Engine, engine_of, sqlite_path
 from chatcore_sqlalchemy.errors import CannotOpen
+from chatcore_sqlalchemy.schema import metadata
 from chatcore_sqlalchemy.store import SqlAlchemyStore, migrate
 from chatcore_sqlalchemy.upgrade import Migrated
 
@@ -11,6 +12,7 @@ __all__ = [
     "Migrated",
     "SqlAlchemyStore",
     "engine_of",
+    "metadata",
     "migrate",
     "sqlite_path",
 ]

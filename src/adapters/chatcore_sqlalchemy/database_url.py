@@ -50,6 +50,21 @@ def backend_of(url: str) -> str:
     )
 
 
+def expect_schema(schema: str) -> None:
+    """Raise CannotOpen unless PostgreSQL takes this as the name of a new schema."""
+    if (
+        not 0 < len(schema.encode(errors="replace")) < 64
+        or not schema.isprintable()
+        or '"' in schema
+        or schema.startswith("pg_")
+        or schema == "information_schema"
+    ):
+        raise CannotOpen(
+            f"not a valid schema: {schema!r:.99}; expected up to 63 bytes that do not begin with "
+            "pg_, for example chatcore"
+        )
+
+
 def names_host(url: str) -> bool:
     """Whether a PostgreSQL URL names a host."""
     authority, _, query = url.partition("//")[2].partition("?")
@@ -64,7 +79,7 @@ def expect_postgresql(url: str) -> None:
     if scheme not in {"postgresql", "postgres"} and _SCHEME.fullmatch(scheme):
         raise CannotOpen(
             f"a PostgreSQL URL begins with postgresql://, not with {scheme}: write "
-            f"postgresql:// for it and leave the rest, as in {POSTGRESQL}"
+            f" postgresql:// for it and leave the rest, as in {POSTGRESQL}"
         )
     if not rest.startswith("//"):
         raise CannotOpen(f"a PostgreSQL URL begins with postgresql://, as in {POSTGRESQL}")

@@ -5,28 +5,39 @@ import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import create_engine
 from sqlalchemy.pool import StaticPool
 
 from chatcore_sqlalchemy.database import Database
-from chatcore_sqlalchemy.database_url import backend_of, expect_postgresql, sqlite_file
+from chatcore_sqlalchemy.database_url import (
+    backend_of,
+    expect_postgresql,
+    expect_schema,
+    sqlite_file,
+)
 from chatcore_sqlalchemy.errors import CannotOpen, Damaged
 from chatcore_sqlalchemy.sqlite.database import SqliteDatabase
 from chatcore_sqlalchemy.sqlite.read_only import open_read_only
-from chatcore_sqlalchemy.upgrade import Migrated, expect_current
+from chatcore_sqlalchemy.upgrade import Migrated, NewerSchema, expect_current, look
+
+if TYPE_CHECKING:
+    from chatcore_sqlalchemy.postgres.connection import Source
 
 Query = Callable[[str], Awaitable[Sequence[Sequence[Any]]]]
 """Runs SQL and returns all rows. Raises Damaged when the database itself cannot answer."""
 
 
 class Engine(Protocol):
-    """The engine of one database URL. Every method raises CannotOpen, with one line for the
+    """The engine of one database. Every method raises CannotOpen, with one line for the
     operator."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def url(self) -> str: ...
 
     @property
     def file(self) -> Path | None:
@@ -62,7 +73,12 @@ class _Sqlite:
     several_processes = False
     notifies = False
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, schema: str | None) -> None:
+        if schema is not None:
+            raise CannotOpen(
+                f"a SQLite file has no schemas, only PostgreSQL has: leave out the schema {schema}"
+            )
+        self.url = url
         self.file = sqlite_file(url)
 
     async def open(self) -> SqliteDatabase:
@@ -87,7 +103,10 @@ class _Sqlite:
 
             engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
             with engine.connect() as wrapped:
-                expect_current(wrapped)
+                try:
+                    expect_current(look(wrapped))
+                except NewerSchema:
+                    raise CannotOpen("the database is of a newer chatcore") from None
                 yield query
 
 
@@ -99,36 +118,44 @@ class _Postgres:
     several_processes = True
     notifies = True
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, schema: str | None) -> None:
+        self.url = url
         expect_postgresql(url)
-        self._url = url
+        if schema is not None:
+            expect_schema(schema)
+        self._schema = schema
 
     async def open(self) -> Database:
         with _asyncpg_needed():
             from chatcore_sqlalchemy.postgres.database import PostgresDatabase
-        database = PostgresDatabase(self._url)
-        await database.open()
-        return database
+        return await PostgresDatabase.open(self._source(), self._schema)
 
     async def migrate(self) -> Migrated:
         with _asyncpg_needed():
             from chatcore_sqlalchemy.postgres import schema
-        return await schema.migrate(self._url)
+        return await schema.migrate(self._source(), self._schema)
 
     @asynccontextmanager
     async def inspect(self) -> AsyncIterator[Query]:
         with _asyncpg_needed():
-            from chatcore_sqlalchemy.postgres.schema import transaction
-        async with transaction(self._url) as connection:
+            from chatcore_sqlalchemy.postgres.place import set_search_path
+            from chatcore_sqlalchemy.postgres.schema import check_here, transaction
+        async with transaction(self._source()) as connection:
             await connection.exec_driver_sql(
                 "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
             )
-            await connection.run_sync(expect_current)
+            schema, _ = await connection.run_sync(check_here, self._schema)
 
             async def query(sql: str) -> Sequence[Sequence[Any]]:
                 return (await connection.exec_driver_sql(sql)).fetchall()
 
+            await connection.run_sync(set_search_path, schema)
             yield query
+
+    def _source(self) -> "Source":
+        with _asyncpg_needed():
+            from chatcore_sqlalchemy.postgres.connection import UrlSource
+        return UrlSource(self.url)
 
 
 @contextlib.contextmanager
@@ -139,15 +166,19 @@ def _asyncpg_needed() -> Iterator[None]:
         raise CannotOpen(f"PostgreSQL needs chatcore[postgres]: {error}") from error
 
 
-_ENGINES: dict[str, Callable[[str], Engine]] = {"sqlite": _Sqlite, "postgresql": _Postgres}
+_ENGINES: dict[str, Callable[[str, str | None], Engine]] = {
+    "sqlite": _Sqlite,
+    "postgresql": _Postgres,
+}
 
 
-def engine_of(url: str) -> Engine:
-    """The engine of a URL like `sqlite:///chatcore.db` or `postgresql://user@host/database`.
+def engine_of(url: str, schema: str | None = None) -> Engine:
+    """The engine of a URL like `sqlite:///chatcore.db` or `postgresql://user@host/database`, and of
+    this schema in a PostgreSQL database.
 
     Opens nothing. Raises CannotOpen for any other URL, with one line that says what to write.
     """
-    return _ENGINES[backend_of(url)](url)
+    return _ENGINES[backend_of(url)](url, schema)
 
 
 def sqlite_path(url: str) -> Path | None:

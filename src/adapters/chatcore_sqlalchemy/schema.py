@@ -20,7 +20,15 @@ from sqlalchemy import (
 
 from chatcore.events import KINDS, ChatOpened, MarkerMoved, MessageSent
 
-metadata = MetaData()
+DEFAULT_SCHEMA = "chatcore"
+"""The schema of a PostgreSQL database that holds the tables, unless another is named."""
+
+metadata = MetaData(schema=DEFAULT_SCHEMA)
+"""The tables, in the schema `chatcore` of PostgreSQL. For another schema, they are compiled with a
+`schema_translate_map`."""
+
+IN_FILE = {DEFAULT_SCHEMA: "main"}
+"""The `schema_translate_map` for a SQLite file, which calls its only schema so."""
 
 # SQLite's STRICT tables refuse the name BIGINT; their INTEGER always has 64 bits.
 Int64 = BigInteger().with_variant(Integer, "sqlite")
@@ -192,3 +200,6 @@ store = Table(
     CheckConstraint("id = 1", name="store_one_row"),
     sqlite_strict=True,
 )
+
+TABLES = tuple(table.name for table in metadata.sorted_tables)
+"""The names of the tables, those that others refer to first."""

@@ -58,16 +58,16 @@ class SqlAlchemyStore:
         self._lists: PageCache[tuple[int, int], Sequence[ChatSummary]] = PageCache()
 
     @classmethod
-    async def open(cls, url: str) -> Self:
+    async def open(cls, url: str, *, schema: str | None = None) -> Self:
         """Open the database that a URL like `sqlite:///chatcore.db` or
         `postgresql://user:password@host/database` names.
 
         A file that does not exist is created, an older schema is migrated, and no other
-        process can open the file until `close`. A PostgreSQL database must be at the schema of
-        this version (`migrate`), and any number of processes may use it. Raises CannotOpen,
-        with one line that says why.
+        process can open the file until `close`. In a PostgreSQL database the tables are in a schema
+        of their own, by default `chatcore`. They must be those of this version (`migrate`), and any
+        number of processes may use them. Raises CannotOpen, with one line that says why.
         """
-        return cls(await engine_of(url).open())
+        return cls(await engine_of(url, schema).open())
 
     @property
     def _database(self) -> Database:
@@ -83,6 +83,16 @@ class SqlAlchemyStore:
     def created(self) -> bool:
         """Whether opening made a new, empty database."""
         return self._opened.migrated.before is None
+
+    @property
+    def schema(self) -> str | None:
+        """The schema of PostgreSQL that holds the tables; None on SQLite."""
+        return self._opened.migrated.schema
+
+    async def channel(self) -> str:
+        """Return the name of the channel on which the processes of this store ring for each other,
+        which no other store has: `NotifyDoorbell.open(url, channel=await store.channel())`."""
+        return f"chatcore_{await self._log_name()}"
 
     @property
     def writes(self) -> Writes:
@@ -349,12 +359,14 @@ class SqlAlchemyStore:
         return self._logs_name
 
 
-async def migrate(url: str) -> Migrated:
+async def migrate(url: str, *, schema: str | None = None) -> Migrated:
     """Bring the database to the schema of this version, and release it.
 
-    Raises CannotOpen, also while a service holds the SQLite file.
+    On PostgreSQL, tables that an earlier version made in `public` are moved to the schema
+    `chatcore`, unless `schema` names one. Raises CannotOpen, also while a service holds the SQLite
+    file.
     """
-    return await engine_of(url).migrate()
+    return await engine_of(url, schema).migrate()
 
 
 def _holds(tail: Sequence[Message], limit: int) -> bool:

@@ -17,18 +17,20 @@ from sqlalchemy import (
 )
 
 from chatcore_sqlalchemy.errors import CannotOpen
-from chatcore_sqlalchemy.schema import metadata, store
+from chatcore_sqlalchemy.schema import IN_FILE, metadata, store
 
 REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 """Revisions of the schema, oldest first; this version works on the last."""
 
-# The same table that Alembic creates.
-_versions = Table(
-    "alembic_version",
-    MetaData(),
-    Column("version_num", String(32), nullable=False),
-    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
-)
+
+def version_table(schema: str | None = None) -> Table:
+    """The table that Alembic creates, in this schema of PostgreSQL or in a SQLite file."""
+    return Table(
+        "alembic_version",
+        MetaData(schema=schema),
+        Column("version_num", String(32), nullable=False),
+        PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+    )
 
 
 class NewerSchema(Exception):
@@ -42,32 +44,32 @@ class Migrated(NamedTuple):
     """None for an empty database."""
     after: str
     """The revision of this version; equal to `before` if nothing was migrated."""
+    schema: str | None = None
+    """The schema of PostgreSQL that holds the tables; None on SQLite."""
+    moved_from: str | None = None
+    """The schema from which the migration moved the tables; None if it did not."""
 
 
 # Alembic's `context` and `op` are globals of the process.
 _alembic = threading.Lock()
 
 
-def look(connection: Connection) -> Migrated:
-    """Read the revision of the database, and change nothing.
+def look(connection: Connection, schema: str | None = None) -> Migrated:
+    """Read the revision of the tables in this schema, and change nothing.
 
     Raises NewerSchema for a revision that this version does not know.
     """
-    found = []
-    if inspect(connection).has_table(_versions.name):
-        found = [*connection.scalars(select(_versions))]
+    found, versions = [], version_table(schema)
+    if inspect(connection).has_table(versions.name, schema=schema):
+        found = [*connection.scalars(select(versions))]
     # Branched migrations leave several revisions, and this version has none.
     if len(found) > 1 or not {*found} <= {*REVISIONS}:
         raise NewerSchema
-    return Migrated(found[0] if found else None, REVISIONS[-1])
+    return Migrated(found[0] if found else None, REVISIONS[-1], schema)
 
 
-def expect_current(connection: Connection) -> None:
+def expect_current(found: Migrated) -> None:
     """Raise CannotOpen unless the database is at the revision of this version."""
-    try:
-        found = look(connection)
-    except NewerSchema:
-        raise CannotOpen("the database is of a newer chatcore") from None
     if found.before != found.after:
         raise CannotOpen(
             f"the database is at revision {found.before}, not {found.after}: "
@@ -76,7 +78,7 @@ def expect_current(connection: Connection) -> None:
 
 
 def upgrade(connection: Connection) -> None:
-    """Run the missing migrations in the connection's transaction."""
+    """Run the missing migrations in the connection's transaction, on unqualified names."""
     # Imported here: it takes a fifth of a start, and most databases are up to date.
     from alembic import command
     from alembic.config import Config
@@ -91,10 +93,12 @@ def upgrade(connection: Connection) -> None:
 
 
 def create(connection: Connection) -> None:
-    """Create the tables in an empty database, as the migrations would."""
+    """Create the tables in an empty SQLite database, as the migrations would."""
+    connection = connection.execution_options(schema_translate_map=IN_FILE)
     metadata.create_all(connection, checkfirst=False)
     connection.execute(
         store.insert().values(id=1, log=secrets.token_hex(8), digest_secret=secrets.token_bytes(32))
     )
-    _versions.create(connection)
-    connection.execute(_versions.insert().values(version_num=REVISIONS[-1]))
+    versions = version_table()
+    versions.create(connection)
+    connection.execute(versions.insert().values(version_num=REVISIONS[-1]))

@@ -159,5 +159,5 @@ def test_failure_to_start_is_reported_once(tmp_path: Path, empty_database: str) 
     settings = {"database_url": empty_database, "secret": SECRET, "workers": "2", "port": "0"}
     refused = run("serve", cwd=tmp_path, **settings)
     assert (refused.returncode, refused.stdout) == (2, "")
-    line = "chatcore: the database has no tables of chatcore: run `chatcore migrate` first\n"
-    assert refused.stderr == line
+    line = "the database has no tables of chatcore in the schema chatcore"
+    assert refused.stderr == f"chatcore: {line}: run `chatcore migrate` first\n"

@@ -24,15 +24,16 @@ def add_parser(commands: Commands) -> Parser:
         "faults, 1 with faults, and 2 if the check could not run.",
         allow_abbrev=False,
     )
-    add_flags(parser, "database_url")
+    add_flags(parser, "database_url", "schema")
     return parser
 
 
 def run(_: argparse.Namespace, settings: Settings) -> int:
-    return 0 if check(settings.database_url, say, say_progress) else FAULTS_FOUND
+    sound = check(settings.database_url, say, say_progress, schema=settings.schema)
+    return 0 if sound else FAULTS_FOUND
 
 
-def check(database_url: str, say: Say, say_progress: Say) -> bool:
+def check(database_url: str, say: Say, say_progress: Say, *, schema: str | None = None) -> bool:
     """Print a line for each fault, then the number of rows checked.
 
     Returns whether the database is free of faults. Raises CannotStart.
@@ -56,7 +57,7 @@ def check(database_url: str, say: Say, say_progress: Say) -> bool:
         say(fault)
 
     try:
-        counts = asyncio.run(check_database(database_url, found, report))
+        counts = asyncio.run(check_database(database_url, found, report, schema=schema))
     except CannotOpen as error:
         raise CannotStart(str(error)) from error
     held = ", ".join(f"{number:,} {name}" for name, number in counts.items())

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 
-from chatcore_server.arguments import Commands, Parser
+from chatcore_server.arguments import Commands, Parser, add_flags
 from chatcore_server.console import Pace, say
 from chatcore_server.settings import CannotStart, Settings
 
@@ -32,15 +32,18 @@ def add_parser(commands: Commands) -> Parser:
         metavar="URL",
         help="postgresql://… (or CHATCORE_DATABASE_URL, which other users cannot see)",
     )
+    add_flags(parser, "schema")
     return parser
 
 
 def run(parsed: argparse.Namespace, settings: Settings) -> int:
-    copy_database(parsed.source, settings.database_url, say)
+    copy_database(parsed.source, settings.database_url, say, schema=settings.schema)
     return 0
 
 
-def copy_database(source: str, target: str, say: Callable[[str], None]) -> None:
+def copy_database(
+    source: str, target: str, say: Callable[[str], None], *, schema: str | None = None
+) -> None:
     """Copy the database and report progress. Raises CannotStart."""
     import asyncio
 
@@ -58,7 +61,7 @@ def copy_database(source: str, target: str, say: Callable[[str], None]) -> None:
         file = sqlite_path(source)
         if file is None or sqlite_path(target) is not None:
             raise CannotOpen("copy needs --from sqlite:///… and --to postgresql://…")
-        rows, before = asyncio.run(copy(file, target, report))
+        rows, before = asyncio.run(copy(file, target, report, schema=schema))
     except CannotOpen as error:
         raise CannotStart(str(error)) from error
     counts = ", ".join(f"{rows[name]:,} {name}" for name in ("users", "chats", "messages"))

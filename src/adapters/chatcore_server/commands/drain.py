@@ -47,7 +47,7 @@ def add_parser(commands: Commands) -> Parser:
         metavar="ROW",
         help="let the next drain send these refused rows again, or all; send none now",
     )
-    add_flags(parser, "database_url", "bus_url", "outbox_url", "outbox_table", "log")
+    add_flags(parser, "database_url", "schema", "bus_url", "outbox_url", "outbox_table", "log")
     return parser
 
 
@@ -132,7 +132,7 @@ async def _drain(settings: Settings, follow: float | None) -> int:
             if file is not None and not file.exists():
                 raise CannotOpen(f"there is no database {file}")
             await expect_table(engine, table)
-            store = await SqlAlchemyStore.open(settings.database_url)
+            store = await SqlAlchemyStore.open(settings.database_url, schema=settings.schema)
             async with store, open_doorbell(settings, store) as doorbell:
                 messenger = Messenger(store, doorbell=doorbell, realm=settings.realm)
                 outbox = Outbox(engine, table, messenger)

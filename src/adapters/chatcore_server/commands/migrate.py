@@ -15,7 +15,7 @@ def add_parser(commands: Commands) -> Parser:
         "database is a SQLite file.",
         allow_abbrev=False,
     )
-    add_flags(parser, "database_url")
+    add_flags(parser, "database_url", "schema")
     return parser
 
 
@@ -24,9 +24,14 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
 
     from chatcore_server.database import migrate
 
-    before, after = asyncio.run(migrate(settings))
-    if before == after:
-        say(f"Nothing to do: the database is at revision {after}")
-    else:
+    before, after, schema, moved_from = asyncio.run(migrate(settings))
+    if moved_from is not None:
+        say(
+            f"Moved the tables from the schema {moved_from} to the schema {schema}; the table "
+            f"alembic_version stays in {moved_from}, so that earlier versions refuse to start"
+        )
+    if before != after:
         say(f"Migrated the database to revision {after}; before: {before or 'empty'}")
+    elif moved_from is None:
+        say(f"Nothing to do: the database is at revision {after}")
     return 0

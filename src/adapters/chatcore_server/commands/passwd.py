@@ -26,7 +26,7 @@ def add_parser(commands: Commands) -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("name", metavar="NAME", help="the user's name")
-    add_flags(parser, "database_url", "refuse_common_passwords")
+    add_flags(parser, "database_url", "schema", "refuse_common_passwords")
     return parser
 
 
@@ -94,7 +94,7 @@ async def _reset(name: str, password: str, settings: Settings) -> "User":
     from chatcore_sqlalchemy import SqlAlchemyStore
 
     async with (
-        await SqlAlchemyStore.open(settings.database_url) as store,
+        await SqlAlchemyStore.open(settings.database_url, schema=settings.schema) as store,
         Argon2Hasher() as hasher,
     ):
         # Required, but never used: no token is issued here.

@@ -23,10 +23,12 @@ class PostgresBoundStore:
         self,
         host: HostConnection,
         connections: HostConnections,
+        schema: str,
         digest_secret: Callable[[], Awaitable[bytes]],
     ) -> None:
         self._host = host
         self._connections = connections
+        self._schema = schema
         self._digest_secret = digest_secret
         self._written: HostTransaction | None = None
 
@@ -36,14 +38,18 @@ class PostgresBoundStore:
         lo, hi = min(user_id, peer_id), max(user_id, peer_id)
         async with self._connections.step(self._host) as (driver, transaction):
             transaction.expect_order((), (lo, hi))
-            chat = await apply(lambda run: pairs.open_chat(run, lo, hi, opened_us), driver)
+            chat = await apply(
+                self._schema, lambda run: pairs.open_chat(run, lo, hi, opened_us), driver
+            )
         transaction.hold([chat.id], [lo, hi])
         self._written = transaction
         return chat
 
     async def chat_with(self, user_id: int, peer: str) -> Chat | None:
         async with self._connections.step(self._host) as (driver, _):
-            rows = await run(driver, chats.CHAT_WITH, {"user_id": user_id, "peer": peer})
+            rows = await run(
+                driver, self._schema, chats.CHAT_WITH, {"user_id": user_id, "peer": peer}
+            )
         return chats.first_chat(rows)
 
     async def append_messages(self, new: Sequence[NewMessage]) -> Sequence[Sent]:
@@ -52,7 +58,7 @@ class PostgresBoundStore:
         sent: list[Sent] = []
         async with self._connections.step(self._host) as (driver, transaction):
             transaction.expect_order(each.chat_id for each in new)
-            outcomes, locks = await append_and_hold(driver, batch, LOCK)
+            outcomes, locks = await append_and_hold(driver, self._schema, batch, LOCK)
             for outcome in outcomes:
                 if isinstance(outcome, Refused):
                     raise outcome
@@ -71,7 +77,7 @@ class PostgresBoundStore:
             "key": new.idempotency_key,
         }
         async with self._connections.step(self._host) as (driver, _):
-            rows = await run(driver, messages.MESSAGE_BY_KEY, values)
+            rows = await run(driver, self._schema, messages.MESSAGE_BY_KEY, values)
         return messages.replay_of(new, new.digest(await self._digest_secret()), rows)
 
     def after_commit(self, call: Callable[[], None]) -> None:

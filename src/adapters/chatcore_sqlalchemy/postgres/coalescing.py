@@ -15,11 +15,11 @@ from chatcore_sqlalchemy.queries.chats import NEWEST_ACTIVITY
 from chatcore_sqlalchemy.queries.messages import LAST_SEQ
 
 # Each returns an id and a number, for those of the ids that have one.
-LAST_SEQS = "SELECT id, last_seq FROM chats WHERE id = ANY($1::bigint[])"
+LAST_SEQS = "SELECT id, last_seq FROM {schema}.chats WHERE id = ANY($1::bigint[])"
 NEWEST_ACTIVITIES = """
 SELECT wanted.id, coalesce(greatest(
-    (SELECT max(activity) FROM chats WHERE lo_id = wanted.id),
-    (SELECT max(activity) FROM chats WHERE hi_id = wanted.id)), 0)
+    (SELECT max(activity) FROM {schema}.chats WHERE lo_id = wanted.id),
+    (SELECT max(activity) FROM {schema}.chats WHERE hi_id = wanted.id)), 0)
 FROM unnest($1::bigint[]) AS wanted (id)
 """
 
@@ -27,7 +27,8 @@ COALESCED: dict[Executable, str] = {
     LAST_SEQ: LAST_SEQS,
     NEWEST_ACTIVITY: NEWEST_ACTIVITIES,
 }
-"""The queries about many ids, by the statements about one id that they replace."""
+"""The queries about many ids, by the statements about one id that they replace, for
+`in_schema`."""
 
 LookUp = Callable[[Sequence[int]], Awaitable[Sequence[Row]]]
 

@@ -84,6 +84,38 @@ class Connection(Protocol):
 Row = Sequence[Any]
 
 
+class Source(Protocol):
+    """Connects to one database. The methods raise one of FAILURES, or CannotOpen."""
+
+    async def connect(self) -> Connection:
+        """Connect for the store, with the settings of SESSION and its time limits."""
+        ...
+
+    async def raw(self, *, limited: bool) -> Any:
+        """Connect as asyncpg does; without `limited`, a statement may take any time."""
+        ...
+
+    def cannot_open(self, failure: BaseException) -> CannotOpen:
+        """Say in one line why the database cannot be used."""
+        ...
+
+
+class UrlSource:
+    """Connects to the database of a `postgresql://…` URL."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    async def connect(self) -> Connection:
+        return await connect(self._url)
+
+    async def raw(self, *, limited: bool) -> Any:
+        return await connect(self._url, limited=limited)
+
+    def cannot_open(self, failure: BaseException) -> CannotOpen:
+        return cannot_open(failure, names_host=names_host(self._url))
+
+
 async def connect(url: str, *, limited: bool = True) -> Connection:
     """Connect to the database of a `postgresql://…` URL.
 
@@ -109,12 +141,17 @@ async def connect(url: str, *, limited: bool = True) -> Connection:
             f"not a valid PostgreSQL URL; expected for example {POSTGRESQL}, with %-escapes, or "
             "postgresql://user@/database?host=/folder/of/the/socket"
         ) from None
+    await make_durable(connection)
+    return connection
+
+
+async def make_durable(connection: Connection) -> None:
+    """Let the session wait for the disk at each commit. Ends the connection when it fails."""
     try:
         await connection.execute(_DURABLE)
     except BaseException:
         connection.terminate()
         raise
-    return connection
 
 
 async def expect_writable(connection: Connection) -> None:
@@ -135,15 +172,15 @@ def ends_connection(failure: BaseException) -> bool:
     return isinstance(failure, asyncpg.InternalClientError)
 
 
-def cannot_open(url: str, failure: BaseException) -> CannotOpen:
-    """Say in one line why the database of the URL cannot be used, with a hint if there is one."""
+def cannot_open(failure: BaseException, *, names_host: bool) -> CannotOpen:
+    """Say in one line why the database cannot be used, with a hint if there is one."""
     hint = ""
     if _OF_POOLER.search(str(failure)):
         hint = (
             "; a pooler such as PgBouncer is in between: name the PostgreSQL server itself in the "
             "URL, or see what poolers need in docs/scaling.md"
         )
-    elif not names_host(url):
+    elif not names_host:
         hint = f"; the URL names no host, as {POSTGRESQL} does"
     return CannotOpen(f"cannot open the database: {in_one_line(failure)}{hint}")
 

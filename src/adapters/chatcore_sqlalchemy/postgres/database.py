@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import Executable
 
@@ -12,12 +12,12 @@ from chatcore_sqlalchemy.group_commit import Append, GroupCommit, Run, Writes
 from chatcore_sqlalchemy.postgres.batch import LEFT_OUT, LeftOut
 from chatcore_sqlalchemy.postgres.bound import PostgresBoundStore
 from chatcore_sqlalchemy.postgres.coalescing import COALESCED, CoalescedLookup
-from chatcore_sqlalchemy.postgres.connection import Row, connect, expect_writable
+from chatcore_sqlalchemy.postgres.connection import Row, Source, expect_writable
 from chatcore_sqlalchemy.postgres.host_transaction import HostConnections, expect_host_connection
 from chatcore_sqlalchemy.postgres.locked_chats import LockedChats
 from chatcore_sqlalchemy.postgres.pool import Pool, take_turn
 from chatcore_sqlalchemy.postgres.schema import check
-from chatcore_sqlalchemy.postgres.statement import apply, run
+from chatcore_sqlalchemy.postgres.statement import apply, in_schema, run
 from chatcore_sqlalchemy.postgres.writer import PostgresWriter
 from chatcore_sqlalchemy.queries.events import touch
 from chatcore_sqlalchemy.upgrade import Migrated
@@ -33,25 +33,29 @@ T = TypeVar("T")
 
 
 class PostgresDatabase:
-    """A Database on a PostgreSQL server, which other processes may use too."""
+    """A Database in a schema of a PostgreSQL server, which other processes may use too."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._pool = Pool(partial(connect, url), CONNECTIONS)
-        self._appends = Pool(partial(connect, url), 1)
-        self._locked_chats = LockedChats(Pool(partial(connect, url), 1))
-        self._group = GroupCommit[Append](PostgresWriter(self._appends, self._locked_chats))
+    def __init__(self, source: Source, schema: str, migrated: Migrated) -> None:
+        self.schema = schema
+        self.migrated = migrated
+        self._pool = Pool(source.connect, CONNECTIONS)
+        self._appends = Pool(source.connect, 1)
+        self._locked_chats = LockedChats(Pool(source.connect, 1), schema)
+        writer = PostgresWriter(self._appends, schema, self._locked_chats)
+        self._group = GroupCommit[Append](writer)
         self._writes = asyncio.Semaphore(WRITES)
         self._coalesced = {
-            statement: CoalescedLookup(partial(self._fetch, query))
+            statement: CoalescedLookup(partial(self._fetch, in_schema(query, schema)))
             for statement, query in COALESCED.items()
         }
-        self._host_connections = HostConnections(self._fetch)
-        self.migrated: Migrated
+        self._host_connections = HostConnections(self._fetch, schema)
 
-    async def open(self) -> None:
-        """Check the schema. Raises CannotOpen unless it is that of this version."""
-        self.migrated = await check(self._url)
+    @classmethod
+    async def open(cls, source: Source, schema: str | None) -> Self:
+        """Open the store in this schema, or in the one that `place_of` finds. Raises CannotOpen
+        unless its tables are those of this version."""
+        place, migrated = await check(source, schema)
+        return cls(source, place, migrated)
 
     async def close(self) -> None:
         await self._group.close()
@@ -71,7 +75,9 @@ class PostgresDatabase:
         if (lookup := self._coalesced.get(statement)) is not None:
             (wanted,) = values.values()
             return await lookup.rows(wanted)
-        return await self._pool.use(lambda connection: run(connection, statement, values))
+        return await self._pool.use(
+            lambda connection: run(connection, self.schema, statement, values)
+        )
 
     async def _fetch(self, query: str, *values: Any) -> list[Row]:
         return await self._pool.use(lambda connection: connection.fetch(query, *values))
@@ -79,13 +85,13 @@ class PostgresDatabase:
     async def write(self, change: Callable[[Run], T]) -> T:
         await take_turn(self._writes)
         try:
-            return await self._pool.transact(partial(apply, change))
+            return await self._pool.transact(partial(apply, self.schema, change))
         finally:
             self._writes.release()
 
     async def check_writes(self) -> None:
         if self._group.failing:
-            await self._appends.transact(partial(apply, touch))
+            await self._appends.transact(partial(apply, self.schema, touch))
             self._group.failing = False
         elif not self._group.busy:
             await self._appends.use(expect_writable)
@@ -102,4 +108,4 @@ class PostgresDatabase:
         self, connection: object, digest_secret: Callable[[], Awaitable[bytes]]
     ) -> PostgresBoundStore:
         host = expect_host_connection(connection)
-        return PostgresBoundStore(host, self._host_connections, digest_secret)
+        return PostgresBoundStore(host, self._host_connections, self.schema, digest_secret)

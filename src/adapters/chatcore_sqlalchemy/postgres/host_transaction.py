@@ -21,6 +21,7 @@ from chatcore_sqlalchemy.postgres.connection import (
     in_one_line,
     without_data,
 )
+from chatcore_sqlalchemy.postgres.statement import in_schema
 
 HostConnection = AsyncConnection | AsyncSession | async_scoped_session[Any]
 
@@ -42,11 +43,7 @@ FROM former
 _RESTORE = """
 SELECT set_config(name, value, true) FROM unnest($1::text[], $2::text[]) AS former (name, value)
 """
-_LOG_NAME = "SELECT log FROM store"
-_WHERE = """
-SELECT log, (SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = 'store'::regclass)
-FROM store
-"""
+_LOG_NAME = "SELECT log FROM {schema}.store"
 
 _NO_TRANSACTION = "25P01"
 
@@ -149,8 +146,9 @@ class HostConnections:
     `fetch` runs a query on a connection of the store's own.
     """
 
-    def __init__(self, fetch: Callable[[str], Awaitable[Sequence[Row]]]) -> None:
+    def __init__(self, fetch: Callable[[str], Awaitable[Sequence[Row]]], schema: str) -> None:
         self._fetch = fetch
+        self._query = in_schema(_LOG_NAME, schema)
         self._log_name = ""
         self._settings: dict[str, str] = {}
         # References, for a transaction refers to its connection, and must not outlive it.
@@ -159,7 +157,7 @@ class HostConnections:
 
     @asynccontextmanager
     async def step(self, host: HostConnection) -> AsyncIterator[Inside]:
-        """Run the block under a savepoint, with chatcore's search path and time limits. An
+        """Run the block under a savepoint, with chatcore's time limits. An
         exception undoes the block, and then the host's transaction is as before. Raises
         StoreUnavailable for a failure of the database."""
         if not self._settings:
@@ -194,10 +192,8 @@ class HostConnections:
             raise
 
     async def _look_up(self) -> None:
-        ((self._log_name, schema),) = await self._fetch(_WHERE)
+        ((self._log_name,),) = await self._fetch(self._query)
         self._settings = {
-            # The last one, or a temporary table of the host could hide one of chatcore.
-            "search_path": f"{schema}, pg_temp",
             "lock_timeout": f"{LOCK_SECONDS}s",
             "statement_timeout": f"{STATEMENT_SECONDS}s",
         }
@@ -216,7 +212,7 @@ class HostConnections:
                 "COMMITTED, to see what others wrote before it got their locks"
             )
         try:
-            log = await driver.fetch(_LOG_NAME)
+            log = await driver.fetch(self._query)
         except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError) as error:
             raise RuntimeError(
                 f"your connection cannot use chatcore's tables: {in_one_line(error)}"

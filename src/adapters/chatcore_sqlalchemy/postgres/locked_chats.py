@@ -47,8 +47,9 @@ class LockedChats:
     their order: tries alone could fail for ever while many transactions lock a chat.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, schema: str) -> None:
         self._pool = pool
+        self._schema = schema
         # Of each chat, in the order of their turns.
         self._waiting: dict[int, deque[_Item]] = {}
         self._count = 0
@@ -112,10 +113,12 @@ class LockedChats:
         outcomes: Sequence[Any]
         try:
             if chat_id is None:
-                appending = partial(append_batch, batch=batch, lock=LOCK_FREE)
+                appending = partial(
+                    append_batch, schema=self._schema, batch=batch, lock=LOCK_FREE
+                )
                 outcomes = await self._pool.transact(appending)
             else:
-                waiting = partial(_append, batch=batch, chat_id=chat_id)
+                waiting = partial(_append, schema=self._schema, batch=batch, chat_id=chat_id)
                 outcomes = await self._pool.transact(waiting, begin=_BEGIN)
         except StillLocked:
             assert chat_id is not None  # noqa: S101 (for the type checker)
@@ -166,10 +169,12 @@ class LockedChats:
             item.outcome.set_result(outcome)
 
 
-async def _append(connection: Connection, batch: Sequence[Append], chat_id: int) -> Sequence[Any]:
+async def _append(
+    connection: Connection, schema: str, batch: Sequence[Append], chat_id: int
+) -> Sequence[Any]:
     with waiting_in_bounds():
-        await lock_chats(connection, [chat_id], LOCK)
-        return await append_batch(connection, batch, LOCK_FREE)
+        await lock_chats(connection, schema, [chat_id], LOCK)
+        return await append_batch(connection, schema, batch, LOCK_FREE)
 
 
 def _failure(cause: Exception) -> StoreUnavailable:

@@ -26,8 +26,9 @@ class PostgresWriter:
     """A Writer that appends messages, each batch in a transaction. The pool is its own: a single
     connection, so that reads cannot keep it waiting."""
 
-    def __init__(self, pool: Pool, locked_chats: LockedChats) -> None:
+    def __init__(self, pool: Pool, schema: str, locked_chats: LockedChats) -> None:
         self._pool = pool
+        self._schema = schema
         self._locked_chats = locked_chats
         # The event loop itself holds only weak references to tasks.
         self._tasks: set[asyncio.Task[None] | asyncio.Task[Sequence[Outcome]]] = set()
@@ -49,10 +50,11 @@ class PostgresWriter:
     async def _append(self, batch: Sequence[Append]) -> Sequence[Outcome]:
         if not self._locked_chats:
             try:
-                return await self._pool.transact(partial(_append, batch=batch), begin=_BEGIN)
+                appending = partial(_append, schema=self._schema, batch=batch)
+                return await self._pool.transact(appending, begin=_BEGIN)
             except StillLocked:
                 pass
-        appending = partial(append_batch, batch=batch, lock=LOCK_FREE)
+        appending = partial(append_batch, schema=self._schema, batch=batch, lock=LOCK_FREE)
         return await self._pool.transact(appending)
 
     def close(self, done: Callable[[], None]) -> None:
@@ -66,6 +68,8 @@ class PostgresWriter:
         task.add_done_callback(closed)
 
 
-async def _append(connection: Connection, batch: Sequence[Append]) -> Sequence[Outcome]:
+async def _append(
+    connection: Connection, schema: str, batch: Sequence[Append]
+) -> Sequence[Outcome]:
     with waiting_in_bounds():
-        return await append_batch(connection, batch)
+        return await append_batch(connection, schema, batch)

@@ -114,7 +114,10 @@ class SqliteFile:
         [tables] = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         [owner] = connection.execute("PRAGMA application_id").fetchone()
         if owner != APPLICATION_ID and (owner or tables):
-            raise CannotOpen(f"{self} is not a chatcore database")
+            raise CannotOpen(
+                f"{self} is not a chatcore database; chatcore needs a file of its own, for example "
+                "sqlite:///chatcore.db"
+            )
         [journal] = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if journal != "wal":
             raise CannotOpen(

@@ -18,14 +18,16 @@ Progress = Callable[[str, int, int], None]
 """Takes the subject of the next rule, the rule's number, and the number of rules."""
 
 
-async def check_database(url: str, found: Found, progress: Progress) -> dict[str, int]:
+async def check_database(
+    url: str, found: Found, progress: Progress, *, schema: str | None = None
+) -> dict[str, int]:
     """Check all rows as they are at one moment, while services may write. Returns the number of
     rows of each table.
 
     Memory does not grow with the tables: large sorts spill to the disk. Raises CannotOpen, also
     unless the schema is that of this version.
     """
-    engine = engine_of(url)
+    engine = engine_of(url, schema)
     rules = RULES_OF[engine.name]
     async with engine.inspect() as query:
         for number, rule in enumerate(rules, 1):

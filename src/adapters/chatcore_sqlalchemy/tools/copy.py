@@ -8,9 +8,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Table
 
+from chatcore_sqlalchemy.database_url import expect_postgresql, expect_schema
 from chatcore_sqlalchemy.errors import CannotOpen
-from chatcore_sqlalchemy.postgres.schema import migrate_here, transaction
-from chatcore_sqlalchemy.schema import metadata
+from chatcore_sqlalchemy.postgres.connection import UrlSource
+from chatcore_sqlalchemy.postgres.place import set_search_path
+from chatcore_sqlalchemy.postgres.schema import check_here, migrate_here, transaction
+from chatcore_sqlalchemy.schema import TABLES, metadata
 from chatcore_sqlalchemy.sqlite.file import SqliteFile
 
 PIECE = 5_000
@@ -27,7 +30,7 @@ class Copied(NamedTuple):
     """Whether an earlier run had copied them, so that this one only compared them."""
 
 
-async def copy(source: Path, url: str, progress: Progress) -> Copied:
+async def copy(source: Path, url: str, progress: Progress, *, schema: str | None = None) -> Copied:
     """Copy the tables of the file to the database in one transaction, so that an interruption
     leaves the database unchanged. At the end every row is read back and compared.
 
@@ -35,11 +38,13 @@ async def copy(source: Path, url: str, progress: Progress) -> Copied:
     file, and when the database holds any data but an earlier copy of the file.
     """
     with _opened(source) as file:
-        async with transaction(url) as target:
-            await target.run_sync(migrate_here)
+        async with transaction(_server(url, schema)) as target:
+            await target.run_sync(migrate_here, schema)
+            place, _ = await target.run_sync(check_here, schema)
+            await target.run_sync(set_search_path, place)
             driver: Any = (await target.get_raw_connection()).driver_connection
             # Other sessions can read, and wait to write.
-            names = ", ".join(metadata.tables)
+            names = ", ".join(TABLES)
             await driver.execute(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
             before = await _holds_any(driver)
             if before and await driver.fetchval(_LOG) != _value(file, _LOG):
@@ -52,6 +57,13 @@ async def copy(source: Path, url: str, progress: Progress) -> Copied:
 
 # Names a store from its first migration on, so it identifies an earlier copy.
 _LOG = "SELECT log FROM store"
+
+
+def _server(url: str, schema: str | None) -> UrlSource:
+    expect_postgresql(url)
+    if schema is not None:
+        expect_schema(schema)
+    return UrlSource(url)
 
 
 @contextlib.contextmanager
@@ -71,7 +83,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 async def _holds_any(driver: Any) -> bool:
     """Whether any table has a row, but for `store`, whose row comes with the schema."""
-    tables = [name for name in metadata.tables if name != "store"]
+    tables = [name for name in TABLES if name != "store"]
     any_row = " UNION ALL ".join(f"(SELECT 1 FROM {name} LIMIT 1)" for name in tables)  # noqa: S608
     return await driver.fetchval(any_row) is not None
 
@@ -94,7 +106,7 @@ async def _copy_all(file: sqlite3.Connection, driver: Any, progress: Progress) -
                 "SELECT setval(pg_get_serial_sequence($1, 'id'), $2)", name, newest
             )
     # Give the planner the new sizes of the tables.
-    await driver.execute("ANALYZE")
+    await driver.execute(f"ANALYZE {', '.join(TABLES)}")
 
 
 async def _compare(file: sqlite3.Connection, driver: Any, table: Table, progress: Progress) -> int:

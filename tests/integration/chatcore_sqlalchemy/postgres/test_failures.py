@@ -118,7 +118,7 @@ async def test_waiting_too_long_for_a_connection_is_refused(
     monkeypatch.setattr(postgres_pool, "WAIT_SECONDS", 0.2)
     other = await asyncpg.connect(postgres_url)
     async with other.transaction():
-        await other.execute("LOCK TABLE users")
+        await other.execute("LOCK TABLE chatcore.users")
         reading = [asyncio.create_task(store.user_by_id(scene.ann.id)) for _ in range(CONNECTIONS)]
         await asyncio.sleep(0)
         with pytest.raises(Overloaded):
@@ -135,7 +135,7 @@ async def test_statement_that_takes_too_long_is_cancelled(limit: str, postgres_u
         chat, ann, bob = await ann_and_bob(store)
         other = await asyncpg.connect(postgres_url)
         async with other.transaction():
-            await other.execute("LOCK TABLE chats")
+            await other.execute("LOCK TABLE chatcore.chats")
             calls = (
                 send(store, chat, ann, "too late"),
                 store.last_seq(chat.id),

@@ -18,12 +18,12 @@ VALUES (10001, 10001, 10002, 0, 1, 0);
 
 
 async def test_plan_for_empty_tables_reads_few_rows_of_full_ones(postgres_url: str) -> None:
-    connection = await connect(postgres_url)
+    connection = await connect(f"{postgres_url}&search_path=chatcore")
     await connection.execute("BEGIN")
     await connection.execute(FEW)
-    await append_batch(connection, [append(10001, 10001, "key")])
+    await append_batch(connection, "chatcore", [append(10001, 10001, "key")])
     await connection.execute("ROLLBACK")
     await connection.execute(GROWN)
     batch = [append(chat, POPULAR, f"{chat}") for chat in range(100, 200)]
-    assert await rows_read(connection, lambda: append_batch(connection, batch)) < 1200
+    assert await rows_read(connection, lambda: append_batch(connection, "chatcore", batch)) < 1200
     await connection.close(timeout=5)

@@ -47,7 +47,7 @@ async def waiting(connection: asyncpg.Connection, count: int) -> None:
 
 
 async def test_one_key_sent_to_two_nodes_stores_one_message(postgres_url: str) -> None:
-    keeper = await asyncpg.connect(postgres_url)
+    keeper = await asyncpg.connect(f"{postgres_url}&search_path=chatcore")
     async with nodes(postgres_url, 2) as stores:
         chat, ann, bob = await ann_and_bob(stores[0])
         for turn in range(5):

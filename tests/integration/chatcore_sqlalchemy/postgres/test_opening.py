@@ -59,7 +59,7 @@ async def test_url_parameters_set_the_session(postgres_url: str) -> None:
         f"postgresql://somebody:{PASSWORD}@host/db",
         f"postgresql://somebody:{PASSWORD}@host:port/db",
         f"postgresql://somebody:{ESCAPED}@host:port/db",
-        f"postgresql+asyncpg://somebody:{ESCAPED}@host/db",
+        f"postgresql+psycopg://somebody:{ESCAPED}@host/db",
         f"postgresql://somebody:{ESCAPED}@host/db?sslmode=maybe",
         f"postgresql://somebody:{ESCAPED}@[host/db",
         f"mysql://somebody:{ESCAPED}@host/db",
@@ -82,8 +82,8 @@ async def test_database_without_tables_is_refused(empty_database: str) -> None:
     async with await SqlAlchemyStore.open(empty_database) as store:
         assert await ann_and_bob(store)
         assert not store.created
-    before, after = await migrate(empty_database)
-    assert before == after
+    again = await migrate(empty_database)
+    assert again.before == again.after
 
 
 async def test_database_of_another_revision_is_refused(
@@ -95,14 +95,6 @@ async def test_database_of_another_revision_is_refused(
         assert hint in await refusal(postgres_url)
     with pytest.raises(CannotOpen, match="newer"):
         await migrate(postgres_url)
-
-
-async def test_foreign_tables_are_refused(postgres: PostgresServer, empty_database: str) -> None:
-    postgres.sql("CREATE TABLE users (id int)", name_of(empty_database))
-    assert await refusal(empty_database)
-    with pytest.raises(CannotOpen, match="a table named users, not of"):
-        await migrate(empty_database)
-    assert postgres.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") != ""
 
 
 async def test_encoding_other_than_utf8_is_refused(postgres: PostgresServer) -> None:
@@ -126,14 +118,15 @@ async def test_store_overrides_asynchronous_commit(
 ) -> None:
     name = name_of(postgres_url)
     postgres.sql(f"ALTER DATABASE {name} SET synchronous_commit = off")
-    postgres.sql("CREATE TABLE seen (value text)", name)
+    postgres.sql("CREATE TABLE public.seen (value text)", name)
     # Every appending transaction uses the setting of its connection.
     postgres.sql(
         "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-        "INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$; "
+        "INSERT INTO public.seen VALUES (current_setting('synchronous_commit')); RETURN NULL; "
+        "END $$; "
         "CREATE TRIGGER tell AFTER INSERT ON events EXECUTE FUNCTION tell()",
         name,
     )
     async with await SqlAlchemyStore.open(postgres_url) as store:
         await ann_and_bob(store)
-    assert set(postgres.sql("SELECT value FROM seen", name).split()) == {"on"}
+    assert set(postgres.sql("SELECT value FROM public.seen", name).split()) == {"on"}

@@ -11,7 +11,7 @@ from chatcore_sqlalchemy.group_commit import Append
 from chatcore_sqlalchemy.postgres import batch as postgres_batch
 from chatcore_sqlalchemy.postgres.coalescing import COALESCED
 from chatcore_sqlalchemy.postgres.connection import Connection, connect
-from chatcore_sqlalchemy.postgres.statement import run
+from chatcore_sqlalchemy.postgres.statement import in_schema, run
 from tests.support.statements import STATEMENTS
 
 POPULAR = 2_000
@@ -96,7 +96,7 @@ def append(chat_id: int, sender_id: int, key: str) -> Append:
 
 @pytest.fixture
 async def connection(postgres_url: str) -> AsyncIterator[Connection]:
-    connection = await connect(postgres_url)
+    connection = await connect(f"{postgres_url}&search_path=chatcore")
     await connection.execute(GROWN)
     yield connection
     await connection.close(timeout=5)
@@ -121,15 +121,19 @@ async def test_every_statement_reads_few_rows(analyzed: bool, connection: Connec
         values = VALUES | OTHER_VALUES.get(name, {})
         costs[name] = await rows_read(
             connection,
-            lambda statement=statement, values=values: run(connection, statement, values),  # type: ignore[misc]
+            lambda statement=statement, values=values: run(
+                connection, "chatcore", statement, values
+            ),  # type: ignore[misc]
         )
     batch = [append(chat, POPULAR, f"{chat}") for chat in range(100, 200)]
     costs["append"] = await rows_read(
-        connection, lambda: postgres_batch.append_batch(connection, batch)
+        connection, lambda: postgres_batch.append_batch(connection, "chatcore", batch)
     )
     ids = [POPULAR, *range(1, 11)]
     for query in COALESCED.values():
-        costs[query] = await rows_read(connection, partial(connection.fetch, query, ids))
+        costs[query] = await rows_read(
+            connection, partial(connection.fetch, in_schema(query, "chatcore"), ids)
+        )
     assert len(costs) > 20
     # In a page of 20, each row has a chat, two users, an event and a message. The rows of the
     # popular user and of 100 peers are locked, read and changed.

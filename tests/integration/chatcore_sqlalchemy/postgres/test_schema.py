@@ -7,11 +7,13 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.schema import CreateSchema
 
 import chatcore_sqlalchemy
 from chatcore import Chat, Person, User
 from chatcore.ports import Credentials
 from chatcore_sqlalchemy import SqlAlchemyStore, migrate
+from chatcore_sqlalchemy.postgres.connection import UrlSource
 from chatcore_sqlalchemy.postgres.schema import transaction
 from chatcore_sqlalchemy.schema import metadata
 from chatcore_sqlalchemy.tools.check import check_database
@@ -20,12 +22,12 @@ from tests.support.postgres_server import PostgresServer, name_of
 
 TABLES = """
 SELECT table_name, column_name, data_type, is_nullable, column_default
-FROM information_schema.columns WHERE table_schema = 'public'
+FROM information_schema.columns WHERE table_schema = 'chatcore'
 UNION ALL
 SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), '', ''
-FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+FROM pg_constraint WHERE connamespace = 'chatcore'::regnamespace
 UNION ALL
-SELECT tablename, indexname, indexdef, '', '' FROM pg_indexes WHERE schemaname = 'public'
+SELECT tablename, indexname, indexdef, '', '' FROM pg_indexes WHERE schemaname = 'chatcore'
 """
 
 
@@ -34,6 +36,7 @@ async def test_migrations_lead_to_the_schema_of_the_code(
 ) -> None:
     engine = create_async_engine(empty_database.replace("postgresql:", "postgresql+asyncpg:"))
     async with engine.begin() as connection:
+        await connection.execute(CreateSchema("chatcore"))
         await connection.run_sync(metadata.create_all)
     await engine.dispose()
     created = empty_database.rpartition("/test_")[2].partition("?")[0]
@@ -80,9 +83,9 @@ async def test_password_that_an_old_service_changes_during_the_upgrade_is_kept(
 ) -> None:
     await to_revision(empty_database, "0003")
     add = "INSERT INTO users (name, canonical, password_hash, registered_us) VALUES"
-    async with transaction(empty_database) as first:
+    async with transaction(UrlSource(empty_database)) as first:
         await first.exec_driver_sql(f"{add} ('Ann', 'ann', 'old', 1)")
-    async with transaction(empty_database) as old_service:
+    async with transaction(UrlSource(empty_database)) as old_service:
         await old_service.exec_driver_sql(
             "UPDATE users SET password_hash = 'new', tokens_from_us = 7000000"
         )
@@ -117,5 +120,5 @@ async def to_revision(url: str, revision: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 
-    async with transaction(url) as connection:
+    async with transaction(UrlSource(url)) as connection:
         await connection.run_sync(upgrade)

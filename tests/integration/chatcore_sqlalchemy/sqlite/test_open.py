@@ -77,7 +77,7 @@ async def test_relative_path_starts_at_the_working_directory(
     "url",
     [
         *("sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///c.db?mode=memory"),
-        *("sqlite://c.db", "sqlite://host/c.db", "sqlite://user@/c.db", "sqlite+aiosqlite:///c.db"),
+        *("sqlite://c.db", "sqlite://host/c.db", "sqlite://user@/c.db", "sqlite+other:///c.db"),
         *(
             "sqlite:///a\0b",
             "sqlite:///a%00b",
@@ -130,8 +130,8 @@ def loop_of_links(path: Path) -> None:
     ("make", "reason"),
     [
         (text, "cannot open .*: file is not a database"),
-        (foreign, ".* is not a chatcore database"),
-        (foreign_with_mark, ".* is not a chatcore database"),
+        (foreign, ".* is not a chatcore database; chatcore needs a file of its own, .*"),
+        (foreign_with_mark, ".* is not a chatcore database; .*"),
         (folder, "cannot open .*: Is a directory"),
         (loop_of_links, "cannot open .*: .*"),
     ],

@@ -7,18 +7,17 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy.dialects.sqlite import dialect
 
 from chatcore.testing.scene import NOW_US, add_user, send
 from chatcore_sqlalchemy import SqlAlchemyStore
 from chatcore_sqlalchemy.sqlite import batch as sqlite_batch
+from chatcore_sqlalchemy.sqlite.statement import sql_of
 from tests.support.statements import STATEMENTS
 
 
 def all_statements() -> Iterator[tuple[str, str]]:
     for name, statement in STATEMENTS.items():
-        compiled = statement.compile(dialect=dialect(paramstyle="named"))  # type: ignore[attr-defined]
-        yield name, str(compiled)
+        yield name, sql_of(statement)[0]
     for name, statement in vars(sqlite_batch).items():
         if isinstance(statement, str) and name.isupper():
             yield f"append {name}", statement
@@ -86,7 +85,7 @@ async def test_list_reads_no_more_than_its_page(name: str, tmp_path: Path) -> No
         for peer in (*users[:50], *users[51:]):
             chat = await store.open_chat(users[50].id, peer.id, NOW_US)
             await send(store, chat, peer, "hello")
-    compiled = STATEMENTS[name].compile(dialect=dialect(paramstyle="named"))  # type: ignore[attr-defined]
+    sql, constants = sql_of(STATEMENTS[name])
     steps = 0
 
     def count() -> None:
@@ -99,7 +98,7 @@ async def test_list_reads_no_more_than_its_page(name: str, tmp_path: Path) -> No
         for limit in (1, 1, 2, 100):  # The first one also reads the schema.
             steps = 0
             values = {"user_id": 51, "before": 2**63 - 1, "n": 1, "limit": limit}
-            found = connection.execute(str(compiled), compiled.params | values).fetchall()
+            found = connection.execute(sql, {**constants, **values}).fetchall()
             assert len(found) == limit
             costs.append(steps)
     a_row = costs[2] - costs[1]

@@ -147,7 +147,7 @@ async def test_interrupted_copy_leaves_nothing_and_can_be_repeated(
         with pytest.raises(CannotOpen):
             await copy(grown, url, quiet)
         assert proxy.cuts == 1
-    tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+    tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'chatcore'"
     async with asyncio.timeout(120):
         while postgres.sql(tables, name_of(empty_database)) != "0":  # noqa: ASYNC110
             await asyncio.sleep(0.1)
