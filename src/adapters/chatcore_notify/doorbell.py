@@ -32,10 +32,12 @@ class NotifyDoorbell(BusDoorbell):
         """Connect to `postgresql://[user[:password]@]host[:port]/database`, or
         `postgresql://[user@]/database?host=/directory` for a socket in a directory.
 
+        SQLAlchemy's spelling of the scheme, `postgresql+asyncpg://`, means the same.
         Nodes with the same channel (at most 63 bytes) hear each other; use one channel per store
         in the database. Opens even if the server does not answer. Raises ValueError for any other
         URL.
         """
+        url = url.replace("postgresql+asyncpg://", "postgresql://", 1)
         place = urlsplit(url)
         if place.scheme not in {"postgres", "postgresql"}:
             raise ValueError("not a URL that begins with postgresql://")

@@ -45,6 +45,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _kind_of_store(value: str) -> str:
+    # SQLAlchemy's spelling.
+    value = value.replace("postgresql+asyncpg://", "postgresql://", 1)
     if value in {"memory", "sqlite"} or value.startswith(("postgresql://", "postgres://")):
         return value
     raise argparse.ArgumentTypeError("expected memory, sqlite or postgresql://…")

@@ -44,7 +44,7 @@ async def open_doorbell(settings: Settings, store: EventLog) -> AsyncIterator[Do
 def _opener(url: str) -> Callable[..., Awaitable[BusDoorbell]]:
     # Imported on demand: each module needs the client library of its bus.
     match url.partition(":")[0]:
-        case "postgresql" | "postgres":
+        case "postgresql" | "postgres" | "postgresql+asyncpg":
             from chatcore_notify import NotifyDoorbell
 
             return NotifyDoorbell.open

@@ -50,6 +50,23 @@ def backend_of(url: str) -> str:
     )
 
 
+def without_driver(url: str) -> str:
+    """The URL as chatcore's own drivers read it: SQLAlchemy's spelling names asyncpg or aiosqlite,
+    and says `ssl` for `sslmode`."""
+    scheme, _, rest = url.partition(":")
+    if scheme in {"sqlite+aiosqlite", "sqlite+pysqlite"}:
+        return f"sqlite:{rest}"
+    if scheme not in {"postgresql+asyncpg", "postgres+asyncpg"}:
+        return url
+    path, mark, query = rest.partition("?")
+    parameters = (
+        re.sub("^ssl=", "sslmode=", parameter)
+        for parameter in query.split("&")
+        if not parameter.startswith("prepared_statement_")
+    )
+    return f"postgresql:{path}{mark}{'&'.join(parameters)}"
+
+
 def expect_schema(schema: str) -> None:
     """Raise CannotOpen unless PostgreSQL takes this as the name of a new schema."""
     if (
@@ -78,8 +95,8 @@ def expect_postgresql(url: str) -> None:
     # libpq also accepts the short form.
     if scheme not in {"postgresql", "postgres"} and _SCHEME.fullmatch(scheme):
         raise CannotOpen(
-            f"a PostgreSQL URL begins with postgresql://, not with {scheme}: write "
-            f" postgresql:// for it and leave the rest, as in {POSTGRESQL}"
+            f"a PostgreSQL URL begins with postgresql:// or postgresql+asyncpg://, not with "
+            f"{scheme}: write postgresql:// for it and leave the rest, as in {POSTGRESQL}"
         )
     if not rest.startswith("//"):
         raise CannotOpen(f"a PostgreSQL URL begins with postgresql://, as in {POSTGRESQL}")

@@ -1,4 +1,4 @@
-"""The kinds of database that the store runs on, by URL scheme."""
+"""The kinds of database that the store runs on, by URL scheme or by a host's engine."""
 
 import contextlib
 import sqlite3
@@ -16,6 +16,7 @@ from chatcore_sqlalchemy.database_url import (
     expect_postgresql,
     expect_schema,
     sqlite_file,
+    without_driver,
 )
 from chatcore_sqlalchemy.errors import CannotOpen, Damaged
 from chatcore_sqlalchemy.sqlite.database import SqliteDatabase
@@ -23,6 +24,8 @@ from chatcore_sqlalchemy.sqlite.read_only import open_read_only
 from chatcore_sqlalchemy.upgrade import Migrated, NewerSchema, expect_current, look
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
     from chatcore_sqlalchemy.postgres.connection import Source
 
 Query = Callable[[str], Awaitable[Sequence[Sequence[Any]]]]
@@ -37,7 +40,9 @@ class Engine(Protocol):
     def name(self) -> str: ...
 
     @property
-    def url(self) -> str: ...
+    def url(self) -> str | None:
+        """The URL without the driver that SQLAlchemy's spelling names; None for a host's engine."""
+        ...
 
     @property
     def file(self) -> Path | None:
@@ -118,11 +123,13 @@ class _Postgres:
     several_processes = True
     notifies = True
 
-    def __init__(self, url: str, schema: str | None) -> None:
-        self.url = url
-        expect_postgresql(url)
+    def __init__(self, database: "str | AsyncEngine", schema: str | None) -> None:
+        self.url = database if isinstance(database, str) else None
+        if self.url is not None:
+            expect_postgresql(self.url)
         if schema is not None:
             expect_schema(schema)
+        self._database = database
         self._schema = schema
 
     async def open(self) -> Database:
@@ -155,7 +162,10 @@ class _Postgres:
     def _source(self) -> "Source":
         with _asyncpg_needed():
             from chatcore_sqlalchemy.postgres.connection import UrlSource
-        return UrlSource(self.url)
+            from chatcore_sqlalchemy.postgres.host_engine import EngineSource
+        if isinstance(self._database, str):
+            return UrlSource(self._database)
+        return EngineSource(self._database)
 
 
 @contextlib.contextmanager
@@ -172,13 +182,24 @@ _ENGINES: dict[str, Callable[[str, str | None], Engine]] = {
 }
 
 
-def engine_of(url: str, schema: str | None = None) -> Engine:
-    """The engine of a URL like `sqlite:///chatcore.db` or `postgresql://user@host/database`, and of
-    this schema in a PostgreSQL database.
+def engine_of(database: "str | AsyncEngine", schema: str | None = None) -> Engine:
+    """The engine of a URL like `sqlite:///chatcore.db` or `postgresql://user@host/database`, or of
+    a host's AsyncEngine, and of this schema in a PostgreSQL database.
 
-    Opens nothing. Raises CannotOpen for any other URL, with one line that says what to write.
+    Opens nothing. Raises CannotOpen for anything else, with one line that says what to write.
     """
-    return _ENGINES[backend_of(url)](url, schema)
+    if isinstance(database, str):
+        url = without_driver(database)
+        return _ENGINES[backend_of(url)](url, schema)
+    # Imported on use: few programs have an engine, and the import slows a start.
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    if not isinstance(database, AsyncEngine):
+        raise CannotOpen(
+            "expected a database URL or an AsyncEngine of SQLAlchemy, not an object of the type "
+            f"{type(database).__name__}"
+        )
+    return _Postgres(database, schema)
 
 
 def sqlite_path(url: str) -> Path | None:

@@ -35,7 +35,7 @@ from chatcore_sqlalchemy.upgrade import Migrated
 
 if TYPE_CHECKING:
     # It imports SQLAlchemy's ORM, which no service needs.
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 T = TypeVar("T")
 
@@ -58,16 +58,20 @@ class SqlAlchemyStore:
         self._lists: PageCache[tuple[int, int], Sequence[ChatSummary]] = PageCache()
 
     @classmethod
-    async def open(cls, url: str, *, schema: str | None = None) -> Self:
+    async def open(cls, database: "str | AsyncEngine", *, schema: str | None = None) -> Self:
         """Open the database that a URL like `sqlite:///chatcore.db` or
-        `postgresql://user:password@host/database` names.
+        `postgresql://user:password@host/database` names, or that of a host's AsyncEngine.
 
         A file that does not exist is created, an older schema is migrated, and no other
         process can open the file until `close`. In a PostgreSQL database the tables are in a schema
         of their own, by default `chatcore`. They must be those of this version (`migrate`), and any
         number of processes may use them. Raises CannotOpen, with one line that says why.
+
+        The engine must be of `postgresql+asyncpg`, with prepared statements and without a pooler.
+        chatcore connects as the engine does, on up to 6 connections that are not the engine's;
+        `close` ends them and leaves the engine open.
         """
-        return cls(await engine_of(url, schema).open())
+        return cls(await engine_of(database, schema).open())
 
     @property
     def _database(self) -> Database:
@@ -359,14 +363,15 @@ class SqlAlchemyStore:
         return self._logs_name
 
 
-async def migrate(url: str, *, schema: str | None = None) -> Migrated:
-    """Bring the database to the schema of this version, and release it.
+async def migrate(database: "str | AsyncEngine", *, schema: str | None = None) -> Migrated:
+    """Bring the database to the schema of this version, and release it. It takes what
+    `SqlAlchemyStore.open` takes.
 
     On PostgreSQL, tables that an earlier version made in `public` are moved to the schema
     `chatcore`, unless `schema` names one. Raises CannotOpen, also while a service holds the SQLite
     file.
     """
-    return await engine_of(url, schema).migrate()
+    return await engine_of(database, schema).migrate()
 
 
 def _holds(tail: Sequence[Message], limit: int) -> bool:

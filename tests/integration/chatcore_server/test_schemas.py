@@ -17,7 +17,8 @@ PASSWORD = "correct horse battery"
 async def test_commands_work_in_a_schema(
     tmp_path: Path, postgres: PostgresServer, empty_database: str
 ) -> None:
-    url = empty_database
+    # SQLAlchemy's spelling, which the doorbell must read, too.
+    url = empty_database.replace("postgresql:", "postgresql+asyncpg:")
     settings = {"database_url": url, "schema": "shop_chat", "secret": SECRET}
     made = run("migrate", cwd=tmp_path, **settings)
     assert (made.returncode, made.stderr) == (0, "")
