@@ -2,6 +2,7 @@
 
 from chatcore_sqlalchemy.engines import Engine, engine_of, sqlite_path
 from chatcore_sqlalchemy.errors import CannotOpen
+from chatcore_sqlalchemy.host_migration import migrate_on
 from chatcore_sqlalchemy.schema import metadata
 from chatcore_sqlalchemy.store import SqlAlchemyStore, migrate
 from chatcore_sqlalchemy.upgrade import Migrated
@@ -14,5 +15,6 @@ __all__ = [
     "engine_of",
     "metadata",
     "migrate",
+    "migrate_on",
     "sqlite_path",
 ]

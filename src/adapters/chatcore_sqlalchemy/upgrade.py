@@ -1,7 +1,9 @@
 """Migrates a database to the schema of this version of chatcore."""
 
+import contextlib
 import secrets
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,8 +90,22 @@ def upgrade(connection: Connection) -> None:
     folder = str(Path(__file__).with_name("migrations")).replace("%", "%%")
     config.set_main_option("script_location", folder)
     config.attributes["connection"] = connection
-    with _alembic:
+    with _alembic, _inside_another_migration():
         command.upgrade(config, "head")
+
+
+@contextlib.contextmanager
+def _inside_another_migration() -> Iterator[None]:
+    """Keep the globals of Alembic for a migration of a host that is under way."""
+    from alembic import context, op
+
+    modules = (context, op)
+    before = [dict(vars(module)) for module in modules]
+    try:
+        yield
+    finally:
+        for module, names in zip(modules, before, strict=True):
+            vars(module).update(names)
 
 
 def create(connection: Connection) -> None:
