@@ -32,8 +32,9 @@ class _Chats(click.Group):
         super().__init__("chat", help="Commands for the database of the chat.")
         self.configs: dict[str, ChatConfig] = {}
 
-    def database_url(self, path: str | None) -> str:
-        """The database of the chat at this path, or of the only one. Raises ClickException."""
+    def database(self, path: str | None) -> tuple[str, str | None]:
+        """The URL and the schema of the database of the chat at this path, or of the only one.
+        Raises ClickException."""
         if path is None and len(self.configs) > 1:
             choices = " or ".join(f"--path {each}" for each in self.configs)
             raise click.UsageError(f"the application has several chats; add {choices}")
@@ -42,7 +43,7 @@ class _Chats(click.Group):
             raise click.UsageError(f"no chat at {path}; known: {', '.join(self.configs)}")
         if config.database_url is None:
             raise _CannotRun(f"the chat at {config.path} has no database_url in its ChatConfig")
-        return config.database_url
+        return config.database_url, config.schema
 
 
 def add_commands(cli: click.Group, config: ChatConfig) -> None:
@@ -67,12 +68,15 @@ def _migrate(chats: _Chats) -> click.Command:
     def command(path: str | None) -> None:
         from chatcore_sqlalchemy import migrate
 
+        url, schema = chats.database(path)
         with _one_line():
-            before, after = asyncio.run(migrate(chats.database_url(path)))
-        if before == after:
-            click.echo(f"Nothing to do: the database is at revision {after}")
-        else:
+            before, after, schema, moved_from = asyncio.run(migrate(url, schema=schema))
+        if moved_from is not None:
+            click.echo(f"Moved the tables from the schema {moved_from} to the schema {schema}")
+        if before != after:
             click.echo(f"Migrated the database to revision {after}; before: {before or 'empty'}")
+        elif moved_from is None:
+            click.echo(f"Nothing to do: the database is at revision {after}")
 
     return command
 
@@ -89,6 +93,7 @@ def _check(chats: _Chats) -> click.Command:
     def command(context: click.Context, path: str | None) -> None:
         from chatcore_sqlalchemy.tools.check import check_database
 
+        url, schema = chats.database(path)
         faults = 0
 
         def found(fault: str) -> None:
@@ -97,7 +102,7 @@ def _check(chats: _Chats) -> click.Command:
             click.echo(fault)
 
         with _one_line():
-            counts = asyncio.run(check_database(chats.database_url(path), found, lambda *_: None))
+            counts = asyncio.run(check_database(url, found, lambda *_: None, schema=schema))
         held = ", ".join(f"{number:,} {name}" for name, number in counts.items())
         click.echo(f"{'Faults found' if faults else 'No faults'} in {held}")
         context.exit(FAULTS_FOUND if faults else 0)
@@ -123,7 +128,7 @@ def _backup(chats: _Chats) -> click.Command:
         with contextlib.suppress(OSError):
             os.nice(NICE)
         with _one_line():
-            source = sqlite_path(chats.database_url(path))
+            source = sqlite_path(chats.database(path)[0])
             if source is None:
                 raise _CannotRun("backup copies SQLite files only; for PostgreSQL use pg_dump")
             size = backup(source, file, lambda *_: None)

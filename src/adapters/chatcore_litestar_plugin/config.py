@@ -35,6 +35,8 @@ class ChatConfig:
     `sqlite:////absolute/path` or `postgresql://user:password@host/database`. One process at a time
     uses a SQLite file. A PostgreSQL database must be at the schema of this version
     (`litestar chat migrate`); processes ring for each other by NOTIFY."""
+    schema: str | None = None
+    """The schema that holds the tables in a PostgreSQL database; by default `chatcore`."""
     store: ChatStore | Callable[[], ChatStore] | None = None
     """A store that the host opened."""
     messenger: Messenger | Callable[[Store], Messenger] | None = None
@@ -101,6 +103,8 @@ class ChatConfig:
         sources = [self.database_url, self.store].count(None)
         if sources == 0:
             raise ImproperlyConfiguredException("ChatConfig: give database_url or store, not both")
+        if self.schema is not None and self.database_url is None:
+            raise ImproperlyConfiguredException("ChatConfig: a schema needs database_url")
         if sources == 2:
             for part, kind in ((self.messenger, Messenger), (self.accounts, Accounts)):
                 if part is not None and not isinstance(part, kind):

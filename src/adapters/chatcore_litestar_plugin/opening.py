@@ -68,7 +68,7 @@ async def _open_store(config: ChatConfig, resources: AsyncExitStack) -> ChatStor
     # Imported on demand: a host with a store of its own need not install SQLAlchemy.
     from chatcore_sqlalchemy import SqlAlchemyStore
 
-    store = await SqlAlchemyStore.open(config.database_url)
+    store = await SqlAlchemyStore.open(config.database_url, schema=config.schema)
     return await resources.enter_async_context(store)
 
 
@@ -76,12 +76,12 @@ async def _open_doorbell(
     config: ChatConfig, store: Store, resources: AsyncExitStack
 ) -> Doorbell | None:
     """None if only this process uses the database, or the host opened it."""
-    url = config.database_url
-    if url is None:
+    if config.database_url is None:
         return None
     from chatcore_sqlalchemy import engine_of
 
-    if not engine_of(url).notifies:
+    engine = engine_of(config.database_url, config.schema)
+    if not engine.notifies or (url := engine.url) is None:
         return None
     from chatcore_notify import NotifyDoorbell
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from chatcore.bus import channel_of
 from chatcore.errors import SelfChat, UserNotFound
 from chatcore.events import Cursor, Entry
 from chatcore.handles import Person
@@ -96,7 +97,7 @@ class SqlAlchemyStore:
     async def channel(self) -> str:
         """Return the name of the channel on which the processes of this store ring for each other,
         which no other store has: `NotifyDoorbell.open(url, channel=await store.channel())`."""
-        return f"chatcore_{await self._log_name()}"
+        return await channel_of(self)
 
     @property
     def writes(self) -> Writes:

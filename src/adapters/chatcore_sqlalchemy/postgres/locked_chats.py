@@ -113,9 +113,7 @@ class LockedChats:
         outcomes: Sequence[Any]
         try:
             if chat_id is None:
-                appending = partial(
-                    append_batch, schema=self._schema, batch=batch, lock=LOCK_FREE
-                )
+                appending = partial(append_batch, schema=self._schema, batch=batch, lock=LOCK_FREE)
                 outcomes = await self._pool.transact(appending)
             else:
                 waiting = partial(_append, schema=self._schema, batch=batch, chat_id=chat_id)

@@ -50,8 +50,8 @@ class PostgresWriter:
     async def _append(self, batch: Sequence[Append]) -> Sequence[Outcome]:
         if not self._locked_chats:
             try:
-                appending = partial(_append, schema=self._schema, batch=batch)
-                return await self._pool.transact(appending, begin=_BEGIN)
+                waiting = partial(_append, schema=self._schema, batch=batch)
+                return await self._pool.transact(waiting, begin=_BEGIN)
             except StillLocked:
                 pass
         appending = partial(append_batch, schema=self._schema, batch=batch, lock=LOCK_FREE)
