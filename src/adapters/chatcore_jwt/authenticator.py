@@ -16,6 +16,7 @@ from chatcore_jwt.keys import Key, Keys
 from chatcore_jwt.tokens import CLOCK_SKEW, COMPACT, jws, without_duplicates
 
 MAX_HOST_TOKEN = 8192
+MAX_NAMES = 10_000
 
 # Explicit types of other tokens, such as logout+jwt, are refused (RFC 8725, section 3.11).
 _TYPES = {"jwt", "at+jwt"}
@@ -39,7 +40,8 @@ class JwtAuthenticator:
 
     The handle is in the claim `handle_claim`, the name in `name_claim`, each a text or an integer;
     without a `name_claim`, the name is the handle. A token that lacks one is refused, and the first
-    is logged. `put_user`, as a rule `messenger.user`, adds the user or renames it.
+    is logged. `put_user`, as a rule `messenger.user`, adds the user or renames it. Of two tokens of
+    a user with different names, the one with the later `iat` counts.
 
     With `cookie`, the token is the value of that cookie, and so an ambient credential.
     """
@@ -68,6 +70,8 @@ class JwtAuthenticator:
         self._cookie = cookie
         self._clock = clock
         self._complaints = set[str]()
+        self._names: dict[str, tuple[float, str]] = {}
+        """Of each handle, the name in its newest token, and when that was issued."""
 
     def credential(self, request: RequestHead) -> str | None:
         if self._cookie is None:
@@ -100,7 +104,21 @@ class JwtAuthenticator:
         name = handle if self._name_claim is None else _text(claims.get(self._name_claim))
         if handle is None or name is None:
             self._refuse(f"lacks {self._handle_claim!a} or {self._name_claim!a}")
+        name = self._newest(handle, name, claims.get("iat"))
         return Session(await self._put_user(handle, name=name), expires_at)
+
+    def _newest(self, handle: str, name: str, issued: object) -> str:
+        """Return the name in the newest token of the handle. Devices that still use tokens from
+        before a rename would otherwise undo it, each time in turn."""
+        if not isinstance(issued, int | float):
+            return name
+        known = self._names.pop(handle, (-math.inf, name))
+        if issued > known[0]:
+            known = issued, name
+        if len(self._names) >= MAX_NAMES:
+            del self._names[next(iter(self._names))]
+        self._names[handle] = known
+        return known[1]
 
     def _checked_times(self, claims: dict[str, Any]) -> datetime:
         """Return the expiry. Raises InvalidToken if it has passed, or is missing."""

@@ -283,6 +283,14 @@ async def test_new_name_in_a_token_renames_the_user() -> None:
     assert (renamed.id, renamed.name) == (ann.id, "Anna")
 
 
+async def test_older_token_does_not_undo_a_rename() -> None:
+    host = Host(SECRET)
+    older = signed(host.clock, name="Ann", iat=1000)
+    newer = signed(host.clock, name="Ann Smith", iat=1001.5)
+    names = [(await host.login.session(token)).user.name for token in (older, newer, older, newer)]
+    assert names == ["Ann", "Ann Smith", "Ann Smith", "Ann Smith"]
+
+
 async def test_handle_and_name_follow_the_rules_of_users() -> None:
     host = Host()
     with pytest.raises(InvalidHandle):
