@@ -30,7 +30,8 @@ async def test_request_commits_or_rolls_back_its_order_and_message(shop: Shop) -
             raise ClientException("out of stock")
         return "ordered"
 
-    app: Any = Litestar([order], openapi_config=None)
+    # The logging configuration would leak into all later tests.
+    app: Any = Litestar([order], openapi_config=None, logging_config=None)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
         statuses = [(await client.post(f"/orders/{number}")).status_code for number in (1, 3, 2, 4)]
