@@ -9,12 +9,14 @@ from chatcore.accounts import Accounts
 from chatcore.bearer import BearerTokens
 from chatcore.bound import BoundMessenger, Outgoing
 from chatcore.changes import Changes
+from chatcore.devices import Devices, DeviceTokens
 from chatcore.doorbell import LocalDoorbell
 from chatcore.errors import (
     AuthenticationUnavailable,
     ChatcoreError,
     ChatExists,
     ChatNotFound,
+    InvalidDevice,
     InvalidHandle,
     InvalidKey,
     InvalidName,
@@ -31,6 +33,7 @@ from chatcore.errors import (
     PolicyUnavailable,
     Refused,
     SelfChat,
+    SessionNotFound,
     StoreUnavailable,
     TooManyAttempts,
     Unavailable,
@@ -57,7 +60,7 @@ from chatcore.model import (
 )
 from chatcore.names import UserName, canonical_name
 from chatcore.policy import Actor, Allow, Draft, Refuse, Rewrite
-from chatcore.ports import RequestHead, Session
+from chatcore.ports import DeviceSession, RequestHead, Session
 from chatcore.results import Opened, Page, Snapshot
 
 __all__ = [
@@ -77,11 +80,15 @@ __all__ = [
     "ChatcoreError",
     "Clock",
     "Cursor",
+    "DeviceSession",
+    "DeviceTokens",
+    "Devices",
     "Draft",
     "Event",
     "Following",
     "Guard",
     "HostKey",
+    "InvalidDevice",
     "InvalidHandle",
     "InvalidKey",
     "InvalidName",
@@ -114,6 +121,7 @@ __all__ = [
     "SelfChat",
     "Sent",
     "Session",
+    "SessionNotFound",
     "Snapshot",
     "StoreUnavailable",
     "TooManyAttempts",

@@ -7,6 +7,7 @@ from datetime import timedelta
 from weakref import WeakValueDictionary
 
 from chatcore.changes import changes_of
+from chatcore.devices import IDLE, LONGEST, Devices
 from chatcore.errors import (
     InvalidPassword,
     InvalidToken,
@@ -61,6 +62,8 @@ class Accounts:
         clock: Clock = utc_now,
         guard: Guard | None = None,
         refuse_common_passwords: bool = False,
+        session_idle: timedelta = IDLE,
+        session_longest: timedelta = LONGEST,
     ) -> None:
         self.changes = changes_of(store)
         self._store = store
@@ -70,6 +73,15 @@ class Accounts:
         self._guard = guard or Guard()
         self._refuse_common_passwords = refuse_common_passwords
         self._credential_locks = WeakValueDictionary[int, asyncio.Lock]()
+        self.devices = Devices(
+            store,
+            tokens,
+            self._sign_in,
+            self.changes,
+            clock=clock,
+            idle=session_idle,
+            longest=session_longest,
+        )
 
     async def register(self, name: str, password: str, *, address: str | None = None) -> User:
         """Create an account.
@@ -93,6 +105,21 @@ class Accounts:
     async def log_in(self, name: str, password: str, *, address: str | None = None) -> str:
         """Return a token for the user with this name and password. Raises WrongCredentials,
         Unavailable."""
+        found, normal = await self._logged_in(name, password, address)
+        # Issued before the rehash: a password change from here on voids the token.
+        token = self._issue(found.user.id, found.tokens_from_us)
+        await self._rehash(found, normal)
+        return token
+
+    async def _sign_in(self, name: str, password: str, address: str | None) -> Credentials:
+        found, normal = await self._logged_in(name, password, address)
+        await self._rehash(found, normal)
+        return found
+
+    async def _logged_in(
+        self, name: str, password: str, address: str | None
+    ) -> tuple[Credentials, str]:
+        """Return the credentials of the user, and the password in NFC. Raises WrongCredentials."""
         try:
             normal = normal_password(password)
         except InvalidPassword:
@@ -100,22 +127,23 @@ class Accounts:
         canonical = lookup_name(name)
         with self._guard.attempt(canonical or "", address):
             found = await self._store.credentials(canonical) if canonical else None
-            found = await self._verify(normal, found)
-        # Issued before the rehash: a password change from here on voids the token.
-        token = self._issue(found.user.id, found.tokens_from_us)
+            return await self._verify(normal, found), normal
+
+    async def _rehash(self, found: Credentials, normal: str) -> None:
         if self._hasher.needs_rehash(found.password_hash):
             # A failed rehash must not fail the login; the next login retries.
             with contextlib.suppress(Unavailable):
                 await self._store.replace_password_hash(
                     found.user.id, found.password_hash, await self._hasher.hash(normal)
                 )
-        return token
 
     async def authenticate(self, token: str) -> Session:
         """Return the session of this token. Raises InvalidToken, Unavailable."""
         return await self._session(self._tokens.verify(token, self._clock()))
 
     async def _session(self, claims: Claims) -> Session:
+        if claims.session_id is not None:
+            return await self.devices.authenticate(claims)
         found = await self._store.credentials_by_id(claims.user_id)
         if found is None or to_microseconds(claims.issued_at) < found.tokens_from_us:
             raise InvalidToken
@@ -124,9 +152,9 @@ class Accounts:
     async def change_password(
         self, user: User, current: str, new: str, *, address: str | None = None
     ) -> str:
-        """Change the user's password and void every token issued before. Returns a new token.
-        Raises WrongCredentials if `current` is not the password, InvalidPassword if `register`
-        would refuse the new one, Unavailable."""
+        """Change the user's password, void every token issued before and end all device
+        sessions. Returns a new token. Raises WrongCredentials if `current` is not the password,
+        InvalidPassword if `register` would refuse the new one, Unavailable."""
         normal = self._new_password(new)
         verified = await self._check(user, current, address)
         password_hash = await self._hasher.hash(normal)
@@ -138,9 +166,9 @@ class Accounts:
             return self._issue(user.id, await self._set_password(user, password_hash))
 
     async def reset_password(self, name: str, new: str) -> User:
-        """Set the password of the user with this name without the current one, and void every
-        token issued before: for operators. Raises UserNotFound, InvalidPassword if `register`
-        would refuse the password, Unavailable."""
+        """Set the password of the user with this name without the current one, void every token
+        issued before and end all device sessions: for operators. Raises UserNotFound,
+        InvalidPassword if `register` would refuse the password, Unavailable."""
         normal = self._new_password(new)
         canonical = lookup_name(name)
         found = await self._store.credentials(canonical) if canonical else None
@@ -150,8 +178,8 @@ class Accounts:
         return found.user
 
     async def log_out_everywhere(self, user: User, *, proven_by: Claims | None = None) -> None:
-        """Void every token issued before. Raises UserNotFound, Unavailable, and InvalidToken if
-        the token with the claims `proven_by` is void already."""
+        """Void every token issued before and end all device sessions. Raises UserNotFound,
+        Unavailable, and InvalidToken if the token with the claims `proven_by` is void already."""
         async with self._credential_lock(user):
             if proven_by is not None:
                 # Each call raises `tokens_from_us` by a second or more. Many calls at once with a

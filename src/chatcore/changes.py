@@ -1,7 +1,7 @@
 """Invalidation: one place that announces that a user changed.
 
-`Accounts` announces a user whose password or name changed, or whose tokens became void;
-`Messenger`, a host's user that was renamed or erased. Caches of the same process subscribe: no
+`Accounts` announces a user whose password or name changed, or whose tokens became void, and each
+device session that ended alone; `Messenger`, a host's user that was renamed or erased. Caches of the same process subscribe: no
 caller has to know them. Another process hears nothing; there, an entry of such a cache expires
 after a minute.
 """
@@ -15,12 +15,16 @@ from chatcore.errors import Overloaded, Refused
 Subscriber = Callable[[int], None]
 """Takes the id of a user that changed. Returns at once and raises nothing."""
 
+SessionSubscriber = Callable[[int, str], None]
+"""Takes the id of a user and of a device session that ended. Returns at once and raises nothing."""
+
 
 class Changes:
     """Announces changed users to subscribers, synchronously, on the event loop of the change."""
 
     def __init__(self) -> None:
         self._subscribers: dict[WeakMethod[Subscriber], bool] = {}
+        self._of_sessions: dict[WeakMethod[SessionSubscriber], None] = {}
 
     def subscribe(self, method: Subscriber, *, renames: bool = True) -> None:
         """Call a bound method for every user that changes from now on; without `renames`, not for
@@ -30,8 +34,16 @@ class Changes:
         """
         self._subscribers[WeakMethod(method, self._forget)] = renames
 
+    def subscribe_sessions(self, method: SessionSubscriber) -> None:
+        """Call a bound method for every device session that ends from now on while its user does
+        not change. The subscription ends with the object, as that of `subscribe` does."""
+        self._of_sessions[WeakMethod(method, self._forget_sessions)] = None
+
     def _forget(self, reference: WeakMethod[Subscriber]) -> None:
         self._subscribers.pop(reference, None)
+
+    def _forget_sessions(self, reference: WeakMethod[SessionSubscriber]) -> None:
+        self._of_sessions.pop(reference, None)
 
     def announce(self, user_id: int, *, renamed: bool = False) -> None:
         """Call every subscriber, in no particular order. `renamed` says that nothing but the
@@ -40,18 +52,31 @@ class Changes:
             if (renames or not renamed) and (method := reference()) is not None:
                 method(user_id)
 
+    def announce_session(self, user_id: int, session_id: str) -> None:
+        """Call every subscriber to sessions, in no particular order."""
+        for reference in tuple(self._of_sessions):
+            if (method := reference()) is not None:
+                method(user_id, session_id)
+
     @contextmanager
-    def changing(self, user_id: int) -> Iterator[None]:
-        """Announce the user after a write, also one of unknown outcome (StoreUnavailable, or a
-        cancelled caller). A refused write changed nothing and is not announced."""
+    def changing(self, user_id: int, session_id: str | None = None) -> Iterator[None]:
+        """Announce the user, or the session that ends, after a write, also one of unknown outcome
+        (StoreUnavailable, or a cancelled caller). A refused write changed nothing and is not
+        announced."""
         try:
             yield
         except (Refused, Overloaded):
             raise
         except BaseException:
-            self.announce(user_id)
+            self._announce(user_id, session_id)
             raise
-        self.announce(user_id)
+        self._announce(user_id, session_id)
+
+    def _announce(self, user_id: int, session_id: str | None) -> None:
+        if session_id is None:
+            self.announce(user_id)
+        else:
+            self.announce_session(user_id, session_id)
 
 
 _by_store: WeakKeyDictionary[object, Changes] = WeakKeyDictionary()

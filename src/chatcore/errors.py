@@ -17,6 +17,8 @@
     │   ├── UserErased          the user with that handle was erased
     │   ├── ChatNotFound        no such chat, the user is not in it, or it is closed
     │   ├── MessageNotFound     the chat has no message of that number
+    │   ├── InvalidDevice       a device's name outside the rules
+    │   ├── SessionNotFound     the user has no such device session
     │   ├── PolicyRefused       the host's policy refuses the chat or the message
     │   ├── WrongCredentials    no user of that name with that password
     │   └── InvalidToken        expired, void, forged, malformed, or its user is erased
@@ -136,6 +138,18 @@ class MessageNotFound(Refused):
     """The chat has no message of that number."""
 
     code = "message_not_found"
+
+
+class InvalidDevice(Refused):
+    """The name of the device is outside the rules of `Devices.sign_in`."""
+
+    code = "invalid_device"
+
+
+class SessionNotFound(Refused):
+    """The user has no device session with that id."""
+
+    code = "session_not_found"
 
 
 class PolicyRefused(Refused):

@@ -44,13 +44,18 @@ class Person:
             raise InvalidHandle(f"a handle has 1 to {MAX_HANDLE} visible characters")
         if not 1 <= len(self.name) <= MAX_SHOWN_NAME:
             raise InvalidName(f"a name has 1 to {MAX_SHOWN_NAME} characters")
-        if _CONTROL.search(self.name) or not is_encodable(self.name):
+        if not is_plain(self.name):
             raise InvalidName("a name has no control character and no lone surrogate")
 
     @property
     def key(self) -> str:
         """The key of the user (`key_of`)."""
         return key_of(self.realm, self.handle)
+
+
+def is_plain(text: str) -> bool:
+    """Whether the text has no control character and no lone surrogate."""
+    return is_encodable(text) and not _CONTROL.search(text)
 
 
 def check_realm(realm: str) -> None:

@@ -19,6 +19,9 @@ CLOCK_SKEW = timedelta(seconds=30)
 _ALGORITHM = "HS256"
 _HEADER = {"alg": _ALGORITHM, "typ": "JWT"}
 _CLAIMS = {"exp", "iat", "user_id"}
+# Of the second type of token, that of a device session (`sid` as in OpenID Connect).
+_SESSION_CLAIMS = _CLAIMS | {"sid"}
+_SESSION_ID = re.compile(r"[0-9a-f]{32}")
 # RFC 7515, sections 2 and 3.1: three parts of base64url without padding.
 COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -32,15 +35,16 @@ class JwtTokens:
     """A TokenIssuer of JWTs signed with HMAC-SHA256.
 
     Header: `alg` (HS256) and `typ` (JWT). Claims: `iat`, the time of issue in whole seconds,
-    rounded down; `exp`, `iat` plus the lifetime; `user_id`, an integer. A token with more, fewer
-    or differently typed fields is refused even with a valid signature, and so is a token over
+    rounded down; `exp`, `iat` plus the lifetime; `user_id`, an integer. A token of a device session
+    also has `sid`, the session's id, and lives for `session_lifetime`. A token with more, fewer or
+    differently typed fields is refused even with a valid signature, and so is a token over
     4,096 characters. The issuer's clock may run up to 30 s ahead of this one; the expiry has no
     such tolerance.
 
     The secret has at least 32 bytes (RFC 7518, section 3.2), in UTF-8 if it is a string, and is
     not a key in PEM, SSH or JWK form; otherwise raises ValueError. Services with the same secret
     accept each other's tokens. Tokens of an `old` secret, under the same rules, stay valid until
-    they expire; no new ones are issued. The lifetime is rounded down to whole seconds; a change
+    they expire; no new ones are issued. Lifetimes are rounded down to whole seconds; a change
     does not affect tokens issued before.
     """
 
@@ -50,18 +54,25 @@ class JwtTokens:
         *,
         old: str | bytes | None = None,
         lifetime: timedelta = timedelta(hours=12),
+        session_lifetime: timedelta = timedelta(hours=1),
     ) -> None:
         self._key = checked_key(secret)
         self._keys = [self._key] if old is None else [self._key, checked_key(old)]
         if len(self._keys) > len({*self._keys}):
             raise ValueError("the old and the new secret are the same")
         self._lifetime = lifetime // _SECOND
-        if self._lifetime < 1:
+        self._session_lifetime = session_lifetime // _SECOND
+        if min(self._lifetime, self._session_lifetime) < 1:
             raise ValueError("the lifetime must be at least one second")
 
-    def issue(self, user_id: int, now: datetime) -> str:
+    def issue(self, user_id: int, now: datetime, *, session_id: str | None = None) -> str:
         issued = (now - _EPOCH) // _SECOND
-        claims = {"exp": issued + self._lifetime, "iat": issued, "user_id": user_id}
+        claims: dict[str, object]
+        if session_id is None:
+            claims = {"exp": issued + self._lifetime, "iat": issued, "user_id": user_id}
+        else:
+            expires = issued + self._session_lifetime
+            claims = {"exp": expires, "iat": issued, "user_id": user_id, "sid": session_id}
         payload = json.dumps(claims, separators=(",", ":")).encode()
         return jws.encode(payload, self._key, _ALGORITHM)
 
@@ -105,8 +116,11 @@ def checked_key(secret: str | bytes) -> bytes:
 
 
 def _checked_claims(decoded: object) -> Claims:
-    if not isinstance(decoded, dict) or decoded.keys() != _CLAIMS:
+    if not isinstance(decoded, dict) or decoded.keys() not in (_CLAIMS, _SESSION_CLAIMS):
         raise InvalidToken
+    if "sid" in decoded and not _is_session_id(decoded["sid"]):
+        raise InvalidToken
+    session_id = decoded.pop("sid", None)
     # Not isinstance: true is an instance of int.
     if any(type(value) is not int for value in decoded.values()):
         raise InvalidToken
@@ -114,9 +128,14 @@ def _checked_claims(decoded: object) -> Claims:
     if not (1 <= user_id <= MAX_INT64 and issued < expires):
         raise InvalidToken
     try:
-        return Claims(user_id, _EPOCH + issued * _SECOND, _EPOCH + expires * _SECOND)
+        times = _EPOCH + issued * _SECOND, _EPOCH + expires * _SECOND
+        return Claims(user_id, *times, session_id)
     except OverflowError:
         raise InvalidToken from None
+
+
+def _is_session_id(claim: object) -> bool:
+    return isinstance(claim, str) and _SESSION_ID.fullmatch(claim) is not None
 
 
 def without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:

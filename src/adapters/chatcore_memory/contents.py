@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from chatcore.events import Cursor, Entry
 from chatcore.model import Chat, ChatState, ChatSummary, Message, User
-from chatcore.ports import Credentials
+from chatcore.ports import Credentials, NewSession
 
 
 @dataclass(slots=True)
@@ -53,6 +53,24 @@ class LogRecord:
     """The entries that are not trimmed, each with its time."""
 
 
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """A device session, as it is after its renewals."""
+
+    new: NewSession
+    digest: bytes
+    """Of the present refresh token."""
+    used_us: int
+    expires_us: int
+    former: bytes | None = None
+    """The digest of the refresh token before, once there was one."""
+    salt: bytes | None = None
+    """From which the present refresh token was made of the former one."""
+
+    def lasts(self, now_us: int) -> bool:
+        return now_us < self.expires_us
+
+
 @dataclass(slots=True)
 class Contents:
     """Everything that a MemoryStore holds."""
@@ -61,6 +79,8 @@ class Contents:
     """By id, erased users too."""
     accounts: dict[int, Credentials] = field(default_factory=dict)
     """By user id, without erased users and users of a host."""
+    sessions: dict[str, SessionRecord] = field(default_factory=dict)
+    """Device sessions by id."""
     erased: set[int] = field(default_factory=set)
     """The ids of erased users."""
     blocks: dict[int, set[int]] = field(default_factory=dict)

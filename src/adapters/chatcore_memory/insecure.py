@@ -61,10 +61,11 @@ class InsecureTestTokens:
         self._secret = secret or secrets.token_bytes(32)
         self._lifetime = lifetime
 
-    def issue(self, user_id: int, now: datetime) -> str:
+    def issue(self, user_id: int, now: datetime, *, session_id: str | None = None) -> str:
         issued_at = int(now.timestamp())
         expires_at = issued_at + int(self._lifetime.total_seconds())
-        body = base64.urlsafe_b64encode(json.dumps([user_id, issued_at, expires_at]).encode())
+        claims = [user_id, issued_at, expires_at, session_id]
+        body = base64.urlsafe_b64encode(json.dumps(claims).encode())
         return f"{body.decode()}.{self._sign(body)}"
 
     def verify(self, token: str, now: datetime) -> Claims:
@@ -72,11 +73,14 @@ class InsecureTestTokens:
         if not hmac.compare_digest(signature, self._sign(body).encode()):
             raise InvalidToken
         try:
-            user_id, issued_at, expires_at = json.loads(base64.urlsafe_b64decode(body))
+            user_id, issued_at, expires_at, session_id = json.loads(base64.urlsafe_b64decode(body))
         except (ValueError, binascii.Error):
             raise InvalidToken from None
         claims = Claims(
-            user_id, datetime.fromtimestamp(issued_at, UTC), datetime.fromtimestamp(expires_at, UTC)
+            user_id,
+            datetime.fromtimestamp(issued_at, UTC),
+            datetime.fromtimestamp(expires_at, UTC),
+            session_id,
         )
         if now >= claims.expires_at:
             raise InvalidToken

@@ -18,12 +18,13 @@ from chatcore.model import Chat, ChatState, ChatSummary, Message, NewMessage, Se
 from chatcore.names import UserName
 from chatcore.ports import Credentials, Put
 from chatcore_memory.contents import ChatRecord, Contents, LogRecord
+from chatcore_memory.sessions import MemorySessions
 
 TRIMMED = 10
 """How many logs one call of `trim_logs` trims."""
 
 
-class MemoryStore:
+class MemoryStore(MemorySessions):
     """An AccountStore, a People and a ChatStore, for one event loop.
 
     No method awaits anything, so other tasks see each method as one step.
@@ -34,7 +35,7 @@ class MemoryStore:
     """
 
     def __init__(self) -> None:
-        self.contents = Contents()
+        super().__init__(Contents())
 
     async def user_by_name(self, canonical: str) -> User | None:
         user = self.contents.users.get(self.contents.ids_by_name.get(canonical, 0))
@@ -87,6 +88,7 @@ class MemoryStore:
         from_us = max(from_us, account.tokens_from_us + 1_000_000)
         password_hash = password_hash or account.password_hash
         self.contents.accounts[user_id] = Credentials(account.user, password_hash, from_us)
+        self._end_sessions_of(user_id)
         return from_us
 
     async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
@@ -96,6 +98,7 @@ class MemoryStore:
         user = former._replace(handle=tombstone.canonical, name=tombstone.typed)
         if user.key in self.contents.ids_by_name:
             raise NameTaken
+        self._end_sessions_of(user_id)
         self.contents.accounts.pop(user_id, None)
         self.contents.erased.add(user_id)
         self.contents.ids_by_name[user.key] = user_id

@@ -29,6 +29,7 @@ HostTransactions and its BoundStore let sends share a transaction of the host.
 from chatcore.ports.authenticators import Authenticator, RequestHead, Session
 from chatcore.ports.chats import MAX_PAGE, BlockList, ChatStore, Conversations, EventLog
 from chatcore.ports.services import Claims, Doorbell, PasswordHasher, Policy, TokenIssuer
+from chatcore.ports.sessions import DeviceSession, NewSession, Renewal, Renewed, SessionStore
 from chatcore.ports.transactions import BoundStore, HostTransactions
 from chatcore.ports.users import (
     AccountStore,
@@ -51,16 +52,21 @@ __all__ = [
     "Conversations",
     "CredentialStore",
     "Credentials",
+    "DeviceSession",
     "Directory",
     "Doorbell",
     "Erasure",
     "EventLog",
     "HostTransactions",
+    "NewSession",
     "PasswordHasher",
     "People",
     "Policy",
     "Put",
+    "Renewal",
+    "Renewed",
     "RequestHead",
     "Session",
+    "SessionStore",
     "TokenIssuer",
 ]

@@ -77,6 +77,8 @@ class Claims(NamedTuple):
     issued_at: datetime
     """The `now` passed to `issue`, with or without the fraction of a second."""
     expires_at: datetime
+    session_id: str | None = None
+    """The device session of the token; None for a token of a login without one."""
 
 
 @runtime_checkable
@@ -86,8 +88,9 @@ class TokenIssuer(Protocol):
     `now` is an aware datetime, of any time zone.
     """
 
-    def issue(self, user_id: int, now: datetime) -> str:
-        """Return a token for the user, in visible ASCII."""
+    def issue(self, user_id: int, now: datetime, *, session_id: str | None = None) -> str:
+        """Return a token for the user, in visible ASCII. One with a session id, of 32 lower-case
+        hexadecimal digits, may expire earlier than others."""
         ...
 
     def verify(self, token: str, now: datetime) -> Claims:

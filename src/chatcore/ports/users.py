@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from chatcore.handles import Person
 from chatcore.model import User
 from chatcore.names import UserName
+from chatcore.ports.sessions import SessionStore
 
 
 @runtime_checkable
@@ -29,8 +30,9 @@ class Erasure(Protocol):
     async def erase_user(self, user_id: int, tombstone: UserName, erased_us: int) -> None:
         """Erase the user, for good. The user keeps the id and the realm and gets the name and the
         handle of `tombstone`, so that others can tell whose messages they read. The password, the
-        event log and the blocks, by the user and of the user, are deleted. Messages and chats
-        stay; a chat of the user takes no new message, and no new chat with the user can be opened.
+        device sessions, the event log and the blocks, by the user and of the user, are deleted.
+        Messages and chats stay; a chat of the user takes no new message, and no new chat with the
+        user can be opened.
 
         The former key is never given again. Raises UserNotFound, also if the user was erased
         before, and NameTaken if a user of the realm has or ever had the tombstone's handle.
@@ -103,7 +105,8 @@ class CredentialStore(Protocol):
         self, user_id: int, from_us: int, *, password_hash: str | None = None
     ) -> int:
         """Raise the user's `tokens_from_us` to `from_us`, or by a second if that is more: it
-        grows with every call. Store the password hash, if given, in the same step.
+        grows with every call. In the same step, store the password hash, if given, and end all
+        device sessions of the user.
 
         Returns the new `tokens_from_us`. Raises UserNotFound, also for an erased user and for one
         without an account.
@@ -112,5 +115,5 @@ class CredentialStore(Protocol):
 
 
 @runtime_checkable
-class AccountStore(Directory, Erasure, CredentialStore, Protocol):
+class AccountStore(Directory, Erasure, CredentialStore, SessionStore, Protocol):
     """Everything that `Accounts` needs."""

@@ -20,6 +20,7 @@ from chatcore.testing.expect import (
 )
 from chatcore.testing.retiring import RETIRING_CHECKS
 from chatcore.testing.scene import NOW_US, UNKNOWN_IDS
+from chatcore.testing.sessions import SESSION_CHECKS
 from chatcore.testing.voiding import VOIDING_CHECKS
 
 SPELLINGS = tuple("".join(letters) for letters in product(*zip("alice", "ALICE", strict=True)))
@@ -244,4 +245,5 @@ ACCOUNT_STORE_CHECKS: tuple[AccountStoreCheck, ...] = (
     cancelled_registrations_are_whole,
     *VOIDING_CHECKS,
     *RETIRING_CHECKS,
+    *SESSION_CHECKS,
 )

@@ -28,6 +28,8 @@ READS = frozenset(
         "messages_after",
         "messages_before",
         "replay_of",
+        "session_by_id",
+        "sessions_of",
         "user_by_id",
         "user_by_name",
         "users_by_name",
@@ -37,13 +39,16 @@ READS = frozenset(
 
 WRITES = frozenset(
     {
+        "add_session",
         "add_user",
         "append_message",
         "block",
+        "end_session",
         "erase_user",
         "move_read_marker",
         "open_chat",
         "put_users",
+        "renew_session",
         "replace_password_hash",
         "trim_logs",
         "unblock",

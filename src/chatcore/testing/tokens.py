@@ -38,6 +38,21 @@ async def claims_are_what_was_issued(new_issuer: NewTokenIssuer) -> None:
 
 
 @check
+async def a_token_names_its_session(new_issuer: NewTokenIssuer) -> None:
+    """verify returns the session id that issue got, or None, beside the other claims."""
+    issuer = new_issuer()
+    for session_id in (None, "0" * 32, "0123456789abcdef" * 2):
+        token = issuer.issue(42, NOW, session_id=session_id)
+        expect(all("!" <= it <= "~" for it in token), "issue returns visible ASCII")
+        claims = issuer.verify(token, NOW)
+        expect_equal(claims.session_id, session_id, "verify: session_id")
+        expect_equal(claims.user_id, 42, "verify: user_id")
+        expect(claims.issued_at <= NOW < claims.expires_at, "verify: times of a session's token")
+        with refused(InvalidToken, "verify at expires_at"):
+            issuer.verify(token, claims.expires_at)
+
+
+@check
 async def a_token_is_visible_ascii(new_issuer: NewTokenIssuer) -> None:
     """issue returns visible ASCII, which fits in a header unencoded."""
     issuer = new_issuer()
@@ -150,6 +165,7 @@ TokenIssuerCheck = Callable[[NewTokenIssuer], Awaitable[None]]
 
 TOKEN_ISSUER_CHECKS: tuple[TokenIssuerCheck, ...] = (
     claims_are_what_was_issued,
+    a_token_names_its_session,
     a_token_is_visible_ascii,
     a_token_is_valid_until_it_expires,
     time_zones_make_no_difference,

@@ -83,8 +83,13 @@ class ExpiresAfterTheMoment(InsecureTestTokens):
 
 
 class TakesEveryTimeForUtc(InsecureTestTokens):
-    def issue(self, user_id: int, now: datetime) -> str:
-        return super().issue(user_id, now.replace(tzinfo=UTC))
+    def issue(self, user_id: int, now: datetime, *, session_id: str | None = None) -> str:
+        return super().issue(user_id, now.replace(tzinfo=UTC), session_id=session_id)
+
+
+class ForgetsTheSession(InsecureTestTokens):
+    def issue(self, user_id: int, now: datetime, *, session_id: str | None = None) -> str:
+        return super().issue(user_id, now)
 
 
 class LooksAtHalfTheSignature(InsecureTestTokens):
@@ -124,6 +129,7 @@ HASHER_FAULTS: dict[Callable[[], PasswordHasher], PasswordHasherCheck] = {
 
 TOKEN_FAULTS: dict[Callable[[bytes], TokenIssuer], TokenIssuerCheck] = {
     SaysIdsAsFloats: tokens.claims_are_what_was_issued,
+    ForgetsTheSession: tokens.a_token_names_its_session,
     BreaksLines: tokens.a_token_is_visible_ascii,
     ExpiresASecondLate: tokens.a_token_is_valid_until_it_expires,
     ExpiresAfterTheMoment: tokens.a_token_is_valid_until_it_expires,

@@ -45,6 +45,7 @@ from tests.support.planted import (
     logs,
     messages,
     people,
+    sessions,
     states,
     tombstones,
     trims,
@@ -54,7 +55,7 @@ from tests.support.planted import (
 # A store that hangs is caught at once, and a slow machine never looks like one.
 pytestmark = pytest.mark.virtual_time
 
-ACCOUNT_FAULTS = accounts.FAULTS | voids.FAULTS | tombstones.ACCOUNT_FAULTS
+ACCOUNT_FAULTS = accounts.FAULTS | voids.FAULTS | tombstones.ACCOUNT_FAULTS | sessions.FAULTS
 
 CHAT_FAULTS = (
     chats.FAULTS
