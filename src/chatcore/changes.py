@@ -1,9 +1,9 @@
 """Invalidation: one place that announces that a user changed.
 
 `Accounts` announces a user whose password or name changed, or whose tokens became void, and each
-device session that ended alone; `Messenger`, a host's user that was renamed or erased. Caches of the same process subscribe: no
-caller has to know them. Another process hears nothing; there, an entry of such a cache expires
-after a minute.
+device session that ended alone; `Messenger`, a host's user that was renamed or erased. Caches of
+the same process subscribe: no caller has to know them. Another process hears nothing; there, an
+entry of such a cache expires after a minute.
 """
 
 from collections.abc import Callable, Iterator

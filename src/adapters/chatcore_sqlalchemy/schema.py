@@ -73,6 +73,30 @@ accounts = Table(
     sqlite_strict=True,
 )
 
+# Where users with accounts are signed in. Rows end with the session, or once it has expired.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    # Of the account, so that adding a session locks nothing but it.
+    Column("user_id", Int64, ForeignKey("accounts.user_id"), nullable=False),
+    # The name of the device.
+    Column("device", Text, nullable=False),
+    # Digests of the present refresh token and of the one before; the salt that leads from the
+    # former to the present one.
+    Column("digest", LargeBinary, nullable=False),
+    Column("former", LargeBinary),
+    Column("salt", LargeBinary),
+    Column("created_us", Int64, nullable=False),
+    Column("used_us", Int64, nullable=False),
+    Column("expires_us", Int64, nullable=False),
+    # No renewal moves `expires_us` beyond it.
+    Column("ends_us", Int64, nullable=False),
+    Index("sessions_of_user", "user_id"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
 # The keys of erased users, as SHA-256 in hexadecimal: they are never given again.
 retired_names = Table(
     "retired_names",

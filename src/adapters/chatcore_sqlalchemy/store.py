@@ -32,6 +32,7 @@ from chatcore_sqlalchemy.queries import (
     pairs,
     users,
 )
+from chatcore_sqlalchemy.session_store import SqlSessions
 from chatcore_sqlalchemy.upgrade import Migrated
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class SqlAlchemyStore:
+class SqlAlchemyStore(SqlSessions):
     """An AccountStore, a People and a ChatStore on a SQL database, for one event loop.
 
     Open it with `SqlAlchemyStore.open`, and close it, or use it as an async context manager. Every

@@ -22,6 +22,7 @@ from chatcore.ports import Credentials
 from chatcore_sqlalchemy.group_commit import Run
 from chatcore_sqlalchemy.queries import users as people
 from chatcore_sqlalchemy.queries.parameters import USER_ID
+from chatcore_sqlalchemy.queries.sessions import DROP_SESSIONS_OF
 from chatcore_sqlalchemy.schema import accounts, users
 
 _credentials = select(
@@ -76,5 +77,7 @@ def void_tokens(run: Run, user_id: int, from_us: int, password_hash: str | None)
     for (raised,) in run(
         VOID_TOKENS, user_id=user_id, from_us=from_us, password_hash=password_hash
     ):
+        # After the update, which waits for a session that is being added.
+        run(DROP_SESSIONS_OF, user_id=user_id)
         return int(raised)
     raise UserNotFound

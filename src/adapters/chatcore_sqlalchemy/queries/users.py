@@ -16,6 +16,7 @@ from chatcore.ports import Put
 from chatcore_sqlalchemy.errors import RetryTransaction
 from chatcore_sqlalchemy.group_commit import Run
 from chatcore_sqlalchemy.queries.parameters import USER_ID
+from chatcore_sqlalchemy.queries.sessions import DROP_SESSIONS_OF, LOCK_ACCOUNT
 from chatcore_sqlalchemy.schema import (
     ERASED,
     accounts,
@@ -186,6 +187,9 @@ def erase_user(run: Run, user_id: int, tombstone: UserName, erased_us: int) -> N
         erased_us=erased_us,
     )
     run(RETIRE, digest=_digest(former.key))
+    # Locked first, so that no session is added between the two.
+    run(LOCK_ACCOUNT, user_id=user_id)
+    run(DROP_SESSIONS_OF, user_id=user_id)
     run(DROP_ACCOUNT, user_id=user_id)
     run(CLOSE_CHATS_OF, user_id=user_id)
     run(DROP_BLOCKS_OF, user_id=user_id)

@@ -31,7 +31,8 @@ def backup(source: Path, target: Path, progress: Progress) -> int:
 
     The copy is a store of its own: its event logs have another name, and its next ids of users and
     chats lie IDS_APART above those of the source, which will not reach them for long. So cursors
-    and tokens made after the copy name nothing and no other user in it.
+    and tokens made after the copy name nothing and no other user in it. It has no device sessions,
+    as it has no key: what a restored backup would revive may have ended since.
     """
     if target.exists() or target.is_symlink():
         raise CannotOpen(f"{SqliteFile(target)} already exists")
@@ -78,6 +79,8 @@ def _copy(source: sqlite3.Connection, draft: Path, descriptor: int, progress: Pr
         copy.execute("BEGIN IMMEDIATE")
         copy.execute("UPDATE store SET log = ?", (secrets.token_hex(8),))
         copy.execute("UPDATE sqlite_sequence SET seq = seq + ?", (IDS_APART,))
+        if copy.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sessions'").fetchone():
+            copy.execute("DELETE FROM sessions")
         copy.execute("COMMIT")
     os.fsync(descriptor)
 

@@ -72,6 +72,25 @@ RULES = (
         "user {0} has a password hash or token time outside of the accounts",
     ),
     Rule(
+        "sessions without an account",
+        """SELECT s.user_id, count(*) FROM sessions AS s
+        LEFT JOIN accounts AS a ON a.user_id = s.user_id
+        WHERE a.user_id IS NULL GROUP BY s.user_id""",
+        "user {0}, who has no account, has {1} sessions",
+    ),
+    Rule(
+        "tokens of sessions",
+        """SELECT user_id, id FROM sessions WHERE length(digest) <> 32
+            OR (former IS NULL) <> (salt IS NULL) OR length(former) <> 32 OR length(salt) <> 32""",
+        "session {1} of user {0} has a digest or a salt of a wrong length, or one alone",
+    ),
+    Rule(
+        "times of sessions",
+        """SELECT user_id, id FROM sessions
+        WHERE expires_us > ends_us OR (salt IS NULL AND used_us <> created_us)""",
+        "session {1} of user {0} lasts too long, or was used without a renewal",
+    ),
+    Rule(
         "blocks of erased users",
         """SELECT b.user_id, b.peer_id FROM blocks AS b
         JOIN users AS u ON u.id IN (b.user_id, b.peer_id) WHERE u.erased_us IS NOT NULL""",

@@ -30,6 +30,9 @@ INSERT INTO events (user_id, n, kind, chat_id, seq, at_us)
 SELECT 2000, row_number() OVER (), 1, chat_id, seq, 0 FROM messages;
 INSERT INTO blocks (user_id, peer_id, blocked_us)
 SELECT lo_id, hi_id, 0 FROM chats UNION ALL SELECT hi_id, lo_id, 0 FROM chats;
+INSERT INTO sessions (id, user_id, device, digest, created_us, used_us, expires_us, ends_us)
+SELECT i || '-' || user_id, user_id, 'phone', '\\x00', 0, i, 1, 2
+FROM accounts, generate_series(1, 3) AS i WHERE user_id < 4001;
 INSERT INTO retired_names (digest) SELECT canonical FROM users;
 """
 
@@ -64,6 +67,16 @@ VALUES: dict[str, Any] = {
     "keys": '["u7", "u2000", "nobody"]',
     "key": "k2",
     "digests": '["u7", "u2000", "unknown"]',
+    "session_id": "2-7",
+    "now_us": 0,
+    "device": "phone",
+    "created_us": 0,
+    "used_us": 0,
+    "expires_us": 1,
+    "ends_us": 2,
+    "salt": b"\0",
+    "successor": b"\1",
+    "repeat_since_us": 0,
 }
 OTHER_VALUES: dict[str, dict[str, Any]] = {
     "ADD_USER": {"canonical": "new"},
@@ -81,6 +94,11 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     # A user in no chat, as every erased user is.
     "DROP_USER": {"user_id": 4002},
     "ADD_ACCOUNT": {"user_id": 4002},
+    "DROP_ACCOUNT": {"user_id": 4001},
+    "ADD_SESSION": {"session_id": "new", "digest": b"\0"},
+    "END_SESSION": {"user_id": 7},
+    "RENEW": {"digest": b"\0"},
+    "REPEATED": {"digest": b"\0"},
     "ERASE_USER": {"canonical": "new"},
 }
 

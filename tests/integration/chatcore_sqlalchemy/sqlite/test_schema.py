@@ -22,7 +22,10 @@ from chatcore_sqlalchemy.sqlite.file import APPLICATION_ID
 from chatcore_sqlalchemy.upgrade import REVISIONS
 from tests.support.statements import STATEMENTS
 
-TABLES = {"users", "accounts", "retired_names", "blocks", "chats", "messages", "events", "store"}
+TABLES = {
+    *("users", "accounts", "sessions", "retired_names", "blocks"),
+    *("chats", "messages", "events", "store"),
+}
 
 
 async def made_by_opening(folder: Path) -> Path:
@@ -100,6 +103,12 @@ async def test_every_table_is_strict(tmp_path: Path) -> None:
         "INSERT INTO accounts VALUES (1, 'hash', 0)",
         "INSERT INTO accounts VALUES (3, 'hash', 0)",
         "UPDATE accounts SET password_hash = NULL",
+        # A session of a user without an account, one twice, one without a digest or with a text.
+        "INSERT INTO sessions VALUES ('a', 3, 'phone', x'00', NULL, NULL, 0, 0, 1, 1)",
+        "INSERT INTO sessions VALUES ('a', 1, 'phone', x'00', NULL, NULL, 0, 0, 1, 1), "
+        "('a', 2, 'phone', x'00', NULL, NULL, 0, 0, 1, 1)",
+        "INSERT INTO sessions VALUES ('a', 1, 'phone', NULL, NULL, NULL, 0, 0, 1, 1)",
+        "INSERT INTO sessions VALUES ('a', 1, 'phone', 'text', NULL, NULL, 0, 0, 1, 1)",
         "INSERT INTO chats VALUES (9, 2, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
         "INSERT INTO chats VALUES (9, 1, 2, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
         "INSERT INTO chats VALUES (9, 1, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
@@ -175,6 +184,6 @@ def test_schema_and_statements_compile_for_postgresql() -> None:
         # Ids and numbers have 64 bits, also where they are compared.
         assert re.search(r"%\((?!coalesce)\w+\)s::INTEGER", sql) is None
         # What may be there already is no error. Before the others their user is locked.
-        assert ("INSERT" in sql and name not in {"LOG", "RETIRE", "ADD_ACCOUNT"}) == (
-            re.search(r"ON CONFLICT \(.+\) DO NOTHING", sql) is not None
-        )
+        assert (
+            "INSERT" in sql and name not in {"LOG", "RETIRE", "ADD_ACCOUNT", "ADD_SESSION"}
+        ) == (re.search(r"ON CONFLICT \(.+\) DO NOTHING", sql) is not None)

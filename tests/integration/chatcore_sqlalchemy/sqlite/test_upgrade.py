@@ -20,6 +20,7 @@ from chatcore import (
     UserName,
 )
 from chatcore.ports import Credentials
+from chatcore.testing import sessions
 from chatcore.testing.scene import NOW_US, add_user, ann_and_bob, send
 from chatcore_sqlalchemy import SqlAlchemyStore
 from chatcore_sqlalchemy.tools.check import check_database
@@ -201,6 +202,21 @@ async def test_database_of_revision_0004_upgrades(tmp_path: Path) -> None:
         assert await send(reopened, chat, ann, "a bad word", "new") == replay
         with pytest.raises(KeyReused):
             await send(reopened, chat, ann, "a *** word", "new")
+
+
+async def test_database_of_revision_0005_upgrades(tmp_path: Path) -> None:
+    """Before revision 0006 there were no device sessions."""
+    async with await SqlAlchemyStore.open(f"sqlite:///{tmp_path}/new.db") as new:
+        chat, ann, _ = await ann_and_bob(new)
+        sent = await send(new, chat, ann, "hello")
+    old = old_database(tmp_path / "new.db", "0005")
+    async with await SqlAlchemyStore.open(f"sqlite:///{old}") as upgraded:
+        assert schema_of(old) == schema_of(tmp_path / "new.db")
+        assert await upgraded.messages_after(chat.id, 0, limit=5) == [sent.message]
+        assert await upgraded.sessions_of(ann.id, NOW_US) == []
+        session = await sessions.add(upgraded, ann)
+    async with await SqlAlchemyStore.open(f"sqlite:///{old}") as reopened:
+        assert await reopened.sessions_of(ann.id, NOW_US) == [session]
 
 
 async def test_stored_row_does_not_hold_the_submitted_text(tmp_path: Path) -> None:

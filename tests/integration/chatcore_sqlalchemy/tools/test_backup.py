@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from chatcore import NewMessage, UserName
+from chatcore.testing import sessions
 from chatcore.testing.scene import NOW_US, ann_and_bob
 from chatcore_jwt import JwtTokens
 from chatcore_server.key_file import key_path
@@ -140,6 +141,7 @@ def source(tmp_path: Path) -> Path:
     async def fill() -> None:
         async with await SqlAlchemyStore.open(f"sqlite:///{path}") as store:
             chat, ann, _ = await ann_and_bob(store)
+            await sessions.add(store, ann)
             await store.append_message(
                 NewMessage(chat.id, ann.id, "rewritten", NOW_US, "key", "hello")
             )
@@ -161,6 +163,9 @@ async def test_copy_is_a_store_of_its_own(source: Path, tmp_path: Path) -> None:
         # Retries of what was sent before are replays in both.
         for store in (old, new):
             assert (await store.append_message(NewMessage(1, 1, "hello", 0, "key"))).replayed
+        # Device sessions stay behind, as the key of the tokens does.
+        assert len(await old.sessions_of(1, NOW_US)) == 1
+        assert await new.sessions_of(1, NOW_US) == []
         # Events after the copy are not in it, so a client that saw them must sync again.
         assert await new.events_after(await old.end_of_log(1), limit=1) is None
         assert (await old.add_user(UserName("eve"), "hash", 0)).id == 3

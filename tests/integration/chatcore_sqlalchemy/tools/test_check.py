@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from chatcore import NewMessage, Person, UserName
+from chatcore.ports import NewSession, Renewal
+from chatcore.testing import sessions
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
 from chatcore_sqlalchemy.tools.check import MOST_FAULTS, check_database
 from chatcore_sqlalchemy.tools.copy import copy
@@ -58,6 +60,12 @@ async def use(path: Path) -> None:
         for n in range(3):
             await store.append_message(NewMessage(AI, IDA, f"text {n}", LATER + n, f"key-{n}"))
         await store.move_read_marker(AI, ANN, 2, LATER + 9)
+        for n, user_id in enumerate((ANN, ANN, BOB)):
+            id_ = sessions.session_id(n)
+            start = NewSession(id_, user_id, "phone", bytes(32), LATER, LATER + 5, LATER + 9)
+            await store.add_session(start, tokens_from_us=0, limit=50)
+        use = Renewal(id_, bytes(32), bytes(32), bytes(32), LATER + 2, LATER, LATER + 10)
+        await store.renew_session(use)
         await store.put_users([Person("shop", "1", "Ann"), Person("shop", "2", "Bob")], LATER)
         await store.erase_user(8, UserName("deleted user 2"), LATER)
 
@@ -83,6 +91,15 @@ FAULTS = {
     "INSERT INTO accounts VALUES (4, 'hash', 0)": "user 4 has an account, but is erased",
     "INSERT INTO accounts VALUES (7, 'hash', 0)": "user 7 has an account, but is erased",
     "UPDATE users SET password_hash = 'hash' WHERE id = 1": "user 1 has a password hash or token t",
+    "INSERT INTO sessions SELECT 'a', 3, 'x', digest, NULL, NULL, 0, 0, 1, 1 FROM sessions LIMIT 1;"
+    "DELETE FROM accounts WHERE user_id = 3": "user 3, who has no account, has 1 sessions",
+    "UPDATE sessions SET digest = substr(digest, 2) WHERE user_id = 2": (
+        "of user 2 has a digest or a salt of a wrong length, or one alone"
+    ),
+    "UPDATE sessions SET former = NULL": "of user 2 has a digest or a salt of a wrong length, or o",
+    "UPDATE sessions SET salt = digest WHERE user_id = 1": "of user 1 has a digest or a salt of a ",
+    "UPDATE sessions SET expires_us = ends_us + 1": "of user 1 lasts too long",
+    "UPDATE sessions SET used_us = used_us + 1 WHERE user_id = 1": "of user 1 lasts too long, or w",
     "UPDATE store SET digest_secret = NULL": "the secret of the digests has 0 bytes, not 32",
     "UPDATE messages SET idempotency_key = NULL WHERE chat_id = 1 AND seq = 8": (
         "message 8 of chat 1 has a digest of a wrong length, or has one without a key"
