@@ -40,6 +40,9 @@ PLACEHOLDER = re.compile(r"\{\{([^{}]+)\}\}")
 BARE_PLACEHOLDER = re.compile(r": (\{\{[^{}]+\}\})")
 KINDS = {
     "token": re.compile(r'"[\w-]+\.[\w-]+\.[\w-]+"', re.ASCII),
+    "secret": re.compile(r'"[0-9A-Za-z_-]{64}"'),
+    "seconds": re.compile(r"[1-9][0-9]*"),
+    "session": re.compile(r'"[0-9a-f]{32}"'),
     "id": re.compile(r"[1-9][0-9]*"),
     "time": re.compile(r'"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z"'),
     "cursor": re.compile(r'"[0-9A-Za-z-]{1,72}"'),

@@ -6,7 +6,7 @@ from typing import Any, TypedDict, Unpack, overload
 from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from litestar.openapi.spec import SecurityRequirement
-from litestar.types import Message, Scope
+from litestar.types import ControllerRouterHandler, Message, Scope
 
 from chatcore import Accounts, BearerTokens, Clock, Messenger
 from chatcore.model import Seconds, elapsed, utc_now
@@ -35,6 +35,7 @@ from chatcore_litestar.v1.export import export_routes
 from chatcore_litestar.v1.me import me_routes
 from chatcore_litestar.v1.messages import message_routes
 from chatcore_litestar.v1.problems import HANDLERS_BY_PATH, PROBLEM_HANDLERS, refusal
+from chatcore_litestar.v1.sessions import open_session_routes, session_routes
 
 
 class RouterOptions(TypedDict, total=False):
@@ -88,7 +89,7 @@ def chat_router(*parts: Any, path: str = "/", **options: Any) -> Router:
 
     With `accounts`, users register and log in here. With an `authenticator`, the host's users
     chat: there are no accounts, and so no `POST /register` and `POST /login`, no `DELETE /v1/me`,
-    `PUT /v1/me/password` and `POST /v1/logout-everywhere`.
+    `PUT /v1/me/password` and `POST /v1/logout-everywhere`, and no device sessions.
 
     If the authenticator is ambient, a request that may change something must come from a page of
     the service's own origin, which browsers mark with `Sec-Fetch-Site: same-origin`, or of one of
@@ -128,6 +129,7 @@ def router_on(
         *event_routes(context),
         *me_routes(context),
         *export_routes(context),
+        *(session_routes(context) if context.has_accounts else ()),
     ]
     if ambient:
         describe_writes(fixed, with_errors(None, 403, 415))
@@ -145,11 +147,10 @@ def router_on(
         security=security,
         exception_handlers=PROBLEM_HANDLERS,
     )
-    accounts = fixed_routes and context.has_accounts
     return Router(
         path=path,
         route_handlers=[
-            *(contract.account_routes(context) if accounts else ()),
+            *(_open_routes(context, fixed_routes) if context.has_accounts else ()),
             *([fixed_router] if fixed_routes else ()),
             v1_router,
             *(page_routes() if page else ()),
@@ -158,6 +159,16 @@ def router_on(
         request_max_body_size=MAX_BODY,
         tags=tags,
     )
+
+
+def _open_routes(context: Context, fixed_routes: bool) -> Sequence[ControllerRouterHandler]:
+    """The routes by which users with accounts register and log in, without a token."""
+    sessions = Router(
+        path="/v1",
+        route_handlers=open_session_routes(context),
+        exception_handlers=PROBLEM_HANDLERS,
+    )
+    return [*(contract.account_routes(context) if fixed_routes else ()), sessions]
 
 
 def _context(

@@ -63,6 +63,12 @@ class CachedSession(NamedTuple):
     """When to authenticate it again, by `Seconds`. It may expire earlier."""
 
 
+def session_id_of(found: CachedSession) -> str | None:
+    """Return the id of the device session; None if there is none."""
+    claims = found.session.claims
+    return None if claims is None else claims.session_id
+
+
 class Sessions:
     """A bounded cache of sessions, since authenticating costs more than many a request.
 
@@ -136,6 +142,13 @@ class Sessions:
         changed, self._changed = self._changed, set()
         for credential, cached in [*self._cache.items()]:
             if cached.session.user.id in changed:
+                del self._cache[credential]
+
+    def forget_session(self, _user_id: int, session_id: str) -> None:
+        """Drop what was authenticated by a token of this device session."""
+        self._forgotten += 1
+        for credential, cached in [*self._cache.items()]:
+            if session_id_of(cached) == session_id:
                 del self._cache[credential]
 
 

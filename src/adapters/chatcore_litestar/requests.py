@@ -71,12 +71,24 @@ class PasswordBody(msgspec.Struct):
     password: str
 
 
+class SignInBody(msgspec.Struct):
+    username: str
+    password: str
+    device: str
+
+
+class RefreshBody(msgspec.Struct):
+    refresh_token: str
+
+
 decode_login = msgspec.json.Decoder(LoginBody).decode
 decode_message = msgspec.json.Decoder(MessageBody).decode
 decode_v1_message = msgspec.json.Decoder(V1MessageBody).decode
 decode_read = msgspec.json.Decoder(ReadBody).decode
 decode_password_change = msgspec.json.Decoder(PasswordChangeBody).decode
 decode_password = msgspec.json.Decoder(PasswordBody).decode
+decode_sign_in = msgspec.json.Decoder(SignInBody).decode
+decode_refresh = msgspec.json.Decoder(RefreshBody).decode
 
 
 class Paging(msgspec.Struct, frozen=True):

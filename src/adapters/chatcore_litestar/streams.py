@@ -22,9 +22,11 @@ VOID = "void"
 class Listener:
     """A request that waits for events: a stream or a long poll."""
 
-    __slots__ = ("_waiting", "ended")
+    __slots__ = ("_waiting", "ended", "session_id")
 
-    def __init__(self) -> None:
+    def __init__(self, session_id: str | None) -> None:
+        self.session_id = session_id
+        """The device session of its token; None if there is none."""
         self.ended: str | None = None
         """The reason to end, once there is one."""
         self._waiting: asyncio.Timeout | None = None
@@ -99,13 +101,20 @@ class Streams:
         for listener in self._of_user.get(user_id, ()):
             listener.end(VOID)
 
+    def end_of_session(self, user_id: int, session_id: str) -> None:
+        """End the streams and long polls of a device session of the user, because it ended."""
+        for listener in self._of_user.get(user_id, ()):
+            if listener.session_id == session_id:
+                listener.end(VOID)
+
     def lifetime(self) -> float:
         """Choose the maximum age of a new stream, in seconds."""
         return self._max_age_seconds * random.uniform(0.8, 1)  # noqa: S311, no secret
 
     @contextmanager
-    def listener(self, user_id: int) -> Iterator[Listener]:
-        """Register a stream or long poll of the user. Raises Overloaded after `end_all`."""
+    def listener(self, user_id: int, session_id: str | None = None) -> Iterator[Listener]:
+        """Register a stream or long poll of the user, on this device session. Raises Overloaded
+        after `end_all`."""
         if self._closed:
             raise Overloaded
         listeners = self._of_user.setdefault(user_id, {})
@@ -113,7 +122,7 @@ class Streams:
             oldest = next(iter(listeners))
             del listeners[oldest]
             oldest.end(REPLACED)
-        listener = Listener()
+        listener = Listener(session_id)
         listeners[listener] = None
         try:
             yield listener

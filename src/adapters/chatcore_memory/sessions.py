@@ -1,18 +1,18 @@
 """Device sessions in memory."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from chatcore.errors import UserNotFound
 from chatcore.ports import DeviceSession, NewSession, Renewal, Renewed
 from chatcore_memory.contents import Contents, SessionRecord
 
 
-@dataclass
 class MemorySessions:
     """A SessionStore. `MemoryStore` extends it."""
 
-    contents: Contents
+    def __init__(self) -> None:
+        self.contents = Contents()
 
     async def add_session(
         self, new: NewSession, *, tokens_from_us: int, limit: int

@@ -17,7 +17,7 @@ from chatcore.handles import Person
 from chatcore.model import Chat, ChatState, ChatSummary, Message, NewMessage, Sent, User, user_of
 from chatcore.names import UserName
 from chatcore.ports import Credentials, Put
-from chatcore_memory.contents import ChatRecord, Contents, LogRecord
+from chatcore_memory.contents import ChatRecord, LogRecord
 from chatcore_memory.sessions import MemorySessions
 
 TRIMMED = 10
@@ -33,9 +33,6 @@ class MemoryStore(MemorySessions):
     `_are_apart` to the end of the class: those are the seams, and all other methods go through
     them.
     """
-
-    def __init__(self) -> None:
-        super().__init__(Contents())
 
     async def user_by_name(self, canonical: str) -> User | None:
         user = self.contents.users.get(self.contents.ids_by_name.get(canonical, 0))

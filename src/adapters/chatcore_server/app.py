@@ -78,14 +78,26 @@ async def open_app(
             login = await authenticator_of(settings, messenger)
             app = create_app(messenger, authenticator=login, **options)
         else:
-            common = settings.refuse_common_passwords
-            accounts = Accounts(store, hasher, tokens, refuse_common_passwords=common)
+            accounts = _accounts(settings, store, hasher, tokens)
             app = create_app(accounts, messenger, **options)
         await resources.enter_async_context(app.lifespan())
         # For servers that end the lifespan before they wait for open streams.
         resources.callback(streams.end_all)
         logged = log_requests(app, every=settings.access_log)
         yield logged if requests is None else requests.counted(logged)
+
+
+def _accounts(
+    settings: Settings, store: SqlAlchemyStore, hasher: PasswordHasher, tokens: JwtTokens
+) -> Accounts:
+    return Accounts(
+        store,
+        hasher,
+        tokens,
+        refuse_common_passwords=settings.refuse_common_passwords,
+        session_idle=timedelta(days=settings.session_idle_days),
+        session_longest=timedelta(days=settings.session_days),
+    )
 
 
 def _token_source(settings: Settings, file: Path | None) -> Callable[[SqlAlchemyStore], JwtTokens]:

@@ -158,6 +158,12 @@ class Settings:
         "1 refuses the 10,000 most common passwords when a user registers or a password\n"
         "changes; recommended on the internet",
     )
+    session_idle_days: int = _setting(
+        30, _number(1, 3650), "days after which a device session expires that is not renewed"
+    )
+    session_days: int = _setting(
+        180, _number(1, 3650), "days after the sign-in at which a device session expires"
+    )
     cors_origins: tuple[str, ...] = _setting(
         (),
         _origins,

@@ -5,8 +5,8 @@ with the methods and errors of `chatcore.Messenger` and `chatcore.Accounts`, whi
 call on that loop has ended.
 """
 
-from chatcore.blocking.accounts import Accounts
+from chatcore.blocking.accounts import Accounts, Devices
 from chatcore.blocking.bridge import Bridge, per_process
 from chatcore.blocking.messenger import Following, Messenger
 
-__all__ = ["Accounts", "Bridge", "Following", "Messenger", "per_process"]
+__all__ = ["Accounts", "Bridge", "Devices", "Following", "Messenger", "per_process"]

@@ -1,7 +1,18 @@
 """The blocking Accounts."""
 
 from chatcore import accounts as core
+from chatcore import devices
 from chatcore.blocking.counterpart import Counterpart, method
+
+
+class Devices(Counterpart[devices.Devices]):
+    """The device sessions of Accounts, as `chatcore.Devices` has them."""
+
+    sign_in = method(devices.Devices.sign_in)
+    renew = method(devices.Devices.renew)
+    sessions = method(devices.Devices.sessions)
+    end = method(devices.Devices.end)
+    authenticate = method(devices.Devices.authenticate)
 
 
 class Accounts(Counterpart[core.Accounts]):
@@ -16,3 +27,8 @@ class Accounts(Counterpart[core.Accounts]):
     log_out_everywhere = method(core.Accounts.log_out_everywhere)
     erase = method(core.Accounts.erase)
     check_password = method(core.Accounts.check_password)
+
+    @property
+    def devices(self) -> Devices:
+        """The device sessions."""
+        return Devices(self._bridge, self._core.devices)

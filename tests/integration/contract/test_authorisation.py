@@ -21,7 +21,10 @@ from tests.support.apps import SECRET, core
 
 SECRET_TEXT = "only for the two"
 
-OPEN = {"GET /healthz", "GET /readyz", "POST /login", "POST /register"}
+OPEN = {
+    *("GET /healthz", "GET /readyz", "POST /login", "POST /register"),
+    *("POST /v1/sessions", "POST /v1/sessions/renew"),
+}
 
 
 @dataclass
@@ -53,6 +56,8 @@ CASES = {
     "DELETE /v1/blocks/{user_name}": Case(204, 204),
     "GET /v1/me": Case(200, 200),
     "GET /v1/me/export": Case(200, 200),
+    "GET /v1/me/sessions": Case(200, 200),
+    "DELETE /v1/me/sessions/{session_id}": Case(404, 404),
     "PUT /v1/me/password": Case(
         403, 403, {"current_password": "a wrong one", "new_password": "correct horse battery"}
     ),
@@ -72,10 +77,12 @@ class Scene:
     ann: User
     bob: User
     app: Litestar
+    session_id: str
+    """A device session of ann."""
 
     async def ask(self, route: str, token: str | None) -> httpx.Response:
         method, _, path = route.partition(" ")
-        path = path.format(user_name="ann", chat_id=1, seq=1)
+        path = path.format(user_name="ann", chat_id=1, seq=1, session_id=self.session_id)
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
         body = CASES[route].body if route in CASES else {}
         return await self.api.call(method, path, headers=headers, json=body)
@@ -90,9 +97,10 @@ async def scene() -> AsyncIterator[Scene]:
         ann, bob, _ = [await accounts.register(name, PASSWORD) for name in ("ann", "bob", "eve")]
         chat = await messenger.open_chat(ann, bob)
         await messenger.send(ann, chat, SECRET_TEXT)
+        session = await accounts.devices.sign_in("ann", PASSWORD, "ann's phone")
         app = create_app(accounts, messenger)
         async with api_of(app) as api:
-            yield Scene(accounts, messenger, api, ann, bob, app)
+            yield Scene(accounts, messenger, api, ann, bob, app, session.session_id)
 
 
 async def test_every_route_is_covered(scene: Scene) -> None:
@@ -126,6 +134,8 @@ INVALID_TOKENS = {
     "of an unknown user": claiming(user_id=99),
     "of user 0": claiming(user_id=0),
     "with an extra claim": claiming(admin=True),
+    "of an unknown session": claiming(sid="0" * 32),
+    "without the id of its session": claiming(sid=None),
     "issued tomorrow": dated(lambda: utc_now() + timedelta(days=1)),
 }
 
@@ -162,6 +172,29 @@ async def test_revoked_tokens_are_refused_at_once(scene: Scene, how: str) -> Non
         assert SECRET_TEXT not in answer.text, route
 
 
+@pytest.mark.parametrize("how", ["ended", "erased", "logged out", "with a new password"])
+async def test_tokens_of_an_ended_session_are_refused_at_once(scene: Scene, how: str) -> None:
+    tokens = await scene.accounts.devices.sign_in("bob", PASSWORD, "bob's phone")
+    token = tokens.access_token
+    for route, case in CASES.items():
+        if case.body is None and not route.startswith(("DELETE", "POST")):
+            assert (await scene.ask(route, token)).status_code != 401, route
+    if how == "ended":
+        await scene.accounts.devices.end(scene.bob, tokens.session_id)
+    elif how == "erased":
+        await scene.accounts.erase(scene.bob, PASSWORD)
+    elif how == "logged out":
+        await scene.accounts.log_out_everywhere(scene.bob)
+    else:
+        await scene.accounts.reset_password("bob", "battery horse correct")
+    for route in CASES:
+        answer = await scene.ask(route, token)
+        assert answer.status_code == 401, route
+        assert SECRET_TEXT not in answer.text, route
+    body = {"refresh_token": tokens.refresh_token}
+    assert (await scene.api.call("POST", "/v1/sessions/renew", json=body)).status_code == 401
+
+
 async def test_outsider_sees_nothing_of_a_chat(scene: Scene) -> None:
     for route, case in CASES.items():
         # A new login each time: some routes void the token.
@@ -173,6 +206,8 @@ async def test_outsider_sees_nothing_of_a_chat(scene: Scene) -> None:
     [message] = (await scene.messenger.page(scene.ann, chat)).messages
     assert message.text == SECRET_TEXT
     assert (await scene.messenger.state(scene.ann, chat.id)).peer_read_seq == 0
+    [session] = await scene.accounts.devices.sessions(scene.ann)
+    assert session.id == scene.session_id
 
 
 async def test_cursor_of_another_user_is_answered_with_a_reset(scene: Scene) -> None:

@@ -114,8 +114,8 @@ class EndsTheOldestSessions(MemoryStore):
             records[session_id] = replace(record, used_us=record.new.created_us)
         ended = await super().add_session(new, tokens_from_us=tokens_from_us, limit=limit)
         for session_id, used_us in used.items():
-            if record := records.get(session_id):
-                records[session_id] = replace(record, used_us=used_us)
+            if session_id in records:
+                records[session_id] = replace(records[session_id], used_us=used_us)
         return ended
 
 

@@ -18,6 +18,7 @@ from chatcore import (
     User,
     WrongCredentials,
 )
+from chatcore.ports import Claims
 from chatcore_memory import InsecureTestHasher, InsecureTestTokens, MemoryStore
 
 PASSWORD = "correct horse battery"
@@ -64,7 +65,7 @@ async def test_registered_user_can_log_in_and_authenticate(accounts: Accounts) -
     assert ann == User(ann.id, "ann", "Ann")
     session = await accounts.authenticate(await accounts.log_in("ann", PASSWORD))
     assert session.user == ann
-    assert session.claims == (ann.id, NOW, NOW + timedelta(hours=12))
+    assert session.claims == Claims(ann.id, NOW, NOW + timedelta(hours=12))
 
 
 @pytest.mark.parametrize("name", ["Åsa", "a\u030asa", "\u212bSA", "ＡSA".replace("Ａ", "Å")])

@@ -44,6 +44,9 @@ def forge(
     return f"{signed}.{base64(signature)}"
 
 
+SESSION_ID = "0123456789abcdef" * 2
+
+
 def without(claim: str) -> dict[str, int]:
     return {name: value for name, value in CLAIMS.items() if name != claim}
 
@@ -68,6 +71,21 @@ def test_token_made_by_hand_is_valid() -> None:
     issued_at = NOW.replace(microsecond=0)
     expected = Claims(7, issued_at, issued_at + timedelta(hours=12))
     assert JwtTokens(SECRET).verify(forge(), NOW) == expected
+
+
+def test_token_of_a_session_has_its_id_and_lives_for_an_hour() -> None:
+    issued_at = NOW.replace(microsecond=0)
+    tokens = JwtTokens(SECRET)
+    token = tokens.issue(7, NOW, session_id=SESSION_ID)
+    expected = Claims(7, issued_at, issued_at + timedelta(hours=1), SESSION_ID)
+    assert tokens.verify(token, NOW) == expected
+    by_hand = forge(claims=CLAIMS | {"exp": IAT + 3600, "sid": SESSION_ID})
+    assert tokens.verify(by_hand, NOW) == expected
+    shorter = JwtTokens(SECRET, session_lifetime=timedelta(minutes=5))
+    claims = shorter.verify(shorter.issue(7, NOW, session_id=SESSION_ID), NOW)
+    assert claims.expires_at == issued_at + timedelta(minutes=5)
+    with pytest.raises(ValueError, match="at least one second"):
+        JwtTokens(SECRET, session_lifetime=timedelta(milliseconds=999))
 
 
 HEADERS = {
@@ -102,6 +120,13 @@ PAYLOADS = {
     "no iat": without("iat"),
     "no user_id": without("user_id"),
     "one more claim": CLAIMS | {"nbf": IAT},
+    "sid null": CLAIMS | {"sid": None},
+    "sid a number": CLAIMS | {"sid": 7},
+    "sid a list": CLAIMS | {"sid": [SESSION_ID]},
+    "sid empty": CLAIMS | {"sid": ""},
+    "sid of another form": CLAIMS | {"sid": SESSION_ID.upper()},
+    "sid with a line end": CLAIMS | {"sid": SESSION_ID + "\n"},
+    "sid in place of user_id": without("user_id") | {"sid": SESSION_ID},
     "another audience": CLAIMS | {"aud": "another service"},
     "exp null": CLAIMS | {"exp": None},
     "exp a string": CLAIMS | {"exp": str(EXP)},
@@ -173,14 +198,14 @@ json_values = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["exp", "iat", "user_id", "sub"]), json_values))
+@given(st.dictionaries(st.sampled_from(["exp", "iat", "user_id", "sub", "sid"]), json_values))
 def test_any_signed_claims_raise_only_invalid_token(claims: dict[str, object]) -> None:
     token = forge(claims=claims)
     try:
         verified = JwtTokens(SECRET).verify(token, NOW)
     except InvalidToken:
         return
-    assert claims.keys() == CLAIMS.keys()
+    assert claims.keys() - {"sid"} == CLAIMS.keys()
     assert verified.user_id == claims["user_id"]
 
 

@@ -40,6 +40,12 @@ ROUTES = {
     ("put", "/v1/me/password"): {
         *("200", "400", "401", "403", "408", "413", "415", "422", "429", "503"),
     },
+    ("post", "/v1/sessions"): {
+        *("201", "400", "401", "403", "408", "413", "415", "422", "429", "503"),
+    },
+    ("post", "/v1/sessions/renew"): {"200", "400", "401", "408", "413", "415", "503"},
+    ("get", "/v1/me/sessions"): {"200", "400", "401", "503"},
+    ("delete", "/v1/me/sessions/{session_id}"): {"204", "400", "401", "404", "503"},
     ("get", "/v1/me/export"): {"200", "400", "401", "503"},
     ("post", "/v1/logout-everywhere"): {"204", "400", "401", "503"},
     ("get", "/v1/blocks"): {"200", "400", "401", "503"},
@@ -47,7 +53,9 @@ ROUTES = {
     ("delete", "/v1/blocks/{user_name}"): {"204", "400", "401", "404", "503"},
 }
 EVENTS = ("get", "/v1/events")
-NEED_NO_TOKEN = {"/register", "/login", "/healthz", "/readyz"}
+NEED_NO_TOKEN = {
+    *("/register", "/login", "/v1/sessions", "/v1/sessions/renew", "/healthz", "/readyz"),
+}
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ DEFAULTS = {
     "access_log": False,
     "page": True,
     "refuse_common_passwords": False,
+    "session_idle_days": 30,
+    "session_days": 180,
     "cors_origins": (),
     "trusted_proxies": (),
     "workers": 1,
@@ -61,6 +63,8 @@ def test_settings_have_defaults() -> None:
             {"cors_origins": ("https://a.example", "http://[::1]:8080")},
         ),
         ({"CHATCORE_REFUSE_COMMON_PASSWORDS": "1"}, {}, {"refuse_common_passwords": True}),
+        ({"CHATCORE_SESSION_IDLE_DAYS": "7"}, {}, {"session_idle_days": 7}),
+        ({"CHATCORE_SESSION_DAYS": "3650"}, {}, {"session_days": 3650}),
         ({"CHATCORE_CORS_ORIGINS": "*"}, {}, {"cors_origins": ("*",)}),
         (
             {"CHATCORE_TRUSTED_PROXIES": "10.0.0.0/8, ::1"},

@@ -12,7 +12,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from chatcore import Clock, Event, InvalidPage, InvalidToken, Unavailable, User
 from chatcore.following import Following
-from chatcore_litestar.auth import CachedSession, Sessions
+from chatcore_litestar.auth import CachedSession, Sessions, session_id_of
 from chatcore_litestar.context import Context
 from chatcore_litestar.openapi import TEXT, in_query, number, operation, with_problems
 from chatcore_litestar.replies import CHUNK, SAFETY, Reply, encode
@@ -120,7 +120,7 @@ async def _poll(context: Context, request: UserRequest, after: str | None, wait:
         return await _reply(following, await following.batch(0), user)
     watch = SessionWatch(context.sessions, request.auth, context.clock)
     with (
-        context.streams.listener(user.id) as listener,
+        context.streams.listener(user.id, watch.session_id) as listener,
         ending_on_disconnect(listener, request.receive),
     ):
         found = await listener.batch(following, min(wait, watch.seconds()))
@@ -140,6 +140,10 @@ class SessionWatch:
         self._sessions = sessions
         self._found = found
         self._clock = clock
+
+    @property
+    def session_id(self) -> str | None:
+        return session_id_of(self._found)
 
     async def lost(self) -> str | None:
         """Why the session is no longer valid; None while it is. Raises Unavailable."""
@@ -182,7 +186,7 @@ class EventStream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with (
-            self._streams.listener(self._user.id) as listener,
+            self._streams.listener(self._user.id, self._watch.session_id) as listener,
             ending_on_disconnect(listener, receive),
         ):
             headers = _STREAM_HEADERS.copy()

@@ -26,6 +26,8 @@ _STATUSES = {
     "chat_not_found": 404,
     "user_not_found": 404,
     "message_not_found": 404,
+    "session_not_found": 404,
+    "invalid_device": 422,
     "invalid_password": 422,
     "invalid_text": 422,
     "invalid_key": 422,
