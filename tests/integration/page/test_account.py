@@ -74,6 +74,24 @@ def test_password_change_and_logout_everywhere_reach_other_devices(people: Peopl
     page.get_by_role("dialog", name="Still there?").wait_for()
 
 
+def test_lost_device_is_signed_out_from_another(people: People) -> None:
+    ann = people.signed_in()
+    lost = people.person(ann.name, registered=False)
+    lost.sign_in()
+    lost.online()
+    lost.expected = re.compile("status of 401")
+    page = ann.page
+    page.get_by_role("button", name="Account").click()
+    page.get_by_text("Devices").click()
+    page.get_by_text("this device").wait_for()
+    assert violations(page) == []
+    page.get_by_role("button", name="Sign out Chrome, Linux").click()
+    lost.page.get_by_role("dialog", name="Still there?").wait_for()
+    until(page, lambda: page.locator(".devices li").count(), (1).__eq__)
+    page.get_by_role("button", name="Close").click()
+    ann.online()
+
+
 def test_account_can_be_exported_and_erased(people: People) -> None:
     ann, bob = people.pair()
     bob.expected = re.compile("status of 404")
@@ -100,10 +118,10 @@ def test_login_limit_shows_how_long_to_wait(people: People) -> None:
     ann = people.person()
     ann.expected = re.compile("status of 429")
     ann.context.route(
-        "**/login",
+        "**/v1/sessions",
         lambda route: route.fulfill(status=429, headers={"retry-after": "7"}, json={"error": ""}),
     )
     ann.sign_in()
     alert = ann.page.get_by_role("alert")
     alert.get_by_text("Too many attempts. Try again in 7 seconds.", exact=True).wait_for()
-    assert [each.url.rpartition("/")[2] for each in ann.requests].count("login") == 1
+    assert [each.url.rpartition("/")[2] for each in ann.requests].count("sessions") == 1

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def test_new_user_registers_signs_out_and_signs_in(people: People) -> None:
     taken, ann = people.person(), people.person("newcomer", registered=False)
-    ann.expected = re.compile("status of 40[01]")
+    ann.expected = re.compile("status of 40[03]")
     page = ann.page
     page.goto(people.url)
     page.get_by_role("button", name="Create account").click()

@@ -1,7 +1,10 @@
 """The page while the service, the network or the session is lost, and afterwards."""
 
+import json
 import re
 import signal
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from tests.integration.page.people import HOST, OWN, PASSWORD, SECONDS, People, Person, until
@@ -146,8 +149,7 @@ def test_expired_session_asks_for_the_password_in_place(
     ann.write(bob, "unsent")
     ann.wait_for_marks("pending", 1)
     ann.box(bob).fill("a thought")
-    # With another key, earlier tokens are invalid.
-    own_service.settings["secret"] = "another secret of at least 32 bytes"
+    end_all_sessions(own_service)
     own_service.start()
     dialog = ann.page.get_by_role("dialog", name="Still there?")
     dialog.wait_for()
@@ -176,6 +178,52 @@ def test_expired_session_asks_for_the_password_in_place(
     assert ann.history(bob) == [(ann.name, "unsent")]
 
 
+def end_all_sessions(service: Service) -> None:
+    """End every session of a service that is stopped."""
+    with closing(sqlite3.connect(service.database_path)) as connection, connection:
+        connection.execute("DELETE FROM sessions")
+
+
+def test_session_is_renewed_in_all_tabs_without_a_question(
+    own_people: People, own_service: Service
+) -> None:
+    ann, bob = own_people.pair()
+    ann.expected = bob.expected = re.compile(f"{NETWORK.pattern}|{UNAUTHORIZED.pattern}")
+    other = ann.tab()
+    other.goto(ann.page.url)
+    ann.online(other)
+    before = ann.page.evaluate("localStorage.chatcore")
+    own_service.stop()
+    ann.write(bob, "unsent")
+    ann.wait_for_marks("pending", 1)
+    # With another key, the access tokens are invalid, as they are when they have expired.
+    own_service.settings["secret"] = "another secret of at least 32 bytes"
+    own_service.start()
+    ann.wait_for_marks("read", 1)
+    ann.online()
+    ann.online(other)
+    bob.online()
+    for page in (ann.page, other, bob.page):
+        assert page.get_by_role("dialog").count() == 0
+    after = [json.loads(text) for text in (before, ann.page.evaluate("localStorage.chatcore"))]
+    assert after[0]["sessionId"] == after[1]["sessionId"]
+    assert after[0]["refresh"] != after[1]["refresh"]
+    del ann.token
+    [session] = ann.api("GET", "/v1/me/sessions")["sessions"]
+    assert session["session_id"] == after[1]["sessionId"]
+
+
+def test_signing_out_ends_the_session(people: People) -> None:
+    ann = people.signed_in()
+    stored = json.loads(ann.page.evaluate("localStorage.chatcore"))
+    with ann.page.expect_request("**/v1/me/sessions/*") as ended:
+        ann.page.get_by_role("button", name="Sign out").click()
+    assert ended.value.url.endswith(stored["sessionId"])
+    ann.page.get_by_label("Name", exact=True).wait_for()
+    del ann.token
+    until(ann.page, lambda: ann.api("GET", "/v1/me/sessions")["sessions"], [].__eq__)
+
+
 def test_signing_out_clears_all_data_and_warns_of_unsent_messages(people: People) -> None:
     ann, bob = people.pair()
     ann.expected = NETWORK
@@ -198,6 +246,7 @@ def test_signing_out_clears_all_data_and_warns_of_unsent_messages(people: People
     ann.page.get_by_label("Name", exact=True).wait_for()
     assert asked == ["1 message has not been sent yet and will be deleted. Sign out?"] * 2
     assert ann.page.evaluate("localStorage.length") == 0
+    del ann.token
     assert ann.history(bob) == []
 
 

@@ -1,6 +1,7 @@
-// The account dialog: change the password, export the data, delete the account.
+// The account dialog: the devices, change the password, export the data, delete the account.
 
 import { ask, call } from "./api.js";
+import { deviceList, startSession } from "./devices.js";
 import { el } from "./dom.js";
 import { checkNewPassword, fail, nameBeside, passwordInput, submitHandler, withEye } from "./forms.js";
 import { session, signIn, signOut, whileRevoking } from "./session.js";
@@ -13,6 +14,7 @@ export function showAccount(mayLeave) {
     "dialog",
     { class: "account", "aria-labelledby": "account-title", onclose: () => dialog.remove() },
     el("h2", { id: "account-title" }, say("account")),
+    deviceList(),
     passwordForm(name),
     action("download", download),
     action("signOutEverywhere", () => mayLeave() && revokeAll()),
@@ -34,7 +36,9 @@ function passwordForm(name) {
     const body = { current_password: current.value, new_password: next.value };
     await whileRevoking(async () => {
       const { token } = await showRefusal(() => call("PUT", "v1/me/password", { body }), current, next);
-      signIn(token, name);
+      // The change ended all sessions. The token is good for 12 hours if no new one can be had.
+      const tokens = await startSession(name, next.value).catch(() => undefined);
+      signIn(tokens ?? { token }, name);
     });
     form.reset();
     done.textContent = say("passwordChanged");

@@ -1,6 +1,6 @@
 // Requests to the service. The token travels in a header, never in a URL.
 
-import { expire, session } from "./session.js";
+import { expire, latest, session, signIn } from "./session.js";
 
 const SECONDS = 20;
 
@@ -45,7 +45,8 @@ export async function call(method, path, { body, headers = {}, token, signal, ke
   }
 }
 
-/** Sends a request; resolves with a successful response. Throws Refused and errors of `fetch`. */
+/** Sends a request; resolves with a successful response. Throws Refused and errors of `fetch`.
+ * Without a `token` it sends that of the session, and once more after a renewal. */
 export async function ask(method, path, { headers = {}, body, signal, token, keepalive } = {}) {
   const used = token ?? session()?.token;
   const response = await fetch(new URL(path, document.baseURI.split("#")[0]), {
@@ -59,7 +60,11 @@ export async function ask(method, path, { headers = {}, body, signal, token, kee
     referrerPolicy: "no-referrer",
   });
   if (response.ok) return response;
-  if (response.status === 401 && used) expire(used);
+  if (response.status === 401 && used) {
+    const next = token === undefined ? await renewed(used) : undefined;
+    if (next) return ask(method, path, { headers, body, signal, token: next, keepalive });
+    expire(used);
+  }
   let problem = {};
   try {
     problem = await response.json();
@@ -68,4 +73,28 @@ export async function ask(method, path, { headers = {}, body, signal, token, kee
   }
   const retryAfter = Number(response.headers.get("retry-after")) || 0;
   throw new Refused(response.status, problem.code ?? problem.error ?? "", retryAfter);
+}
+
+let renewal;
+
+/** Resolves with a newer token than `used`; undefined if the session is over. Tabs that renew at
+ * once get the same refresh token. */
+async function renewed(used) {
+  const now = latest();
+  if (now && now.token !== used) return now.token;
+  if (!now?.refresh || now.expired) return undefined;
+  renewal ??= renew(now).finally(() => (renewal = undefined));
+  return renewal;
+}
+
+async function renew({ refresh, name }) {
+  try {
+    const tokens = await call("POST", "v1/sessions/renew", { body: { refresh_token: refresh }, token: "" });
+    // The user may have left, or signed in again, in the meantime.
+    if (latest()?.refresh === refresh) signIn(tokens, name);
+    return tokens.token;
+  } catch (error) {
+    if (error.status === 401) return undefined;
+    throw error;
+  }
 }

@@ -100,7 +100,9 @@ export class Connection {
         if (event.type === "end") {
           // Reconnecting at once would replace another stream, which would do the same.
           const replaced = event.reason === "replaced";
-          if (event.reason === "expired" || event.reason === "void") expire(token);
+          // The next request renews a session.
+          const over = event.reason === "void" || (event.reason === "expired" && !session()?.refresh);
+          if (over) expire(token);
           else this._setStatus(replaced ? "offline" : "connecting");
           // A random pause: a service that restarts ends all its streams at once.
           await sleep((replaced ? REPLACED_PAUSE : 0) + Math.random() * FIRST_PAUSE, signal);

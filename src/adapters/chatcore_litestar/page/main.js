@@ -3,6 +3,7 @@
 import { showAccount } from "./account.js";
 import { Blocks, blocking } from "./blocks.js";
 import { Connection } from "./connection.js";
+import { endSession } from "./devices.js";
 import { announce, avatar, bdi, el, icon } from "./dom.js";
 import { composer } from "./composer.js";
 import { MessageList } from "./messages.js";
@@ -152,6 +153,8 @@ function start() {
   }
 
   function leave() {
-    if (mayLeave()) signOut();
+    if (!mayLeave()) return;
+    endSession();
+    signOut();
   }
 }

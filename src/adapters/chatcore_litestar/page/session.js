@@ -9,7 +9,8 @@ const listeners = new Set();
 let current = load(KEY);
 let revoking = false;
 
-/** `{token, id, name, expired}`, or undefined. */
+/** `{token, refresh, sessionId, id, name, expired}`, or undefined. A session of before device
+ * sessions has neither `refresh` nor `sessionId`. */
 export const session = () => current;
 
 /** The prefix of this account's storage keys. The id alone is not enough: a recreated database
@@ -21,15 +22,20 @@ export function onSession(changed) {
   listeners.add(changed);
 }
 
-export function signIn(token, name) {
-  set({ token, id: userId(token), name, expired: false });
+export function signIn({ token, refresh_token, session_id }, name) {
+  set({ token, refresh: refresh_token, sessionId: session_id, id: userId(token), name, expired: false });
+}
+
+/** The session, with the tokens that another tab may have stored a moment ago. */
+export function latest() {
+  const stored = load(KEY);
+  if (stored?.token !== current?.token) change(stored);
+  return current;
 }
 
 export function expire(token) {
   if (revoking) return;
-  // Another tab may have stored a new token.
-  const stored = load(KEY);
-  if (stored?.token !== current?.token) change(stored);
+  latest();
   if (current?.token === token && !current.expired) set({ ...current, expired: true });
 }
 

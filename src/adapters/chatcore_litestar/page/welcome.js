@@ -1,6 +1,7 @@
 // The forms to register, to sign in, and to sign in again after a session expired.
 
 import { call } from "./api.js";
+import { startSession } from "./devices.js";
 import { el } from "./dom.js";
 import { checkNewPassword, fail, input, nameBeside, passwordInput, submitHandler, withEye } from "./forms.js";
 import { session, signIn, userId } from "./session.js";
@@ -45,10 +46,10 @@ export function welcome() {
         return fail("nameRefused", name);
       }
     }
-    const token = await logIn(name.value, password.value);
-    if (!token) return fail("wrongPassword", password);
-    const { me } = await call("GET", "v1/sync", { token });
-    signIn(token, me);
+    const tokens = await startSession(name.value, password.value);
+    if (!tokens) return fail("wrongPassword", password);
+    const { me } = await call("GET", "v1/sync", { token: tokens.token });
+    signIn(tokens, me);
   }
 
   function setMode(register) {
@@ -79,11 +80,11 @@ export function askPassword(onSignOut) {
   const submit = el("button", { class: "primary", type: "submit" }, say("continue"));
 
   async function enter() {
-    const token = await logIn(name, password.value);
-    if (!token) return fail("wrongPassword", password);
+    const tokens = await startSession(name, password.value);
+    if (!tokens) return fail("wrongPassword", password);
     // Another account with the same name must not get the stored data.
-    if (userId(token) !== id) return onSignOut();
-    signIn(token, name);
+    if (userId(tokens.token) !== id) return onSignOut();
+    signIn(tokens, name);
   }
 
   // A second Escape closes any dialog.
@@ -111,14 +112,4 @@ export function askPassword(onSignOut) {
   dialog.showModal();
   password.focus();
   return dialog;
-}
-
-/** Resolves with a token, or undefined if the name or the password is wrong. */
-async function logIn(username, password) {
-  try {
-    return (await call("POST", "login", { body: { username, password } })).token;
-  } catch (error) {
-    if (error.status === 401) return undefined;
-    throw error;
-  }
 }
