@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from chatcore import Chat, NewMessage, Person, UserName
 from chatcore.ports import MAX_PAGE
 from tests.integration.durability.model import WRITES, Call, Model
+from tests.integration.durability.session_model import SessionPlan, session_call
 
 T = TypeVar("T")
 
@@ -55,7 +56,10 @@ class Caller:
         self._model = model
         self._numbers: Iterator[int] = itertools.count(1)
 
-    def call(self, plan: Plan) -> Call:
+    def call(self, plan: Plan | SessionPlan) -> Call:
+        if isinstance(plan, SessionPlan):
+            user_id, number = self.user_id(plan.first), next(self._numbers)
+            return Call(*session_call(plan, user_id, self._model.sessions, number))
         method, first, second, third = plan
         match method:
             case "append_message":

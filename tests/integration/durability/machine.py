@@ -12,10 +12,14 @@ from chatcore.ports import MAX_PAGE
 from tests.integration.durability.backends import Backend
 from tests.integration.durability.calls import NAMES, Caller, Plan, contested, numbers, plans
 from tests.integration.durability.model import Call, Observed
+from tests.integration.durability.session_model import SessionPlan, session_plans
 from tests.integration.durability.witness import Unexplained, Witness
 
 T = TypeVar("T")
 
+overlapping_sessions = st.lists(
+    st.lists(session_plans, min_size=1, max_size=3), min_size=1, max_size=4
+)
 overlapping = st.lists(st.lists(plans, min_size=1, max_size=3), min_size=2, max_size=5)
 
 
@@ -50,6 +54,15 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(callers=overlapping)
     def overlapping_calls(self, callers: list[list[Plan]]) -> None:
         self.step(callers)
+
+    # Never cut off: the port does not show which token a session waits for.
+    @rule(callers=overlapping_sessions)
+    def sessions(self, callers: list[list[SessionPlan]]) -> None:
+        self.step(callers)
+
+    @rule(plan=session_plans, size=st.integers(2, 6))
+    def one_renewal(self, plan: SessionPlan, size: int) -> None:
+        self.step([[plan._replace(method="renew_session")] for _ in range(size)])
 
     @rule(plan=contested, size=st.integers(2, 6))
     def one_winner(self, plan: Plan, size: int) -> None:
@@ -93,7 +106,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def step(
         self,
-        callers: Sequence[Sequence[Plan | Call]],
+        callers: Sequence[Sequence[Plan | SessionPlan | Call]],
         patience: Mapping[int, int] | None = None,
         failing: contextlib.AbstractContextManager[None] | None = None,
     ) -> list[list[Observed]]:

@@ -23,6 +23,7 @@ from chatcore import (
     user_of,
 )
 from chatcore.ports import Credentials, Put
+from tests.integration.durability.session_model import SessionModel
 
 Outcome = Any
 """The return value of a store method, or the class of the Refused that it raised."""
@@ -72,10 +73,11 @@ class _Entry:
     """The first message of a sender and key, and its text as submitted."""
 
 
-class Model:
+class Model(SessionModel):
     """The state of a store. The store chooses the ids and the activity numbers."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.step = 0
         """Calls of one step overlap; calls of different steps do not."""
         self._now = Active(0, 0)

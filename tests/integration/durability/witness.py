@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from chatcore import Chat, Message, Refused, Sent, Unavailable, User, UserName, user_of
+from chatcore import (
+    Chat,
+    DeviceSession,
+    Message,
+    Refused,
+    Sent,
+    Unavailable,
+    User,
+    UserName,
+    user_of,
+)
 from chatcore.ports import MAX_PAGE, AccountStore, ChatStore, Credentials, People, Put
 from tests.integration.durability.linear import explain
 from tests.integration.durability.logs import Readers
@@ -42,12 +52,17 @@ class _Seen:
     messages: dict[int, list[Message]] = field(default_factory=dict)
     keys: dict[int, str] = field(default_factory=dict)
     """By id, of the users whose chats were looked up."""
+    sessions: dict[int, Sequence[DeviceSession]] = field(default_factory=dict)
+    """Device sessions by user id, expired ones too."""
 
     def matches(self, model: Model) -> bool:
         return (
             all(_user(model, by) == found for by, found in self.users.items())
             and all(model.credentials(name) == found for name, found in self.accounts.items())
             and all(model.chat_with(*pair) == found for pair, found in self.chats.items())
+            and all(
+                model.sessions_of(user_id, 0) == found for user_id, found in self.sessions.items()
+            )
             and all(
                 model.messages_after(chat_id, 0, limit=len(found) + 1) == found
                 for chat_id, found in self.messages.items()
@@ -173,6 +188,9 @@ class Witness:
                         seen.keys[peer_id] = peer.key
                 case "append_message", new:
                     await self._read(new.chat_id, seen)
+                case "add_session" | "renew_session" | "end_session", *_:
+                    for user_id in self.model.accounts:
+                        seen.sessions[user_id] = await self.store.sessions_of(user_id, 0)
                 case "last_seq" | "messages_before" | "messages_after", int() as chat_id, *_:
                     await self._read(chat_id, seen)
         return seen

@@ -8,6 +8,7 @@ from chatcore import Chat, Message, NewMessage, Person, Sent, StoreUnavailable
 from chatcore.events import MessageSent
 from chatcore.ports import Put
 from chatcore_memory import MemoryStore
+from tests.support.planted.sessions import EndsTheSessionsOfAnybody, IgnoresOldTokens, RacesToRenew
 
 
 class Renumbers(MemoryStore):
@@ -197,4 +198,7 @@ WRONG_STORES = [
     PutsOneByOne,
     SendsToTheErased,
     ComparesStoredTexts,
+    RacesToRenew,
+    IgnoresOldTokens,
+    EndsTheSessionsOfAnybody,
 ]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import APIResponse, Dialog, Page, Request, Response, Route
 
 NETWORK = re.compile(r"net::ERR_|status of 50[23]")
-UNAUTHORIZED = re.compile("status of 401")
+UNAUTHORIZED = re.compile("status of 40[13]")
 
 
 def test_page_recovers_from_a_restart_of_the_service(
