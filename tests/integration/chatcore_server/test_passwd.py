@@ -29,6 +29,8 @@ async def test_passwd_replaces_the_password_and_revokes_tokens(tmp_path: Path) -
         async with api_at(service.url) as api:
             await api.register("Ann")
             old = Someone("Ann", (await api.log_in("ann")).json()["token"])
+            start = {"username": "ann", "password": PASSWORD, "device": "phone"}
+            session = (await api.call("POST", "/v1/sessions", json=start)).json()
         running = passwd(tmp_path, "ann", ANOTHER)
         assert (running.returncode, running.stdout) == (2, "")
         assert "in use by another chatcore service" in running.stderr
@@ -41,6 +43,9 @@ async def test_passwd_replaces_the_password_and_revokes_tokens(tmp_path: Path) -
         service.start()
         async with api_at(service.url) as api:
             assert (await api.call("GET", "/v1/me", old)).status_code == 401
+            renewal = {"refresh_token": session["refresh_token"]}
+            answer = await api.call("POST", "/v1/sessions/renew", json=renewal)
+            assert answer.status_code == 401
             assert (await api.log_in("ann", PASSWORD)).status_code == 401
             assert (await api.log_in("ann", ANOTHER)).status_code == 200
 

@@ -136,6 +136,7 @@ async def test_the_routes_that_need_the_policy_are_tested(scene: Scene) -> None:
     assert asking <= writing
     assert writing - asking == {
         *("POST /register", "POST /login", "POST /v1/logout-everywhere"),
+        *("POST /v1/sessions", "POST /v1/sessions/renew"),
         *("PUT /v1/me/password", "PUT /v1/blocks/{user_name}", "PUT /v1/chats/{chat_id}/read"),
     }
 

@@ -20,9 +20,9 @@ def add_parser(commands: Commands) -> Parser:
     parser = commands.add_parser(
         "passwd",
         help="reset a user's password",
-        description="Set a user's password and revoke all their tokens. The terminal prompts for "
-        "the password; otherwise it is read from standard input. If the database is a SQLite "
-        "file, stop the service first.",
+        description="Set a user's password, revoke all their tokens and end all their sessions. "
+        "The terminal prompts for the password; otherwise it is read from standard input. If the "
+        "database is a SQLite file, stop the service first.",
         allow_abbrev=False,
     )
     parser.add_argument("name", metavar="NAME", help="the user's name")
@@ -59,7 +59,10 @@ def set_password(name: str, settings: Settings, say: Callable[[str], None]) -> N
         raise CannotStart(str(error)) from None
     except Unavailable as error:
         raise CannotStart(f"the database failed: {error}") from None
-    say(f"Changed the password of {user.name}; earlier tokens stop working within a minute")
+    say(
+        f"Changed the password of {user.name}; earlier tokens and sessions stop working within a "
+        "minute"
+    )
 
 
 def _read_password(name: str) -> str:

@@ -13,6 +13,7 @@ from chatcore_memory import InsecureTestHasher, InsecureTestTokens, MemoryStore
 
 PAIRS: list[tuple[type, type]] = [
     (chatcore.Accounts, blocking.Accounts),
+    (chatcore.Devices, blocking.Devices),
     (chatcore.Messenger, blocking.Messenger),
     (chatcore.Following, blocking.Following),
 ]
@@ -96,3 +97,17 @@ def test_types_are_those_of_the_core(bridge: Bridge) -> None:
         messenger.page(ann, chat, newest=1)  # type: ignore[call-arg]
     with pytest.raises(TypeError):
         bridge.messenger(store, poll=1)  # type: ignore[call-arg]
+
+
+def test_devices_sign_in_and_out_without_await(bridge: Bridge) -> None:
+    accounts = bridge.accounts(MemoryStore(), InsecureTestHasher(), InsecureTestTokens(b"secret"))
+    ann = accounts.register("ann", "correct horse")
+    tokens = assert_type(
+        accounts.devices.sign_in("ann", "correct horse", "phone"), chatcore.DeviceTokens
+    )
+    assert accounts.authenticate(tokens.access_token).user == ann
+    renewed = accounts.devices.renew(tokens.refresh_token)
+    [session] = accounts.devices.sessions(ann)
+    assert session.id == renewed.session_id
+    accounts.devices.end(ann, session.id)
+    assert accounts.devices.sessions(ann) == []
