@@ -86,6 +86,16 @@ async def test_session_authenticates_its_user(
     assert (await accounts.authenticate(renewed.access_token)).user == ann
 
 
+async def test_session_of_another_user_authenticates_nobody(
+    accounts: Accounts, ann: User, clock: VirtualClock
+) -> None:
+    bob = await accounts.register("bob", PASSWORD)
+    tokens = await sign_in(accounts)
+    mixed = JwtTokens(SECRET).issue(bob.id, clock(), session_id=tokens.session_id)
+    with pytest.raises(InvalidToken):
+        await accounts.authenticate(mixed)
+
+
 @pytest.mark.parametrize("device", ["", "x" * 65, "a\nb", "a\0", "\ud800"])
 async def test_invalid_device_name_is_refused(accounts: Accounts, ann: User, device: str) -> None:
     with pytest.raises(InvalidDevice):
