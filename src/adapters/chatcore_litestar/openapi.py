@@ -192,7 +192,9 @@ def openapi_config(authenticator: Authenticator | None = None) -> OpenAPIConfig:
         type="http",
         scheme="bearer",
         bearer_format="JWT" if own else None,
-        description="The token from `POST /login`." if own else "A token of the host.",
+        description="The token from `POST /v1/sessions` or `POST /login`."
+        if own
+        else "A token of the host.",
     )
     renderer = _Document()
 

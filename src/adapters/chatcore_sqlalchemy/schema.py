@@ -73,7 +73,8 @@ accounts = Table(
     sqlite_strict=True,
 )
 
-# Where users with accounts are signed in. Rows end with the session, or once it has expired.
+# Where users with accounts are signed in. The row of a session that ends is deleted, that of an
+# expired one at the next sign-in of its user.
 sessions = Table(
     "sessions",
     metadata,
