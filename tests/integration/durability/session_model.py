@@ -29,7 +29,8 @@ class Record(NamedTuple):
 
 
 class SessionModel:
-    """The device sessions of a store. Mixed into `Model`, which has the accounts."""
+    """The device sessions of a store. Mixed into `Model`, which has the accounts: a session without
+    one has ended."""
 
     accounts: dict[int, Credentials]
 
@@ -41,13 +42,19 @@ class SessionModel:
         return record.session if record else None
 
     def sessions_of(self, user_id: int, now_us: int) -> Sequence[DeviceSession]:
-        found = [record.session for record in self.sessions.values()]
-        lasting = [it for it in found if it.user.id == user_id and now_us < it.expires_us]
+        lasting = [
+            record.session
+            for record in self.sessions.values()
+            if record.new.user_id == user_id and self._lasts(record, now_us)
+        ]
         return sorted(lasting, key=lambda session: session.used_us, reverse=True)
 
     def _lasting(self, session_id: str, now_us: int) -> Record | None:
         record = self.sessions.get(session_id)
-        return record if record and now_us < record.session.expires_us else None
+        return record if record and self._lasts(record, now_us) else None
+
+    def _lasts(self, record: Record, now_us: int) -> bool:
+        return record.new.user_id in self.accounts and now_us < record.session.expires_us
 
     def _add_session(
         self, outcome: Any, new: NewSession, *, tokens_from_us: int, limit: int
