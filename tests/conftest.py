@@ -1,6 +1,7 @@
 """What every test shares."""
 
 import gc
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +20,16 @@ settings.load_profile("soak" if SOAK else "short")
 def anyio_backend() -> str:
     """Async tests run on asyncio alone: no adapter promises trio."""
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """Undo what an application of a host does to logging: Litestar's default writes all to
+    stderr."""
+    level, handlers = logging.root.level, logging.root.handlers[:]
+    yield
+    logging.root.setLevel(level)
+    logging.root.handlers[:] = handlers
 
 
 @pytest.fixture

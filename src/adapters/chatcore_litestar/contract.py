@@ -124,7 +124,7 @@ def _list_routes(context: Context) -> list[HTTPRouteHandler]:
     )
     async def open_chat(request: UserRequest, user_name: FromPath[str]) -> ASGIApp:
         user, messenger = request.user, context.messenger
-        peer = await messenger.find_user(_handle(request, user_name), realm=user.realm)
+        peer = await messenger.find_user(_handle(user, user_name), realm=user.realm)
         chat = await messenger.open_chat(user, peer)
         return Reply(201, encode(ChatItem(chat.id, _shown(peer))))
 
@@ -182,12 +182,13 @@ async def _send(context: Context, request: UserRequest, user_name: str) -> ASGIA
     messenger = context.messenger
     body = await read_body(request, decode_message, context.body_seconds, of_any_type=True)
     key = read_key(request)
-    chat = await messenger.chat_with(request.user, _handle(request, user_name))
+    user = request.user
+    chat = await messenger.chat_with(user, _handle(user, user_name))
     headers: Headers = ()
     if key is None:
-        message = await messenger.send(request.user, chat, body.message)
+        message = await messenger.send(user, chat, body.message)
     else:
-        message, replayed = await messenger.send_once(request.user, chat, body.message, key)
+        message, replayed = await messenger.send_once(user, chat, body.message, key)
         headers = [(b"idempotency-replayed", b"true")] if replayed else ()
     return Reply(201, encode(_items(chat, [message])[0]), headers)
 
@@ -195,10 +196,11 @@ async def _send(context: Context, request: UserRequest, user_name: str) -> ASGIA
 async def _read(context: Context, request: UserRequest, user_name: str) -> ASGIApp:
     messenger = context.messenger
     paging = read_paging(request)
-    chat = await messenger.chat_with(request.user, _handle(request, user_name))
+    user = request.user
+    chat = await messenger.chat_with(user, _handle(user, user_name))
     if paging is not None:
         page = await messenger.page(
-            request.user, chat, before=paging.before, after=paging.after, limit=paging.limit
+            user, chat, before=paging.before, after=paging.after, limit=paging.limit
         )
         return Reply(200, encode(_items(chat, page.messages)), _links(page, paging))
     return await _whole_history(context, request, chat)
@@ -245,7 +247,7 @@ def _links(page: Page, paging: Paging) -> Headers:
     return [(b"link", ", ".join(links).encode())] if links else ()
 
 
-def _handle(request: UserRequest, segment: str) -> str:
+def _handle(user: User, segment: str) -> str:
     """Return the handle in the path. Of a name, drop one leading colon: the contract once wrote the
     routes as `/chat/:{user_name}`. The handle of a host's user may begin with a colon."""
-    return segment if request.user.realm else segment.removeprefix(":")
+    return segment if user.realm else segment.removeprefix(":")

@@ -6,7 +6,7 @@ from chatcore.errors import UserNotFound
 from chatcore.model import User
 from chatcore.names import UserName
 from chatcore.ports import AccountStore, DeviceSession, NewSession, Renewal, Renewed
-from chatcore.testing.expect import expect, expect_equal, refused, simultaneously
+from chatcore.testing.expect import check, expect, expect_equal, refused, simultaneously
 from chatcore.testing.scene import NOW_US, UNKNOWN_IDS
 
 HOUR = 3_600_000_000
@@ -63,6 +63,7 @@ def renewed(session: DeviceSession, at_us: int) -> DeviceSession:
     return session._replace(used_us=at_us, expires_us=expires_us)
 
 
+@check
 async def a_session_is_found_by_its_id_and_user(store: AccountStore) -> None:
     """session_by_id and sessions_of return an added session exactly, sessions_of the most recently
     used first."""
@@ -87,6 +88,7 @@ async def a_session_is_found_by_its_id_and_user(store: AccountStore) -> None:
         expect_equal(list(await store.sessions_of(user_id, NOW_US)), [], f"sessions_of({user_id})")
 
 
+@check
 async def a_session_needs_the_credentials_of_now(store: AccountStore) -> None:
     """add_session raises UserNotFound unless `tokens_from_us` is the user's, and for users without
     an account, and adds nothing."""
@@ -111,6 +113,7 @@ async def a_session_needs_the_credentials_of_now(store: AccountStore) -> None:
     expect_equal(list(await store.sessions_of(ann.id, NOW_US)), [session], "add_session")
 
 
+@check
 async def a_renewal_replaces_the_token(store: AccountStore) -> None:
     """renew_session with the present token replaces it, and prolongs the session up to its
     `ends_us`. It changes no other session."""
@@ -128,6 +131,7 @@ async def a_renewal_replaces_the_token(store: AccountStore) -> None:
     expect_equal(found, other, "renew_session of another session")
 
 
+@check
 async def a_renewal_can_be_repeated(store: AccountStore) -> None:
     """renew_session with the token before the present one returns the first salt, if that was
     replaced after `repeat_since_us`, and changes nothing."""
@@ -143,6 +147,7 @@ async def a_renewal_can_be_repeated(store: AccountStore) -> None:
         expect_equal(found, session, "session_by_id after a repeated renew_session")
 
 
+@check
 async def a_token_of_the_past_ends_the_session(store: AccountStore) -> None:
     """renew_session with any but the present token ends the session, unless it is a repetition:
     the one before it once the minute is over or its successor was used, an older or a foreign
@@ -169,6 +174,7 @@ async def a_token_of_the_past_ends_the_session(store: AccountStore) -> None:
     expect_equal(list(await store.sessions_of(ann.id, NOW_US)), [kept], "sessions_of")
 
 
+@check
 async def an_expired_session_is_gone(store: AccountStore) -> None:
     """No method finds a session from `expires_us` on. A refused renew_session and end_session
     change nothing."""
@@ -187,6 +193,7 @@ async def an_expired_session_is_gone(store: AccountStore) -> None:
     expect_equal(found, session, "session_by_id before the session expires")
 
 
+@check
 async def of_simultaneous_renewals_one_replaces(store: AccountStore) -> None:
     """Of any number of simultaneous renew_session calls with the present token, all return one
     salt, and the session goes on with its successor."""
@@ -206,6 +213,7 @@ async def of_simultaneous_renewals_one_replaces(store: AccountStore) -> None:
     expect_equal(outcome, wanted, "renew_session with the successor of simultaneous calls")
 
 
+@check
 async def a_user_has_a_limited_number_of_sessions(store: AccountStore) -> None:
     """add_session ends the sessions used longest ago, so that at most `limit` remain, and returns
     their ids. Expired ones do not count, and other users keep theirs."""
@@ -230,6 +238,7 @@ async def a_user_has_a_limited_number_of_sessions(store: AccountStore) -> None:
     expect_equal(list(await store.sessions_of(bob.id, NOW_US)), [other], "sessions_of another user")
 
 
+@check
 async def simultaneous_sessions_keep_to_the_limit(store: AccountStore) -> None:
     """After any number of simultaneous add_session calls the user has at most `limit` sessions."""
     ann = await add_user(store)
@@ -245,6 +254,7 @@ async def simultaneous_sessions_keep_to_the_limit(store: AccountStore) -> None:
     expect_equal(len(await store.sessions_of(ann.id, NOW_US)), 4, "simultaneous add_session")
 
 
+@check
 async def a_user_ends_only_own_sessions(store: AccountStore) -> None:
     """end_session ends the session of that user, at once and once, and no other."""
     ann, bob = await add_user(store), await add_user(store, "bob")
@@ -266,6 +276,7 @@ async def a_user_ends_only_own_sessions(store: AccountStore) -> None:
     expect_equal(list(await store.sessions_of(ann.id, NOW_US)), [other], "sessions_of")
 
 
+@check
 async def voiding_and_erasing_end_all_sessions(store: AccountStore) -> None:
     """void_tokens, with a password or without, and erase_user end all sessions of the user, and
     none of another."""
@@ -289,6 +300,7 @@ async def voiding_and_erasing_end_all_sessions(store: AccountStore) -> None:
     expect_equal(list(await store.sessions_of(bob.id, NOW_US)), [other], "sessions_of another user")
 
 
+@check
 async def no_session_outlives_a_simultaneous_change(store: AccountStore) -> None:
     """Of simultaneous add_session and void_tokens, or erase_user, calls, no session remains that
     was added with the former `tokens_from_us`."""
