@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
@@ -47,7 +47,9 @@ _LOG_NAME = "SELECT log FROM {schema}.store"
 
 _NO_TRANSACTION = "25P01"
 
-_END = re.compile(r"\s*(?:(commit|end)|rollback(?!\s+to)|abort)\b", re.IGNORECASE)
+_END = re.compile(
+    r"\s*(?:(commit|end)|rollback(?!(?:\s+(?:work|transaction))?\s+to\b)|abort)\b", re.IGNORECASE
+)
 
 _AT_SAVEPOINT = re.compile(
     r"\s*(?:(savepoint)|rollback(?:\s+(?:work|transaction))?\s+to(?:\s+savepoint)?)\s+([^\s;]+)",
@@ -183,8 +185,7 @@ class HostConnections:
             await driver.fetch(_RESTORE, names, values)
             await driver.execute(_RELEASE)
         except BaseException as error:
-            with suppress(*FAILURES):
-                await driver.execute(_UNDO)
+            await _undo(driver)
             if isinstance(error, asyncpg.LockNotAvailableError):
                 raise StoreUnavailable("another transaction has locked a chat or a user") from None
             if isinstance(error, FAILURES):
@@ -222,6 +223,17 @@ class HostConnections:
         made = HostTransaction(connection, driver, number)
         self._transactions[driver] = ref(made)
         return made
+
+
+async def _undo(driver: Any) -> None:
+    """Undo a step, or end the connection: a commit must neither store half a step nor, in a
+    transaction that has failed, store nothing without an error."""
+    try:
+        await driver.execute(_UNDO)
+    except BaseException as error:
+        driver.terminate()
+        if not isinstance(error, FAILURES):
+            raise
 
 
 def expect_host_connection(connection: object) -> HostConnection:

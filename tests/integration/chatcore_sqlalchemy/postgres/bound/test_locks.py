@@ -3,11 +3,14 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import asyncpg
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from chatcore import Chat, Message, NewMessage, Outgoing, StoreUnavailable, User
+from chatcore.model import MAX_INT64
 from chatcore.testing.scene import add_user, read_all
 from chatcore_sqlalchemy import SqlAlchemyStore
 from chatcore_sqlalchemy.postgres import host_transaction, locked_chats
@@ -286,3 +289,32 @@ async def test_hosts_and_services_do_not_deadlock(
         [*range(1, len(each) + 1)] for each in found
     ]
     assert sum(map(len, found)) == 4 * turns * len(every) + 4 * turns
+
+
+@pytest.mark.parametrize("interrupted", ["RELEASE", "ROLLBACK TO"])
+async def test_interrupted_end_of_a_call_is_never_taken_for_a_commit(
+    shop: Shop, store: SqlAlchemyStore, monkeypatch: pytest.MonkeyPatch, interrupted: str
+) -> None:
+    chat, ann, _ = shop.scene
+    execute = asyncpg.Connection.execute
+
+    async def execute_and_cancel(connection: Any, sql: str, *values: Any, **options: Any) -> Any:
+        if not sql.startswith(interrupted):
+            return await execute(connection, sql, *values, **options)
+        # A cancellation can arrive together with the answer, or before the question.
+        if interrupted == "RELEASE":
+            await execute(connection, sql, *values, **options)
+        raise asyncio.CancelledError
+
+    connection = await shop.engine.connect()
+    await connection.exec_driver_sql("INSERT INTO orders (id) VALUES (7)")
+    unknown = [Outgoing(ann, chat._replace(id=MAX_INT64), "to no chat")]
+    messages = [Outgoing(ann, chat, "hello"), *(unknown if interrupted != "RELEASE" else [])]
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncpg.Connection, "execute", execute_and_cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await shop.messenger.within(connection).send_all(messages)
+    with pytest.raises(DBAPIError):
+        await connection.commit()
+    await connection.close()
+    assert await read_all(store, chat) == []
