@@ -1,5 +1,8 @@
 """Migrates the tables of chatcore inside the migrations of a host, in its PostgreSQL database."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sqlalchemy import Connection
 
 from chatcore_sqlalchemy.database_url import expect_schema
@@ -24,4 +27,17 @@ def migrate_on(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> Migra
     # Imported on use: only PostgreSQL needs its driver.
     from chatcore_sqlalchemy.postgres.schema import migrate_here
 
-    return migrate_here(connection, schema)
+    with _own_schemas(connection):
+        return migrate_here(connection, schema)
+
+
+@contextmanager
+def _own_schemas(connection: Connection) -> Iterator[None]:
+    """Set aside the host's `schema_translate_map`, which would lead chatcore's tables elsewhere."""
+    # Options of a connection are set in place.
+    former = connection.get_execution_options().get("schema_translate_map")
+    connection.execution_options(schema_translate_map=None)
+    try:
+        yield
+    finally:
+        connection.execution_options(schema_translate_map=former)

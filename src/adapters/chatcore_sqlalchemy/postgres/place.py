@@ -66,6 +66,19 @@ _ROLES = text(
     """
 )
 
+# Of a table, as privileges and the roles that have them, the owner included.
+_PRIVILEGES = text(
+    """
+    SELECT privilege,
+        CASE role WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(role)) END
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace,
+        LATERAL (
+            SELECT 'ALL', c.relowner UNION SELECT privilege_type, grantee FROM aclexplode(c.relacl)
+        ) AS granted (privilege, role)
+    WHERE n.nspname = :schema AND c.relname = :name
+    """
+)
+
 
 class Place(NamedTuple):
     """The schema for the tables, and the schema that they must be moved from, if any."""
@@ -130,6 +143,11 @@ def move(connection: Connection, source: str, target: str) -> None:
     versions.create(connection)
     connection.execute(versions.insert().from_select(["version_num"], mark.select()))
     connection.execute(mark.update().values(version_num=f"moved to {target}"))
+    of_mark = connection.execute(_PRIVILEGES, {"schema": source, "name": mark.name})
+    for privilege, role in of_mark.all():
+        connection.exec_driver_sql(
+            f"GRANT {privilege} ON {quoted(target)}.{quoted(versions.name)} TO {role}"
+        )
     for role in connection.scalars(_ROLES, {"schema": target}).all():
         connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA {quoted(target)} TO {role}")
 

@@ -29,6 +29,14 @@ _ENCODING = text("SELECT current_setting('server_encoding')")
 
 # Held by a migration until the end of its transaction. 0x63686174 is "chat" in ASCII.
 _LOCK = text("SELECT pg_advisory_xact_lock(x'63686174'::bigint)")
+_LOCKED = text(
+    """
+    SELECT EXISTS (
+        SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()
+            AND classid = 0 AND objid = x'63686174'::bigint::oid AND granted
+    )
+    """
+)
 
 
 async def check(source: Source, schema: str | None) -> tuple[str, Migrated]:
@@ -75,6 +83,11 @@ async def migrate(source: Source, schema: str | None) -> Migrated:
 def migrate_here(connection: Connection, schema: str | None) -> Migrated:
     """Migrate in the current transaction of the connection. Raises CannotOpen."""
     connection.execute(_LOCK)
+    if not connection.scalar(_LOCKED):
+        raise CannotOpen(
+            "the connection commits each statement (AUTOCOMMIT); chatcore's migrations need a "
+            "transaction"
+        )
     place = place_of(connection, schema)
     if place.move_from is not None:
         _look(connection, place.move_from)

@@ -5,16 +5,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from chatcore import Messenger, StoreUnavailable
 from chatcore.testing import CHAT_STORE_CHECKS, PEOPLE_CHECKS
 from chatcore.testing.scene import ann_and_bob, read_all, send
 from chatcore_notify import NotifyDoorbell
-from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore, migrate
+from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore, migrate, migrate_on
 from chatcore_sqlalchemy.schema import TABLES
 from chatcore_sqlalchemy.tools.check import check_database
 from chatcore_sqlalchemy.upgrade import REVISIONS
 from tests.integration.chatcore_sqlalchemy.postgres.test_schema import to_revision
+from tests.support.host import async_url
 from tests.support.postgres_server import PostgresServer, name_of
 from tests.support.repository import ROOT
 
@@ -330,3 +332,50 @@ async def test_role_that_may_create_no_schema_is_told_what_to_do(
     postgres.sql("CREATE SCHEMA chatcore AUTHORIZATION guest", name_of(empty_database))
     await migrate(url)
     await use(url)
+
+
+async def test_role_of_the_service_can_open_moved_tables(
+    postgres: PostgresServer, earlier_database: str
+) -> None:
+    name = name_of(earlier_database)
+    postgres.sql(
+        "CREATE ROLE waiter LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO waiter; "
+        "GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO waiter",
+        name,
+    )
+    try:
+        url = earlier_database.replace("postgres@", "waiter@")
+        await use(url, "public")
+        await migrate(earlier_database)
+        async with await SqlAlchemyStore.open(url) as store:
+            assert await store.user_by_name("ann") is not None
+    finally:
+        postgres.sql("DROP OWNED BY waiter; DROP ROLE waiter", name)
+
+
+async def test_schema_map_of_a_host_moves_no_table(
+    postgres: PostgresServer, empty_database: str
+) -> None:
+    tenants: dict[str | None, str | None] = {None: "tenant", "chatcore": "tenant"}
+    engine = create_async_engine(
+        async_url(empty_database), execution_options={"schema_translate_map": tenants}
+    )
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql("CREATE SCHEMA tenant")
+        await connection.run_sync(migrate_on)
+        assert connection.sync_connection is not None
+        options = connection.sync_connection.get_execution_options()
+        assert options["schema_translate_map"] == tenants
+    await engine.dispose()
+    assert places(postgres, empty_database) == expected_places("chatcore")
+
+
+async def test_migration_without_a_transaction_is_refused(
+    postgres: PostgresServer, empty_database: str
+) -> None:
+    engine = create_async_engine(async_url(empty_database), isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        with pytest.raises(CannotOpen, match="AUTOCOMMIT"):
+            await connection.run_sync(migrate_on)
+    await engine.dispose()
+    assert places(postgres, empty_database) == set()
