@@ -9,13 +9,18 @@ from sqlalchemy import Executable
 
 from chatcore.model import Sent
 from chatcore_sqlalchemy.group_commit import Append, GroupCommit, Run, Writes
-from chatcore_sqlalchemy.postgres.batch import LEFT_OUT, LeftOut
+from chatcore_sqlalchemy.postgres.batch import (
+    LEFT_OUT,
+    LeftOut,
+    StillLocked,
+    waiting_in_bounds,
+)
 from chatcore_sqlalchemy.postgres.bound import PostgresBoundStore
 from chatcore_sqlalchemy.postgres.coalescing import COALESCED, CoalescedLookup
-from chatcore_sqlalchemy.postgres.connection import Row, Source, expect_writable
+from chatcore_sqlalchemy.postgres.connection import Connection, Row, Source, expect_writable
 from chatcore_sqlalchemy.postgres.host_transaction import HostConnections, expect_host_connection
 from chatcore_sqlalchemy.postgres.locked_chats import LockedChats
-from chatcore_sqlalchemy.postgres.pool import Pool, take_turn
+from chatcore_sqlalchemy.postgres.pool import BEGIN, Pool, take_turn
 from chatcore_sqlalchemy.postgres.schema import check
 from chatcore_sqlalchemy.postgres.statement import apply, in_schema, run
 from chatcore_sqlalchemy.postgres.writer import PostgresWriter
@@ -28,6 +33,15 @@ transactions hold chats locked."""
 
 WRITES = CONNECTIONS - 1
 """How many of them may write, and so wait for locks: reads never wait for a lock."""
+
+PATIENT_WRITES = WRITES - 1
+"""How many writes may wait for long at the same time: a host's transaction may hold users for
+seconds, and writes of others need a connection then, too."""
+
+PATIENCE_MILLISECONDS = 100
+"""How long a write waits for a lock before it counts among these."""
+
+_BEGIN = f"BEGIN; SET LOCAL lock_timeout = {PATIENCE_MILLISECONDS}"
 
 T = TypeVar("T")
 
@@ -44,6 +58,7 @@ class PostgresDatabase:
         writer = PostgresWriter(self._appends, schema, self._locked_chats)
         self._group = GroupCommit[Append](writer)
         self._writes = asyncio.Semaphore(WRITES)
+        self._patient_writes = asyncio.Semaphore(PATIENT_WRITES)
         self._coalesced = {
             statement: CoalescedLookup(partial(self._fetch, in_schema(query, schema)))
             for statement, query in COALESCED.items()
@@ -83,9 +98,19 @@ class PostgresDatabase:
         return await self._pool.use(lambda connection: connection.fetch(query, *values))
 
     async def write(self, change: Callable[[Run], T]) -> T:
+        try:
+            return await self._write(partial(_apply_at_once, self.schema, change), begin=_BEGIN)
+        except StillLocked:
+            await take_turn(self._patient_writes)
+        try:
+            return await self._write(partial(apply, self.schema, change))
+        finally:
+            self._patient_writes.release()
+
+    async def _write(self, work: Callable[[Connection], Awaitable[T]], *, begin: str = BEGIN) -> T:
         await take_turn(self._writes)
         try:
-            return await self._pool.transact(partial(apply, self.schema, change))
+            return await self._pool.transact(work, begin=begin)
         finally:
             self._writes.release()
 
@@ -109,3 +134,8 @@ class PostgresDatabase:
     ) -> PostgresBoundStore:
         host = expect_host_connection(connection)
         return PostgresBoundStore(host, self._host_connections, self.schema, digest_secret)
+
+
+async def _apply_at_once(schema: str, change: Callable[[Run], T], connection: Connection) -> T:
+    with waiting_in_bounds():
+        return await apply(schema, change, connection)

@@ -24,6 +24,8 @@ WAIT_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
 """How long closing waits for the work under way, and then for the server to end each connection."""
 
+BEGIN = "BEGIN"
+
 T = TypeVar("T")
 
 
@@ -62,7 +64,7 @@ class Pool:
             raise StoreUnavailable(in_one_line(error)) from without_data(error)
 
     async def transact(
-        self, work: Callable[[Connection], Awaitable[T]], *, begin: str = "BEGIN"
+        self, work: Callable[[Connection], Awaitable[T]], *, begin: str = BEGIN
     ) -> T:
         """Do the work in a transaction, which `begin` begins, and commit unless the work raises.
         Raises what the work and `use` raise."""

@@ -108,6 +108,29 @@ async def test_send_to_a_held_chat_is_refused_in_bounded_time(
     assert (await shop.messenger.send(bob, held, "in time")).seq == 2
 
 
+async def test_writes_that_wait_for_a_held_user_delay_no_write_of_others(
+    shop: Shop, postgres_url: str
+) -> None:
+    held, ann, bob = shop.scene
+    patient = f"{postgres_url}&lock_timeout=60s&statement_timeout=60s"
+    async with await SqlAlchemyStore.open(patient) as store:
+        others = await pairs(store, "cd")
+        users = [await add_user(store, name) for name in "efghij"]
+        await asyncio.gather(*(send(store, chat) for chat in others))
+        async with shop.engine.begin() as connection:
+            await shop.messenger.within(connection).send(ann, held, "held")
+            waiting = [
+                asyncio.create_task(store.move_read_marker(held.id, user.id, 1, 0))
+                for user in (ann, bob) * CONNECTIONS
+            ]
+            await somebody_waits(postgres_url)
+            for user in users:
+                await store.open_chat(user.id, others[0].users[0].id, 0)
+            assert await store.move_read_marker(others[0].id, others[0].users[0].id, 1, 0) == 1
+            assert not any(task.done() for task in waiting)
+        assert await asyncio.gather(*waiting) == [1] * len(waiting)
+
+
 async def test_messages_wait_in_their_order_and_reads_do_not(shop: Shop, postgres_url: str) -> None:
     held, ann, bob = shop.scene
     patient = f"{postgres_url}&lock_timeout=60s&statement_timeout=60s"
