@@ -86,11 +86,13 @@ class LockedChats:
         return sent
 
     async def close(self) -> None:
-        """Fail what waits, and close the connection. May be called again."""
+        """Fail what waits, and close the connection, even if the server does not answer. May be
+        called again."""
         self._closed = True
+        # First, since it bounds the attempt under way.
+        await self._pool.close()
         if self._running is not None:
             await asyncio.wait([self._running])
-        await self._pool.close()
 
     async def _run(self) -> None:
         try:

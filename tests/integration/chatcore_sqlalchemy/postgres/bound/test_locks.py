@@ -14,9 +14,11 @@ from chatcore.model import MAX_INT64
 from chatcore.testing.scene import add_user, read_all
 from chatcore_sqlalchemy import SqlAlchemyStore
 from chatcore_sqlalchemy.postgres import host_transaction, locked_chats
+from chatcore_sqlalchemy.postgres.connection import ANSWER_SECONDS
 from chatcore_sqlalchemy.postgres.database import CONNECTIONS
 from tests.integration.chatcore_sqlalchemy.postgres.bound.conftest import Shop
 from tests.support.figures import Figures
+from tests.support.postgres_server import PostgresServer
 from tests.support.soak import SOAK, long
 
 HELD_SECONDS = 30 if SOAK else 0
@@ -106,6 +108,24 @@ async def test_send_to_a_held_chat_is_refused_in_bounded_time(
         with pytest.raises(StoreUnavailable, match="locked the chat"):
             await shop.messenger.send(bob, held, "too late")
     assert (await shop.messenger.send(bob, held, "in time")).seq == 2
+
+
+async def test_close_is_bounded_while_the_server_answers_nothing(
+    shop: Shop, store: SqlAlchemyStore, postgres: PostgresServer, postgres_url: str
+) -> None:
+    held, ann, _ = shop.scene
+    [other] = await pairs(store, "cd")
+    async with shop.engine.connect() as connection:
+        await shop.messenger.within(connection).send(ann, held, "held")
+        waiting = send(store, held)
+        await somebody_waits(postgres_url)
+        # After a later batch, nothing but the held chat is waited for.
+        await send(store, other)
+        with postgres.frozen():
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await store.close()
+            with pytest.raises(StoreUnavailable, match="closed"):
+                await waiting
 
 
 async def test_writes_that_wait_for_a_held_user_delay_no_write_of_others(
