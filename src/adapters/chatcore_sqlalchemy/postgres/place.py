@@ -33,10 +33,12 @@ _IN_SCHEMA = text(
         AND c.relname IN ('users', 'chats', 'messages', 'alembic_version')
     """
 )
-_VISIBLE = text(
+# By the order of the `search_path`: a host's table may hide chatcore's.
+_IN_PATH = text(
     """
     SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE c.relname = 'alembic_version' AND pg_table_is_visible(c.oid)
+    WHERE c.relname = 'alembic_version' AND n.nspname = ANY(current_schemas(false))
+    ORDER BY array_position(current_schemas(false), n.nspname)
     """
 )
 _SET_PATH = text("SELECT set_config('search_path', :path, true)")
@@ -96,11 +98,11 @@ def place_of(connection: Connection, named: str | None) -> Place:
     """
     if named is not None:
         return Place(named)
-    visible = connection.scalar(_VISIBLE)
-    if visible in (None, DEFAULT_SCHEMA) or not holds_store(connection, visible):
-        return Place(DEFAULT_SCHEMA)
-    if visible != PUBLIC:
-        return Place(visible)
+    in_path = connection.scalars(_IN_PATH).all()
+    stores = (schema for schema in in_path if holds_store(connection, schema))
+    found = next(stores, DEFAULT_SCHEMA)
+    if found != PUBLIC:
+        return Place(found)
     if holds_store(connection, DEFAULT_SCHEMA):
         raise CannotOpen(
             f"the schemas {PUBLIC} and {DEFAULT_SCHEMA} both hold tables of chatcore: "

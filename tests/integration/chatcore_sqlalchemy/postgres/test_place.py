@@ -283,6 +283,21 @@ async def test_tables_found_by_a_search_path_stay(
     assert places(postgres, url) == expected_places("chat")
 
 
+async def test_revision_of_a_host_does_not_hide_tables_in_public(
+    postgres: PostgresServer, earlier_database: str
+) -> None:
+    await use(earlier_database, "public")
+    postgres.sql(
+        "CREATE SCHEMA shop; CREATE TABLE shop.alembic_version (version_num varchar(32))",
+        name_of(earlier_database),
+    )
+    url = f"{earlier_database}&search_path=shop,public"
+    assert "are in the schema public" in await refusal(url)
+    assert (await migrate(url)).moved_from == "public"
+    async with await SqlAlchemyStore.open(url) as store:
+        assert await store.user_by_name("ann") is not None
+
+
 async def test_stores_in_public_and_chatcore_must_be_named(earlier_database: str) -> None:
     await migrate(earlier_database, schema="chatcore")
     line = "the schemas public and chatcore both hold"
