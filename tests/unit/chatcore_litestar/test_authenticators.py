@@ -1,5 +1,6 @@
 """A host's own login in place of accounts: routes, sessions, and how its streams end."""
 
+import asyncio
 import logging
 from collections.abc import Hashable
 from datetime import timedelta
@@ -21,7 +22,7 @@ from chatcore_litestar import chat_router, create_app
 from chatcore_memory import InsecureTestHasher, InsecureTestTokens, MemoryStore
 from tests.support.api import api_of
 from tests.support.apps import in_another_process
-from tests.support.listening import Frame
+from tests.support.listening import Frame, Request
 from tests.support.logins import CookieLogin, shop
 
 SECOND = timedelta(seconds=1)
@@ -249,6 +250,18 @@ async def test_stream_ends_at_once_when_its_user_is_announced_or_erased() -> Non
                 assert await stream.frame() == end("void")
                 await stream.ended()
         assert (await host.stream().head()).status == 401
+
+
+async def test_long_poll_whose_session_ends_is_401_without_a_scheme() -> None:
+    async with shop() as host:
+        poll = Request(host.app, None, "/v1/events?wait=30", cookie="sid=a")
+        while not host.streams.under_way:  # noqa: ASYNC110 (a count has no event)
+            await asyncio.sleep(0)
+        del host.login.people["a"]
+        host.messenger.changes.announce(host.ann.id)
+        assert (await poll.answer())["code"] == "unauthorized"
+        assert poll.status == 401
+        assert b"www-authenticate" not in poll.headers
 
 
 async def test_rename_ends_no_stream() -> None:

@@ -27,7 +27,7 @@ from chatcore_litestar.streams import (
     ending_on_disconnect,
 )
 from chatcore_litestar.v1.items import EventItem, event_item
-from chatcore_litestar.v1.problems import PROBLEM_JSON, problem
+from chatcore_litestar.v1.problems import PROBLEM_JSON, problem, refusal
 
 MAX_WAIT = 30
 
@@ -127,6 +127,9 @@ async def _poll(context: Context, request: UserRequest, after: str | None, wait:
     if listener.ended == REPLACED:
         return TOO_MANY
     if await watch.lost():
+        if context.sessions.ambient:
+            # No scheme of HTTP stands for a cookie or an address.
+            return refusal(401)
         raise InvalidToken
     return await _reply(following, found, user)
 
