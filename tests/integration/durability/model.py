@@ -81,6 +81,7 @@ class Model(SessionModel):
         self.step = 0
         """Calls of one step overlap; calls of different steps do not."""
         self._now = Active(0, 0)
+        self._unanswered = False
         self.users: dict[int, User] = {}
         self.erased: set[int] = set()
         self.accounts: dict[int, Credentials] = {}
@@ -94,6 +95,7 @@ class Model(SessionModel):
         the call cannot have that outcome now."""
         call, outcome, since, _ = observed
         self._now = Active(self.step if since is None else since, self.step)
+        self._unanswered = since is not None
         write = getattr(self, f"_{call.method}", None)
         if write is not None:
             undo: Undo | None = write(outcome, *call.arguments, **call.options)
@@ -263,8 +265,7 @@ class Model(SessionModel):
             return None
         chat = Chat(outcome.id, (self.users[pair[0]], self.users[pair[1]]))
         # The chat of a call without an answer was read later, with names of that time.
-        late = self._now.first < self.step
-        if outcome != chat and not (late and outcome.users[0].id == pair[0]):
+        if outcome != chat and not (self._unanswered and outcome.users[0].id == pair[0]):
             return None
         self.chats[chat.id] = self._pairs[pair] = _Entry(chat, self._now)
         return lambda: (self.chats.pop(chat.id), self._pairs.pop(pair))

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -193,7 +194,7 @@ def pooled(request: pytest.FixtureRequest, tmp_path: Path, postgres_url: str) ->
     )
     try:
         deadline = time.monotonic() + 60
-        while not (tmp_path / ".s.PGSQL.5432").exists():
+        while not listens(tmp_path / ".s.PGSQL.5432"):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -201,6 +202,12 @@ def pooled(request: pytest.FixtureRequest, tmp_path: Path, postgres_url: str) ->
     finally:
         process.terminate()
         process.wait(60)
+
+
+def listens(path: Path) -> bool:
+    # The file appears before the server listens.
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 async def test_engine_through_a_pooler_is_refused(pooled: str) -> None:
