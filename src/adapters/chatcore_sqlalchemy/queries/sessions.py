@@ -52,6 +52,7 @@ END_SESSION = (
     delete(sessions).where(_id, sessions.c.user_id == USER_ID, _lasts).returning(sessions.c.id)
 )
 
+LOCK_SESSION = select(sessions.c.id).where(_id).with_for_update()
 _expires_us = bindparam("expires_us", type_=BigInteger)
 RENEW = (
     update(sessions)
@@ -113,7 +114,8 @@ def add_session(run: Run, new: NewSession, tokens_from_us: int, limit: int) -> l
 def renew_session(run: Run, renewal: Renewal) -> Renewed | None:
     """One step of `SessionStore.renew_session`."""
     session_id, now_us, digest = renewal.session_id, renewal.at_us, renewal.digest
-    # Both compare the digest, and the second sees what the first waited for.
+    # So that the statements below see one state of the session.
+    run(LOCK_SESSION, session_id=session_id)
     salts = run(
         RENEW,
         session_id=session_id,

@@ -380,7 +380,8 @@ async def test_policy_refuses_rows_and_its_failure_holds_up_one_chat_alone(
     await messenger.user("bob", name="Robert")
     await commit(host, ("ann", "bob", "again"))
     await outbox.drain()
-    assert policy.peers[-1] == "Robert"
+    # The order of the calls for different chats is open.
+    assert "Robert" in policy.peers
     chat = await store.chat_with(users["ann"].id, users["bob"].key)
     assert chat is not None
     assert [message.text for message in await read_all(store, chat)] == ["sent", "again"]
