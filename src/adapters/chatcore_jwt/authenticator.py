@@ -188,8 +188,9 @@ def _no_constants(name: str) -> NoReturn:
 def _moment(value: object) -> datetime:
     """Return the time of a NumericDate (RFC 7519, section 2). Raises InvalidToken."""
     # Not isinstance: true is an instance of int.
-    if type(value) in (int, float) and math.isfinite(value):  # type: ignore[arg-type]
+    if type(value) in (int, float):
         try:
+            # Python refuses infinity by OverflowError, what is not a number by ValueError.
             return datetime.fromtimestamp(value, UTC)  # type: ignore[arg-type]
         except (OverflowError, OSError, ValueError):
             pass

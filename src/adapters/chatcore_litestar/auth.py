@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 CACHE_SECONDS = 60.0
 MAX_SESSIONS = 10_000
+MAX_LOOKUPS = 3
+"""How often a session is looked up for a request while its user changes."""
 
 # What `Messenger.user` and `find_user` raise.
 _NO_SUCH_USER = (InvalidHandle, InvalidName, UserErased, UserNotFound)
@@ -83,7 +85,8 @@ class Sessions:
         self._clock = clock
         self._seconds = seconds
         self._cache: dict[Hashable, CachedSession] = {}
-        self._forgotten = 0
+        self._lookups: dict[object, set[int]] = {}
+        """Of each lookup under way, the ids of users that have changed since it began."""
         self._changed: set[int] = set()
         """The ids of users whose sessions `cached` drops first."""
 
@@ -104,17 +107,32 @@ class Sessions:
         if (cached := self.cached(credential)) is not None:
             return cached
         now = self._seconds()
-        forgotten = None
-        while forgotten != self._forgotten:
-            # Again, if `forget` ran during the check: its result may be from before.
-            forgotten = self._forgotten
-            session = await self._authenticate(credential)
+        for _ in range(MAX_LOOKUPS):
+            session, changed = await self._look_up(credential)
+            # Again, if its user changed during the lookup: the result may be from before.
+            if not changed or session.user.id not in changed:
+                break
+        else:
+            # For this request alone. An authenticator that renames its user each time ends here.
+            return CachedSession(credential, session, now)
+        if self._changed:
+            # Else the next use would drop this session, which is from after the change.
+            self._drop_changed()
         if len(self._cache) >= MAX_SESSIONS:
             # Dicts keep insertion order: the oldest entry comes first.
             self._cache.pop(next(iter(self._cache)), None)
         found = CachedSession(credential, session, now + CACHE_SECONDS)
         self._cache[credential] = found
         return found
+
+    async def _look_up(self, credential: Hashable) -> tuple[Session, set[int]]:
+        """Return the session, and the users that changed during the lookup."""
+        lookup, changed = object(), set[int]()
+        self._lookups[lookup] = changed
+        try:
+            return await self._authenticate(credential), changed
+        finally:
+            del self._lookups[lookup]
 
     async def _authenticate(self, credential: Hashable) -> Session:
         try:
@@ -134,9 +152,13 @@ class Sessions:
 
     def forget(self, user_id: int) -> None:
         """Drop the user's sessions from the cache, so that each is authenticated again."""
-        self._forgotten += 1
+        self._note(user_id)
         # One pass through the cache serves all users that a host renames together.
         self._changed.add(user_id)
+
+    def _note(self, user_id: int) -> None:
+        for changed in self._lookups.values():
+            changed.add(user_id)
 
     def _drop_changed(self) -> None:
         changed, self._changed = self._changed, set()
@@ -144,9 +166,9 @@ class Sessions:
             if cached.session.user.id in changed:
                 del self._cache[credential]
 
-    def forget_session(self, _user_id: int, session_id: str) -> None:
+    def forget_session(self, user_id: int, session_id: str) -> None:
         """Drop what was authenticated by a token of this device session."""
-        self._forgotten += 1
+        self._note(user_id)
         for credential, cached in [*self._cache.items()]:
             if session_id_of(cached) == session_id:
                 del self._cache[credential]

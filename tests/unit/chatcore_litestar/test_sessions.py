@@ -107,6 +107,49 @@ async def test_renames_together_cost_one_pass_through_the_cache() -> None:
     ] * 100
 
 
+class Announcing:
+    """Announces a user while each of its first `times` lookups is under way."""
+
+    ambient = False
+
+    def __init__(self, user_id: int, times: int) -> None:
+        self.user_id = user_id
+        self.times = times
+        self.asked = 0
+        self.sessions = auth.Sessions(self, utc_now, elapsed)
+
+    def credential(self, request: RequestHead) -> str | None:
+        return request.bearer_token()
+
+    async def session(self, credential: Hashable) -> Session:
+        self.asked += 1
+        if self.asked <= self.times:
+            self.sessions.forget(self.user_id)
+        return Session(User(1, "1", "Ann"))
+
+
+async def test_change_of_another_user_does_not_repeat_a_lookup() -> None:
+    login = Announcing(user_id=2, times=1000)
+    found = await login.sessions.find("x")
+    assert login.asked == 1
+    assert login.sessions.cached("x") is found
+
+
+async def test_change_of_its_user_repeats_a_lookup() -> None:
+    login = Announcing(user_id=1, times=1)
+    found = await login.sessions.find("x")
+    assert login.asked == 2
+    assert login.sessions.cached("x") is found
+
+
+async def test_user_that_changes_at_each_lookup_is_not_cached() -> None:
+    login = Announcing(user_id=1, times=1000)
+    found = await login.sessions.find("x")
+    assert login.asked == auth.MAX_LOOKUPS
+    assert login.sessions.cached("x") is None
+    assert login.sessions.seconds_left(found) <= 0
+
+
 async def test_deleted_user_is_refused_within_a_minute() -> None:
     async with scene() as (api, clock, store):
         ann, bob = await api.join("ann"), await api.join("bob")
