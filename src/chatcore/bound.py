@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from chatcore.errors import ChatExists, SelfChat, UserNotFound
 from chatcore.gate import Gate
 from chatcore.model import Chat, Clock, Message, NewMessage, Sent, User, to_microseconds
+from chatcore.opening import open_or_find
 from chatcore.policy import Actor
 from chatcore.ports import BoundStore, ChatStore, Doorbell, HostTransactions
 from chatcore.results import Opened
@@ -65,14 +66,8 @@ class BoundMessenger:
         chat = await self._store.chat_with(user.id, peer.key)
         if chat is not None:
             return Opened(chat, created=False)
-        try:
-            return Opened(await self.open_chat(user, peer, actor=actor), created=True)
-        except ChatExists:
-            chat = await self._store.chat_with(user.id, peer.key)
-            if chat is None:
-                # An erasure gave the peer another handle.
-                raise UserNotFound from None
-            return Opened(chat, created=False)
+        opening = self.open_chat(user, peer, actor=actor)
+        return await open_or_find(opening, self._store, user, peer)
 
     async def send(
         self, sender: User, chat: Chat, text: str, *, actor: Actor = Actor.USER

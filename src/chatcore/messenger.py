@@ -37,6 +37,7 @@ from chatcore.model import (
     to_microseconds,
     utc_now,
 )
+from chatcore.opening import open_or_find
 from chatcore.people import HostUsers
 from chatcore.policy import Actor
 from chatcore.ports import MAX_PAGE, ChatStore, Doorbell, Policy
@@ -147,14 +148,8 @@ class Messenger:
     async def ensure_chat(self, user: User, peer: User, *, actor: Actor = Actor.USER) -> Opened:
         """Return the chat of two users; open it if they have none. Raises as `open_chat` does,
         except for ChatExists."""
-        try:
-            return Opened(await self.open_chat(user, peer, actor=actor), created=True)
-        except ChatExists:
-            chat = await self._store.chat_with(user.id, peer.key)
-            if chat is None:
-                # An erasure gave the peer another handle.
-                raise UserNotFound from None
-            return Opened(chat, created=False)
+        opening = self.open_chat(user, peer, actor=actor)
+        return await open_or_find(opening, self._store, user, peer)
 
     async def chat(self, user: User, chat_id: int) -> Chat:
         """Return the chat with this id. Raises ChatNotFound."""
