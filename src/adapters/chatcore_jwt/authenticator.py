@@ -3,14 +3,21 @@
 import base64
 import json
 import logging
-import math
 from collections.abc import Awaitable, Iterable
 from datetime import UTC, datetime
 from typing import Any, NoReturn, Protocol
 
 from jwt import InvalidSignatureError, PyJWTError
 
-from chatcore import Clock, InvalidToken, RequestHead, Session, User
+from chatcore import (
+    Clock,
+    InvalidHandle,
+    InvalidName,
+    InvalidToken,
+    RequestHead,
+    Session,
+    User,
+)
 from chatcore.model import utc_now
 from chatcore_jwt.keys import Key, Keys
 from chatcore_jwt.tokens import CLOCK_SKEW, COMPACT, jws, without_duplicates
@@ -104,21 +111,27 @@ class JwtAuthenticator:
         name = handle if self._name_claim is None else _text(claims.get(self._name_claim))
         if handle is None or name is None:
             self._refuse(f"lacks {self._handle_claim!a} or {self._name_claim!a}")
-        name = self._newest(handle, name, claims.get("iat"))
-        return Session(await self._put_user(handle, name=name), expires_at)
+        return Session(await self._user(handle, name, claims.get("iat")), expires_at)
 
-    def _newest(self, handle: str, name: str, issued: object) -> str:
-        """Return the name in the newest token of the handle. Devices that still use tokens from
-        before a rename would otherwise undo it, each time in turn."""
-        if not isinstance(issued, int | float):
-            return name
-        known = self._names.pop(handle, (-math.inf, name))
-        if issued > known[0]:
-            known = issued, name
-        if len(self._names) >= MAX_NAMES:
-            del self._names[next(iter(self._names))]
-        self._names[handle] = known
-        return known[1]
+    async def _user(self, handle: str, name: str, issued: object) -> User:
+        """Add or rename the user. A device that still uses a token from before a rename would
+        otherwise undo it, and two would do so in turn."""
+        dated = (issued, name) if isinstance(issued, int | float) else None
+        newest = self._names.get(handle)
+        if dated is not None and newest is not None and dated[0] <= newest[0]:
+            name = newest[1]
+        try:
+            user = await self._put_user(handle, name=name)
+        except (InvalidHandle, InvalidName) as error:
+            self._log(f"has a handle or a name that no user can have ({error.code})")
+            raise
+        if dated is not None:
+            # Only names that the store took: another one would refuse older tokens, too.
+            newest = self._names.pop(handle, dated)
+            if len(self._names) >= MAX_NAMES:
+                del self._names[next(iter(self._names))]
+            self._names[handle] = newest if newest[0] >= dated[0] else dated
+        return user
 
     def _checked_times(self, claims: dict[str, Any]) -> datetime:
         """Return the expiry. Raises InvalidToken if it has passed, or is missing."""
@@ -131,12 +144,15 @@ class JwtAuthenticator:
         return expires_at
 
     def _refuse(self, why: str) -> NoReturn:
-        """Refuse a token whose signature is right. Log each reason once, without the token's text:
-        as a rule, a setting is wrong."""
+        """Refuse a token whose signature is right."""
+        self._log(why)
+        raise InvalidToken
+
+    def _log(self, why: str) -> None:
+        """Log each reason once, without the token's text: as a rule, a setting is wrong."""
         if why not in self._complaints:
             self._complaints.add(why)
             logger.warning("refused a well-signed token: it %s; logged once", why)
-        raise InvalidToken
 
 
 def _header_of(token: str) -> dict[str, Any]:

@@ -293,6 +293,14 @@ async def test_older_token_does_not_undo_a_rename() -> None:
     assert names == ["Ann", "Ann Smith", "Ann Smith", "Ann Smith"]
 
 
+async def test_token_with_an_invalid_name_does_not_void_older_ones() -> None:
+    host = Host(SECRET)
+    with pytest.raises(InvalidName):
+        await host.login.session(signed(host.clock, name="", iat=1001))
+    older = signed(host.clock, name="Ann", iat=1000)
+    assert (await host.login.session(older)).user.name == "Ann"
+
+
 async def test_handle_and_name_follow_the_rules_of_users() -> None:
     host = Host()
     with pytest.raises(InvalidHandle):
@@ -313,10 +321,18 @@ async def test_reason_of_a_refused_signed_token_is_logged_once(
         for _ in range(3):
             for claims in ({"aud": "shop"}, {"name": None}):
                 assert await host.refuses(host.issuer.token(**claims))
+            for token in (host.issuer.token(sub="two words"), host.issuer.token(name="")):
+                with pytest.raises((InvalidHandle, InvalidName)):
+                    await host.login.session(token)
         assert await host.refuses(host.issuer.token("r1", rsa_key(1)))
     assert [record.getMessage() for record in caplog.records] == [
         "refused a well-signed token: it is for another audience (aud); logged once",
         "refused a well-signed token: it lacks 'sub' or 'name'; logged once",
+        *(
+            "refused a well-signed token: it has a handle or a name that no user can have "
+            f"({code}); logged once"
+            for code in ("invalid_handle", "invalid_name")
+        ),
     ]
 
 
