@@ -112,7 +112,7 @@ class Request:
         assert not self._text
 
     async def closed(self) -> None:
-        """Wait for the end of the response, whatever was sent before."""
+        """Wait for the end of the response, and skip what was sent before."""
         await self._until(lambda: self.whole)
 
     async def _until(self, condition: Any) -> None:

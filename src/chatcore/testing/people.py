@@ -79,11 +79,16 @@ async def people_are_kept_exactly(store: People) -> None:
 async def realms_are_apart(store: People) -> None:
     """put_users, user_by_name and users_by_name reach no user of another realm."""
     ann = await put(store, "7", "Ann")
+    others = []
     for realm, handle in ((CLUB, "7"), ("sho", "p7"), ("shop7", "7"), ("7", "shop")):
         other = await put(store, handle, f"of {realm}", realm)
         expect(other.id != ann.id, "put_users in another realm adds another user")
         await expect_found(store, other)
+        others.append(other)
     await expect_found(store, ann)
+    renamed = await put(store, "7", "Anna")
+    for user in (renamed, *others):
+        await expect_found(store, user)
     for key in ("7", "shop", "shop7", f"{ann.key} ", ann.key.upper(), "nobody", ""):
         expect_equal(await store.user_by_name(key), None, f"user_by_name({key!a})")
         expect_equal(list(await store.users_by_name([key])), [], f"users_by_name([{key!a}])")

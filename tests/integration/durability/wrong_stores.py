@@ -8,6 +8,7 @@ from chatcore import Chat, Message, NewMessage, Person, Sent, StoreUnavailable
 from chatcore.events import MessageSent
 from chatcore.ports import Put
 from chatcore_memory import MemoryStore
+from tests.support.planted.people import GivesHandlesAgain, RenamesInEveryRealm
 from tests.support.planted.sessions import EndsTheSessionsOfAnybody, IgnoresOldTokens, RacesToRenew
 
 
@@ -129,28 +130,6 @@ class TellsOnlyTheSender(MemoryStore):
             log.entries.pop()
             log.end = log.end._replace(n=log.end.n - 1)
         return sent
-
-
-class RenamesInEveryRealm(MemoryStore):
-    """Renames the users with that handle in all realms."""
-
-    async def put_users(self, people: Sequence[Person], put_us: int) -> Sequence[Put]:
-        puts = await super().put_users(people, put_us)
-        for put in puts:
-            for twin in list(self.contents.users.values()):
-                if put.renamed and twin.handle == put.user.handle:
-                    self._renamed(twin.id, put.user.name)
-        return puts
-
-
-class GivesHandlesAgain(MemoryStore):
-    """Adds another user under the handle of an erased one."""
-
-    async def put_users(self, people: Sequence[Person], put_us: int) -> Sequence[Put]:
-        for person in people:
-            if self.contents.ids_by_name.get(person.key) in self.contents.erased:
-                del self.contents.ids_by_name[person.key]
-        return await super().put_users(people, put_us)
 
 
 class PutsOneByOne(MemoryStore):

@@ -74,6 +74,16 @@ class RacesToAdd(MemoryStore):
         return await super().put_users(people, put_us)
 
 
+class RenamesInEveryRealm(MemoryStore):
+    async def put_users(self, people: Sequence[Person], put_us: int) -> Sequence[Put]:
+        puts = await super().put_users(people, put_us)
+        for put in puts:
+            for twin in list(self.contents.users.values()):
+                if put.renamed and twin.handle == put.user.handle:
+                    self._renamed(twin.id, put.user.name)
+        return puts
+
+
 class GivesHandlesAgain(MemoryStore):
     async def put_users(self, people: Sequence[Person], put_us: int) -> Sequence[Put]:
         for person in people:
@@ -165,6 +175,7 @@ FAULTS: dict[type[MemoryStore], PeopleCheck] = {
     AnswersInOrderOfIds: people.a_piece_is_put_in_one_step,
     FindsAHundred: people.a_piece_is_put_in_one_step,
     RacesToAdd: people.simultaneous_upserts_give_one_user,
+    RenamesInEveryRealm: people.realms_are_apart,
     GivesHandlesAgain: people.an_erased_handle_stays_retired,
     AddsBeforeItRefuses: people.an_erased_handle_stays_retired,
     LeavesTheRealm: people.an_erased_handle_stays_retired,

@@ -16,7 +16,6 @@ from chatcore import (
     Message,
     Messenger,
     NewMessage,
-    Person,
     Reset,
     Sent,
     Snapshot,
@@ -26,8 +25,8 @@ from chatcore import (
 from chatcore.chat_cache import ChatCache
 from chatcore.events import Entry
 from chatcore.gate import Gate
-from chatcore.ports import Put
 from chatcore_memory import MemoryStore
+from tests.support.planted.people import RenamesInEveryRealm
 from tests.unit.simulation.copies import Send
 from tests.unit.simulation.device import Device
 from tests.unit.simulation.parts import FaultyDoorbell
@@ -176,18 +175,6 @@ class KeepsNames(Messenger):
         self._chat_cache = ChatCache()
 
 
-class RenamesTwins(MemoryStore):
-    """Renames the users with that handle in all realms."""
-
-    async def put_users(self, people: Sequence[Person], put_us: int) -> Sequence[Put]:
-        puts = await super().put_users(people, put_us)
-        for put in puts:
-            for twin in list(self.contents.users.values()):
-                if put.renamed and twin.handle == put.user.handle:
-                    self._renamed(twin.id, put.user.name)
-        return puts
-
-
 class AsksAboutReplays(Gate):
     async def _replay_of(self, new: NewMessage) -> Sent | None:
         return None
@@ -227,7 +214,7 @@ BUGS: dict[str, Plan] = {
     "early acknowledgement": Plan(messenger=AcknowledgesEarly),
     "marker that moves back": Plan(store=MovesMarkersBack),
     "cached name": Plan(messenger=KeepsNames),
-    "rename in every realm": Plan(store=RenamesTwins),
+    "rename in every realm": Plan(store=RenamesInEveryRealm),
     "policy asked about replays": Plan(messenger=gated(AsksAboutReplays)),
     "retry compared with the stored text": Plan(messenger=gated(ForgetsTheSubmittedText)),
 }
