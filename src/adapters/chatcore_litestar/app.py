@@ -264,7 +264,7 @@ def _cors(origins: Sequence[str]) -> CORSConfig:
         allow_origins=list(origins),
         allow_methods=["GET", "POST", "PUT", "DELETE"],
         allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id"],
-        # Tokens travel in a header; there are no cookies.
+        # Tokens travel in a header; a cookie counts on pages of the service's own origin.
         allow_credentials=False,
         expose_headers=["idempotency-replayed", "link", "location", "retry-after", "x-request-id"],
     )

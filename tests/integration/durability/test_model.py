@@ -17,12 +17,11 @@ from tests.integration.durability.vfs import layered
 from tests.integration.durability.witness import Unexplained
 from tests.integration.durability.wrong_stores import (
     WRONG_STORES,
-    PutsOneByOne,
     RacesForKeys,
     RacesForPairs,
 )
 from tests.support.figures import Figures
-from tests.support.planted.people import GivesHandlesAgain
+from tests.support.planted.people import GivesHandlesAgain, PutsOneByOne
 from tests.support.soak import long
 
 STEPS = 50

@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from chatcore import Chat, Message, NewMessage, Person, Sent, StoreUnavailable
+from chatcore import Chat, Message, NewMessage, Sent, StoreUnavailable
 from chatcore.events import MessageSent
-from chatcore.ports import Put
 from chatcore_memory import MemoryStore
-from tests.support.planted.people import GivesHandlesAgain, RenamesInEveryRealm
+from tests.support.planted.people import GivesHandlesAgain, PutsOneByOne, RenamesInEveryRealm
 from tests.support.planted.sessions import EndsTheSessionsOfAnybody, IgnoresOldTokens, RacesToRenew
 
 
@@ -130,17 +129,6 @@ class TellsOnlyTheSender(MemoryStore):
             log.entries.pop()
             log.end = log.end._replace(n=log.end.n - 1)
         return sent
-
-
-class PutsOneByOne(MemoryStore):
-    """Adds and renames the users of one call in several steps."""
-
-    async def put_users(self, people: Sequence[Person], put_us: int) -> Sequence[Put]:
-        puts: list[Put] = []
-        for person in people:
-            puts += await super().put_users([person], put_us)
-            await asyncio.sleep(0)
-        return puts
 
 
 class SendsToTheErased(MemoryStore):
