@@ -99,7 +99,12 @@ class ChatConfig:
     """The name under which the scheme is added."""
 
     def __post_init__(self) -> None:
-        """Raises ImproperlyConfiguredException for fields that exclude each other."""
+        """Check the fields.
+
+        Raises ImproperlyConfiguredException for a value that cannot serve and for fields that
+        exclude each other.
+        """
+        self._check_values()
         sources = [self.database_url, self.store].count(None)
         if sources == 0:
             raise ImproperlyConfiguredException("ChatConfig: give database_url or store, not both")
@@ -125,3 +130,26 @@ class ChatConfig:
             )
         if self.page and not (self.fixed_routes and self.accounts):
             raise ImproperlyConfiguredException("ChatConfig: the page needs accounts, fixed_routes")
+
+    def _check_values(self) -> None:
+        given: object = self.authenticator
+        for sound, rule in (
+            (self.path.startswith("/"), "the path begins with /"),
+            (not isinstance(self.origins, str), "origins are a list, not one text"),
+            (
+                not isinstance(self.trusted_proxies, str),
+                "trusted_proxies are a list, not one text",
+            ),
+            (callable(self.streams), "streams is a function or class that makes Streams"),
+            (
+                given is None or callable(given) or isinstance(given, Authenticator),
+                "an authenticator has ambient, credential and session, or a function makes one",
+            ),
+            (
+                isinstance(self.keep_age, timedelta) and self.keep_age > timedelta(0),
+                "keep_age is a positive timedelta",
+            ),
+            (self.keep_events >= 1, "keep_events is 1 or more"),
+        ):
+            if not sound:
+                raise ImproperlyConfiguredException(f"ChatConfig: {rule}")

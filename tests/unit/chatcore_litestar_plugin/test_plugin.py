@@ -16,6 +16,7 @@ from litestar.exceptions import ImproperlyConfiguredException
 from chatcore import Accounts, Messenger, StoreUnavailable, User, trimming
 from chatcore.testing import VirtualClock
 from chatcore_jwt import JwtTokens
+from chatcore_litestar import Streams
 from chatcore_litestar_plugin import ChatConfig, ChatPlugin
 from chatcore_litestar_plugin.config import Store
 from chatcore_memory import InsecureTestHasher, MemoryStore
@@ -186,6 +187,27 @@ async def test_a_dependency_of_the_host_is_not_replaced() -> None:
 )
 async def test_fields_that_exclude_each_other_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ImproperlyConfiguredException, match="ChatConfig"):
+        ChatConfig(**fields)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("path", "chat"),
+        ("origins", "https://shop.example"),
+        ("trusted_proxies", "10.0.0.1"),
+        ("streams", Streams()),
+        ("authenticator", object()),
+        ("keep_age", 30),
+        ("keep_age", timedelta(0)),
+        ("keep_events", 0),
+    ],
+)
+async def test_value_that_cannot_serve_is_refused_by_name(field: str, value: object) -> None:
+    fields: dict[str, Any] = {"store": MemoryStore(), field: value}
+    if field != "authenticator":
+        fields["accounts"] = accounts_on
+    with pytest.raises(ImproperlyConfiguredException, match=f"ChatConfig: .*{field}"):
         ChatConfig(**fields)
 
 
