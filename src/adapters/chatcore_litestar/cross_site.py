@@ -29,10 +29,7 @@ def same_origin_guard(origins: Iterable[str], refuse: Refuse) -> Guard:
     before 2023, there is no such mark: there, `origins` must have the page's own. Raises ValueError
     for an origin that no browser sends.
     """
-    allowed = {origin.encode() for origin in origins}
-    for origin in allowed:
-        if not _ORIGIN.fullmatch(origin.decode()):
-            raise ValueError(f"not an origin such as https://shop.example: {origin.decode()!r}")
+    allowed = {_as_sent(origin) for origin in origins}
     foreign = refuse(403, "cross_origin", "only pages of the service's own origin may send this")
     mislabelled = refuse(415, UnsupportedType.code, "the Content-Type must be application/json")
 
@@ -48,6 +45,14 @@ def same_origin_guard(origins: Iterable[str], refuse: Refuse) -> Guard:
         return None if _is_labelled(headers) else mislabelled
 
     return guard
+
+
+def _as_sent(origin: str) -> bytes:
+    if not _ORIGIN.fullmatch(origin):
+        raise ValueError(f"not an origin such as https://shop.example: {origin!r}")
+    # Browsers leave out the port that the scheme implies.
+    implied = ":443" if origin.startswith("https:") else ":80"
+    return origin.removesuffix(implied).encode()
 
 
 def _is_labelled(headers: dict[bytes, bytes]) -> bool:

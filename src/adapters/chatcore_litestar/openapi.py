@@ -94,7 +94,10 @@ PAGING = (
 )
 
 _HEADERS = {
-    401: {"WWW-Authenticate": "`Bearer`, with the error if a token was sent."},
+    401: {
+        "WWW-Authenticate": "`Bearer`, with the error if a token was sent; absent where browsers "
+        "send the credential by themselves."
+    },
     429: {"Retry-After": "Seconds to wait before the next attempt."},
     503: {"Retry-After": "Seconds to wait before a retry."},
 }

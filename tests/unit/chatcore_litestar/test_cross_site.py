@@ -107,6 +107,16 @@ async def test_body_must_be_labelled_as_json(
         assert (await ask(host, method, path, headers, content=content)).status_code == status
 
 
+@pytest.mark.parametrize(
+    ("listed", "sent"),
+    [("https://shop.example:443", ORIGIN), ("http://shop.example:80", "http://shop.example")],
+)
+async def test_port_that_the_scheme_implies_may_be_listed(listed: str, sent: str) -> None:
+    async with shop(origins=[listed]) as host:
+        answer = await ask(host, "PUT", "/v1/users/2/chat", {"origin": sent})
+        assert answer.status_code == 200
+
+
 async def test_body_of_unknown_length_must_be_labelled(host: Shop) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         yield b'{"text": "hello"}'
