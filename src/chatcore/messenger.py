@@ -41,6 +41,7 @@ from chatcore.opening import open_or_find
 from chatcore.people import HostUsers
 from chatcore.policy import Actor
 from chatcore.ports import MAX_PAGE, ChatStore, Doorbell, Policy
+from chatcore.reading import read_all, read_page
 from chatcore.results import Opened, Page, Snapshot
 
 KEPT_EVENTS = 10_000
@@ -275,27 +276,7 @@ class Messenger:
         outside these ranges, and for two of the numbers at once.
         """
         chat.peer_of(user)
-        bounds = [number for number in (before, after, around) if number is not None]
-        if len(bounds) > 1 or not 1 <= limit <= MAX_PAGE:
-            raise InvalidPage
-        if any(not 0 <= number <= MAX_INT64 for number in bounds):
-            raise InvalidPage
-        if around is not None:
-            end = await self._store.last_seq(chat.id) + 1
-            after = max(min(around, end) - limit // 2 - 1, 0)
-        # Numbers have no gaps: the page alone mostly shows whether more messages precede or follow.
-        if after is None:
-            messages = await self._store.messages_before(chat.id, before, limit=limit)
-            older = bool(messages) and messages[0].seq > 1
-            newer = before is not None and max(before, 1) <= await self._store.last_seq(chat.id)
-            return Page(messages, older, newer)
-        messages = await self._store.messages_after(chat.id, after, limit=limit)
-        if not messages:
-            older = after > 0 and await self._store.last_seq(chat.id) > 0
-            return Page(messages, older, newer=False)
-        full = len(messages) == limit
-        newer = full and messages[-1].seq < await self._store.last_seq(chat.id)
-        return Page(messages, older=messages[0].seq > 1, newer=newer)
+        return await read_page(self._store, chat.id, before, after, around, limit)
 
     async def message(self, user: User, chat: Chat, seq: int) -> Message:
         """Return one message. Raises InvalidSeq, MessageNotFound."""
@@ -315,15 +296,7 @@ class Messenger:
         Only one piece is in memory, so a slow reader costs nothing.
         """
         chat.peer_of(user)
-        piece = await self._store.messages_after(chat.id, 0, limit=MAX_PAGE)
-        if not piece:
-            return
-        last = piece[-1].seq
-        if len(piece) == MAX_PAGE:
-            last = await self._store.last_seq(chat.id)
-        yield piece
-        while (seq := piece[-1].seq) < last:
-            piece = await self._store.messages_after(chat.id, seq, limit=min(MAX_PAGE, last - seq))
+        async for piece in read_all(self._store, chat.id):
             yield piece
 
     async def states(
