@@ -1,6 +1,8 @@
 """A shop on FastAPI, with users and a login of its own, has a chat for them under /chat.
 
 uvicorn --app-dir examples fastapi_host:app
+
+docs/embedding.md shows how to try it with curl.
 """
 
 import secrets
@@ -8,14 +10,15 @@ import sqlite3
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse
 from starlette.middleware.sessions import SessionMiddleware
 
-from chatcore import RequestHead, Session, User
+from chatcore import Refused, RequestHead, Session, User
 from chatcore_asgi import ChatApp, ChatConfig
 
 # The shop: a table of users. Two are named Ann.
 
-database = sqlite3.connect("shop.db", isolation_level=None)
+database = sqlite3.connect("shop.db", isolation_level=None, check_same_thread=False)
 database.executescript("""
     CREATE TABLE IF NOT EXISTS users (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
     INSERT OR IGNORE INTO users VALUES (1, 'Ann'), (2, 'Ann'), (3, 'Bob');
@@ -49,7 +52,7 @@ class Login:
 
 
 async def chat_user(user_id: int) -> User:
-    # An empty name is refused: to the chat, that user is not logged in.
+    # An unknown id has an empty name, which the chat refuses.
     return await chat.messenger.user(str(user_id), name=name_of(user_id))
 
 
@@ -72,6 +75,12 @@ async def ask(
 # The rest of the shop.
 
 app.add_middleware(SessionMiddleware, secret_key=secrets.token_hex())
+
+
+@app.exception_handler(Refused)
+async def refused(_: Request, error: Refused) -> JSONResponse:
+    """Answer what the user got wrong in /questions: nobody of that id, oneself, an empty text."""
+    return JSONResponse({"error": error.code}, 422)
 
 
 @app.post("/login")

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from tests.support.uvicorn_process import UvicornProcess
 SAME_ORIGIN = {"sec-fetch-site": "same-origin"}
 CROSS_SITE = {"sec-fetch-site": "cross-site", "origin": "https://evil.example"}
 MOST_LINES = 15
+EMBEDDING = (ROOT / "docs/embedding.md").read_text()
 
 
 class Shop(ABC):
@@ -145,6 +147,72 @@ def test_users_of_the_host_chat(shop: Shop, tmp_path: Path) -> None:
         assert server.wait() == -signal.SIGTERM
         assert "Application shutdown complete" in server.log()
         assert "Traceback" not in server.log()
+
+
+def test_curl_commands_of_the_document_work(tmp_path: Path) -> None:
+    shop = FastApiShop()
+    for module in shop.modules:
+        pytest.importorskip(module, reason="requirements/hosts.txt is not installed")
+    [block] = re.findall(r"^```sh\n(.*?)^```", EMBEDDING, re.DOTALL | re.MULTILINE)
+    *commands, last = re.findall(r"^curl (?:.|\n(?!curl))*", block, re.MULTILINE)
+    with UvicornProcess(shop.app, tmp_path) as server:
+        # The seller turns up first, as the document says.
+        with shop.client(server, 2) as seller:
+            assert seller.get("/chat/v1/me").status_code == 200
+        answers = [
+            subprocess.run(
+                ["bash", "-c", command.replace("http://127.0.0.1:8000", server.url)],
+                cwd=tmp_path,
+                stdout=subprocess.PIPE,
+                timeout=600,
+                check=True,
+            ).stdout
+            for command in commands
+        ]
+        asked, chats, sent = map(json.loads, answers[1:])
+        assert asked == {"seq": 1}
+        assert [chat["last_message"]["text"] for chat in chats["chats"]] == [
+            "Is it still for sale?"
+        ]
+        assert (sent["seq"], sent["text"]) == (2, "I could come today.")
+        with subprocess.Popen(
+            ["bash", "-c", f"exec {last.replace('http://127.0.0.1:8000', server.url)}"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+        ) as listening:
+            assert listening.stdout is not None
+            first = next(line for line in listening.stdout if line.startswith(b"data: "))
+            listening.kill()
+        assert json.loads(first[6:])["type"] == "start"
+
+
+def test_mistakes_of_a_user_are_no_defect_of_the_host(tmp_path: Path) -> None:
+    shop = FastApiShop()
+    for module in shop.modules:
+        pytest.importorskip(module, reason="requirements/hosts.txt is not installed")
+    with UvicornProcess(shop.app, tmp_path) as server, shop.client(server, 1) as buyer:
+        for to, text, code in (
+            (9, "hello", "invalid_name"),
+            (1, "hello", "self_chat"),
+            (2, " ", "invalid_text"),
+        ):
+            answer = shop.ask(buyer, to, text)
+            assert (answer.status_code, answer.json()) == (422, {"error": code})
+
+
+def test_example_of_a_test_of_a_host_passes(tmp_path: Path) -> None:
+    for module in FastApiShop.modules:
+        pytest.importorskip(module, reason="requirements/hosts.txt is not installed")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null"]
+    done = subprocess.run(
+        [*command, str(ROOT / "examples/host_test.py")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
 
 
 SYNCHRONOUS = """

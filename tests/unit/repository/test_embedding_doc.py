@@ -7,7 +7,7 @@ import pytest
 from tests.support.repository import ROOT
 
 DOCUMENT = (ROOT / "docs/embedding.md").read_text()
-SHOWN = re.findall(r"^```([^\n]*)\n(.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE)
+SHOWN = re.findall(r"^```(python [^\n]*)\n(.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize(("name", "code"), SHOWN)

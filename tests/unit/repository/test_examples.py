@@ -15,6 +15,7 @@ ALL = sorted((ROOT / "examples").glob("*.py"))
 RUN_ELSEWHERE = {
     "django_host.py",
     "fastapi_host.py",
+    "host_test.py",
     "litestar_plugin.py",
     "order_and_message.py",
     "unit_test.py",
