@@ -48,6 +48,10 @@ class Accounts:
     `refuse_common_passwords` refuses the 10,000 most common passwords when a user chooses a
     password. Existing accounts keep theirs.
 
+    A device session lasts for `session_idle` without a renewal, and at most for `session_longest`:
+    each from a second to 100 years, otherwise raises ValueError. Raises TypeError for a store or an
+    issuer that knows no device sessions.
+
     `changes` announces each user whose password, name or tokens a method changed, before the
     method returns. Subscribers are the chat cache of every Messenger on the same store object,
     and the sessions and streams of every `chat_router`.
@@ -251,7 +255,9 @@ class Accounts:
         """Return the time from which new tokens count. It lies in the future: until the store
         has the change, another node, whose clock may be ahead, still issues tokens that must
         become void."""
-        return to_microseconds(self._clock() + CLOCK_SKEW_MARGIN) // 1_000_000 * 1_000_000
+        # Added as microseconds: a clock in local time would add across a change of its offset.
+        from_us = to_microseconds(self._clock()) + CLOCK_SKEW_MARGIN // timedelta(microseconds=1)
+        return from_us // 1_000_000 * 1_000_000
 
     def _issue(self, user_id: int, tokens_from_us: int) -> str:
         # Just after a change, date the token to the time from which tokens count.

@@ -17,6 +17,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
+from inspect import signature
 from typing import NamedTuple, Self
 
 from chatcore.changes import Changes
@@ -48,6 +49,10 @@ REPEAT = timedelta(seconds=60)
 
 IDLE = timedelta(days=30)
 LONGEST = timedelta(days=180)
+
+_SHORTEST, _LONGEST = timedelta(seconds=1), timedelta(days=36_525)
+_MICROSECOND = timedelta(microseconds=1)
+_REPEAT_US = REPEAT // _MICROSECOND
 
 _SECRET = 32
 _HANDLE = 16
@@ -91,13 +96,17 @@ class Devices:
         idle: timedelta = IDLE,
         longest: timedelta = LONGEST,
     ) -> None:
+        _expect_sessions(store, tokens)
+        if not all(_SHORTEST <= each <= _LONGEST for each in (idle, longest)):
+            raise ValueError("session_idle and session_longest are from a second to 100 years")
         self._store = store
         self._tokens = tokens
         self._verify = verify
         self._changes = changes
         self._clock = clock
-        self._idle = idle
-        self._longest = longest
+        # Microseconds, since a clock in local time would subtract across a change of its offset.
+        self._idle_us = min(idle, longest) // _MICROSECOND
+        self._longest_us = longest // _MICROSECOND
 
     async def sign_in(
         self, name: str, password: str, device: str, *, address: str | None = None
@@ -113,14 +122,15 @@ class Devices:
             )
         found = await self._verify(name, password, address)
         token, now = _RefreshToken.new(), self._clock()
+        now_us = to_microseconds(now)
         new = NewSession(
             token.session_id,
             found.user.id,
             device,
             token.digest,
-            to_microseconds(now),
-            to_microseconds(now + min(self._idle, self._longest)),
-            to_microseconds(now + self._longest),
+            now_us,
+            now_us + self._idle_us,
+            now_us + self._longest_us,
         )
         try:
             ended = await self._store.add_session(
@@ -142,16 +152,16 @@ class Devices:
         Unavailable.
         """
         token, now = _RefreshToken.parse(refresh_token), self._clock()
-        salt = secrets.token_bytes(_SECRET)
+        now_us, salt = to_microseconds(now), secrets.token_bytes(_SECRET)
         renewed = await self._store.renew_session(
             Renewal(
                 token.session_id,
                 token.digest,
                 token.successor(salt).digest,
                 salt,
-                to_microseconds(now),
-                to_microseconds(now - REPEAT),
-                to_microseconds(now + self._idle),
+                now_us,
+                now_us - _REPEAT_US,
+                now_us + self._idle_us,
             )
         )
         if renewed is None:
@@ -195,6 +205,23 @@ class Devices:
         access_token = self._tokens.issue(user_id, now, session_id=token.session_id)
         expires_at = self._tokens.verify(access_token, now).expires_at
         return DeviceTokens(token.session_id, access_token, expires_at, token.text)
+
+
+def _expect_sessions(store: object, tokens: TokenIssuer) -> None:
+    """Raise TypeError for an adapter that was written before sessions: else the first sign-in on a
+    device would fail."""
+    methods = [name for name in vars(SessionStore) if not name.startswith("_")]
+    if missing := [name for name in methods if not callable(getattr(store, name, None))]:
+        name = type(store).__name__
+        raise TypeError(f"{name} is no SessionStore: add {', '.join(missing)} (docs/adapters.md)")
+    try:
+        signature(tokens.issue).bind(1, None, session_id=None)
+    except ValueError:
+        return  # Compiled code may have no signature.
+    except TypeError:
+        raise TypeError(
+            f"{type(tokens).__name__}.issue must take the argument session_id (docs/adapters.md)"
+        ) from None
 
 
 class _RefreshToken(NamedTuple):

@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
 
@@ -139,6 +141,57 @@ async def test_late_use_of_a_refresh_token_ends_the_session_and_is_logged(
     )
     assert [session.id for session in await accounts.devices.sessions(ann)] == [other.session_id]
     await accounts.devices.renew(other.refresh_token)
+
+
+def local(store: MemoryStore, clock: VirtualClock) -> Accounts:
+    """Accounts whose clock is in local time."""
+    try:
+        berlin = ZoneInfo("Europe/Berlin")
+    except ZoneInfoNotFoundError:
+        pytest.skip("this machine has no time zones")
+    return Accounts(
+        store, InsecureTestHasher(), JwtTokens(SECRET), clock=lambda: clock().astimezone(berlin)
+    )
+
+
+# Of Berlin, in spring and in autumn.
+CHANGES_OF_OFFSET = (datetime(2026, 3, 29, 1, tzinfo=UTC), datetime(2026, 10, 25, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("moment", CHANGES_OF_OFFSET)
+async def test_answer_can_be_repeated_while_local_time_changes_its_offset(
+    store: MemoryStore, clock: VirtualClock, moment: datetime
+) -> None:
+    clock.now = moment - 10 * SECOND
+    accounts = local(store, clock)
+    ann = await accounts.register("ann", PASSWORD)
+    first = await sign_in(accounts)
+    [session] = await accounts.devices.sessions(ann)
+    assert session.expires_us - session.created_us == 30 * DAY // timedelta(microseconds=1)
+    clock.now += 20 * SECOND
+    second = await accounts.devices.renew(first.refresh_token)
+    clock.now += 59 * SECOND
+    again = await accounts.devices.renew(first.refresh_token)
+    assert again.refresh_token == second.refresh_token
+    clock.now += SECOND
+    with pytest.raises(InvalidToken):
+        await accounts.devices.renew(first.refresh_token)
+
+
+@pytest.mark.parametrize("moment", CHANGES_OF_OFFSET)
+@pytest.mark.parametrize("before", [5 * SECOND, -HOUR / 2])
+async def test_log_out_voids_tokens_while_local_time_changes_its_offset(
+    store: MemoryStore, clock: VirtualClock, moment: datetime, before: timedelta
+) -> None:
+    clock.now = moment - before - SECOND
+    accounts = local(store, clock)
+    ann = await accounts.register("ann", PASSWORD)
+    token = await accounts.log_in("ann", PASSWORD)
+    clock.now += SECOND
+    await accounts.log_out_everywhere(ann)
+    with pytest.raises(InvalidToken):
+        await accounts.authenticate(token)
+    assert (await accounts.authenticate(await accounts.log_in("ann", PASSWORD))).user == ann
 
 
 async def test_session_id_alone_neither_renews_nor_ends_a_session(
@@ -330,3 +383,53 @@ async def test_lost_answer_of_the_store_is_a_repetition(
             await accounts.devices.renew(tokens.refresh_token)
         tokens = await accounts.devices.renew(tokens.refresh_token)
         await accounts.authenticate(tokens.access_token)
+
+
+class StoreBeforeSessions:
+    """A store with none but the methods of before."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("add_session", "renew_session"):
+            raise AttributeError(name)
+        return getattr(MemoryStore(), name)
+
+
+class TokensBeforeSessions:
+    def issue(self, user_id: int, now: datetime) -> str:
+        return JwtTokens(SECRET).issue(user_id, now)
+
+    verify = JwtTokens(SECRET).verify
+
+
+def test_adapter_that_knows_no_sessions_is_refused_at_once() -> None:
+    old: Any = StoreBeforeSessions()
+    with pytest.raises(TypeError, match=r"StoreBeforeSessions .* add_session, renew_session"):
+        Accounts(old, InsecureTestHasher(), JwtTokens(SECRET))
+    tokens: Any = TokensBeforeSessions()
+    with pytest.raises(TypeError, match=r"TokensBeforeSessions\.issue .* session_id"):
+        Accounts(MemoryStore(), InsecureTestHasher(), tokens)
+
+
+@pytest.mark.parametrize("span", [timedelta(0), -DAY, SECOND / 2, timedelta.max])
+def test_times_of_sessions_are_bounded(span: timedelta) -> None:
+    for option in ("session_idle", "session_longest"):
+        options: Any = {option: span}
+        with pytest.raises(ValueError, match="from a second to 100 years"):
+            Accounts(MemoryStore(), InsecureTestHasher(), JwtTokens(SECRET), **options)
+
+
+async def test_session_may_last_a_second_or_100_years(clock: VirtualClock) -> None:
+    for span in (SECOND, 36_525 * DAY):
+        accounts = Accounts(
+            MemoryStore(),
+            InsecureTestHasher(),
+            JwtTokens(SECRET),
+            clock=clock,
+            session_idle=span,
+            session_longest=span,
+        )
+        await accounts.register("ann", PASSWORD)
+        tokens = await sign_in(accounts)
+        await accounts.devices.renew(tokens.refresh_token)
+        clock.now += span
+        assert await is_void(accounts, tokens)
