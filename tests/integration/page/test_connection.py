@@ -224,6 +224,46 @@ def test_signing_out_ends_the_session(people: People) -> None:
     until(ann.page, lambda: ann.api("GET", "/v1/me/sessions")["sessions"], [].__eq__)
 
 
+def test_signing_out_ends_a_session_whose_token_has_expired(people: People) -> None:
+    ann = people.signed_in()
+    ann.expected = UNAUTHORIZED
+    ann.online()
+    spoil_token(ann)
+    ann.page.get_by_role("button", name="Sign out").click()
+    ann.page.get_by_label("Name", exact=True).wait_for()
+    assert ann.page.evaluate("localStorage.length") == 0
+    del ann.token
+    until(ann.page, lambda: ann.api("GET", "/v1/me/sessions")["sessions"], [].__eq__)
+
+
+def test_signing_out_does_not_wait_for_a_service_that_is_silent(people: People) -> None:
+    ann = people.signed_in()
+    ann.page.clock.install()
+    ann.context.route("**/v1/me/sessions/*", lambda route: None)
+    with ann.page.expect_request("**/v1/me/sessions/*"):
+        ann.page.get_by_role("button", name="Sign out").click()
+    ann.page.clock.fast_forward(3000)
+    ann.page.get_by_label("Name", exact=True).wait_for()
+    assert ann.page.evaluate("localStorage.length") == 0
+
+
+def spoil_token(person: Person) -> None:
+    """Replace the access token in all tabs by an invalid one, as if it had expired."""
+    person.page.evaluate(
+        "() => { window.heard = new Promise((hear) => addEventListener('storage', hear)) }"
+    )
+    other = person.context.new_page()
+    other.goto(f"{person.page.url}healthz")
+    other.evaluate(
+        """() => {
+            const { token, ...rest } = JSON.parse(localStorage.chatcore);
+            localStorage.chatcore = JSON.stringify({ ...rest, token: `${token}A` });
+        }"""
+    )
+    person.page.evaluate("() => heard.then(() => true)")
+    other.close()
+
+
 def test_signing_out_clears_all_data_and_warns_of_unsent_messages(people: People) -> None:
     ann, bob = people.pair()
     ann.expected = NETWORK

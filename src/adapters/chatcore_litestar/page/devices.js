@@ -2,8 +2,11 @@
 
 import { call } from "./api.js";
 import { bdi, el } from "./dom.js";
+import { sleep } from "./leader.js";
 import { session } from "./session.js";
 import { brief, say } from "./words.js";
+
+const LEAVING = 3000; // ms
 
 /** Resolves with the tokens of a new session; undefined if the name or the password is wrong. */
 export async function startSession(username, password) {
@@ -16,12 +19,13 @@ export async function startSession(username, password) {
   }
 }
 
-/** Ends this browser's session at the service, if that can be reached. Does not wait for it: the
- * user leaves in any case. */
-export function endSession() {
+/** Ends this browser's session at the service, if that answers within LEAVING. Waits for the answer,
+ * since an expired token has to be renewed first. */
+export async function endSession() {
   const { sessionId, expired } = session();
   if (!sessionId || expired) return;
-  call("DELETE", `v1/me/sessions/${sessionId}`, { keepalive: true }).catch(() => {});
+  const ended = call("DELETE", `v1/me/sessions/${sessionId}`, { keepalive: true }).catch(() => {});
+  await Promise.race([ended, sleep(LEAVING)]);
 }
 
 /** A part of the account dialog: the devices, each with a button that signs it out. */

@@ -9,7 +9,7 @@ import { composer } from "./composer.js";
 import { MessageList } from "./messages.js";
 import { Outbox } from "./outbox.js";
 import { ReadMarkers } from "./read_markers.js";
-import { onSession, session, signOut } from "./session.js";
+import { onSession, session, signOut, whileRevoking } from "./session.js";
 import { sidebar } from "./sidebar.js";
 import { Store } from "./store.js";
 import { askPassword, welcome } from "./welcome.js";
@@ -152,9 +152,11 @@ function start() {
     return !waiting || confirm(count("signOutUnsent", waiting));
   }
 
-  function leave() {
+  async function leave() {
     if (!mayLeave()) return;
-    endSession();
-    signOut();
+    await whileRevoking(async () => {
+      await endSession();
+      signOut();
+    });
   }
 }
