@@ -101,7 +101,7 @@ def test_account_can_be_exported_and_erased(people: People) -> None:
     with ann.page.expect_download() as download:
         ann.page.get_by_role("button", name="Download my data").click()
     lines = [json.loads(line) for line in download.value.path().read_text("utf-8").splitlines()]
-    assert [line["type"] for line in lines] == ["user", "chat", "message", "end"]
+    assert [line["type"] for line in lines] == ["user", "session", "chat", "message", "end"]
     ann.page.get_by_text("Delete account").click()
     ann.page.get_by_label(f"Password of {ann.name}").fill(PASSWORD)
     ann.page.get_by_role("button", name="Delete for good").click()

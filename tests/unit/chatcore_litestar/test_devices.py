@@ -1,6 +1,7 @@
 """Device sessions over HTTP: one of two devices ends, here and on another node."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,6 +103,23 @@ async def test_device_that_is_ended_stops_within_a_minute_on_another_node() -> N
             assert await status(room.api, laptop) == 200
             await room.here.send("for the laptop")
             assert (await kept.event()).data["message"]["text"] == "for the laptop"
+
+
+async def test_export_names_the_devices() -> None:
+    async with nodes() as room:
+        phone, tokens, laptop = await two_devices(room)
+        await signed_in(room.api, room.here.ann.name, "tablet")
+        listed = (await room.api.call("GET", "/v1/me/sessions", phone)).json()["sessions"]
+        answer = await room.api.call("GET", "/v1/me/export", phone)
+        lines = [json.loads(line) for line in answer.text.splitlines()]
+        assert lines[0]["type"] == "user"
+        assert [line for line in lines if line["type"] == "session"] == lines[1:3]
+        for line, session in zip(lines[1:3], listed, strict=True):
+            del session["current"]
+            assert line == {"type": "session", **session}
+        await end(room.api, laptop, tokens)
+        answer = await room.api.call("GET", "/v1/me/export", laptop)
+        assert answer.text.count('"type":"session"') == 1
 
 
 async def test_export_of_a_session_that_ends_is_cut_off() -> None:

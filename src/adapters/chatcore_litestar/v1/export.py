@@ -17,6 +17,7 @@ from chatcore_litestar.replies import Streamed, encode_lines
 from chatcore_litestar.requests import UserRequest
 from chatcore_litestar.streams import LONG_RUNNING
 from chatcore_litestar.v1.items import sent_at
+from chatcore_litestar.v1.sessions import shown
 
 _HEADERS = [
     (b"content-type", b"application/jsonl"),
@@ -29,6 +30,15 @@ class UserLine(msgspec.Struct, tag="user"):
 
     user: str
     handle: str
+
+
+class SessionLine(msgspec.Struct, tag="session"):
+    """A device on which the user is signed in."""
+
+    session_id: str
+    device: str
+    created_at: str
+    used_at: str
 
 
 class BlockLine(msgspec.Struct, tag="block"):
@@ -65,15 +75,16 @@ class EndLine(msgspec.Struct, tag="end"):
     messages: int
 
 
-Line = UserLine | BlockLine | ChatLine | MessageLine | EndLine
+Line = UserLine | SessionLine | BlockLine | ChatLine | MessageLine | EndLine
 
 
 def export_routes(context: Context) -> list[HTTPRouteHandler]:
     @get(
         "/me/export",
         summary="Export my data",
-        description="JSON Lines, each an object with a `type`: `user`; a `block` for each user I "
-        "block; each `chat`, followed by its `message`s; `end`, with the totals.",
+        description="JSON Lines, each an object with a `type`: `user`; a `session` for each "
+        "device on which I am signed in; a `block` for each user I block; each `chat`, followed by "
+        "its `message`s; `end`, with the totals.",
         operation_class=operation(
             headers={200: {"Content-Disposition": "`attachment`, with a file name."}}
         ),
@@ -84,12 +95,13 @@ def export_routes(context: Context) -> list[HTTPRouteHandler]:
         user = request.user
         pieces = export(context.messenger, user)
         # Before the head, so that a failing store is a 503. The first piece does not read from it.
-        begin = [await anext(pieces), await anext(pieces)]
+        first, second = await anext(pieces), await anext(pieces)
+        sessions = await _sessions(context, user)
         request.scope[LONG_RUNNING] = True  # type: ignore[literal-required]
 
         async def encoded() -> AsyncIterator[bytes]:
-            for piece in begin:
-                yield encode_lines(_lines(piece, user))
+            for lines in (_lines(first, user), sessions, _lines(second, user)):
+                yield encode_lines(lines)
             async for piece in pieces:
                 yield encode_lines(_lines(piece, user))
 
@@ -98,6 +110,15 @@ def export_routes(context: Context) -> list[HTTPRouteHandler]:
         return Streamed(encoded(), context.send_seconds, _HEADERS, authenticate)
 
     return [export_mine]
+
+
+async def _sessions(context: Context, user: User) -> Sequence[Line]:
+    if not context.has_accounts:
+        return ()
+    return [
+        SessionLine(each.id, each.device, shown(each.created_at), shown(each.used_at))
+        for each in await context.accounts.devices.sessions(user)
+    ]
 
 
 def _lines(piece: Piece, user: User) -> Sequence[Line]:

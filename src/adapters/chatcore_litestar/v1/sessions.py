@@ -97,8 +97,8 @@ def session_routes(context: Context) -> list[HTTPRouteHandler]:
             SessionItem(
                 session.id,
                 session.device,
-                _shown(session.created_at),
-                _shown(session.used_at),
+                shown(session.created_at),
+                shown(session.used_at),
                 session.id == current,
             )
             for session in await context.accounts.devices.sessions(request.user)
@@ -128,6 +128,6 @@ def _tokens(tokens: DeviceTokens, now: datetime) -> bytes:
     )
 
 
-def _shown(moment: datetime) -> str:
+def shown(moment: datetime) -> str:
     # As the times of messages.
     return moment.isoformat(timespec="microseconds")[:26] + "Z"
