@@ -247,13 +247,26 @@ def test_signing_out_does_not_wait_for_a_service_that_is_silent(people: People) 
     assert ann.page.evaluate("localStorage.length") == 0
 
 
+def test_message_waits_while_the_session_cannot_be_renewed(people: People) -> None:
+    ann, bob = people.pair()
+    ann.expected = re.compile("status of 40[134]")
+    ann.context.route("**/v1/sessions/renew", lambda route: route.fulfill(status=404))
+    spoil_token(ann)
+    with ann.page.expect_response("**/v1/sessions/renew"):
+        ann.write(bob, "after all")
+    ann.wait_for_marks("pending", 1)
+    ann.context.unroute("**/v1/sessions/renew")
+    ann.wait_for_marks("read", 1)
+    bob.sees(["after all"])
+
+
 def spoil_token(person: Person) -> None:
     """Replace the access token in all tabs by an invalid one, as if it had expired."""
     person.page.evaluate(
         "() => { window.heard = new Promise((hear) => addEventListener('storage', hear)) }"
     )
     other = person.context.new_page()
-    other.goto(f"{person.page.url}healthz")
+    other.goto(f"{person.page.url.partition('#')[0]}healthz")
     other.evaluate(
         """() => {
             const { token, ...rest } = JSON.parse(localStorage.chatcore);

@@ -95,6 +95,7 @@ async function renew({ refresh, name }) {
     return tokens.token;
   } catch (error) {
     if (error.status === 401) return undefined;
-    throw error;
+    // It refused the renewal, not the request that needs it.
+    throw new Unreachable(error.message);
   }
 }
