@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from chatcore.ports import (
-    AccountStore,
     ChatStore,
     CredentialStore,
     Doorbell,
@@ -51,10 +50,12 @@ CHAT_STORE_CHECKS: tuple[ChatStoreCheck, ...] = (
 
 def checks_for(adapter: object) -> dict[str, tuple[Callable[..., Awaitable[None]], ...]]:
     """Return the checks that the adapter is held to, by the names of their tuples. The ports that
-    an adapter implements are those of which it has every method."""
+    an adapter implements are those of which it has every method; a CredentialStore is held to all
+    of AccountStore."""
     people, erasure = isinstance(adapter, People), isinstance(adapter, Erasure)
-    accounts = isinstance(adapter, AccountStore)
-    chats = isinstance(adapter, ChatStore) and (people or isinstance(adapter, CredentialStore))
+    # Else a store from before device sessions would be held to no check of accounts, and pass.
+    accounts = isinstance(adapter, CredentialStore)
+    chats = isinstance(adapter, ChatStore) and (people or accounts)
     held: dict[str, tuple[bool, Any]] = {
         "PEOPLE_CHECKS": (people, PEOPLE_CHECKS),
         "ACCOUNT_STORE_CHECKS": (accounts, ACCOUNT_STORE_CHECKS),

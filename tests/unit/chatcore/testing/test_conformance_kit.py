@@ -207,6 +207,13 @@ def test_an_adapter_is_held_to_the_checks_of_its_ports() -> None:
     assert checks_for(object()) == {}
 
 
+def test_a_store_without_sessions_is_held_to_the_checks_of_accounts() -> None:
+    class BeforeSessions(MemoryStore):
+        add_session = None  # type: ignore[assignment]
+
+    assert checks_for(BeforeSessions())["ACCOUNT_STORE_CHECKS"] == ACCOUNT_STORE_CHECKS
+
+
 def test_every_check_has_a_docstring() -> None:
     people = (*PEOPLE_CHECKS, *RENAMING_CHECKS, *REALM_CHECKS)
     stores = (*ACCOUNT_STORE_CHECKS, *CHAT_STORE_CHECKS, *ERASURE_CHECKS)
