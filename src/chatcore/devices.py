@@ -10,6 +10,7 @@ the database has nothing to sign in with.
 """
 
 import base64
+import contextlib
 import hmac
 import logging
 import re
@@ -53,6 +54,8 @@ LONGEST = timedelta(days=180)
 _SHORTEST, _LONGEST = timedelta(seconds=1), timedelta(days=36_525)
 _MICROSECOND = timedelta(microseconds=1)
 _REPEAT_US = REPEAT // _MICROSECOND
+_TRIES = 3
+"""How often a sign-in verifies the password while the user's credentials change."""
 
 _SECRET = 32
 _HANDLE = 16
@@ -120,7 +123,15 @@ class Devices:
             raise InvalidDevice(
                 f"a device's name has 1 to {MAX_DEVICE} characters and no control character"
             )
-        found = await self._verify(name, password, address)
+        for _ in range(_TRIES):
+            found = await self._verify(name, password, address)
+            # The password is right, but tokens may have become void since it was verified.
+            with contextlib.suppress(UserNotFound):
+                return await self._start(found, device)
+        raise WrongCredentials
+
+    async def _start(self, found: Credentials, device: str) -> DeviceTokens:
+        """Raises UserNotFound if the credentials have changed."""
         token, now = _RefreshToken.new(), self._clock()
         now_us = to_microseconds(now)
         new = NewSession(
@@ -132,13 +143,9 @@ class Devices:
             now_us + self._idle_us,
             now_us + self._longest_us,
         )
-        try:
-            ended = await self._store.add_session(
-                new, tokens_from_us=found.tokens_from_us, limit=MAX_SESSIONS
-            )
-        except UserNotFound:
-            # The password was changed, or the user erased, since it was verified.
-            raise WrongCredentials from None
+        ended = await self._store.add_session(
+            new, tokens_from_us=found.tokens_from_us, limit=MAX_SESSIONS
+        )
         for session_id in ended:
             self._changes.announce_session(found.user.id, session_id)
         return self._issue(found.user.id, token, now)

@@ -319,22 +319,45 @@ async def test_change_of_credentials_ends_all_sessions(
     assert (await accounts.authenticate(kept.access_token)).user == bob
 
 
-class ChangesThePassword(MemoryStore):
-    """Changes the password just before a session is added."""
+class VoidsTokens(MemoryStore):
+    """Voids the user's tokens just before a session is added, up to `times` times."""
+
+    def __init__(self, times: int, password_hash: str | None = None) -> None:
+        super().__init__()
+        self.times = times
+        self._password_hash = password_hash
 
     async def add_session(
         self, new: NewSession, *, tokens_from_us: int, limit: int
     ) -> Sequence[str]:
-        await self.void_tokens(new.user_id, 0, password_hash="another hash")
+        if self.times:
+            self.times -= 1
+            await self.void_tokens(new.user_id, 0, password_hash=self._password_hash)
         return await super().add_session(new, tokens_from_us=tokens_from_us, limit=limit)
 
 
 async def test_former_password_starts_no_session_after_a_change(clock: VirtualClock) -> None:
-    accounts = made(ChangesThePassword(), clock)
+    accounts = made(VoidsTokens(1, "another hash"), clock)
     ann = await accounts.register("ann", PASSWORD)
     with pytest.raises(WrongCredentials):
         await sign_in(accounts)
     assert await accounts.devices.sessions(ann) == []
+
+
+async def test_right_password_signs_in_beside_a_logout_everywhere(clock: VirtualClock) -> None:
+    accounts = made(VoidsTokens(2), clock)
+    ann = await accounts.register("ann", PASSWORD)
+    tokens = await sign_in(accounts)
+    assert (await accounts.authenticate(tokens.access_token)).user == ann
+
+
+async def test_sign_in_ends_beside_endless_logouts(clock: VirtualClock) -> None:
+    store = VoidsTokens(100)
+    accounts = made(store, clock)
+    await accounts.register("ann", PASSWORD)
+    with pytest.raises(WrongCredentials):
+        await sign_in(accounts)
+    assert store.times == 97
 
 
 async def test_sign_in_shares_the_counters_of_the_login(accounts: Accounts, ann: User) -> None:
