@@ -196,9 +196,9 @@ def end(command: Callable[[Sequence[str]], int], request: Any, streams: Sequence
     """Run the command as the interpreter does, but do not take apart the imported modules at the
     end."""
     arguments, folder, environment, quick_hashes, connect_seconds = request
-    from chatcore_sqlalchemy.postgres import connection
+    from chatcore_postgres import servers
 
-    connection.CONNECT_SECONDS = connect_seconds
+    servers.CONNECT_SECONDS = servers.CONNECT_SECONDS_EACH = connect_seconds
     if not SOAK:
         from chatcore_server.serving import stopping
 

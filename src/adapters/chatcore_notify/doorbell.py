@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-import asyncpg
-
 from chatcore.bus import PATIENCE_SECONDS, BusDoorbell, Link
+from chatcore_postgres import read_url
+from chatcore_postgres.failures import FAILURES, in_one_line, without_data
+from chatcore_postgres.servers import Servers, takes_no_writes
 
 _SESSION = {
     "application_name": "chatcore doorbell",
@@ -32,24 +33,28 @@ class NotifyDoorbell(BusDoorbell):
         """Connect to `postgresql://[user[:password]@]host[:port]/database`, or
         `postgresql://[user@]/database?host=/directory` for a socket in a directory.
 
-        SQLAlchemy's spelling of the scheme, `postgresql+asyncpg://`, means the same.
+        Of several hosts, separated by commas, it finds the one that takes writes. SQLAlchemy's
+        spelling of the scheme, `postgresql+asyncpg://`, means the same.
         Nodes with the same channel (at most 63 bytes) hear each other; use one channel per store
         in the database. Opens even if the server does not answer. Raises ValueError for any other
         URL.
         """
-        url = url.replace("postgresql+asyncpg://", "postgresql://", 1)
+        read = read_url(url)
+        read.expect_writable()
+        servers = Servers(read)
         place = urlsplit(url)
-        if place.scheme not in {"postgres", "postgresql"}:
-            raise ValueError("not a URL that begins with postgresql://")
         name = f"PostgreSQL at {place.netloc.rpartition('@')[2]}{place.path}"
-        return await cls(partial(_connect, url, channel), name, patience=patience).start()
+        return await cls(partial(_connect, servers, channel), name, patience=patience).start()
 
 
 @asynccontextmanager
 async def _connect(
-    url: str, channel: str, on_message: Callable[[bytes], None]
+    servers: Servers, channel: str, on_message: Callable[[bytes], None]
 ) -> AsyncIterator[Link]:
-    connection = await asyncpg.connect(url, server_settings=_SESSION)
+    try:
+        connection = await servers.connect(_SESSION)
+    except FAILURES as failure:
+        raise ConnectionError(in_one_line(failure)) from without_data(failure)
     try:
         link = _Link(connection, channel)
         connection.add_termination_listener(link.end)
@@ -57,7 +62,7 @@ async def _connect(
         yield link
     finally:
         # A lost or frozen server does not answer the close.
-        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with suppress(*FAILURES):
             await connection.close(timeout=1)
 
 
@@ -71,6 +76,8 @@ class _Link:
         self._ended.set()
 
     async def send(self, message: bytes) -> None:
+        if takes_no_writes(self._connection):
+            raise ConnectionError("the server takes no writes any more")
         await self._connection.execute(
             "SELECT pg_notify($1, $2)", self._channel, message.decode("ascii")
         )

@@ -5,19 +5,31 @@ No message quotes a part that may hold a password.
 
 import re
 from pathlib import Path
-from urllib.parse import parse_qsl
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from chatcore_postgres import InvalidUrl, PostgresUrl, read_url
+from chatcore_postgres.url import EXAMPLE
 from chatcore_sqlalchemy.errors import CannotOpen
 
 SQLITE = "sqlite:///chatcore.db"
-POSTGRESQL = "postgresql://user:password@host/database"
+POSTGRESQL = EXAMPLE
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}")
 _FILE = re.compile(r"[^:@?]+\.(db|sqlite|sqlite3)")
-_HOST = re.compile(r"(\[[^][]*\]|[^][:]*)(:(?P<port>.*))?")
+_WITHOUT_DRIVER = {
+    "sqlite+aiosqlite": "sqlite",
+    "sqlite+pysqlite": "sqlite",
+    "postgresql+asyncpg": "postgresql",
+    "postgres+asyncpg": "postgresql",
+}
+# What a misspelt URL of PostgreSQL has: a name of it or of its drivers, its port, a word of libpq,
+# or a user before the host.
+_LIKE_POSTGRESQL = re.compile(
+    r"postgre|psql|pgsql|psycopg|asyncpg|:5432\b|\b(dbname|host|hostaddr|sslmode)\s*=|^[^/@]+@",
+    re.IGNORECASE,
+)
 _OF_POSTGRESQL = {"postgresql", "postgres", "pgsql", "psql"}
 _OF_SQLITE = {"sqlite", "sqlite3", "file"}
 
@@ -31,18 +43,22 @@ def backend_of(url: str) -> str:
         raise CannotOpen("the database URL begins or ends with white space: remove it")
     scheme, _, rest = url.partition(":")
     backend = scheme.lower().partition("+")[0]
-    if not _SCHEME.fullmatch(scheme) or (not rest and scheme == url):
+    named = _SCHEME.fullmatch(scheme) and (rest or scheme != url)
+    if not named:
         backend = scheme.lower().partition("/")[0]
-        if backend not in _OF_POSTGRESQL | _OF_SQLITE:
-            file = url if _FILE.fullmatch(url) and url.isprintable() else "chatcore.db"
-            raise CannotOpen(
-                f"not a database URL; expected sqlite:///{file} for a file, or for a server "
-                f"{POSTGRESQL}"
-            )
     if backend in _OF_POSTGRESQL:
         return "postgresql"
     if backend in _OF_SQLITE:
         return "sqlite"
+    is_file = _FILE.fullmatch(url) and url.isprintable()
+    if _LIKE_POSTGRESQL.search(url) and not is_file:
+        # Its own reader says what is wrong.
+        return "postgresql"
+    if not named:
+        raise CannotOpen(
+            f"not a database URL; expected sqlite:///{url if is_file else 'chatcore.db'} for a "
+            f"file, or for a server {POSTGRESQL}"
+        )
     of = f"{scheme}://" if rest.startswith("//") else "another database"
     raise CannotOpen(
         f"chatcore keeps its data in SQLite or PostgreSQL, and the database URL is of {of}; "
@@ -51,20 +67,9 @@ def backend_of(url: str) -> str:
 
 
 def without_driver(url: str) -> str:
-    """The URL as chatcore's own drivers read it: SQLAlchemy's spelling names asyncpg or aiosqlite,
-    and says `ssl` for `sslmode`."""
-    scheme, _, rest = url.partition(":")
-    if scheme in {"sqlite+aiosqlite", "sqlite+pysqlite"}:
-        return f"sqlite:{rest}"
-    if scheme not in {"postgresql+asyncpg", "postgres+asyncpg"}:
-        return url
-    path, mark, query = rest.partition("?")
-    parameters = (
-        re.sub("^ssl=", "sslmode=", parameter)
-        for parameter in query.split("&")
-        if not parameter.startswith("prepared_statement_")
-    )
-    return f"postgresql:{path}{mark}{'&'.join(parameters)}"
+    """The URL without the name of asyncpg or aiosqlite, which SQLAlchemy's spelling has."""
+    scheme, colon, rest = url.partition(":")
+    return f"{_WITHOUT_DRIVER.get(scheme, scheme)}{colon}{rest}"
 
 
 def expect_schema(schema: str) -> None:
@@ -82,46 +87,16 @@ def expect_schema(schema: str) -> None:
         )
 
 
-def names_host(url: str) -> bool:
-    """Whether a PostgreSQL URL names a host."""
-    authority, _, query = url.partition("//")[2].partition("?")
-    host = authority.partition("/")[0].rpartition("@")[2]
-    return bool(host) or "host" in dict(parse_qsl(query))
-
-
-def expect_postgresql(url: str) -> None:
-    """Raise CannotOpen if the scheme, host or port of a PostgreSQL URL is invalid."""
-    scheme, _, rest = url.partition(":")
-    # libpq also accepts the short form.
-    if scheme not in {"postgresql", "postgres"} and _SCHEME.fullmatch(scheme):
-        raise CannotOpen(
-            f"a PostgreSQL URL begins with postgresql:// or postgresql+asyncpg://, not with "
-            f"{scheme}: write postgresql:// for it and leave the rest, as in {POSTGRESQL}"
-        )
-    if not rest.startswith("//"):
-        raise CannotOpen(f"a PostgreSQL URL begins with postgresql://, as in {POSTGRESQL}")
-    authority, tail = re.fullmatch(r"//([^/?#]*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
-    found = [_HOST.fullmatch(host) for host in authority.rpartition("@")[2].split(",")]
-    ports = [host["port"] for host in found if host is not None and host["port"]]
-    wrong_port = not all(
-        port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536 for port in ports
-    )
-    if "@" not in authority and "@" in (tail if wrong_port else tail.partition("?")[0]):
-        raise CannotOpen(
-            "the user or the password in the PostgreSQL URL has a character that must be "
-            "%-escaped there (/ as %2F, ? as %3F, # as %23, @ as %40), as in "
-            "postgresql://user:pass%2Fword@host/database"
-        )
-    if None in found:
-        raise CannotOpen(
-            "the host in the PostgreSQL URL cannot be read; an IPv6 address stands in brackets, as "
-            "in postgresql://user:password@[::1]:5432/database"
-        )
-    if wrong_port:
-        raise CannotOpen(
-            "the port in the PostgreSQL URL is not a number from 1 to 65535; expected for example "
-            "postgresql://user:password@host:5432/database"
-        )
+def read_postgresql(url: str, *, writes: bool = True) -> PostgresUrl:
+    """Read a PostgreSQL URL. Raises CannotOpen for an invalid one, and with `writes` for one that
+    asks for a server that takes none."""
+    try:
+        read = read_url(url)
+        if writes:
+            read.expect_writable()
+    except InvalidUrl as error:
+        raise CannotOpen(str(error)) from None
+    return read
 
 
 def sqlite_file(url: str) -> Path:

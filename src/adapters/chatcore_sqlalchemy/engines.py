@@ -13,8 +13,8 @@ from sqlalchemy.pool import StaticPool
 from chatcore_sqlalchemy.database import Database
 from chatcore_sqlalchemy.database_url import (
     backend_of,
-    expect_postgresql,
     expect_schema,
+    read_postgresql,
     sqlite_file,
     without_driver,
 )
@@ -126,7 +126,7 @@ class _Postgres:
     def __init__(self, database: "str | AsyncEngine", schema: str | None) -> None:
         self.url = database if isinstance(database, str) else None
         if self.url is not None:
-            expect_postgresql(self.url)
+            read_postgresql(self.url, writes=False)
         if schema is not None:
             expect_schema(schema)
         self._database = database
@@ -147,7 +147,7 @@ class _Postgres:
         with _asyncpg_needed():
             from chatcore_sqlalchemy.postgres.place import set_search_path
             from chatcore_sqlalchemy.postgres.schema import check_here, transaction
-        async with transaction(self._source()) as connection:
+        async with transaction(self._source(writes=False)) as connection:
             await connection.exec_driver_sql(
                 "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
             )
@@ -159,12 +159,12 @@ class _Postgres:
             await connection.run_sync(set_search_path, schema)
             yield query
 
-    def _source(self) -> "Source":
+    def _source(self, *, writes: bool = True) -> "Source":
         with _asyncpg_needed():
             from chatcore_sqlalchemy.postgres.connection import UrlSource
             from chatcore_sqlalchemy.postgres.host_engine import EngineSource
         if isinstance(self._database, str):
-            return UrlSource(self._database)
+            return UrlSource(self._database, writes=writes)
         return EngineSource(self._database)
 
 

@@ -26,6 +26,7 @@ PACKAGES = {
     "chatcore_memory",
     "chatcore_nats",
     "chatcore_notify",
+    "chatcore_postgres",
     "chatcore_pytest",
     "chatcore_server",
     "chatcore_sqlalchemy",

@@ -10,7 +10,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from chatcore.errors import StoreUnavailable
-from chatcore_sqlalchemy.database_url import expect_postgresql, sqlite_file
+from chatcore_sqlalchemy.database_url import sqlite_file
 from chatcore_sqlalchemy.errors import CannotOpen
 from chatcore_sqlalchemy.outbox.table import outbox_table
 
@@ -58,12 +58,12 @@ def engine_of_host(url: str) -> Engine | AsyncEngine:
         return engine
     try:
         if scheme in {"postgresql", "postgres"}:
-            expect_postgresql(url)
-            from chatcore_sqlalchemy.postgres.connection import connect
+            from chatcore_sqlalchemy.postgres.connection import UrlSource
 
+            source = UrlSource(url)
             return create_async_engine(
                 "postgresql+asyncpg://",
-                async_creator=lambda: connect(url, limited=False),
+                async_creator=lambda: source.raw(limited=False),
                 **PING,
             )
         parsed = make_url(url)

@@ -1,18 +1,17 @@
 """One connection to a PostgreSQL server: its settings, its time limits, its failures."""
 
 import re
-import ssl
 from collections.abc import Sequence
 from typing import Any, Protocol
-from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
 
 from chatcore.errors import StoreUnavailable
-from chatcore_sqlalchemy.database_url import POSTGRESQL, names_host
+from chatcore_postgres import InvalidUrl, failures
+from chatcore_postgres.failures import FAILURES, without_data
+from chatcore_postgres.servers import Servers
+from chatcore_sqlalchemy.database_url import POSTGRESQL, read_postgresql
 from chatcore_sqlalchemy.errors import CannotOpen
-
-CONNECT_SECONDS = 5.0
 
 PLAN_SECONDS = 10
 """How long a prepared statement, and so its plan, is kept. The tables of a new database grow fast,
@@ -55,13 +54,8 @@ _OF_POOLER = re.compile(
     "unsupported startup parameter|prepared statement .* (already exists|does not exist)"
 )
 
-FAILURES = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-)
-"""The exceptions of asyncpg for a database that fails, or cannot be reached in time."""
+
+__all__ = ["FAILURES", "without_data"]  # The modules of this folder take them from here.
 
 
 class Connection(Protocol):
@@ -101,54 +95,41 @@ class Source(Protocol):
 
 
 class UrlSource:
-    """Connects to the database of a `postgresql://…` URL."""
+    """Connects to a server of a `postgresql://…` URL, the one that was good last first.
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    Without `writes`, the URL may ask for a server that takes none. Raises CannotOpen for an invalid
+    URL.
+    """
+
+    def __init__(self, url: str, *, writes: bool = True) -> None:
+        read = read_postgresql(url, writes=writes)
+        self._names_host = read.names_host
+        try:
+            self._servers = Servers(read)
+        except InvalidUrl as error:
+            raise CannotOpen(str(error)) from None
 
     async def connect(self) -> Connection:
-        return await connect(self._url)
+        connection: Connection = await self.raw(limited=True)
+        return connection
 
     async def raw(self, *, limited: bool) -> Any:
-        return await connect(self._url, limited=limited)
-
-    def cannot_open(self, failure: BaseException) -> CannotOpen:
-        return cannot_open(failure, names_host=names_host(self._url))
-
-
-async def connect(url: str, *, limited: bool = True) -> Connection:
-    """Connect to the database of a `postgresql://…` URL.
-
-    Session settings in the URL take precedence over `SESSION`; without `limited`, a statement may
-    take any time. Raises one of FAILURES, or CannotOpen for an invalid URL.
-    """
-    session = SESSION if limited else {"application_name": SESSION["application_name"]}
-    try:
-        in_url = dict(parse_qsl(urlsplit(url).query))
-        connection: Connection = await asyncpg.connect(
-            url,
-            timeout=CONNECT_SECONDS,
+        connection = await self._servers.connect(
+            SESSION if limited else {"application_name": SESSION["application_name"]},
             command_timeout=ANSWER_SECONDS if limited else None,
             max_cached_statement_lifetime=PLAN_SECONDS,
-            server_settings={key: value for key, value in session.items() if key not in in_url},
         )
-    except ssl.SSLError:
-        # A certificate error is a ValueError too.
-        raise
-    except (ValueError, asyncpg.ClientConfigurationError):
-        # Quote neither the URL nor the reason, which quotes it: it may hold a password.
-        raise CannotOpen(
-            f"not a valid PostgreSQL URL; expected for example {POSTGRESQL}, with %-escapes, or "
-            "postgresql://user@/database?host=/folder/of/the/socket"
-        ) from None
-    await make_durable(connection)
-    return connection
+        await make_durable(connection)
+        return connection
+
+    def cannot_open(self, failure: BaseException) -> CannotOpen:
+        return cannot_open(failure, names_host=self._names_host)
 
 
-async def make_durable(connection: Connection) -> None:
+async def make_durable(connection: Any) -> None:
     """Let the session wait for the disk at each commit. Ends the connection when it fails."""
     try:
-        await connection.execute(_DURABLE)
+        await connection.execute(_DURABLE, timeout=ANSWER_SECONDS)
     except BaseException:
         connection.terminate()
         raise
@@ -186,17 +167,8 @@ def cannot_open(failure: BaseException, *, names_host: bool) -> CannotOpen:
 
 
 def in_one_line(failure: BaseException) -> str:
-    """Why a connection failed. The messages of the server and of asyncpg hold no password."""
+    """Why a connection or a statement failed. The messages of the server and of asyncpg hold no
+    password."""
     if isinstance(failure, TimeoutError) and not str(failure):
-        return f"no answer within {CONNECT_SECONDS:g} seconds"
-    if isinstance(failure, ConnectionRefusedError):
-        # Event loops word it differently.
-        return "the connection was refused: no server listens there"
-    return " ".join(str(without_data(failure)).split()) or type(failure).__name__
-
-
-def without_data(failure: BaseException) -> BaseException:
-    """The failure without its detail, where the server quotes rows: they belong in no log."""
-    if isinstance(failure, asyncpg.PostgresError):
-        failure.detail = None
-    return failure
+        return f"no answer within {ANSWER_SECONDS:g} seconds"
+    return failures.in_one_line(failure)

@@ -11,10 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
 from chatcore.model import elapsed
+from chatcore_postgres.servers import CONNECT_SECONDS
 from chatcore_sqlalchemy.errors import CannotOpen
 from chatcore_sqlalchemy.postgres.connection import (
     ANSWER_SECONDS,
-    CONNECT_SECONDS,
     PLAN_SECONDS,
     SESSION,
     Connection,
@@ -56,8 +56,12 @@ class EngineSource:
 
     async def raw(self, *, limited: bool) -> Any:
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(CONNECT_SECONDS) as patience:
                 connection = await greenlet_spawn(self._detached)
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            raise TimeoutError(f"no answer within {CONNECT_SECONDS:g} seconds") from None
         except self._errors as error:
             raise ConnectionError(str(error)) from error
         try:

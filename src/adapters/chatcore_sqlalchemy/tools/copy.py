@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Table
 
-from chatcore_sqlalchemy.database_url import expect_postgresql, expect_schema, without_driver
+from chatcore_sqlalchemy.database_url import expect_schema
 from chatcore_sqlalchemy.errors import CannotOpen
 from chatcore_sqlalchemy.postgres.connection import UrlSource
 from chatcore_sqlalchemy.postgres.place import set_search_path
@@ -60,11 +60,10 @@ _LOG = "SELECT log FROM store"
 
 
 def _server(url: str, schema: str | None) -> UrlSource:
-    url = without_driver(url)
-    expect_postgresql(url)
+    source = UrlSource(url)
     if schema is not None:
         expect_schema(schema)
-    return UrlSource(url)
+    return source
 
 
 @contextlib.contextmanager

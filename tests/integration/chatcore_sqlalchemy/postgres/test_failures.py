@@ -9,6 +9,7 @@ import pytest
 
 from chatcore import NewMessage, Overloaded, StoreUnavailable, Unavailable
 from chatcore.testing.scene import Scene, ann_and_bob, read_all, send
+from chatcore_postgres import servers as postgres_servers
 from chatcore_sqlalchemy import SqlAlchemyStore
 from chatcore_sqlalchemy.postgres import connection as postgres_connection
 from chatcore_sqlalchemy.postgres import pool as postgres_pool
@@ -99,7 +100,7 @@ async def test_frozen_server_is_abandoned_in_time(
     postgres: PostgresServer, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_connection, "ANSWER_SECONDS", 3)
-    monkeypatch.setattr(postgres_connection, "CONNECT_SECONDS", 3)
+    monkeypatch.setattr(postgres_servers, "CONNECT_SECONDS", 3)
     async with await SqlAlchemyStore.open(postgres_url) as store:
         chat, ann, _ = await ann_and_bob(store)
         with postgres.frozen():

@@ -1,7 +1,7 @@
 """A batch plan made while the tables were empty still reads few rows of full ones."""
 
 from chatcore_sqlalchemy.postgres.batch import append_batch
-from chatcore_sqlalchemy.postgres.connection import connect
+from chatcore_sqlalchemy.postgres.connection import UrlSource
 from tests.integration.chatcore_sqlalchemy.postgres.test_plans import (
     GROWN,
     POPULAR,
@@ -18,7 +18,7 @@ VALUES (10001, 10001, 10002, 0, 1, 0);
 
 
 async def test_plan_for_empty_tables_reads_few_rows_of_full_ones(postgres_url: str) -> None:
-    connection = await connect(f"{postgres_url}&search_path=chatcore")
+    connection = await UrlSource(f"{postgres_url}&search_path=chatcore").connect()
     await connection.execute("BEGIN")
     await connection.execute(FEW)
     await append_batch(connection, "chatcore", [append(10001, 10001, "key")])

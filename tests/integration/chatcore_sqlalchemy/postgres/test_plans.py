@@ -10,7 +10,7 @@ from chatcore import NewMessage
 from chatcore_sqlalchemy.group_commit import Append
 from chatcore_sqlalchemy.postgres import batch as postgres_batch
 from chatcore_sqlalchemy.postgres.coalescing import COALESCED
-from chatcore_sqlalchemy.postgres.connection import Connection, connect
+from chatcore_sqlalchemy.postgres.connection import Connection, UrlSource
 from chatcore_sqlalchemy.postgres.statement import in_schema, run
 from tests.support.statements import STATEMENTS
 
@@ -114,7 +114,7 @@ def append(chat_id: int, sender_id: int, key: str) -> Append:
 
 @pytest.fixture
 async def connection(postgres_url: str) -> AsyncIterator[Connection]:
-    connection = await connect(f"{postgres_url}&search_path=chatcore")
+    connection = await UrlSource(f"{postgres_url}&search_path=chatcore").connect()
     await connection.execute(GROWN)
     yield connection
     await connection.close(timeout=5)

@@ -1,0 +1,177 @@
+"""Connects to the servers of a PostgreSQL URL, one after the other, each with a limit of its own.
+
+asyncpg would do that by itself, but with one limit for all of them together: the first server that
+accepts and never answers would use it up.
+"""
+
+import asyncio
+import random
+import socket
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import asyncpg
+
+from chatcore_postgres.failures import FAILURES, concerns_one_server, in_one_line
+from chatcore_postgres.parameters import overridden
+from chatcore_postgres.tls import expect_files, system_authorities
+from chatcore_postgres.url import PostgresUrl, Server
+
+CONNECT_SECONDS = 5.0
+"""How long the only server of a URL may take to open a session."""
+
+CONNECT_SECONDS_EACH = 2.0
+"""How long each of several servers may take."""
+
+_STATE = """
+SELECT pg_catalog.pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on'
+"""
+
+_TCP = {socket.AF_INET, socket.AF_INET6}
+
+
+class NoServer(ConnectionError):
+    """No server of the URL can be used. The message is one line that says why, server by server."""
+
+
+class Servers:
+    """The servers of a URL, in the order in which they are tried: the one that was good last comes
+    first, those that failed come last.
+
+    Raises InvalidUrl for files of certificates that cannot be read.
+    """
+
+    def __init__(self, url: PostgresUrl) -> None:
+        expect_files(url.of_driver)
+        self._url = url
+        # Kept, since to load the authorities of the system takes long.
+        self._authorities = system_authorities(url.of_driver)
+        self._order = [*url.servers]
+        if url.shuffled:
+            random.shuffle(self._order)
+
+    async def connect(self, settings: Mapping[str, str], **options: Any) -> Any:
+        """Open a session on the first server that answers in time and is in the state that
+        `target_session_attrs` asks for.
+
+        Settings of the URL take precedence over `settings`; `options` are those of
+        `asyncpg.connect`. Raises one of FAILURES: that of the only server, or NoServer.
+        """
+        target = self._url.target
+        failures: dict[Server, BaseException] = {}
+        for wanted in ("standby", "any") if target == "prefer-standby" else (target,):
+            for server in tuple(self._order):
+                try:
+                    return await self._try(server, wanted, settings, options)
+                except FAILURES as failure:
+                    if not concerns_one_server(failure):
+                        raise
+                    failures[server] = failure
+        reasons = "; ".join(f"{server}: {in_one_line(why)}" for server, why in failures.items())
+        *_, last = failures.values()
+        if len(self._order) == 1:
+            raise last
+        raise NoServer(f"no server of the URL can be used: {reasons}") from last
+
+    async def _try(
+        self, server: Server, wanted: str, settings: Mapping[str, str], options: Mapping[str, Any]
+    ) -> Any:
+        good = False
+        try:
+            session = await self._open(server, wanted, settings, options)
+            good = True
+        finally:
+            # Also after a cancellation: a caller with less patience than the limit must not meet
+            # the same silent server first at every attempt.
+            self._order.remove(server)
+            self._order.insert(0 if good else len(self._order), server)
+        return session
+
+    async def _open(
+        self, server: Server, wanted: str, settings: Mapping[str, str], options: Mapping[str, Any]
+    ) -> Any:
+        each = CONNECT_SECONDS_EACH if len(self._order) > 1 else CONNECT_SECONDS
+        limit = self._url.connect_seconds or each
+        try:
+            async with asyncio.timeout(limit) as patience:
+                session = await self._connect(server, wanted, settings, options)
+                try:
+                    self._keep_alive(session)
+                    if (unfit := await _unfit(session, wanted)) is not None:
+                        raise ConnectionError(unfit)
+                except BaseException:
+                    session.terminate()
+                    raise
+                return session
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            raise TimeoutError(f"no answer within {limit:g} seconds") from None
+
+    async def _connect(
+        self, server: Server, wanted: str, settings: Mapping[str, str], options: Mapping[str, Any]
+    ) -> Any:
+        url = self._url
+        in_url = overridden(url.settings)
+        own = {name: value for name, value in settings.items() if name not in in_url}
+        # Only a service file may name several servers that asyncpg tries by itself.
+        target = "any" if server.host is not None else wanted
+        try:
+            return await asyncpg.connect(
+                f"postgresql://?{urlencode(url.of_driver)}",
+                host=server.host,
+                port=server.port,
+                user=url.user,
+                password=url.password,
+                passfile=url.passfile,
+                database=url.database,
+                ssl=self._authorities,
+                target_session_attrs=target,
+                server_settings={**own, **url.settings},
+                timeout=None,
+                **options,
+            )
+        except FAILURES:
+            raise
+        except ValueError as error:
+            # Such as a host name that is too long for DNS.
+            raise ConnectionError(f"the server cannot be looked up: {error}") from error
+
+    def _keep_alive(self, session: Any) -> None:
+        # asyncpg has no public way to the socket.
+        tcp = session._transport.get_extra_info("socket")
+        if tcp is not None and tcp.family in _TCP:
+            self._url.keepalives.set_on(tcp)
+
+
+def takes_no_writes(session: Any) -> bool:
+    """Whether the server is a standby, or read-only by a setting, as far as it has reported: since
+    PostgreSQL 14, it reports each change to every session. No I/O."""
+    reported = session.get_settings()
+    return "on" in (
+        getattr(reported, "in_hot_standby", "off"),
+        getattr(reported, "default_transaction_read_only", "off"),
+    )
+
+
+async def _unfit(session: Any, wanted: str) -> str | None:
+    """Why the session is none on a server in the wanted state; None if it is."""
+    if wanted == "any":
+        return None
+    reported = session.get_settings()
+    standby: object = getattr(reported, "in_hot_standby", None)
+    read_only: object = getattr(reported, "default_transaction_read_only", None)
+    if standby is None or read_only is None:
+        # Before PostgreSQL 14.
+        standby, read_only = await session.fetchrow(_STATE)
+    is_standby, is_read_only = standby in {"on", True}, read_only in {"on", True}
+    match wanted:
+        case "standby":
+            return None if is_standby else "the server is no standby"
+        case "read-only":
+            return None if is_standby or is_read_only else "the server takes writes"
+        case "read-write" if is_read_only and not is_standby:
+            return "the server is read-only by a setting (default_transaction_read_only)"
+        case _:
+            return "the server is a standby" if is_standby else None
