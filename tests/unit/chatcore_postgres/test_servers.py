@@ -1,0 +1,258 @@
+"""In which order, and for how long, the servers of a URL are tried."""
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import asyncpg
+import pytest
+
+from chatcore_postgres import InvalidUrl, read_url
+from chatcore_postgres.failures import in_one_line
+from chatcore_postgres.servers import (
+    CONNECT_SECONDS,
+    CONNECT_SECONDS_EACH,
+    NoServer,
+    Servers,
+    takes_no_writes,
+)
+
+pytestmark = pytest.mark.virtual_time
+
+OFF = {"in_hot_standby": "off", "default_transaction_read_only": "off"}
+PRIMARY = OFF
+STANDBY = OFF | {"in_hot_standby": "on"}
+READ_ONLY = OFF | {"default_transaction_read_only": "on"}
+
+
+class Session:
+    """A session of asyncpg on a server that reports this state."""
+
+    def __init__(self, host: str, state: dict[str, str]) -> None:
+        self.host = host
+        self.state = state
+        self.ended = False
+        self._transport = SimpleNamespace(get_extra_info=lambda _: None)
+
+    def get_settings(self) -> SimpleNamespace:
+        return SimpleNamespace(**self.state)
+
+    async def fetchrow(self, _: str) -> tuple[bool, bool]:
+        await asyncio.Event().wait()  # It froze after the session began.
+        raise AssertionError
+
+    def terminate(self) -> None:
+        self.ended = True
+
+
+class World:
+    """Servers by their host: the state of each, the exception that it raises, or None for a server
+    that accepts and never answers."""
+
+    def __init__(self, **servers: dict[str, str] | Exception | None) -> None:
+        self.servers = servers
+        self.tried: list[str] = []
+        self.given: list[dict[str, Any]] = []
+        self.sessions: list[Session] = []
+
+    async def connect(self, dsn: str, *, host: str, **options: Any) -> Session:
+        self.tried.append(host)
+        self.given.append({"dsn": dsn, **options})
+        found = self.servers[host]
+        if found is None:
+            await asyncio.Event().wait()
+        if isinstance(found, Exception):
+            raise found
+        assert found is not None
+        self.sessions.append(Session(host, found))
+        return self.sessions[-1]
+
+
+Connect = Callable[[Servers], Any]
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World()
+    monkeypatch.setattr(asyncpg, "connect", world.connect)
+    return world
+
+
+def servers(hosts: str, query: str = "") -> Servers:
+    return Servers(read_url(f"postgresql://ann:hush@{hosts}/chat?{query}", {}))
+
+
+async def host_of(servers: Servers) -> str:
+    session = await servers.connect({})
+    assert not session.ended
+    host: str = session.host
+    return host
+
+
+async def test_silent_server_costs_its_own_limit_once(world: World) -> None:
+    world.servers = {"one": None, "two": PRIMARY}
+    found = servers("one,two")
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    assert await host_of(found) == "two"
+    assert loop.time() - began == pytest.approx(CONNECT_SECONDS_EACH)
+    for _ in range(3):
+        assert await host_of(found) == "two"
+    assert loop.time() - began == pytest.approx(CONNECT_SECONDS_EACH)
+    assert world.tried == ["one", "two", "two", "two", "two"]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "query", "seconds"),
+    [
+        ("one", "", CONNECT_SECONDS),
+        ("one,two", "", 2 * CONNECT_SECONDS_EACH),
+        ("one,two", "connect_timeout=30", 60),
+        ("one,two", "connect_timeout=0", 2 * CONNECT_SECONDS_EACH),
+    ],
+)
+async def test_silence_of_all_servers_ends(
+    world: World, hosts: str, query: str, seconds: float
+) -> None:
+    world.servers = {"one": None, "two": None}
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    with pytest.raises(OSError, match=r"no answer within [0-9]+ seconds"):
+        await servers(hosts, query).connect({})
+    assert loop.time() - began == pytest.approx(seconds)
+
+
+async def test_server_that_freezes_before_it_tells_its_state_is_given_up(world: World) -> None:
+    world.servers = {"one": {}, "two": PRIMARY}
+    assert await host_of(servers("one,two")) == "two"
+    assert world.sessions[0].ended
+
+
+async def test_failed_server_comes_last_and_the_good_one_first(world: World) -> None:
+    world.servers = {"one": PRIMARY, "two": PRIMARY, "three": PRIMARY}
+    found = servers("one,two,three")
+    assert await host_of(found) == "one"
+    world.servers["one"] = ConnectionRefusedError()
+    assert await host_of(found) == "two"
+    world.servers["one"] = PRIMARY
+    assert await host_of(found) == "two"
+    world.servers["two"] = ConnectionRefusedError()
+    assert await host_of(found) == "three"
+
+
+async def test_impatient_caller_does_not_meet_the_silent_server_for_ever(world: World) -> None:
+    world.servers = {"one": None, "two": None, "three": PRIMARY}
+    found = servers("one,two,three")
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(CONNECT_SECONDS_EACH / 2):
+                await found.connect({})
+    async with asyncio.timeout(CONNECT_SECONDS_EACH / 2):
+        assert await host_of(found) == "three"
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [
+        ("any", "stand"),
+        ("read-write", "prime"),
+        ("primary", "fixed"),
+        ("standby", "stand"),
+        ("read-only", "stand"),
+        ("prefer-standby", "stand"),
+    ],
+)
+async def test_target_session_attrs_choose_the_server(world: World, target: str, host: str) -> None:
+    world.servers = {"stand": STANDBY, "fixed": READ_ONLY, "prime": PRIMARY}
+    found = servers("stand,fixed,prime", f"target_session_attrs={target}")
+    assert await host_of(found) == host
+    assert [session.host for session in world.sessions if not session.ended] == [host]
+
+
+async def test_standby_is_preferred_but_not_needed(world: World) -> None:
+    query = "target_session_attrs=prefer-standby"
+    world.servers = {"one": PRIMARY, "two": STANDBY}
+    assert await host_of(servers("one,two", query)) == "two"
+    world.servers = {"one": PRIMARY, "two": ConnectionRefusedError()}
+    assert await host_of(servers("one,two", query)) == "one"
+
+
+async def test_each_server_without_a_session_is_explained(world: World) -> None:
+    world.servers = {
+        "one": STANDBY,
+        "two": READ_ONLY,
+        "three": None,
+        "four": asyncpg.CannotConnectNowError("the database system is starting up"),
+    }
+    with pytest.raises(NoServer) as failed:
+        await servers("one,two:7,three,four").connect({})
+    assert in_one_line(failed.value) == (
+        "no server of the URL can be used: one:5432: the server is a standby; two:7: the server is "
+        "read-only by a setting (default_transaction_read_only); three:5432: no answer within 2 "
+        "seconds; four:5432: the database system is starting up"
+    )
+    assert all(session.ended for session in world.sessions)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        asyncpg.InvalidPasswordError("password authentication failed"),
+        asyncpg.InvalidCatalogNameError("database does not exist"),
+    ],
+)
+async def test_refused_login_ends_the_search(world: World, failure: Exception) -> None:
+    world.servers = {"one": failure, "two": PRIMARY}
+    with pytest.raises(type(failure)):
+        await servers("one,two").connect({})
+    assert world.tried == ["one"]
+
+
+async def test_settings_of_the_url_take_precedence(world: World) -> None:
+    world.servers = {"one": PRIMARY}
+    query = "Statement_Timeout=9s&options=-c%20jit%3Don%20--lock-timeout=1s&sslmode=require"
+    own = {"application_name": "c", "statement_timeout": "5s", "jit": "off", "lock_timeout": "3s"}
+    await servers("one", query).connect(own, command_timeout=7)
+    [given] = world.given
+    assert given["server_settings"] == {
+        "application_name": "c",
+        "Statement_Timeout": "9s",
+        "options": "-c jit=on --lock-timeout=1s",
+    }
+    assert given["dsn"] == "postgresql://?sslmode=require"
+    assert (given["user"], given["password"], given["command_timeout"]) == ("ann", "hush", 7)
+
+
+async def test_random_order_is_that_of_the_process(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("random.shuffle", lambda order: order.reverse())
+    world.servers = {"one": PRIMARY, "two": PRIMARY}
+    assert await host_of(servers("one,two", "load_balance_hosts=random")) == "two"
+    assert await host_of(servers("one,two")) == "one"
+
+
+async def test_host_name_that_no_lookup_takes_is_a_failed_connection(world: World) -> None:
+    world.servers = {"one": UnicodeError("label too long")}
+    with pytest.raises(ConnectionError, match="label too long"):
+        await servers("one").connect({})
+
+
+@pytest.mark.parametrize("state", [STANDBY, READ_ONLY, PRIMARY, {}])
+async def test_reported_state_says_whether_writes_fail(state: dict[str, str]) -> None:
+    assert takes_no_writes(Session("one", state)) == (state in (STANDBY, READ_ONLY))
+
+
+@pytest.mark.parametrize("name", ["sslrootcert", "sslcrl", "sslcert"])
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_unusable_file_is_refused_by_the_name_of_its_parameter(
+    name: str, content: str | None, tmp_path: Any
+) -> None:
+    file = tmp_path / "file.pem"
+    if content is not None:
+        file.write_text(content)
+    key = "&sslkey=/dev/null&sslpassword=hush" if name == "sslcert" else ""
+    with pytest.raises(InvalidUrl, match=f"^TLS: {name} .*in the PostgreSQL URL") as refused:
+        servers("one", f"sslmode=require&{name}={file}{key}")
+    assert "hush" not in str(refused.value)
