@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import importlib.util
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -31,6 +32,9 @@ SETTINGS = {
 }
 
 UNPRIVILEGED = "nobody"
+
+_READY = "ready   \n", "standby \n"
+"""The last line of postmaster.pid once the server accepts connections, on a standby too."""
 
 
 def name_of(url: str) -> str:
@@ -88,6 +92,26 @@ class PostgresServer:
                 raise AssertionError((self._folder / "log").read_text())
             time.sleep(0.01)
 
+    def serve_tls(self, address: str, certificate: bytes) -> None:
+        """Start again, also on this address, for TLS alone. The certificate comes with its key."""
+        self.stop()
+        for name in ("server.crt", "server.key"):
+            file = self._data / name
+            file.write_bytes(certificate)
+            file.chmod(0o600)
+            if self._user:
+                shutil.chown(file, self._user)
+        access = self._data / "pg_hba.conf"
+        access.write_text(re.sub("(?m)^host ", "hostssl ", access.read_text()))
+        self._settings |= {"ssl": "on", "listen_addresses": address}
+        self.start()
+
+    def become_standby(self) -> None:
+        """Start again as a standby, which takes reads alone, of no primary."""
+        self.stop()
+        (self._data / "standby.signal").touch()
+        self.start()
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop the server. SIGINT aborts transactions, SIGQUIT simulates a crash, SIGTERM waits for
         all clients to disconnect."""
@@ -144,7 +168,7 @@ class PostgresServer:
 
     def _is_ready(self) -> bool:
         try:
-            return (self._data / "postmaster.pid").read_text().endswith("ready   \n")
+            return (self._data / "postmaster.pid").read_text().endswith(_READY)
         except FileNotFoundError:
             return False
 

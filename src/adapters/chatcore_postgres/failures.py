@@ -26,7 +26,7 @@ _OTHER_HOST = {62, 64}
 _UNKNOWN_AUTHORITY = {2, 18, 19, 20, 21}
 
 _NO_TLS = "rejected SSL upgrade"
-_ABOUT_TLS = re.compile("SSL|TLS|root certificate")
+_ABOUT_TLS = re.compile("(?!TLS: ).*(SSL|TLS|root certificate)")
 
 
 def concerns_one_server(failure: BaseException) -> bool:
@@ -48,8 +48,8 @@ def in_one_line(failure: BaseException) -> str:
     words = " ".join(str(without_data(failure)).split()) or type(failure).__name__
     if _NO_TLS in words:
         return "TLS: the server offers no TLS (SSL), which sslmode in the URL demands"
-    of_client = isinstance(failure, ConnectionError | asyncpg.InterfaceError)
-    return f"TLS: {words}" if of_client and _ABOUT_TLS.search(words) else words
+    about_tls = isinstance(failure, ConnectionError) and _ABOUT_TLS.match(words)
+    return f"TLS: {words}" if about_tls else words
 
 
 def without_data(failure: BaseException) -> BaseException:

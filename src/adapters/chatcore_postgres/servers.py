@@ -132,6 +132,9 @@ class Servers:
                 timeout=None,
                 **options,
             )
+        except asyncpg.ClientConfigurationError as error:
+            # About a variable of libpq, or a file of TLS in its default place.
+            raise ConnectionError(str(error)) from None
         except FAILURES:
             raise
         except ValueError as error:
