@@ -1,5 +1,6 @@
 """One connection to a PostgreSQL server: its settings, its time limits, its failures."""
 
+import difflib
 import re
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -9,6 +10,7 @@ import asyncpg
 from chatcore.errors import StoreUnavailable
 from chatcore_postgres import InvalidUrl, failures
 from chatcore_postgres.failures import FAILURES, without_data
+from chatcore_postgres.parameters import KNOWN
 from chatcore_postgres.servers import Servers
 from chatcore_sqlalchemy.database_url import POSTGRESQL, read_postgresql
 from chatcore_sqlalchemy.errors import CannotOpen
@@ -56,6 +58,9 @@ _OF_POOLER = re.compile(
 
 
 __all__ = ["FAILURES", "without_data"]  # The modules of this folder take them from here.
+
+# A misspelt parameter of libpq goes to the server as a setting.
+_UNKNOWN_PARAMETER = re.compile('unrecognized configuration parameter "([^"]*)"')
 
 
 class Connection(Protocol):
@@ -161,6 +166,9 @@ def cannot_open(failure: BaseException, *, names_host: bool) -> CannotOpen:
             "; a pooler such as PgBouncer is in between: name the PostgreSQL server itself in the "
             "URL, or see what poolers need in docs/scaling.md"
         )
+    elif unknown := _UNKNOWN_PARAMETER.search(str(failure)):
+        close = difflib.get_close_matches(unknown[1], KNOWN, n=1, cutoff=0.8)
+        hint = "".join(f"; did you mean {guess}?" for guess in close)
     elif not names_host:
         hint = f"; the URL names no host, as {POSTGRESQL} does"
     return CannotOpen(f"cannot open the database: {in_one_line(failure)}{hint}")
