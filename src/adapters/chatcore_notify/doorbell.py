@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from chatcore.bus import PATIENCE_SECONDS, BusDoorbell, Link
 from chatcore_postgres import read_url
 from chatcore_postgres.failures import FAILURES, in_one_line, without_data
-from chatcore_postgres.servers import Servers, takes_no_writes
+from chatcore_postgres.servers import Servers
 
 _SESSION = {
     "application_name": "chatcore doorbell",
@@ -56,7 +56,7 @@ async def _connect(
     except FAILURES as failure:
         raise ConnectionError(in_one_line(failure)) from without_data(failure)
     try:
-        link = _Link(connection, channel)
+        link = _Link(connection, channel, servers.misfit)
         connection.add_termination_listener(link.end)
         await connection.add_listener(channel, lambda *event: on_message(event[-1].encode()))
         yield link
@@ -67,17 +67,18 @@ async def _connect(
 
 
 class _Link:
-    def __init__(self, connection: Any, channel: str) -> None:
+    def __init__(self, connection: Any, channel: str, misfit: Callable[[Any], str | None]) -> None:
         self._connection = connection
         self._channel = channel
+        self._misfit = misfit
         self._ended = asyncio.Event()
 
     def end(self, connection: Any) -> None:
         self._ended.set()
 
     async def send(self, message: bytes) -> None:
-        if takes_no_writes(self._connection):
-            raise ConnectionError("the server takes no writes any more")
+        if (misfit := self._misfit(self._connection)) is not None:
+            raise ConnectionError(misfit)
         await self._connection.execute(
             "SELECT pg_notify($1, $2)", self._channel, message.decode("ascii")
         )

@@ -74,6 +74,12 @@ class Servers:
             raise last
         raise NoServer(f"no server of the URL can be used: {reasons}") from last
 
+    def misfit(self, session: Any) -> str | None:
+        """Why the server of the session is no longer one that `target_session_attrs` asks for; None
+        as far as it is known to be. Since PostgreSQL 14, servers report such a change. No I/O."""
+        standby, read_only = _reported(session)
+        return _misfit(self._url.target, bool(standby), bool(read_only))
+
     async def _try(
         self, server: Server, wanted: str, settings: Mapping[str, str], options: Mapping[str, Any]
     ) -> Any:
@@ -98,8 +104,9 @@ class Servers:
                 session = await self._connect(server, wanted, settings, options)
                 try:
                     self._keep_alive(session)
-                    if (unfit := await _unfit(session, wanted)) is not None:
-                        raise ConnectionError(unfit)
+                    misfit = wanted != "any" and _misfit(wanted, *await _state(session))
+                    if misfit:
+                        raise ConnectionError(misfit)
                 except BaseException:
                     session.terminate()
                     raise
@@ -148,33 +155,32 @@ class Servers:
             self._url.keepalives.set_on(tcp)
 
 
-def takes_no_writes(session: Any) -> bool:
-    """Whether the server is a standby, or read-only by a setting, as far as it has reported: since
-    PostgreSQL 14, it reports each change to every session. No I/O."""
-    reported = session.get_settings()
-    return "on" in (
-        getattr(reported, "in_hot_standby", "off"),
-        getattr(reported, "default_transaction_read_only", "off"),
-    )
-
-
-async def _unfit(session: Any, wanted: str) -> str | None:
-    """Why the session is none on a server in the wanted state; None if it is."""
-    if wanted == "any":
-        return None
-    reported = session.get_settings()
-    standby: object = getattr(reported, "in_hot_standby", None)
-    read_only: object = getattr(reported, "default_transaction_read_only", None)
+async def _state(session: Any) -> tuple[bool, bool]:
+    """Whether the server is a standby, and whether a setting makes it read-only."""
+    standby, read_only = _reported(session)
     if standby is None or read_only is None:
         # Before PostgreSQL 14.
         standby, read_only = await session.fetchrow(_STATE)
-    is_standby, is_read_only = standby in {"on", True}, read_only in {"on", True}
+    return bool(standby), bool(read_only)
+
+
+def _reported(session: Any) -> tuple[bool | None, bool | None]:
+    """The same as far as the server has reported it, without I/O."""
+    settings = session.get_settings()
+    standby = getattr(settings, "in_hot_standby", None)
+    read_only = getattr(settings, "default_transaction_read_only", None)
+    return standby and standby == "on", read_only and read_only == "on"
+
+
+def _misfit(wanted: str, standby: bool, read_only: bool) -> str | None:
+    """Why a server in this state is not the wanted one; None if it is."""
     match wanted:
         case "standby":
-            return None if is_standby else "the server is no standby"
+            return None if standby else "the server is no standby"
         case "read-only":
-            return None if is_standby or is_read_only else "the server takes writes"
-        case "read-write" if is_read_only and not is_standby:
+            return None if standby or read_only else "the server takes writes"
+        case "read-write" if read_only and not standby:
             return "the server is read-only by a setting (default_transaction_read_only)"
-        case _:
-            return "the server is a standby" if is_standby else None
+        case "read-write" | "primary" if standby:
+            return "the server is a standby"
+    return None

@@ -48,16 +48,19 @@ def new_database(thread: LoopThread, server: str, template: str) -> Iterator[tup
 
 async def _execute(server: str, statement: str) -> None:
     try:
-        import asyncpg
+        from chatcore_postgres import InvalidUrl, read_url
+        from chatcore_postgres.failures import FAILURES, in_one_line
+        from chatcore_postgres.servers import Servers
     except ModuleNotFoundError as missing:
         raise pytest.UsageError(f"--chatcore-store needs chatcore[postgres]: {missing}") from None
     try:
-        connection = await asyncpg.connect(server)
+        session = await Servers(read_url(server)).connect({})
         try:
-            await connection.execute(statement)
+            await session.execute(statement)
         finally:
-            await connection.close()
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            await session.close()
+    except (*FAILURES, InvalidUrl) as error:
         raise pytest.UsageError(
-            f"cannot create a database for each test at the URL of --chatcore-store: {error}"
+            "cannot create a database for each test at the URL of --chatcore-store: "
+            f"{in_one_line(error)}"
         ) from error

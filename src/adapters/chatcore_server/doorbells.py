@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from chatcore import LocalDoorbell, Unavailable
 from chatcore.bus import BusDoorbell, channel_of
 from chatcore.ports import Doorbell, EventLog
+from chatcore_postgres import InvalidUrl
 from chatcore_server.database import engine
 from chatcore_server.settings import CannotStart, Settings
 
@@ -31,6 +32,8 @@ async def open_doorbell(settings: Settings, store: EventLog) -> AsyncIterator[Do
         raise CannotStart(
             f"CHATCORE_BUS_URL needs the Python module {error.name}, which is not installed"
         ) from error
+    except InvalidUrl as error:
+        raise CannotStart(f"CHATCORE_BUS_URL is not valid: {error}") from None
     except ValueError:
         # Neither the URL nor the reason is quoted: both may contain a password.
         raise CannotStart(

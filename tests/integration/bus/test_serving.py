@@ -88,7 +88,15 @@ async def test_unreachable_bus_is_logged(tmp_path: Path, postgres_url: str) -> N
     assert "pass-word" not in service.log()
 
 
-@pytest.mark.parametrize("url", ["amqp://:pass-word@host", "redis://:pass-word/@host"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "amqp://:pass-word@host",
+        "redis://:pass-word/@host",
+        "postgresql://a:pass-word@host,other/chat?target_session_attrs=standby",
+        "postgresql://a:pass-word@host/chat?sslmode=pass-word",
+    ],
+)
 async def test_invalid_bus_url_is_refused(url: str) -> None:
     settings = Settings.read({"CHATCORE_BUS_URL": url, "CHATCORE_SECRET": SECRET}, {})
     with pytest.raises(CannotStart, match="CHATCORE_BUS_URL is not valid") as refusal:

@@ -1,6 +1,7 @@
 """Several hosts in one URL, among them a standby and one that never answers."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from chatcore import UserName
 from chatcore_notify import NotifyDoorbell
 from chatcore_postgres import read_url, servers
-from chatcore_postgres.servers import NoServer, Servers, takes_no_writes
+from chatcore_postgres.servers import NoServer, Servers
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore, migrate
 from tests.support.apps import SECRET
 from tests.support.postgres_proxy import proxy_to
@@ -132,14 +133,14 @@ async def test_promoted_standby_is_found(
         await found.connect({})
     of_standby = Servers(read_url(f"{url}&target_session_attrs=standby"))
     reading = await patiently(lambda: of_standby.connect({}))
-    assert takes_no_writes(reading)
+    assert found.misfit(reading)
     await asyncio.to_thread(standby.sql, "SELECT pg_promote()")
     try:
         writing = await patiently(lambda: found.connect({}))
-        assert not takes_no_writes(writing)
+        assert found.misfit(writing) is None
         # The server tells its older sessions, too.
         async with asyncio.timeout(SECONDS):
-            while takes_no_writes(reading):
+            while found.misfit(reading):
                 await reading.execute("SELECT 1")
         for session in (reading, writing):
             await session.close()
@@ -194,6 +195,33 @@ async def test_misspelt_parameter_is_named(postgres_url: str) -> None:
         with pytest.raises(CannotOpen, match=words) as refused:
             await SqlAlchemyStore.open(f"{postgres_url}&{query}")
         assert "hush" not in str(refused.value)
+
+
+async def test_doorbell_leaves_a_server_that_becomes_read_only(
+    postgres: PostgresServer, empty_database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    url = f"{empty_database}&target_session_attrs=read-write"
+
+    async def ring_until_logged(lines: int) -> str:
+        while len(caplog.records) < lines:
+            doorbell.ring([7])
+            await asyncio.sleep(0.01)
+        return caplog.records[lines - 1].message
+
+    async with asyncio.timeout(SECONDS), await NotifyDoorbell.open(url) as doorbell:
+        await asyncio.to_thread(set_on_server, postgres, "default_transaction_read_only = on")
+        try:
+            assert "the server is read-only by a setting" in await ring_until_logged(1)
+        finally:
+            await asyncio.to_thread(set_on_server, postgres, "default_transaction_read_only = off")
+        assert "again" in await ring_until_logged(2)
+
+
+def set_on_server(server: PostgresServer, setting: str) -> None:
+    """Change a setting of the whole server, for the sessions that are open, too."""
+    server.sql(f"ALTER SYSTEM SET {setting}")
+    server.sql("SELECT pg_reload_conf()")
 
 
 @pytest.mark.parametrize(

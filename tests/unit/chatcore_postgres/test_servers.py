@@ -15,7 +15,6 @@ from chatcore_postgres.servers import (
     CONNECT_SECONDS_EACH,
     NoServer,
     Servers,
-    takes_no_writes,
 )
 
 pytestmark = pytest.mark.virtual_time
@@ -239,9 +238,20 @@ async def test_host_name_that_no_lookup_takes_is_a_failed_connection(world: Worl
         await servers("one").connect({})
 
 
-@pytest.mark.parametrize("state", [STANDBY, READ_ONLY, PRIMARY, {}])
-async def test_reported_state_says_whether_writes_fail(state: dict[str, str]) -> None:
-    assert takes_no_writes(Session("one", state)) == (state in (STANDBY, READ_ONLY))
+@pytest.mark.parametrize(
+    ("target", "fitting"),
+    [
+        ("any", [PRIMARY, STANDBY, READ_ONLY, {}]),
+        ("read-write", [PRIMARY, {}]),
+        ("primary", [PRIMARY, READ_ONLY, {}]),
+    ],
+)
+async def test_reported_change_of_the_server_makes_its_session_a_misfit(
+    target: str, fitting: list[dict[str, str]]
+) -> None:
+    found = servers("one,two", f"target_session_attrs={target}")
+    for state in (PRIMARY, STANDBY, READ_ONLY, {}):
+        assert (found.misfit(Session("one", state)) is None) == (state in fitting)
 
 
 @pytest.mark.parametrize("name", ["sslrootcert", "sslcrl", "sslcert"])

@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "chatcore_server": {
         "chatcore",
         "chatcore_memory",
+        "chatcore_postgres",
         "chatcore_sqlalchemy",
         "chatcore_notify",
         "chatcore_valkey",
@@ -57,7 +58,13 @@ MAY_IMPORT = {
         "litestar",
     },
     "chatcore_asgi": {"chatcore", "chatcore_litestar", "chatcore_litestar_plugin", "litestar"},
-    "chatcore_pytest": {"chatcore", "chatcore_memory", "chatcore_sqlalchemy", "asyncpg", "pytest"},
+    "chatcore_pytest": {
+        "chatcore",
+        "chatcore_memory",
+        "chatcore_postgres",
+        "chatcore_sqlalchemy",
+        "pytest",
+    },
 }
 COMPOSITION_ROOTS = {
     "chatcore_server",
