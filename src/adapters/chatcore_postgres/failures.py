@@ -26,7 +26,10 @@ _OTHER_HOST = {62, 64}
 _UNKNOWN_AUTHORITY = {2, 18, 19, 20, 21}
 
 _NO_TLS = "rejected SSL upgrade"
-_ABOUT_TLS = re.compile("(?!TLS: ).*(SSL|TLS|root certificate)")
+# The first words of what asyncpg and uvloop raise as a ConnectionError.
+_ABOUT_TLS = re.compile(
+    "root certificate|direct TLS|connection closed during TLS|SSL handshake|PostgreSQL .* SSL "
+)
 
 
 def concerns_one_server(failure: BaseException) -> bool:
@@ -40,7 +43,7 @@ def in_one_line(failure: BaseException) -> str:
     if isinstance(failure, ssl.SSLCertVerificationError):
         return f"TLS: {_of_certificate(failure)}"
     if isinstance(failure, ssl.SSLError):
-        reason = (failure.reason or str(failure)).replace("_", " ").lower()
+        reason = (getattr(failure, "reason", None) or str(failure)).replace("_", " ").lower()
         return f"TLS: the handshake with the server failed: {reason}"
     if isinstance(failure, ConnectionRefusedError):
         # Event loops word it differently.

@@ -77,7 +77,7 @@ class PostgresUrl:
 def read_url(url: str, environment: Mapping[str, str] = os.environ) -> PostgresUrl:
     """Read `postgresql://[user[:password]@][host[:port]][,…][/database][?parameters]`.
 
-    Where the URL and a parameter name the same, the parameter counts. SQLAlchemy's spelling of the
+    A parameter takes precedence over what stands before it. SQLAlchemy's spelling of the
     scheme means the same. PGHOST, PGPORT, PGCONNECT_TIMEOUT and PGTARGETSESSIONATTRS stand in for
     what the URL leaves out; other variables of libpq are left to asyncpg. Raises InvalidUrl.
     """
@@ -150,11 +150,12 @@ def _servers(
     authority: str, parameters: Parameters, environment: Mapping[str, str]
 ) -> tuple[Server, ...]:
     given = parameters.of_client
-    hosts = given.get("host") or authority
-    if not hosts and "service" not in given:
-        hosts = environment.get("PGHOST", "")
-    from_authority = hosts is authority
-    found = [_host_and_port(host, from_authority) for host in hosts.split(",")]
+    if authority and "host" not in given:
+        found = [_of_authority(host) for host in authority.split(",")]
+    else:
+        # Which hosts a service file names, only asyncpg reads.
+        default = "" if "service" in given else environment.get("PGHOST", "")
+        found = [_of_parameter(host) for host in given.get("host", default).split(",")]
     if len(found) > 1 and any(not host for host, _ in found):
         raise InvalidUrl("the PostgreSQL URL has an empty host in its list of hosts")
     source, ports = "port in the PostgreSQL URL", given.get("port")
@@ -173,23 +174,30 @@ def _servers(
                 "the port in the PostgreSQL URL is not a number from 1 to 65535; expected for "
                 "example postgresql://user:password@host:5432/database"
             )
-        default = PORT if host else None
-        servers.append(Server(host or None, int(port) if port else default))
+        otherwise = PORT if host else None
+        servers.append(Server(host or None, int(port) if port else otherwise))
     return tuple(servers)
 
 
-def _host_and_port(text: str, from_authority: bool) -> tuple[str, str]:
-    """A host, which may be empty, and the port after it, or nothing."""
-    if not from_authority and (text.startswith("/") or (text.count(":") > 1 and "[" not in text)):
-        # A directory, or an IPv6 address as libpq writes it in a parameter.
-        return text, ""
+def _of_authority(text: str) -> tuple[str, str]:
+    """A host and the port after it, or nothing; both %-escaped."""
+    host, port = _host_and_port(text)
+    return unquote(host), unquote(port)
+
+
+def _of_parameter(text: str) -> tuple[str, str]:
+    """As `_of_authority`, of a parameter, where libpq writes IPv6 without brackets, too."""
+    is_address = text.count(":") > 1 and "[" not in text
+    return (text, "") if is_address or text.startswith("/") else _host_and_port(text)
+
+
+def _host_and_port(text: str) -> tuple[str, str]:
     if (found := _HOST.fullmatch(text)) is None:
         raise InvalidUrl(
             "the host in the PostgreSQL URL cannot be read; an IPv6 address stands in brackets, as "
             "in postgresql://user:password@[::1]:5432/database"
         )
-    host, port = found[1].strip("[]"), found[2] or ""
-    return (unquote(host), unquote(port)) if from_authority else (host, port)
+    return found[1].strip("[]"), found[2] or ""
 
 
 def _keepalives(parameters: Parameters) -> Keepalives:

@@ -1,6 +1,8 @@
 """In which order, and for how long, the servers of a URL are tried."""
 
 import asyncio
+import re
+import ssl
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -192,6 +194,48 @@ async def test_each_server_without_a_session_is_explained(world: World) -> None:
         "seconds; four:5432: the database system is starting up"
     )
     assert all(session.ended for session in world.sessions)
+
+
+def refused(code: int, words: str) -> ssl.SSLCertVerificationError:
+    failure = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    failure.verify_code, failure.verify_message = code, words
+    return failure
+
+
+@pytest.mark.parametrize(
+    ("failure", "line"),
+    [
+        (refused(10, "certificate has expired"), "TLS: .* refused .*expired.: renew it, .*"),
+        (refused(9, "certificate is not yet valid"), "TLS: .*set the clock of this machine"),
+        (refused(18, "self-signed certificate"), "TLS: .*name the file of its authority with .*"),
+        (refused(62, "Hostname mismatch."), "TLS: .*Hostname mismatch.: write the host .*"),
+        (refused(23, "certificate revoked"), "TLS: .*.certificate revoked."),
+        (ssl.SSLError(1, "what"), "TLS: the handshake with the server failed: .*"),
+        (
+            ConnectionError('PostgreSQL server at "one:5432" rejected SSL upgrade'),
+            "TLS: the server offers no TLS .*",
+        ),
+        (
+            ConnectionError(
+                'PostgreSQL server at "one:5432": server sent an error response during '
+                "SSL exchange; check the server logs for details"
+            ),
+            "TLS: PostgreSQL server at .*",
+        ),
+        (ConnectionAbortedError("SSL handshake is taking longer than 60 seconds"), "TLS: SSL .*"),
+        (ConnectionResetError(104, "Connection reset by peer"), "(?!TLS).*reset by peer"),
+        (ConnectionRefusedError(111, "Connect call failed"), "the connection was refused: .*"),
+    ],
+)
+async def test_failure_is_one_line_that_says_whether_it_is_of_tls(
+    failure: Exception, line: str, world: World
+) -> None:
+    assert re.fullmatch(line, in_one_line(failure))
+    world.servers = {"one": failure, "two": failure}
+    with pytest.raises(NoServer) as failed:
+        await servers("one,two").connect({})
+    reason = re.escape("no server of the URL can be used: one:5432: ")
+    assert re.fullmatch(f"{reason}{line}; two:5432: {line}", in_one_line(failed.value))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import asyncpg
 
 from chatcore.errors import StoreUnavailable
 from chatcore_postgres import InvalidUrl, failures
-from chatcore_postgres.failures import FAILURES, without_data
+from chatcore_postgres.failures import FAILURES as FAILURES
+from chatcore_postgres.failures import without_data as without_data
 from chatcore_postgres.parameters import KNOWN
 from chatcore_postgres.servers import Servers
 from chatcore_sqlalchemy.database_url import POSTGRESQL, read_postgresql
@@ -56,8 +57,6 @@ _OF_POOLER = re.compile(
     "unsupported startup parameter|prepared statement .* (already exists|does not exist)"
 )
 
-
-__all__ = ["FAILURES", "without_data"]  # The modules of this folder take them from here.
 
 # A misspelt parameter of libpq goes to the server as a setting.
 _UNKNOWN_PARAMETER = re.compile('unrecognized configuration parameter "([^"]*)"')
