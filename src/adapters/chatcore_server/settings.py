@@ -120,7 +120,7 @@ class Settings:
         "sqlite:///chatcore.db",
         _text,
         "the database: sqlite:///relative/path, sqlite:////absolute/path, or\n"
-        "postgresql://user:password@host/database",
+        "postgresql://user:password@host/database, or host,host for a primary and standbys",
     )
     schema: str | None = _setting(
         None,

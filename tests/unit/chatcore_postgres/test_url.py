@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from chatcore_postgres import InvalidUrl, PostgresUrl, read_url
+from chatcore_postgres.parameters import KNOWN
 from chatcore_sqlalchemy import CannotOpen, engine_of
+from tests.support.repository import ROOT
 
 PASSWORD = "hush/hush"
 ESCAPED = "hush%2Fhush"
@@ -219,3 +221,21 @@ def test_other_url_is_told_of_both_databases(url: str) -> None:
 def test_engine_of_a_url_drops_the_driver(spelling: str, plain: str) -> None:
     engine: Any = engine_of(spelling)
     assert engine.url == plain
+
+
+def documented() -> str:
+    text = (ROOT / "docs" / "running.md").read_text("utf-8")
+    return text.partition("## The URL of PostgreSQL")[2].partition("\n## ")[0]
+
+
+def test_every_parameter_is_documented() -> None:
+    table = re.findall(r"^\| (.*?) \| .*? \|$", documented(), re.MULTILINE)
+    named = {name for row in table for name in re.findall(r"`([a-z_]+)`", row)}
+    assert named == {*KNOWN, "statement_timeout"}
+
+
+def test_documented_urls_are_valid() -> None:
+    urls = re.findall(r"^postgresql://.*$", documented(), re.MULTILINE)
+    assert len(urls) == 4
+    for url in urls:
+        read(url).expect_writable()
