@@ -7,6 +7,7 @@ accepts and never answers would use it up.
 import asyncio
 import random
 import socket
+import ssl
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -14,7 +15,7 @@ from urllib.parse import urlencode
 import asyncpg
 
 from chatcore_postgres.failures import FAILURES, concerns_one_server, in_one_line
-from chatcore_postgres.parameters import overridden
+from chatcore_postgres.parameters import InvalidUrl, overridden
 from chatcore_postgres.tls import expect_files, system_authorities
 from chatcore_postgres.url import PostgresUrl, Server
 
@@ -142,6 +143,13 @@ class Servers:
         except asyncpg.ClientConfigurationError as error:
             # About a variable of libpq, or a file of TLS in its default place.
             raise ConnectionError(str(error)) from None
+        except (FileNotFoundError, PermissionError, ssl.SSLError):
+            # A file may have changed since the start, and the error does not name it.
+            try:
+                expect_files(url.of_driver)
+            except InvalidUrl as error:
+                raise ConnectionError(str(error)) from None
+            raise
         except FAILURES:
             raise
         except ValueError as error:

@@ -4,6 +4,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ from chatcore_postgres.servers import (
     NoServer,
     Servers,
 )
+from tests.support.tls import Authority
 
 pytestmark = pytest.mark.virtual_time
 
@@ -27,12 +29,17 @@ STANDBY = OFF | {"in_hot_standby": "on"}
 READ_ONLY = OFF | {"default_transaction_read_only": "on"}
 
 
-class Session:
-    """A session of asyncpg on a server that reports this state."""
+State = dict[str, str]
 
-    def __init__(self, host: str, state: dict[str, str]) -> None:
+
+class Session:
+    """A session of asyncpg on a server that reports this state, or tells it when it is asked.
+    Without either, it froze after the session began."""
+
+    def __init__(self, host: str, state: State, told: tuple[bool, bool] | None = None) -> None:
         self.host = host
         self.state = state
+        self.told = told
         self.ended = False
         self._transport = SimpleNamespace(get_extra_info=lambda _: None)
 
@@ -40,18 +47,20 @@ class Session:
         return SimpleNamespace(**self.state)
 
     async def fetchrow(self, _: str) -> tuple[bool, bool]:
-        await asyncio.Event().wait()  # It froze after the session began.
-        raise AssertionError
+        if self.told is None:
+            await asyncio.Event().wait()
+        assert self.told is not None
+        return self.told
 
     def terminate(self) -> None:
         self.ended = True
 
 
 class World:
-    """Servers by their host: the state of each, the exception that it raises, or None for a server
-    that accepts and never answers."""
+    """Servers by their host: the state that each reports or tells, the exception that it raises, or
+    None for a server that accepts and never answers."""
 
-    def __init__(self, **servers: dict[str, str] | Exception | None) -> None:
+    def __init__(self, **servers: State | tuple[bool, bool] | Exception | None) -> None:
         self.servers = servers
         self.tried: list[str] = []
         self.given: list[dict[str, Any]] = []
@@ -66,7 +75,8 @@ class World:
         if isinstance(found, Exception):
             raise found
         assert found is not None
-        self.sessions.append(Session(host, found))
+        made = Session(host, {}, found) if isinstance(found, tuple) else Session(host, found)
+        self.sessions.append(made)
         return self.sessions[-1]
 
 
@@ -169,6 +179,14 @@ async def test_target_session_attrs_choose_the_server(world: World, target: str,
     found = servers("stand,fixed,prime", f"target_session_attrs={target}")
     assert await host_of(found) == host
     assert [session.host for session in world.sessions if not session.ended] == [host]
+
+
+@pytest.mark.parametrize(("target", "host"), [("read-write", "three"), ("primary", "two")])
+async def test_server_that_does_not_report_its_state_is_asked(
+    world: World, target: str, host: str
+) -> None:
+    world.servers = {"one": (True, False), "two": (False, True), "three": (False, False)}
+    assert await host_of(servers("one,two,three", f"target_session_attrs={target}")) == host
 
 
 async def test_standby_is_preferred_but_not_needed(world: World) -> None:
@@ -291,17 +309,26 @@ async def test_host_name_that_no_lookup_takes_is_a_failed_connection(world: Worl
     ],
 )
 async def test_reported_change_of_the_server_makes_its_session_a_misfit(
-    target: str, fitting: list[dict[str, str]]
+    target: str, fitting: list[State]
 ) -> None:
     found = servers("one,two", f"target_session_attrs={target}")
     for state in (PRIMARY, STANDBY, READ_ONLY, {}):
         assert (found.misfit(Session("one", state)) is None) == (state in fitting)
 
 
+async def test_file_that_vanishes_later_is_named_too(world: World, tmp_path: Path) -> None:
+    file = Authority(tmp_path).file
+    found = servers("one", f"sslmode=verify-full&sslrootcert={file}")
+    file.unlink()
+    world.servers = {"one": FileNotFoundError(2, "No such file or directory")}
+    with pytest.raises(ConnectionError, match=r"^TLS: sslrootcert in the PostgreSQL URL cannot be"):
+        await found.connect({})
+
+
 @pytest.mark.parametrize("name", ["sslrootcert", "sslcrl", "sslcert"])
 @pytest.mark.parametrize("content", [None, "no certificate"])
 def test_unusable_file_is_refused_by_the_name_of_its_parameter(
-    name: str, content: str | None, tmp_path: Any
+    name: str, content: str | None, tmp_path: Path
 ) -> None:
     file = tmp_path / "file.pem"
     if content is not None:
