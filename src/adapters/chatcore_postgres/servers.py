@@ -184,7 +184,7 @@ def _misfit(wanted: str, standby: bool, read_only: bool) -> str | None:
     """Why a server in this state is not the wanted one; None if it is."""
     match wanted:
         case "standby":
-            return None if standby else "the server is no standby"
+            return None if standby else "the server is not a standby"
         case "read-only":
             return None if standby or read_only else "the server takes writes"
         case "read-write" if read_only and not standby:

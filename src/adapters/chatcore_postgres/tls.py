@@ -1,4 +1,5 @@
-"""The TLS parameters of a URL. asyncpg gives them their meaning, but for what is here."""
+"""What asyncpg lacks for the TLS parameters of a URL: errors that name one, and the system's
+authorities."""
 
 import ssl
 from collections.abc import Mapping

@@ -99,7 +99,7 @@ def read_url(url: str, environment: Mapping[str, str] = os.environ) -> PostgresU
         raise InvalidUrl("PGCONNECT_TIMEOUT is not valid; expected a number of seconds")
     return PostgresUrl(
         servers=servers,
-        names_host=bool(hosts) or "host" in given,
+        names_host=servers[0].host is not None or "service" in given,
         shuffled=given.get("load_balance_hosts") == "random",
         target=target or ("read-write" if several else "any"),
         user=given.get("user") or unquote(user) or None,

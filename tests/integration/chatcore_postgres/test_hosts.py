@@ -138,7 +138,7 @@ async def test_promoted_standby_is_found(
     try:
         writing = await patiently(lambda: found.connect({}))
         assert found.misfit(writing) is None
-        # The server tells its older sessions, too.
+        # Older sessions hear of it, too.
         async with asyncio.timeout(SECONDS):
             while found.misfit(reading):
                 await reading.execute("SELECT 1")

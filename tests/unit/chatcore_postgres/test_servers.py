@@ -33,13 +33,13 @@ State = dict[str, str]
 
 
 class Session:
-    """A session of asyncpg on a server that reports this state, or tells it when it is asked.
+    """A session of asyncpg on a server that reports this state, or answers a question about it.
     Without either, it froze after the session began."""
 
-    def __init__(self, host: str, state: State, told: tuple[bool, bool] | None = None) -> None:
+    def __init__(self, host: str, state: State, answer: tuple[bool, bool] | None = None) -> None:
         self.host = host
         self.state = state
-        self.told = told
+        self.answer = answer
         self.ended = False
         self._transport = SimpleNamespace(get_extra_info=lambda _: None)
 
@@ -47,18 +47,18 @@ class Session:
         return SimpleNamespace(**self.state)
 
     async def fetchrow(self, _: str) -> tuple[bool, bool]:
-        if self.told is None:
+        if self.answer is None:
             await asyncio.Event().wait()
-        assert self.told is not None
-        return self.told
+        assert self.answer is not None
+        return self.answer
 
     def terminate(self) -> None:
         self.ended = True
 
 
 class World:
-    """Servers by their host: the state that each reports or tells, the exception that it raises, or
-    None for a server that accepts and never answers."""
+    """Servers by their host: the state that each reports or answers, its exception, or None for a
+    server that accepts and never answers."""
 
     def __init__(self, **servers: State | tuple[bool, bool] | Exception | None) -> None:
         self.servers = servers

@@ -75,7 +75,8 @@ def test_environment_stands_in_for_what_is_left_out() -> None:
     }
     found = read("postgresql:///chat", **environment)
     assert [tuple(server) for server in found.servers] == [("one", 1), ("two", 2)]
-    assert not found.names_host
+    assert found.names_host
+    assert not read("postgresql:///chat").names_host
     assert (found.connect_seconds, found.target) == (9, "primary")
     found = read("postgresql://three:3?connect_timeout=1&target_session_attrs=any", **environment)
     assert [tuple(server) for server in found.servers] == [("three", 3)]
@@ -206,7 +207,7 @@ def test_odd_url_of_postgresql_is_refused_as_one(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["postgres.db", "mysql://host/chat", "chat", "x:y"])
-def test_other_url_is_told_of_both_databases(url: str) -> None:
+def test_other_url_is_explained_for_both_databases(url: str) -> None:
     with pytest.raises(CannotOpen, match=r"sqlite:///.*postgresql://"):
         engine_of(url)
 
