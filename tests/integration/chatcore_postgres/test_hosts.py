@@ -187,6 +187,26 @@ async def test_parameters_of_libpq_do_not_reach_the_server(postgres_url: str) ->
     await session.close()
 
 
+async def test_place_and_password_may_be_in_the_files_of_libpq(
+    postgres: PostgresServer, postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = name_of(postgres_url)
+    services, passwords = tmp_path / "services", tmp_path / "passwords"
+    services.write_text(f"[chat]\nhost={postgres.socket.parent}\ndbname={name}\nuser=somebody\n")
+    # A socket counts as localhost.
+    passwords.write_text("one:*:*:somebody:wrong\nlocalhost:5432:*:somebody:pass:word/1\n")
+    passwords.chmod(0o600)
+    monkeypatch.setenv("PGSERVICEFILE", str(services))
+    for url in (
+        f"postgresql:///?service=chat&passfile={passwords}",
+        f"{postgres.url(name, 'somebody')}&passfile={passwords}",
+    ):
+        session = await Servers(read_url(url)).connect({})
+        found = await session.fetchrow("SELECT current_user::text, current_database()::text")
+        await session.close()
+        assert tuple(found) == ("somebody", name)
+
+
 async def test_misspelt_parameter_is_named(postgres_url: str) -> None:
     for query, words in (
         ("conect_timeout=hush", '"conect_timeout"; did you mean connect_timeout\\?$'),
