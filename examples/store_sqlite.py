@@ -280,7 +280,7 @@ class SqliteStore:
         if after.log != self._log or not start <= after.n <= end:
             return None
         rows = self._rows(EVENTS, after.user_id, after.n, limit)
-        return [self._entry(after._replace(n=n), *row) for n, *row in rows]
+        return [self._entry(after.at(n), *row) for n, *row in rows]
 
     @step
     def trim_logs(self, *, keep: int, since_us: int, after_user: int) -> int | None:

@@ -18,14 +18,17 @@ KINDS: dict[type, int] = {}
 """The number of each class of entries in a store. Never changes."""
 
 _T = TypeVar("_T")
-_CURSOR = re.compile(r"([0-9A-Za-z]{1,32})-([1-9][0-9]{0,18})-(0|[1-9][0-9]{0,18})")
+_CURSOR = re.compile(
+    r"([0-9A-Za-z]{1,32})-([1-9][0-9]{0,18})-"
+    r"(?:0|([1-9][0-9]{0,18})(?:-(0|[1-9a-f][0-9a-f]{0,7}))?)"
+)
 
 
 class Cursor(NamedTuple):
     """A place in a user's log: after the entry `n`, before all entries at 0.
 
-    `str(cursor)` is its form for the wire: at most 72 letters, digits and hyphens, opaque to
-    clients.
+    `str(cursor)` is its form for the wire: at most 81 letters, digits and hyphens, opaque to
+    clients. Those of chatcore's own stores, whose names have 16 characters, have at most 65.
     """
 
     log: str
@@ -33,17 +36,39 @@ class Cursor(NamedTuple):
     another store."""
     user_id: int
     n: int
+    mark: int | None = None
+    """32 bits of the entry `n`, by which a store recognises that it gave the number again, to
+    another entry (`mark_of`). None at 0, from a store without marks, and in cursors of earlier
+    versions."""
 
     def __str__(self) -> str:
-        return f"{self.log}-{self.user_id}-{self.n}"
+        if self.mark is None:
+            return f"{self.log}-{self.user_id}-{self.n}"
+        return f"{self.log}-{self.user_id}-{self.n}-{self.mark:x}"
+
+    def at(self, n: int, mark: int | None = None) -> Self:
+        """The cursor after another entry of the same log."""
+        return type(self)(self.log, self.user_id, n, mark)
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
         """Parse the form for the wire; None if the text is not a cursor."""
         found = _CURSOR.fullmatch(text)
-        if found is None or max(int(found[2]), int(found[3])) > MAX_INT64:
+        if found is None:
             return None
-        return cls(found[1], int(found[2]), int(found[3]))
+        user_id, n = int(found[2]), int(found[3] or 0)
+        if max(user_id, n) > MAX_INT64:
+            return None
+        return cls(found[1], user_id, n, None if found[4] is None else int(found[4], 16))
+
+
+def mark_of(kind: int, chat_id: int, seq: int, at_us: int) -> int:
+    """Return the mark of an entry: its kind in KINDS, its chat, the number of its message or read
+    marker (0 for an opening), and its time. Two entries share one by chance only, once in 2**32.
+    Never changes, since clients keep cursors."""
+    # Multiplied by large odd numbers, small differences fill all 32 bits, in two thirds of the time
+    # that a CRC takes.
+    return (at_us + kind * 0xC2B2AE35 + chat_id * 0x9E3779B1 + seq * 0x85EBCA6B) & 0xFFFFFFFF
 
 
 def _event(tag: str, *, kind: int | None = None) -> Callable[[type[_T]], type[_T]]:

@@ -12,7 +12,15 @@ from chatcore.errors import (
     UserErased,
     UserNotFound,
 )
-from chatcore.events import ChatOpened, Cursor, Entry, MarkerMoved, MessageSent
+from chatcore.events import (
+    KINDS,
+    ChatOpened,
+    Cursor,
+    Entry,
+    MarkerMoved,
+    MessageSent,
+    mark_of,
+)
 from chatcore.handles import Person
 from chatcore.model import Chat, ChatState, ChatSummary, Message, NewMessage, Sent, User, user_of
 from chatcore.names import UserName
@@ -229,6 +237,8 @@ class MemoryStore(MemorySessions):
         if after.log != self.contents.log_name or not 0 <= missing <= len(log.entries):
             return None
         start = len(log.entries) - missing
+        if start and after.mark not in (None, log.entries[start - 1][1].cursor.mark):
+            return None
         wanted = range(start, min(start + limit, len(log.entries)))
         return [self._with_current_names(log.entries[index][1]) for index in wanted]
 
@@ -313,8 +323,10 @@ class MemoryStore(MemorySessions):
             if not self._is_living(user.id):
                 continue
             log = self.contents.logs[user.id] = self._log_of(user.id)
-            log.end = log.end._replace(n=log.end.n + 1)
-            log.entries.append((at_us, make(log.end)))
+            n = log.end.n + 1
+            entry = make(log.end.at(n))
+            log.end = log.end.at(n, mark_of(KINDS[type(entry)], entry.chat.id, n, at_us))
+            log.entries.append((at_us, entry._replace(cursor=log.end)))
 
     def _log_of(self, user_id: int) -> LogRecord:
         """The user's log; a new one, not yet in `contents`, if there is none."""

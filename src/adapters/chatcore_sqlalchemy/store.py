@@ -342,8 +342,9 @@ class SqlAlchemyStore(SqlSessions):
         return list(map(messages.message_of, reversed(rows)))
 
     async def end_of_log(self, user_id: int) -> Cursor:
-        ((n,),) = await self._database.read(events.END_OF_LOG, user_id=user_id)
-        return Cursor(await self._log_name(), user_id, n)
+        rows = await self._database.read(events.END_OF_LOG, user_id=user_id)
+        start = Cursor(await self._log_name(), user_id, 0)
+        return events.end(start, rows)
 
     async def events_after(self, after: Cursor, *, limit: int) -> Sequence[Entry] | None:
         if after.log != await self._log_name() or after.n > MAX_INT64:

@@ -22,6 +22,9 @@ class EventLog(Protocol):
     nothing. The entries of one log are numbered 1, 2, 3, … without gaps; a reader never
     sees a number before all smaller ones. If one step begins after another has returned, its
     entry has the larger number.
+
+    A store that may lose its newest entries, and then give their numbers again, marks the cursors
+    of its entries (`mark_of`), so that one of a lost entry is void. Others may leave the mark out.
     """
 
     async def end_of_log(self, user_id: int) -> Cursor:
@@ -31,8 +34,9 @@ class EventLog(Protocol):
     async def events_after(self, after: Cursor, *, limit: int) -> Sequence[Entry] | None:
         """Return the first `limit` (1 to MAX_PAGE) entries after the cursor, ascending.
 
-        None for a void cursor: it is from another store, lies beyond the end, or some entries
-        after it have been trimmed.
+        None for a void cursor: it is from another store, lies beyond the end, has a mark that is
+        not that of its entry, or some entries after it have been trimmed. A cursor without a mark
+        is compared by its number alone, and so is one whose entry is trimmed.
         """
         ...
 

@@ -121,11 +121,9 @@ async def an_erased_user_has_no_log_and_no_blocks(store: WholeStore) -> None:
     erased = await erase(store, bob)
 
     async def expect_nothing_of(user: User) -> None:
-        expect_equal(
-            await store.end_of_log(user.id), end._replace(n=0), "end_of_log of an erased user"
-        )
+        expect_equal(await store.end_of_log(user.id), end.at(0), "end_of_log of an erased user")
         for n in range(end.n + 2):
-            found = await store.events_after(end._replace(n=n), limit=MAX_PAGE)
+            found = await store.events_after(end.at(n), limit=MAX_PAGE)
             entries = None if found is None else list(found)
             expect_equal(entries, None if n else [], f"events_after {n} of an erased user")
 

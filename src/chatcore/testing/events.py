@@ -29,6 +29,7 @@ from chatcore.testing.scene import (
     read_all,
     read_log,
     send,
+    unmarked,
 )
 
 
@@ -81,17 +82,18 @@ async def both_logs_record_every_step(store: ChatStoreWithUsers) -> None:
             logs[user].append(kind(cursor, chat, *what))  # type: ignore[arg-type]
         for user, wanted in logs.items():
             end = await store.end_of_log(user.id)
-            expect_equal(end, Cursor(name, user.id, len(wanted)), f"end_of_log of {user.name}")
-            for entry in wanted[-1:]:
-                last = end._replace(n=end.n - 1)
+            found = await read_log(store, user)
+            expect_equal(
+                list(map(unmarked, found)), wanted, f"events_after: the log of {user.name}"
+            )
+            last = found[-1].cursor if found else end.at(0)
+            expect_equal(end, last, f"end_of_log of {user.name}")
+            if found:
                 expect_equal(
-                    await read_log(store, user, last),
-                    [entry],
+                    await read_log(store, user, end.at(end.n - 1)),
+                    found[-1:],
                     f"events_after: the newest entry of {user.name}",
                 )
-            expect_equal(
-                await read_log(store, user), wanted, f"events_after: the log of {user.name}"
-            )
 
     chat = await store.open_chat(bob.id, ann.id, NOW_US)
     await expect_entry(ChatOpened, chat)
@@ -167,7 +169,7 @@ async def pages_of_a_log_are_the_next_entries(store: ChatStoreWithUsers) -> None
     expect_equal(numbers(entries), [*range(1, 8)], "events_after: numbers 1, 2, 3, … without gaps")
     for n in range(8):
         for limit in (1, 2, 3, 6, 7, 8, MAX_PAGE):
-            page = await store.events_after(start._replace(n=n), limit=limit)
+            page = await store.events_after(start.at(n), limit=limit)
             wanted = entries[n : n + limit]
             expect_equal(
                 page and list(page), wanted or [], f"events_after: {limit} entries after {n}"
@@ -195,7 +197,7 @@ async def a_void_cursor_gives_none(store: ChatStoreWithUsers) -> None:
     at_the_end = await store.events_after(end, limit=MAX_PAGE)
     expect_equal(at_the_end and list(at_the_end), [], "events_after the end of the log")
     for cursor in (
-        *(end._replace(n=n) for n in (end.n + 1, end.n + 2, 2**31, MAX_INT64)),
+        *(end.at(n) for n in (end.n + 1, end.n + 2, 2**31, MAX_INT64)),
         *(end._replace(log=log, n=n) for log in ("", "0", end.log + "0") for n in range(end.n + 1)),
         *(end._replace(user_id=unknown, n=1) for unknown in UNKNOWN_IDS),
     ):
@@ -203,6 +205,49 @@ async def a_void_cursor_gives_none(store: ChatStoreWithUsers) -> None:
         expect_equal(
             found, None, f"events_after the void cursor {cursor!r}, where the end is {end.n},"
         )
+
+
+@check
+async def a_cursor_is_void_with_another_mark(store: ChatStoreWithUsers) -> None:
+    """A store either marks no cursor or each one, but for number 0: events_after returns None for a
+    cursor with another mark than that of its entry, and does not ask for a mark. Different entries
+    have different marks, also those with one number in two logs."""
+    chat, ann, bob = await ann_and_bob(store)
+    eve = await add_user(store, "eve")
+    other = await store.open_chat(eve.id, ann.id, NOW_US)
+    for n, (place, sender) in enumerate(((chat, ann), (other, ann), (chat, bob), (chat, bob))):
+        await send(store, place, sender, "hello", sent_us=NOW_US + n)
+    await mark(store, chat, bob, 1)
+    logs = [await read_log(store, user) for user in (ann, bob, eve)]
+    cursors = {entry.cursor for log in logs for entry in log}
+    if all(cursor.mark is None for cursor in cursors):
+        return
+    expect_equal(
+        len({cursor.mark for cursor in cursors if cursor.user_id == ann.id}),
+        len(logs[0]),
+        "events_after: marks of different entries",
+    )
+    bobs, eves = logs[1][1].cursor, logs[2][1].cursor
+    expect(
+        bobs.mark != eves.mark,
+        f"events_after marks different entries differently, not {bobs!r} and {eves!r}",
+    )
+    for log in logs:
+        end = log[-1].cursor
+        expect_equal(await store.end_of_log(end.user_id), end, "end_of_log, with its mark")
+        for count, entry in enumerate(log, 1):
+            cursor = entry.cursor
+            mark_ = -1 if cursor.mark is None else cursor.mark
+            expect(0 <= mark_ < 2**32, f"events_after gives marks of 32 bits, not {cursor!r}")
+            for valid in (cursor, cursor.at(cursor.n)):
+                found = await store.events_after(valid, limit=MAX_PAGE)
+                expect_equal(list(found or ()), log[count:], f"events_after {valid!r}")
+            for wrong in (mark_ ^ 1, mark_ ^ 2**31):
+                void = cursor.at(cursor.n, wrong)
+                found = await store.events_after(void, limit=MAX_PAGE)
+                expect_equal(
+                    found, None, f"events_after {void!r}, where the entry has {cursor.mark},"
+                )
 
 
 @check
@@ -380,6 +425,7 @@ LOG_CHECKS = (
     pages_of_a_log_are_the_next_entries,
     a_page_holds_up_to_500_entries,
     a_void_cursor_gives_none,
+    a_cursor_is_void_with_another_mark,
     simultaneous_steps_are_each_logged_once,
     later_steps_have_larger_numbers,
     a_reader_of_a_log_misses_nothing,

@@ -72,7 +72,7 @@ async def read_all(store: ChatStore, chat: Chat) -> list[Message]:
 
 async def log_start(store: ChatStore, user: User) -> Cursor:
     """Return the cursor before the first entry of the user's log."""
-    return (await store.end_of_log(user.id))._replace(n=0)
+    return (await store.end_of_log(user.id)).at(0)
 
 
 async def read_log(store: ChatStore, user: User, after: Cursor | None = None) -> list[Entry]:
@@ -87,6 +87,11 @@ async def read_log(store: ChatStore, user: User, after: Cursor | None = None) ->
         entries += page
     expect(page is not None, f"events_after {cursor}, a valid cursor,")
     return entries
+
+
+def unmarked(entry: Entry) -> Entry:
+    """The entry without the mark of its cursor, which a store chooses."""
+    return entry._replace(cursor=entry.cursor.at(entry.cursor.n))
 
 
 async def mark(store: ChatStore, chat: Chat, user: User, seq: int, moved_us: int = NOW_US) -> int:

@@ -211,7 +211,7 @@ async def test_outsider_sees_nothing_of_a_chat(scene: Scene) -> None:
 
 
 async def test_cursor_of_another_user_is_answered_with_a_reset(scene: Scene) -> None:
-    cursor = (await scene.messenger.sync(scene.bob)).cursor._replace(n=0)
+    cursor = (await scene.messenger.sync(scene.bob)).cursor.at(0)
     eve = await scene.log_in("eve")
     headers = {"authorization": f"Bearer {eve}"}
     answer = await scene.api.call("GET", f"/v1/events?after={cursor}", headers=headers)

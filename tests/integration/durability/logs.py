@@ -27,7 +27,7 @@ class Readers:
                 continue
             entries = self.read.setdefault(user_id, [])
             end = await log.end_of_log(user_id)
-            cursor = entries[-1].cursor if entries else end._replace(n=0)
+            cursor = entries[-1].cursor if entries else end.at(0)
             while page := await log.events_after(cursor, limit=MAX_PAGE):
                 entries += page
                 cursor = page[-1].cursor
@@ -38,7 +38,7 @@ class Readers:
                 ]
             if page is None or cursor.n < end.n:
                 wrong.append(f"the log of {user_id} cannot be read on after {cursor}")
-            numbers = [entry.cursor for entry in entries]
+            numbers = [entry.cursor.at(entry.cursor.n) for entry in entries]
             if numbers != [Cursor(end.log, user_id, n) for n in range(1, len(entries) + 1)]:
                 wrong.append(f"the log of {user_id} is numbered {numbers}")
             wrong += _unlike(model, user_id, entries)

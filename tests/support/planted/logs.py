@@ -20,7 +20,7 @@ class NamesLogsAnew(MemoryStore):
 class BeginsAt1(MemoryStore):
     async def end_of_log(self, user_id: int) -> Cursor:
         end = await super().end_of_log(user_id)
-        return end._replace(n=max(end.n, 1))
+        return end.at(max(end.n, 1))
 
 
 class LogsForOneOfThem(MemoryStore):
@@ -68,7 +68,7 @@ class NumbersAllLogsTogether(MemoryStore):
         top = max((log.end.n for log in self.contents.logs.values()), default=0)
         for user in users:
             log = self.contents.logs[user.id] = self._log_of(user.id)
-            log.end = log.end._replace(n=top)
+            log.end = log.end.at(top)
         super()._add_entries(users, at_us, make)
 
 
@@ -97,13 +97,13 @@ class LogsRefusedOpenings(MemoryStore):
         except ChatExists:
             for user in (user_id, peer_id):
                 end = self.contents.logs[user].end
-                self.contents.logs[user].end = end._replace(n=end.n + 1)
+                self.contents.logs[user].end = end.at(end.n + 1)
             raise
 
 
 class ReadsTheCursorsEntry(MemoryStore):
     async def events_after(self, after: Cursor, *, limit: int) -> Sequence[Entry] | None:
-        return await super().events_after(after._replace(n=max(after.n - 1, 0)), limit=limit)
+        return await super().events_after(after.at(max(after.n - 1, 0)), limit=limit)
 
 
 class ReadsOneEntryTooMany(MemoryStore):
@@ -127,6 +127,35 @@ class KnowsTheFuture(MemoryStore):
 class ReadsCursorsOfOthers(MemoryStore):
     async def events_after(self, after: Cursor, *, limit: int) -> Sequence[Entry] | None:
         return await super().events_after(after._replace(log=self.contents.log_name), limit=limit)
+
+
+class IgnoresMarks(MemoryStore):
+    async def events_after(self, after: Cursor, *, limit: int) -> Sequence[Entry] | None:
+        return await super().events_after(after.at(after.n), limit=limit)
+
+
+class InsistsOnMarks(MemoryStore):
+    async def events_after(self, after: Cursor, *, limit: int) -> Sequence[Entry] | None:
+        unmarked = after.n and after.mark is None
+        return None if unmarked else await super().events_after(after, limit=limit)
+
+
+class MarksByNumber(MemoryStore):
+    """Mark what a lost entry and the next one with its number have in common."""
+
+    def _add_entries(self, users: Iterable[User], at_us: int, make: MakeEntry) -> None:
+        super()._add_entries(users, at_us, make)
+        for user in users:
+            log = self.contents.logs[user.id]
+            at_us, entry = log.entries.pop()
+            log.end = log.end.at(log.end.n, log.end.n)
+            log.entries.append((at_us, entry._replace(cursor=log.end)))
+
+
+class ForgetsTheMarkOfTheEnd(MemoryStore):
+    async def end_of_log(self, user_id: int) -> Cursor:
+        end = await super().end_of_log(user_id)
+        return end.at(end.n)
 
 
 class RacesForPlaces(MemoryStore):
@@ -267,6 +296,10 @@ FAULTS: dict[type[MemoryStore], ChatStoreCheck] = {
     CapsLogPagesAt100: events.a_page_holds_up_to_500_entries,
     KnowsTheFuture: events.a_void_cursor_gives_none,
     ReadsCursorsOfOthers: events.a_void_cursor_gives_none,
+    IgnoresMarks: events.a_cursor_is_void_with_another_mark,
+    InsistsOnMarks: events.pages_of_a_log_are_the_next_entries,
+    MarksByNumber: events.a_cursor_is_void_with_another_mark,
+    ForgetsTheMarkOfTheEnd: events.both_logs_record_every_step,
     RacesForPlaces: events.simultaneous_steps_are_each_logged_once,
     LogsEachTurnBackwards: events.simultaneous_steps_are_each_logged_once,
     LogsLater: events.later_steps_have_larger_numbers,

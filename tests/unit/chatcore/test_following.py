@@ -270,10 +270,12 @@ async def test_a_timeout_loses_nothing(messenger: Messenger, bob: User, chat: Ch
         lambda end: end._replace(log="", user_id=0, n=0),
         lambda end: end._replace(user_id=end.user_id + 1),
         lambda end: end._replace(user_id=end.user_id + 1, n=0),
-        lambda end: end._replace(n=end.n + 1),
-        lambda end: str(end._replace(n=2**63 - 1)),
-        lambda end: end._replace(n=1),
-        lambda end: end._replace(n=0),
+        lambda end: end.at(end.n + 1),
+        lambda end: str(end.at(2**63 - 1)),
+        lambda end: end._replace(mark=end.mark ^ 1),
+        lambda end: str(end._replace(mark=end.mark ^ 1)),
+        lambda end: end.at(1),
+        lambda end: end.at(0),
     ],
 )
 async def test_invalid_cursor_gives_a_reset(
@@ -288,7 +290,7 @@ async def test_invalid_cursor_gives_a_reset(
     await send(messenger, chat, 1)
     [event] = await take(following, 1)
     assert seqs([event]) == [6]
-    assert event.cursor == end._replace(n=end.n + 1)
+    assert event.cursor.n == end.n + 1
 
 
 async def test_cursor_of_a_reset_can_be_followed(

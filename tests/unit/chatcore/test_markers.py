@@ -62,7 +62,7 @@ async def chat(messenger: Messenger, doorbell: WatchedDoorbell, ann: User, bob: 
 
 async def logged(messenger: Messenger, user: User) -> list[int]:
     """The marker positions in the user's event log."""
-    start = (await messenger.sync(user)).cursor._replace(n=0)
+    start = (await messenger.sync(user)).cursor.at(0)
     following = messenger.follow(user, after=start)
     events: list[Event] = []
     while batch := await following.batch(0):

@@ -46,8 +46,8 @@ async def test_trimming_repeats_after_a_failure(
                 for _ in range(3):
                     await messenger.send(ann, chat, "hello")
                 await store.trimmed_since(store.trimmings)
-                kept = before._replace(n=before.n + n - 2)
-                assert await store.events_after(kept._replace(n=kept.n - 1), limit=9) is None
+                kept = before.at(before.n + n - 2)
+                assert await store.events_after(kept.at(kept.n - 1), limit=9) is None
                 assert len(await store.events_after(kept, limit=9) or ()) == 2
     assert len(caplog.records) == 1
     assert asyncio.all_tasks() == tasks

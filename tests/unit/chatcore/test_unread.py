@@ -236,10 +236,10 @@ async def test_trimming_keeps_new_events_up_to_the_limit(store: MemoryStore, hub
         peer = await store.add_user(UserName(f"peer {n}"), "", 0)
         chats.append(await messenger.open_chat(hub, peer))
         now += timedelta(days=1)
-    start = (await messenger.sync(hub)).cursor._replace(n=0)
+    start = (await messenger.sync(hub)).cursor.at(0)
 
     async def following(n: int) -> list[Event]:
-        return [*await messenger.follow(hub, after=start._replace(n=n)).batch(0)]
+        return [*await messenger.follow(hub, after=start.at(n)).batch(0)]
 
     await messenger.trim_logs()
     assert len(await following(0)) == 25
@@ -255,5 +255,5 @@ async def test_trimming_keeps_new_events_up_to_the_limit(store: MemoryStore, hub
     await messenger.send(hub, chats[-1], "hello")
     await messenger.trim_logs(age=timedelta(0))
     peer = chats[-1].peer_of(hub)
-    behind = (await messenger.sync(peer)).cursor._replace(n=0)
+    behind = (await messenger.sync(peer)).cursor.at(0)
     assert [type(it) for it in await messenger.follow(peer, after=behind).batch()] == [Reset]

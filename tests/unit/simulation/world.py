@@ -106,7 +106,7 @@ class World:
                 continue
             grown.append(user.id)
             # MemoryStore's own method: a subclass may read wrongly on purpose.
-            entries = MemoryStore.events_after(self.store, end._replace(n=len(log)), limit=500)
+            entries = MemoryStore.events_after(self.store, end.at(len(log)), limit=500)
             for entry in run_now(entries) or ():
                 self._take(user, entry)
             self.check(end.n == len(log), "the log of", user.name, "has gaps")

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from chatcore.events import ChatOpened, Cursor, Entry, MarkerMoved, MessageSent
+from chatcore.events import ChatOpened, Cursor, Entry, MarkerMoved, MessageSent, mark_of
 from chatcore.model import Message
 from chatcore_sqlalchemy.group_commit import Run
 from chatcore_sqlalchemy.queries.chats import CHAT, CHAT_WIDTH, chat_of
@@ -21,7 +21,6 @@ TRIMMED_ENTRIES = 1000
 LOG_NAME = select(store.c.log).where(store.c.id == 1)
 NAME_LOG = update(store).where(store.c.id == 1).values(log=bindparam("name"))
 _newest = select(func.coalesce(func.max(events.c.n), 0)).where(events.c.user_id == USER_ID)
-END_OF_LOG = _newest
 LOG = insert(events).values(
     user_id=USER_ID,
     n=_newest.scalar_subquery() + 1,
@@ -30,9 +29,16 @@ LOG = insert(events).values(
     seq=bindparam("seq"),
     at_us=bindparam("at_us"),
 )
+_OF_MARK = (events.c.kind, events.c.chat_id, events.c.seq, events.c.at_us)
+END_OF_LOG = (
+    select(events.c.n, *_OF_MARK)
+    .where(events.c.user_id == USER_ID)
+    .order_by(events.c.n.desc())
+    .limit(ONE)
+)
 # Joins a message to the entry of a read marker too, in vain: such entries are few.
 EVENTS_FROM = (
-    CHAT.add_columns(events.c.n, events.c.kind, events.c.seq, *MESSAGE[2:])
+    CHAT.add_columns(events.c.n, *_OF_MARK, *MESSAGE[2:])
     .join(events, events.c.chat_id == chats.c.id)
     .outerjoin(
         messages, (messages.c.chat_id == events.c.chat_id) & (messages.c.seq == events.c.seq)
@@ -80,24 +86,38 @@ def touch(run: Run) -> None:
         run(NAME_LOG, name=each)
 
 
+def end(start: Cursor, rows: Sequence[Sequence[Any]]) -> Cursor:
+    """Decode the row of END_OF_LOG; without a row, the log is empty and ends at its start."""
+    for n, *of_mark in rows:
+        return start.at(n, mark_of(*of_mark))
+    return start
+
+
 def entries(after: Cursor, rows: Sequence[Sequence[Any]], limit: int) -> list[Entry] | None:
     """Decode rows of EVENTS_FROM that begin with the cursor's own entry, unless that is 0.
 
-    Returns the first `limit` entries after the cursor; None if some are trimmed, or if the cursor
-    lies beyond the end.
+    Returns the first `limit` entries after the cursor; None if some are trimmed, if the cursor lies
+    beyond the end, or if its mark is not that of its entry.
     """
     first = rows[0][CHAT_WIDTH] if rows else 0
     if first == after.n:
-        rows = rows[1:] if after.n else rows
+        if after.n:
+            if after.mark is not None and after.mark != _mark(rows[0]):
+                return None
+            rows = rows[1:]
     elif first != after.n + 1:
         return None
     return [_entry(after, row) for row in rows[:limit]]
 
 
-def _entry(cursor: Cursor, row: Sequence[Any]) -> Entry:
-    n, kind, seq, *message = row[CHAT_WIDTH:]
+def _mark(row: Sequence[Any]) -> int:
+    return mark_of(*row[CHAT_WIDTH + 1 : CHAT_WIDTH + 1 + len(_OF_MARK)])
+
+
+def _entry(after: Cursor, row: Sequence[Any]) -> Entry:
+    n, kind, chat_id, seq, at_us, *message = row[CHAT_WIDTH:]
     chat = chat_of(row)
-    cursor = Cursor(cursor.log, cursor.user_id, n)
+    cursor = Cursor(after.log, after.user_id, n, mark_of(kind, chat_id, seq, at_us))
     if kind == SENT:
         return MessageSent(cursor, chat, Message(chat.id, seq, *message))
     if kind == OPENED:
