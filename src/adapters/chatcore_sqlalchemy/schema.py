@@ -36,6 +36,9 @@ Int16 = SmallInteger().with_variant(Integer, "sqlite")
 
 _ZERO = text("0")
 
+OF_SERVER = {"of_server": True}
+"""The `info` of a column that describes the server, so that `copy` leaves it out."""
+
 OPENED, SENT, LO_READ = KINDS[ChatOpened], KINDS[MessageSent], KINDS[MarkerMoved]
 HI_READ = LO_READ + 1
 """Kinds of events. A read marker has two: of the user with the lower id, or with the higher."""
@@ -222,6 +225,10 @@ store = Table(
     # 32 random bytes. Never changes, or replays would be taken for reused keys. Never NULL: only
     # the migration needs to add the column before the bytes.
     Column("digest_secret", LargeBinary),
+    # The PostgreSQL server's system identifier, and its highest timeline so far. NULL in a SQLite
+    # file, before the first use and where they cannot be read.
+    Column("system_id", Int64, info=OF_SERVER),
+    Column("timeline", Int64, info=OF_SERVER),
     CheckConstraint("id = 1", name="store_one_row"),
     sqlite_strict=True,
 )

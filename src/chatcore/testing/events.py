@@ -198,8 +198,12 @@ async def a_void_cursor_gives_none(store: ChatStoreWithUsers) -> None:
     expect_equal(at_the_end and list(at_the_end), [], "events_after the end of the log")
     for cursor in (
         *(end.at(n) for n in (end.n + 1, end.n + 2, 2**31, MAX_INT64)),
-        *(end._replace(log=log, n=n) for log in ("", "0", end.log + "0") for n in range(end.n + 1)),
-        *(end._replace(user_id=unknown, n=1) for unknown in UNKNOWN_IDS),
+        *(
+            end.at(n)._replace(log=log)
+            for log in ("", "0", end.log + "0")
+            for n in range(end.n + 1)
+        ),
+        *(end.at(1)._replace(user_id=unknown) for unknown in UNKNOWN_IDS),
     ):
         found = await store.events_after(cursor, limit=MAX_PAGE)
         expect_equal(

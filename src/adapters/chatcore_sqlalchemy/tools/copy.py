@@ -13,7 +13,7 @@ from chatcore_sqlalchemy.errors import CannotOpen
 from chatcore_sqlalchemy.postgres.connection import UrlSource
 from chatcore_sqlalchemy.postgres.place import set_search_path
 from chatcore_sqlalchemy.postgres.schema import check_here, migrate_here, transaction
-from chatcore_sqlalchemy.schema import TABLES, metadata
+from chatcore_sqlalchemy.schema import OF_SERVER, TABLES, metadata
 from chatcore_sqlalchemy.sqlite.file import SqliteFile
 
 PIECE = 5_000
@@ -91,7 +91,7 @@ async def _holds_any(driver: Any) -> bool:
 async def _copy_all(file: sqlite3.Connection, driver: Any, progress: Progress) -> None:
     await driver.execute("DELETE FROM store")
     for table in metadata.sorted_tables:
-        columns = [column.name for column in table.columns]
+        columns = _copied(table)
         total, done = _count(file, table), 0
         rows = file.execute(_ordered(table))
         while piece := rows.fetchmany(PIECE):
@@ -129,8 +129,12 @@ async def _pieces(driver: Any, query: str) -> AsyncIterator[list[tuple[Any, ...]
         yield list(map(tuple, rows))
 
 
+def _copied(table: Table) -> list[str]:
+    return [column.name for column in table.columns if column.info != OF_SERVER]
+
+
 def _ordered(table: Table) -> str:
-    columns = ", ".join(column.name for column in table.columns)
+    columns = ", ".join(_copied(table))
     key = ", ".join(column.name for column in table.primary_key)
     return f"SELECT {columns} FROM {table.name} ORDER BY {key}"  # noqa: S608
 

@@ -134,8 +134,8 @@ async def test_every_table_is_strict(tmp_path: Path) -> None:
         # Before the first, the first again, and another name for the logs.
         "INSERT INTO events VALUES (1, 0, 0, 1, 0, 0)",
         "INSERT INTO events VALUES (1, 1, 0, 1, 0, 0)",
-        "INSERT INTO store VALUES (2, 'name', NULL)",
-        "INSERT INTO store VALUES (1, 'name', NULL)",
+        "INSERT INTO store (id, log) VALUES (2, 'name')",
+        "INSERT INTO store (id, log) VALUES (1, 'name')",
     ],
 )
 async def test_database_refuses_invalid_rows(statement: str, tmp_path: Path) -> None:
