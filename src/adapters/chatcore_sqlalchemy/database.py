@@ -45,6 +45,11 @@ class Database(Protocol):
         """Append a message, as `ChatStore.append_message` promises."""
         ...
 
+    def on_failover(self, forget: Callable[[], None]) -> None:
+        """Call `forget` when another server took over, and after each lost connection: whatever was
+        read before may not be there any more. It returns at once and raises nothing."""
+        ...
+
     def bound(
         self, connection: object, digest_secret: Callable[[], Awaitable[bytes]]
     ) -> BoundStore:

@@ -7,7 +7,9 @@ from typing import Any, Self, TypeVar
 
 from sqlalchemy import Executable
 
+from chatcore.errors import StoreUnavailable
 from chatcore.model import Sent
+from chatcore_sqlalchemy.errors import CannotOpen
 from chatcore_sqlalchemy.group_commit import Append, GroupCommit, Run, Writes
 from chatcore_sqlalchemy.postgres.batch import (
     LEFT_OUT,
@@ -18,6 +20,7 @@ from chatcore_sqlalchemy.postgres.batch import (
 from chatcore_sqlalchemy.postgres.bound import PostgresBoundStore
 from chatcore_sqlalchemy.postgres.coalescing import COALESCED, CoalescedLookup
 from chatcore_sqlalchemy.postgres.connection import Connection, Row, Source, expect_writable
+from chatcore_sqlalchemy.postgres.history import History
 from chatcore_sqlalchemy.postgres.host_transaction import HostConnections, expect_host_connection
 from chatcore_sqlalchemy.postgres.locked_chats import LockedChats
 from chatcore_sqlalchemy.postgres.pool import BEGIN, Pool, take_turn
@@ -52,9 +55,10 @@ class PostgresDatabase:
     def __init__(self, source: Source, schema: str, migrated: Migrated) -> None:
         self.schema = schema
         self.migrated = migrated
-        self._pool = Pool(source.connect, CONNECTIONS)
-        self._appends = Pool(source.connect, 1)
-        self._locked_chats = LockedChats(Pool(source.connect, 1), schema)
+        self._history = history = History(source, schema)
+        self._pool = Pool(history, CONNECTIONS)
+        self._appends = Pool(history, 1)
+        self._locked_chats = LockedChats(Pool(history, 1), schema)
         writer = PostgresWriter(self._appends, schema, self._locked_chats)
         self._group = GroupCommit[Append](writer)
         self._writes = asyncio.Semaphore(WRITES)
@@ -63,19 +67,29 @@ class PostgresDatabase:
             statement: CoalescedLookup(partial(self._fetch, in_schema(query, schema)))
             for statement, query in COALESCED.items()
         }
-        self._host_connections = HostConnections(self._fetch, schema)
+        self._host_connections = HostConnections(self._fetch, schema, history)
 
     @classmethod
     async def open(cls, source: Source, schema: str | None) -> Self:
         """Open the store in this schema, or in the one that `place_of` finds. Raises CannotOpen
-        unless its tables are those of this version."""
+        unless its tables are those of this version, and its server continues the history of the
+        store."""
         place, migrated = await check(source, schema)
-        return cls(source, place, migrated)
+        database = cls(source, place, migrated)
+        try:
+            await database._appends.use(_connected)
+        except StoreUnavailable as error:
+            await database.close()
+            raise CannotOpen(f"cannot open the database: {error}") from error
+        return database
 
     async def close(self) -> None:
         await self._group.close()
         await self._locked_chats.close()
         await self._pool.close()
+
+    def on_failover(self, forget: Callable[[], None]) -> None:
+        self._history.on_change(forget)
 
     @property
     def version(self) -> None:
@@ -134,6 +148,10 @@ class PostgresDatabase:
     ) -> PostgresBoundStore:
         host = expect_host_connection(connection)
         return PostgresBoundStore(host, self._host_connections, self.schema, digest_secret)
+
+
+async def _connected(_: Connection) -> None:
+    """Work that needs nothing but a connection."""
 
 
 async def _apply_at_once(schema: str, change: Callable[[Run], T], connection: Connection) -> T:

@@ -122,6 +122,9 @@ class _Limited:
         rows: list[Row] = await self._connection.fetch(sql, *values, timeout=ANSWER_SECONDS)
         return rows
 
+    def get_settings(self) -> Any:
+        return self._connection.get_settings()
+
     def is_closed(self) -> bool:
         closed: bool = self._connection.is_closed()
         return closed

@@ -21,6 +21,7 @@ from chatcore_sqlalchemy.postgres.connection import (
     in_one_line,
     without_data,
 )
+from chatcore_sqlalchemy.postgres.history import History
 from chatcore_sqlalchemy.postgres.statement import in_schema
 
 HostConnection = AsyncConnection | AsyncSession | async_scoped_session[Any]
@@ -43,7 +44,7 @@ FROM former
 _RESTORE = """
 SELECT set_config(name, value, true) FROM unnest($1::text[], $2::text[]) AS former (name, value)
 """
-_LOG_NAME = "SELECT log FROM {schema}.store"
+_STORE = "SELECT log, timeline FROM {schema}.store"
 
 _NO_TRANSACTION = "25P01"
 
@@ -145,12 +146,16 @@ class Inside(NamedTuple):
 class HostConnections:
     """Runs steps of one store within transactions of hosts.
 
-    `fetch` runs a query on a connection of the store's own.
+    `fetch` runs a query on a connection of the store's own, which follows the history.
     """
 
-    def __init__(self, fetch: Callable[[str], Awaitable[Sequence[Row]]], schema: str) -> None:
+    def __init__(
+        self, fetch: Callable[[str], Awaitable[Sequence[Row]]], schema: str, history: History
+    ) -> None:
         self._fetch = fetch
-        self._query = in_schema(_LOG_NAME, schema)
+        self._query = in_schema(_STORE, schema)
+        self._history = history
+        history.on_change(self._forget)
         self._log_name = ""
         self._settings: dict[str, str] = {}
         # References, for a transaction refers to its connection, and must not outlive it.
@@ -192,8 +197,11 @@ class HostConnections:
                 raise StoreUnavailable(in_one_line(error)) from without_data(error)
             raise
 
+    def _forget(self) -> None:
+        self._settings = {}
+
     async def _look_up(self) -> None:
-        ((self._log_name,),) = await self._fetch(self._query)
+        ((self._log_name, _),) = await self._fetch(self._query)
         self._settings = {
             "lock_timeout": f"{LOCK_SECONDS}s",
             "statement_timeout": f"{STATEMENT_SECONDS}s",
@@ -213,13 +221,16 @@ class HostConnections:
                 "COMMITTED, to see what others wrote before it got their locks"
             )
         try:
-            log = await driver.fetch(self._query)
+            store = await driver.fetch(self._query)
         except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError) as error:
             raise RuntimeError(
                 f"your connection cannot use chatcore's tables: {in_one_line(error)}"
             ) from None
-        if [*map(tuple, log)] != [(self._log_name,)]:
+        if [log for log, _ in store] != [self._log_name]:
             raise RuntimeError("your connection is to another database than that of the store")
+        [(_, timeline)] = store
+        if (timeline or 0) < (self._history.kept.timeline or 0):
+            raise StoreUnavailable("your connection is to a former primary of the database")
         made = HostTransaction(connection, driver, number)
         self._transactions[driver] = ref(made)
         return made

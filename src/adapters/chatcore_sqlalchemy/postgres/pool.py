@@ -5,11 +5,12 @@ part of reading a page.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from chatcore.errors import Overloaded, Refused, StoreUnavailable
+from chatcore_sqlalchemy.errors import CannotOpen
 from chatcore_sqlalchemy.postgres.connection import (
     FAILURES,
     Connection,
@@ -17,6 +18,7 @@ from chatcore_sqlalchemy.postgres.connection import (
     in_one_line,
     without_data,
 )
+from chatcore_sqlalchemy.postgres.history import AGE_SECONDS, History
 
 WAIT_SECONDS = 5.0
 """How long a caller waits for a connection while all are in use."""
@@ -26,6 +28,8 @@ CLOSE_SECONDS = 1.0
 
 BEGIN = "BEGIN"
 
+_UNKNOWN = "the write may or may not have happened"
+
 T = TypeVar("T")
 
 
@@ -33,32 +37,43 @@ class _Lost(Exception):
     """The connection broke, and nothing that was done on it took effect."""
 
 
-class Pool:
-    """At most `size` connections, made by `connect` when needed, and kept."""
+class _Outdated(_Lost):
+    """Another server took over during the work."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Connection]], size: int) -> None:
-        self._connect = connect
+
+class Pool:
+    """At most `size` connections, made by the history when needed, and kept; one more while a new
+    one is made to replace an old one."""
+
+    def __init__(self, history: History, size: int) -> None:
+        self._history = history
+        history.on_change(self._end_unusable)
         self._size = size
         self._free = asyncio.Semaphore(size)
         # A stack: the connection used last is used first, and the others stay idle.
         self._idle: list[Connection] = []
         self._used: set[Connection] = set()
+        self._renewal: asyncio.Task[None] | None = None
+        # The event loop itself holds only weak references to tasks.
+        self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self._closing = asyncio.Lock()
 
     async def use(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Do the work with exclusive use of a connection.
 
-        If the connection turns out to be lost, the work is done once more on a new one. So the
-        work must raise StoreUnavailable itself once it may have taken effect. Raises Overloaded
-        when no connection becomes free within WAIT_SECONDS, else StoreUnavailable.
+        If the connection turns out to be lost, or another server took over during the work, the
+        work is done once more on a new one. So the work must raise StoreUnavailable itself once it
+        may have taken effect. Raises Overloaded when no connection becomes free within
+        WAIT_SECONDS, else StoreUnavailable.
         """
         try:
             try:
                 return await self._attempt(work)
-            except _Lost:
-                # Probably lost while idle, and then the other idle ones are lost too.
-                self._forget_idle()
+            except _Lost as lost:
+                if not isinstance(lost, _Outdated):
+                    # Probably lost while idle, and then the other idle ones are lost too.
+                    self._forget_idle()
                 return await self._attempt(work)
         except (*FAILURES, _Lost) as error:
             raise StoreUnavailable(in_one_line(error)) from without_data(error)
@@ -70,6 +85,7 @@ class Pool:
         Raises what the work and `use` raise."""
 
         async def begin_and_commit(connection: Connection) -> T:
+            epoch = self._history.epoch
             await connection.execute(begin)
             try:
                 outcome = await work(connection)
@@ -79,8 +95,10 @@ class Pool:
             try:
                 await connection.execute("COMMIT")
             except FAILURES as error:
-                unknown = "the write may or may not have happened"
-                raise StoreUnavailable(unknown) from without_data(error)
+                raise StoreUnavailable(_UNKNOWN) from without_data(error)
+            if self._history.epoch != epoch:
+                # Committed on the former server, perhaps after the present one took over.
+                raise StoreUnavailable(_UNKNOWN)
             return outcome
 
         return await self.use(begin_and_commit)
@@ -89,11 +107,15 @@ class Pool:
         """Close all connections. Work still under way after CLOSE_SECONDS fails. May be called
         again."""
         self._closed = True
+        if self._renewal is not None:
+            self._renewal.cancel()
         idle, self._idle = self._idle, []
         async with asyncio.TaskGroup() as closing:
             for connection in idle:
                 closing.create_task(_close(connection))
             closing.create_task(self._close_used())
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def _close_used(self) -> None:
         # The semaphore is fair: earlier users and waiters come first.
@@ -112,8 +134,12 @@ class Pool:
 
     async def _attempt(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         async with self._connection() as connection:
+            epoch = self._history.epoch
             try:
-                return await work(connection)
+                outcome = await work(connection)
+                if self._history.epoch != epoch:
+                    raise _Outdated("another database server took over")
+                return outcome
             except TimeoutError:
                 # A late answer must not reach the next statement.
                 connection.terminate()
@@ -131,7 +157,7 @@ class Pool:
         try:
             if self._closed:
                 raise StoreUnavailable("the store is closed")
-            connection = self._idle.pop() if self._idle else await self._connect()
+            connection = await self._take()
             self._used.add(connection)
             yield connection
         finally:
@@ -140,18 +166,75 @@ class Pool:
                 self._keep(connection)
             self._free.release()
 
+    async def _take(self) -> Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if not self._history.usable(connection):
+                self._retire(connection)
+                continue
+            overdue = self._history.overdue(connection)
+            if overdue >= AGE_SECONDS:
+                return await self._successor(connection)
+            if overdue >= 0 and self._renewal is None:
+                # Under load no caller waits for a new connection.
+                self._renewal = self._start(self._renew(connection))
+            return connection
+        return await self._history.connect()
+
+    async def _renew(self, connection: Connection) -> None:
+        try:
+            new = await self._successor(connection)
+            if new is not connection:
+                self._keep(new)
+        finally:
+            self._renewal = None
+
+    async def _successor(self, old: Connection) -> Connection:
+        """Return a new connection in place of the old one, or the old one if none can be made: then
+        nothing shows that another server took over."""
+        try:
+            new = await self._history.connect()
+        except (*FAILURES, StoreUnavailable, CannotOpen):
+            self._history.prolong(old)
+            return old
+        self._history.expire(old)
+        if old in self._idle:
+            self._idle.remove(old)
+        if old not in self._used:
+            self._retire(old)
+        return new
+
+    def _end_unusable(self) -> None:
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            self._keep(connection)
+
+    def _retire(self, connection: Connection) -> None:
+        """Close a connection that is not used any more, without waiting for it."""
+        self._start(_close(connection))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
     def _forget_idle(self) -> None:
         while self._idle:
             self._idle.pop().terminate()
 
     def _keep(self, connection: Connection) -> None:
         if connection.is_closed():
+            if not self._closed:
+                self._history.lost()
             return
         if self._closed or connection.is_in_transaction():
             # An open transaction must not reach the next caller.
             connection.terminate()
-        else:
+        elif self._history.usable(connection):
             self._idle.append(connection)
+        else:
+            self._retire(connection)
 
 
 async def take_turn(free: asyncio.Semaphore) -> None:

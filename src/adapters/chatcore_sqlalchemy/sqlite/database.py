@@ -79,6 +79,9 @@ class SqliteDatabase:
         sent: Sent = await self._group.submit(append)
         return sent
 
+    def on_failover(self, forget: Callable[[], None]) -> None:
+        """Never calls it: a file has one history."""
+
     def bound(self, connection: object, digest_secret: object) -> NoReturn:
         raise TypeError(
             "a chat on SQLite cannot share a transaction of yours, for it is a file of its own: "
