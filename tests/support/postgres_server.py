@@ -59,6 +59,10 @@ class PostgresServer:
             shutil.chown(folder, self._user)
         self._programs = programs
         self._process: subprocess.Popen[bytes]
+        self._begin()
+
+    def _begin(self) -> None:
+        """Create the data, and start."""
         options = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync")
         self._run("initdb", f"--pgdata={self._data}", *options, user=self._user)
         access = self._data / "pg_hba.conf"
@@ -200,14 +204,14 @@ def programs() -> Path:
 def postgres_server(**settings: str) -> Iterator[PostgresServer]:
     """Run a server during the block. `settings` are settings of PostgreSQL."""
     with tempfile.TemporaryDirectory(prefix="chatcore-pg-") as name:
-        server = PostgresServer(_readable(programs(), Path(name)), Path(name), **settings)
+        server = PostgresServer(readable(programs(), Path(name)), Path(name), **settings)
         try:
             yield server
         finally:
             server.stop(signal.SIGQUIT)
 
 
-def _readable(programs: Path, folder: Path) -> Path:
+def readable(programs: Path, folder: Path) -> Path:
     """Copy the programs to a folder that the user running them can read."""
     if os.geteuid() != 0:
         return programs
