@@ -42,6 +42,11 @@ class Markers:
         self._moved = moved
         self._paces: dict[tuple[int, int], _Pace] = {}
 
+    def forget(self) -> None:
+        """Forget the known markers: the store may have lost their moves."""
+        for pace in self._paces.values():
+            pace.marker = -1
+
     async def move(self, chat: Chat, user: User, seq: int) -> int:
         """Return the marker after the move. Raises as `ChatStore.move_read_marker` does."""
         pace = self._pace(chat.id, user.id)

@@ -95,6 +95,8 @@ class Messenger:
         # Every send and every page by name looks up a chat.
         self._chat_cache = ChatCache()
         self.changes.subscribe(self._chat_cache.user_changed)
+        self.changes.subscribe_failovers(self._chat_cache.clear)
+        self.changes.subscribe_failovers(self._markers.forget)
 
     async def user(self, handle: str, *, name: str) -> User:
         """Return the host's user with this handle, 1 to 128 visible characters, for example the id

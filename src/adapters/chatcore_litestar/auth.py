@@ -30,6 +30,9 @@ MAX_SESSIONS = 10_000
 MAX_LOOKUPS = 3
 """How often a session is looked up for a request while its user changes."""
 
+_EVERYONE = 0
+"""Stands for every user among the ids of changed ones; no user has it."""
+
 # What `Messenger.user` and `find_user` raise.
 _NO_SUCH_USER = (InvalidHandle, InvalidName, UserErased, UserNotFound)
 
@@ -116,7 +119,7 @@ class Sessions:
         for _ in range(MAX_LOOKUPS):
             session, changed = await self._look_up(credential)
             # Again, if its user changed during the lookup: the result may be from before.
-            if not changed or session.user.id not in changed:
+            if not changed & {session.user.id, _EVERYONE}:
                 break
         else:
             # For this request alone. An authenticator that renames its user each time ends here.
@@ -166,6 +169,11 @@ class Sessions:
         self._note(user_id)
         # One pass through the cache serves all users that a host renames together.
         self._changed.add(user_id)
+
+    def forget_all(self) -> None:
+        """Drop all sessions, so that each is authenticated again."""
+        self._note(_EVERYONE)
+        self._cache.clear()
 
     def _note(self, user_id: int) -> None:
         for changed in self._lookups.values():

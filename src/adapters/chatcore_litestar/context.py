@@ -60,6 +60,7 @@ class Context:
                 owner.changes.subscribe(sessions.forget)
                 # A rename ends no stream: its session stays valid.
                 owner.changes.subscribe(streams.end_of, renames=False)
+                owner.changes.subscribe_failovers(sessions.forget_all)
                 owner.changes.subscribe_sessions(sessions.forget_session)
                 owner.changes.subscribe_sessions(streams.end_of_session)
         self.messenger, self.sessions, self.streams = messenger, sessions, streams

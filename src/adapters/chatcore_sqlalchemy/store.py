@@ -58,6 +58,8 @@ class SqlAlchemyStore(SqlSessions):
         """How many sends so far were replays."""
         self._tails: PageCache[int, Sequence[Message]] = PageCache()
         self._lists: PageCache[tuple[int, int], Sequence[ChatSummary]] = PageCache()
+        self._forgetting: list[Callable[[], None]] = []
+        database.on_failover(self._forget)
 
     @classmethod
     async def open(cls, database: "str | AsyncEngine", *, schema: str | None = None) -> Self:
@@ -176,6 +178,19 @@ class SqlAlchemyStore(SqlSessions):
         finally:
             self._forget_names()
 
+    def on_failover(self, forget: Callable[[], None]) -> None:
+        """Call `forget` when another PostgreSQL server took over, and whenever a connection was
+        lost or a number went down: what was read before may not be there any more. `changes_of`
+        does, so that all caches of the process forget it. Never called on SQLite."""
+        self._forgetting.append(forget)
+
+    def _forget(self) -> None:
+        # Replaced, not cleared, as in `_forget_names`.
+        self._tails, self._lists = PageCache(), PageCache()
+        self._logs_name, self._secret = "", b""
+        for forget in self._forgetting:
+            forget()
+
     def _forget_names(self) -> None:
         # Replace the cache, don't clear it: a read in flight may still add a former name.
         self._lists = PageCache()
@@ -225,9 +240,12 @@ class SqlAlchemyStore(SqlSessions):
         if cached and not cached.is_old():
             if cached.is_current(version):
                 return cached.value
-            if cached.value[0].activity == await self._newest_activity(user_id):
+            activity, newest = cached.value[0].activity, await self._newest_activity(user_id)
+            if newest == activity:
                 cached.version = version
                 return cached.value
+            if newest < activity:
+                self._forget()
         summaries = await self._chats_before(user_id, MAX_INT64, limit)
         if summaries:
             lists.put((user_id, limit), summaries, size_of_list(summaries), version)
@@ -315,8 +333,8 @@ class SqlAlchemyStore(SqlSessions):
     ) -> Sequence[Message]:
         if seq is not None:
             return await self._messages_before(chat_id, seq, limit)
-        version = self._database.version
-        cached = self._tails.get(chat_id)
+        version, tails = self._database.version, self._tails
+        cached = tails.get(chat_id)
         tail = cached.value if cached and _holds(cached.value, limit) else ()
         if cached and tail:
             if cached.is_current(version):
@@ -325,14 +343,16 @@ class SqlAlchemyStore(SqlSessions):
             if not missing:
                 cached.version = version
                 return tail[-limit:]
-            if missing > limit:
+            if missing < 0:
+                self._forget()
+            if not 0 < missing <= limit:
                 tail = ()
             else:
                 newer = await self.messages_after(chat_id, tail[-1].seq, limit=missing)
                 tail = [*tail, *newer][-max(limit, len(tail)) :]
         tail = tail or await self._messages_before(chat_id, MAX_INT64, limit)
         if tail:
-            self._tails.put(chat_id, tail, size_of_messages(tail), version)
+            tails.put(chat_id, tail, size_of_messages(tail), version)
         return tail[-limit:]
 
     async def _messages_before(self, chat_id: int, seq: int, limit: int) -> Sequence[Message]:
