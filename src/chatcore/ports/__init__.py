@@ -16,8 +16,8 @@ Promises of every store method:
 
 A store that may lose what it had acknowledged, as when a standby without the newest writes takes
 over, may have a method `on_failover(forget)`. It calls `forget`, on its event loop, whenever that
-may have happened; then the caches of `Messenger` and of the routes are emptied. Other stores need no
-such method.
+may have happened; then the caches of `Messenger` and of the routes are emptied. Other stores need
+no such method.
 
 Ids are positive integers below 2**63 and are never reused. An unknown id or key is no error
 unless the method says so. Times are microseconds since 1970-01-01 UTC.
