@@ -31,7 +31,7 @@ class Changes:
     def __init__(self) -> None:
         self._subscribers: dict[WeakMethod[Subscriber], bool] = {}
         self._of_sessions: dict[WeakMethod[SessionSubscriber], None] = {}
-        self._of_everything: dict[WeakMethod[Forget], None] = {}
+        self._of_failovers: dict[WeakMethod[Forget], None] = {}
 
     def subscribe(self, method: Subscriber, *, renames: bool = True) -> None:
         """Call a bound method for every user that changes from now on; without `renames`, not for
@@ -49,7 +49,7 @@ class Changes:
     def subscribe_failovers(self, method: Forget) -> None:
         """Call a bound method whenever what the store returned before may not be there any more.
         The subscription ends with the object, as that of `subscribe` does."""
-        self._of_everything[WeakMethod(method, self._forget_failovers)] = None
+        self._of_failovers[WeakMethod(method, self._forget_failovers)] = None
 
     def _forget(self, reference: WeakMethod[Subscriber]) -> None:
         self._subscribers.pop(reference, None)
@@ -58,7 +58,7 @@ class Changes:
         self._of_sessions.pop(reference, None)
 
     def _forget_failovers(self, reference: WeakMethod[Forget]) -> None:
-        self._of_everything.pop(reference, None)
+        self._of_failovers.pop(reference, None)
 
     def announce(self, user_id: int, *, renamed: bool = False) -> None:
         """Call every subscriber, in no particular order. `renamed` says that nothing but the
@@ -75,7 +75,7 @@ class Changes:
 
     def announce_failover(self) -> None:
         """Call every subscriber to failovers, in no particular order."""
-        for reference in tuple(self._of_everything):
+        for reference in tuple(self._of_failovers):
             if (method := reference()) is not None:
                 method()
 

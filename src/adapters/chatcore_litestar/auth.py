@@ -119,7 +119,7 @@ class Sessions:
         for _ in range(MAX_LOOKUPS):
             session, changed = await self._look_up(credential)
             # Again, if its user changed during the lookup: the result may be from before.
-            if not changed & {session.user.id, _EVERYONE}:
+            if not changed or changed.isdisjoint((session.user.id, _EVERYONE)):
                 break
         else:
             # For this request alone. An authenticator that renames its user each time ends here.

@@ -1,9 +1,11 @@
 """Announcements of changed users, and the caches that subscribe to them."""
 
 import asyncio
+import copy
 import gc
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 
 import pytest
 
@@ -11,8 +13,10 @@ from chatcore import (
     Accounts,
     Changes,
     ChatcoreError,
+    ChatNotFound,
     Messenger,
     Overloaded,
+    Reset,
     StoreUnavailable,
     User,
     UserNotFound,
@@ -20,7 +24,9 @@ from chatcore import (
 )
 from chatcore.changes import changes_of
 from chatcore.names import UserName
+from chatcore.testing import VirtualClock
 from chatcore_memory import InsecureTestHasher, InsecureTestTokens, MemoryStore
+from chatcore_memory.contents import Contents
 
 PASSWORD, OTHER = "correct horse battery", "staple of many batteries"
 
@@ -40,6 +46,25 @@ class Listener:
 
     def hear(self, user_id: int) -> None:
         self.heard.append(user_id)
+
+    def failover(self) -> None:
+        self.heard.append(0)
+
+
+class FailoverStore(MemoryStore):
+    """A store that can be replaced by an empty one, as if a standby had lost everything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.callbacks: list[Callable[[], None]] = []
+
+    def on_failover(self, forget: Callable[[], None]) -> None:
+        self.callbacks.append(forget)
+
+    def fail_over(self, contents: Contents) -> None:
+        self.contents = contents
+        for forget in self.callbacks:
+            forget()
 
 
 class FailingStore(MemoryStore):
@@ -133,6 +158,55 @@ async def test_erase_empties_the_chat_cache_of_every_messenger_on_the_store() ->
         assert (await messenger.chat(ann, chat.id)).peer_of(ann) == erased
 
 
+async def test_failover_empties_the_chat_cache_of_every_messenger() -> None:
+    store = FailoverStore()
+    messengers = Messenger(store), Messenger(store)
+    ann, bob = await register(accounts_on(store), "ann", "bob")
+    chat = await messengers[0].open_chat(ann, bob)
+    for messenger in messengers:
+        assert await messenger.chat(ann, chat.id) == await messenger.chat_with(ann, "bob") == chat
+    store.fail_over(Contents())
+    for messenger in messengers:
+        with pytest.raises(ChatNotFound):
+            await messenger.chat(ann, chat.id)
+        with pytest.raises(ChatNotFound):
+            await messenger.chat_with(ann, "bob")
+
+
+@pytest.mark.virtual_time
+async def test_failover_forgets_read_markers() -> None:
+    store = FailoverStore()
+    messenger = Messenger(store)
+    ann, bob = await register(accounts_on(store), "ann", "bob")
+    chat = await messenger.open_chat(ann, bob)
+    for text in ("one", "two"):
+        await messenger.send(ann, chat, text)
+    before = copy.deepcopy(store.contents)
+    assert await messenger.mark_read(bob, chat, 2) == 2
+    store.fail_over(before)
+    assert (await messenger.state(bob, chat.id)).read_seq == 0
+    assert await messenger.mark_read(bob, chat, 2) == 2
+    assert (await messenger.state(bob, chat.id)).read_seq == 2
+
+
+async def test_log_that_gives_a_number_again_answers_with_a_reset() -> None:
+    store, clock = FailoverStore(), VirtualClock()
+    messenger = Messenger(store, clock=clock)
+    ann, bob = await register(accounts_on(store), "ann", "bob")
+    chat = await messenger.open_chat(ann, bob)
+    before = copy.deepcopy(store.contents)
+    await messenger.send(ann, chat, "lost")
+    lost = (await messenger.sync(bob)).cursor
+    store.fail_over(before)
+    clock.advance(timedelta(seconds=1))
+    await messenger.send(ann, chat, "new")
+    end = (await messenger.sync(bob)).cursor
+    assert end.n == lost.n
+    assert [*await messenger.follow(bob, after=str(lost)).batch(0)] == [Reset(end)]
+    # A cursor of earlier versions has no mark.
+    assert [*await messenger.follow(bob, after=lost.at(lost.n)).batch(0)] == []
+
+
 def test_a_method_that_subscribes_twice_is_called_once() -> None:
     changes, listener = Changes(), Listener()
     changes.subscribe(listener.hear)
@@ -142,16 +216,19 @@ def test_a_method_that_subscribes_twice_is_called_once() -> None:
 
 
 def test_a_subscription_keeps_nothing_alive() -> None:
-    store = MemoryStore()
+    store = FailoverStore()
     messenger, listener = Messenger(store), Listener()
     changes = changes_of(store)
     changes.subscribe(listener.hear)
+    changes.subscribe_failovers(listener.failover)
     left = [weakref.ref(it) for it in (store, messenger, listener)]
     del store, messenger, listener
     gc.collect()
     assert [reference() for reference in left] == [None, None, None]
     assert not vars(changes)["_subscribers"]
+    assert not vars(changes)["_of_failovers"]
     changes.announce(7)
+    changes.announce_failover()
 
 
 def test_stores_do_not_share_their_changes() -> None:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from chatcore import Accounts, Messenger, RequestHead, Session, StoreUnavailable, User
+from chatcore.changes import changes_of
 from chatcore.model import elapsed, utc_now
 from chatcore.ports import Claims, Credentials
 from chatcore.testing import VirtualClock
@@ -76,6 +77,24 @@ async def test_fixed_routes_and_v1_share_the_session_cache() -> None:
         assert store.questions == 1
 
 
+async def test_failover_of_the_store_empties_the_session_cache() -> None:
+    async with scene() as (api, _, store):
+        ann = await api.join("ann")
+        assert await status(api, ann) == 200
+        store.gone.add(1)
+        assert await status(api, ann) == 200
+        changes_of(store).announce_failover()
+        assert await status(api, ann) == 401
+
+
+async def test_failover_repeats_a_lookup() -> None:
+    login = Announcing(user_id=1, times=1)
+    login.announce = lambda _: login.sessions.forget_all()
+    found = await login.sessions.find("x")
+    assert login.asked == 2
+    assert login.sessions.cached("x") is found
+
+
 async def test_renames_together_cost_one_pass_through_the_cache() -> None:
     looked_at: list[int] = []
 
@@ -117,6 +136,7 @@ class Announcing:
         self.times = times
         self.asked = 0
         self.sessions = auth.Sessions(self, utc_now, elapsed)
+        self.announce: Callable[[int], object] = self.sessions.forget
 
     def credential(self, request: RequestHead) -> str | None:
         return request.bearer_token()
@@ -124,7 +144,7 @@ class Announcing:
     async def session(self, credential: Hashable) -> Session:
         self.asked += 1
         if self.asked <= self.times:
-            self.sessions.forget(self.user_id)
+            self.announce(self.user_id)
         return Session(User(1, "1", "Ann"))
 
 
