@@ -1,6 +1,6 @@
 """The database that the settings name. It imports nothing that only `serve` needs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import chatcore_sqlalchemy
 from chatcore_server.key_file import forget_key_of_missing
 from chatcore_server.settings import CannotStart, Settings
 from chatcore_sqlalchemy import CannotOpen, Engine, Migrated, engine_of
+from chatcore_sqlalchemy.engines import Adoption
 
 
 async def migrate(settings: Settings) -> Migrated:
@@ -16,6 +17,13 @@ async def migrate(settings: Settings) -> Migrated:
         forget_key_of_missing(file)
     with as_cannot_start():
         return await chatcore_sqlalchemy.migrate(settings.database_url, schema=settings.schema)
+
+
+async def adopt(settings: Settings, confirm: Callable[[Adoption], bool]) -> Adoption | None:
+    """Accept the present server, if `confirm` returns True, as `Engine.adopt` does. Raises
+    CannotStart."""
+    with as_cannot_start():
+        return await engine(settings).adopt(confirm)
 
 
 def database_file(settings: Settings) -> Path | None:

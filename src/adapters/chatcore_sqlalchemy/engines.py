@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from sqlalchemy import create_engine
 from sqlalchemy.pool import StaticPool
@@ -30,6 +30,17 @@ if TYPE_CHECKING:
 
 Query = Callable[[str], Awaitable[Sequence[Sequence[Any]]]]
 """Runs SQL and returns all rows. Raises Damaged when the database itself cannot answer."""
+
+
+class Adoption(NamedTuple):
+    """A database server that is to be accepted in place of the one that the store knows."""
+
+    database: str
+    """The name of the database."""
+    known: str
+    """The server that the store knows, in words."""
+    present: str
+    """The server that is there, in words."""
 
 
 class Engine(Protocol):
@@ -67,6 +78,13 @@ class Engine(Protocol):
         """Bring the database to the schema of this version, and release it."""
         ...
 
+    async def adopt(self, confirm: Callable[[Adoption], bool]) -> Adoption | None:
+        """Accept the present server in place of the one that the store knows, if `confirm` returns
+        True: after an upgrade of PostgreSQL, a restored backup, a move. Event logs get another
+        name, so all cursors are void. Returns what was accepted, or None. The schema must be that
+        of this version, and no service may run."""
+        ...
+
     def inspect(self) -> AbstractAsyncContextManager[Query]:
         """Read the database as it is at one moment, while services may write to it. Changes
         nothing. The schema must be that of this version."""
@@ -95,6 +113,9 @@ class _Sqlite:
         database = await self.open()
         await database.close()
         return database.migrated
+
+    async def adopt(self, _: Callable[[Adoption], bool]) -> Adoption | None:
+        raise CannotOpen("a SQLite file has no other server to adopt: only PostgreSQL has")
 
     @asynccontextmanager
     async def inspect(self) -> AsyncIterator[Query]:
@@ -141,6 +162,11 @@ class _Postgres:
         with _asyncpg_needed():
             from chatcore_sqlalchemy.postgres import schema
         return await schema.migrate(self._source(), self._schema)
+
+    async def adopt(self, confirm: Callable[[Adoption], bool]) -> Adoption | None:
+        with _asyncpg_needed():
+            from chatcore_sqlalchemy.postgres import adoption
+        return await adoption.adopt(self._source(), self._schema, confirm)
 
     @asynccontextmanager
     async def inspect(self) -> AsyncIterator[Query]:

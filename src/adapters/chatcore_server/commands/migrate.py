@@ -1,10 +1,15 @@
 """`chatcore migrate`: upgrade the database schema."""
 
 import argparse
+import sys
+from typing import TYPE_CHECKING
 
 from chatcore_server.arguments import Commands, Parser, add_flags
 from chatcore_server.console import say
-from chatcore_server.settings import Settings
+from chatcore_server.settings import CannotStart, Settings
+
+if TYPE_CHECKING:
+    from chatcore_sqlalchemy.engines import Adoption
 
 
 def add_parser(commands: Commands) -> Parser:
@@ -15,14 +20,21 @@ def add_parser(commands: Commands) -> Parser:
         "database is a SQLite file.",
         allow_abbrev=False,
     )
+    parser.add_argument(
+        "--adopt",
+        action="store_true",
+        help="then accept the present PostgreSQL server, which services refuse after pg_upgrade, a "
+        "restored backup or a move. Stop all services first. The terminal asks for the name of the "
+        "database; otherwise it is read from standard input",
+    )
     add_flags(parser, "database_url", "schema")
     return parser
 
 
-def run(_: argparse.Namespace, settings: Settings) -> int:
+def run(parsed: argparse.Namespace, settings: Settings) -> int:
     import asyncio
 
-    from chatcore_server.database import migrate
+    from chatcore_server.database import adopt, migrate
 
     before, after, schema, moved_from = asyncio.run(migrate(settings))
     if moved_from is not None:
@@ -34,4 +46,23 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
         say(f"Migrated the database to revision {after}; before: {before or 'empty'}")
     elif moved_from is None:
         say(f"Nothing to do: the database is at revision {after}")
+    if parsed.adopt:
+        adopted = asyncio.run(adopt(settings, _confirmed))
+        if adopted is None:
+            raise CannotStart("that is not the name of the database: nothing was adopted")
+        say(
+            f"Adopted the server of the database {adopted.database}: {adopted.present}; before: "
+            f"{adopted.known}. All cursors are void, and clients load their state again"
+        )
     return 0
+
+
+def _confirmed(adoption: "Adoption") -> bool:
+    """Whether the operator types the name of the database."""
+    if sys.stdin is None:  # Closed.
+        return False
+    if sys.stdin.isatty():
+        say(f"The store knows the server with the {adoption.known}.")
+        say(f"The present server has the {adoption.present}.")
+        say("If the present one has all messages that count, type the name of the database:")
+    return sys.stdin.buffer.readline().decode(errors="replace").strip() == adoption.database

@@ -19,7 +19,6 @@ from chatcore.errors import StoreUnavailable
 from chatcore.model import elapsed
 from chatcore_sqlalchemy.postgres.connection import (
     Connection,
-    Row,
     Source,
     ends_connection,
     in_one_line,
@@ -78,6 +77,10 @@ class Lineage(NamedTuple):
     system: int | None = None
     timeline: int | None = None
 
+    def __str__(self) -> str:
+        system, timeline = ("unknown" if it is None else it for it in self)
+        return f"system identifier {system}, timeline {timeline}"
+
     def refusal(self, known: "Lineage") -> str | None:
         """Say why a server of this lineage cannot continue the known one; None if it can."""
         if None not in (self.system, known.system) and self.system != known.system:
@@ -101,6 +104,16 @@ class Lineage(NamedTuple):
         system = known.system if self.system is None else self.system
         timelines = [found for found in (self.timeline, known.timeline) if found is not None]
         return Lineage(system, max(timelines, default=None))
+
+
+class Reading(NamedTuple):
+    """What a session finds at its start."""
+
+    present: Lineage
+    kept: Lineage
+    """The lineage in the store."""
+    standby: bool
+    read_only: bool
 
 
 @dataclass(slots=True)
@@ -178,17 +191,15 @@ class History:
         self._sessions[connection].until = _until()
 
     async def _admit(self, connection: Connection) -> None:
-        [(system, segment, standby, read_only, *kept)] = await self._read(connection)
+        found, self.kept, standby, read_only = await self.read(connection)
         # The method, since the attribute takes five times as long.
         reported = connection.get_settings().__getattr__
         if standby or _value(reported, _STANDBY) == "on":
             raise StoreUnavailable("the database server is a standby, in recovery")
-        found = Lineage(system, segment and int(segment[:8], 16))
-        self.kept = Lineage(*kept)
         self._expect(found, self.kept)
         self._expect(found, self._seen)
         joined = found.joined(self.kept)
-        if joined != self.kept and read_only == "off":
+        if joined != self.kept and not read_only:
             await self._keep(connection, joined)
             # Another session may have found a later one during the write.
             self._expect(found, self._seen)
@@ -212,14 +223,18 @@ class History:
             self._log_once(logging.ERROR, f"refused a connection: {refusal}")
             raise StoreUnavailable(refusal)
 
-    async def _read(self, connection: Connection) -> list[Row]:
+    async def read(self, connection: Connection) -> Reading:
+        """Read what the server permits; the rest is unknown, and logged. Raises one of FAILURES."""
         try:
-            return await connection.fetch(self._query)
+            rows = await connection.fetch(self._query)
         except asyncpg.PostgresError as error:
             if _is_passing(error):
                 raise
-        await self._leave_out(connection)
-        return await connection.fetch(self._query)
+            await self._leave_out(connection)
+            rows = await connection.fetch(self._query)
+        [(system, segment, standby, read_only, *kept)] = rows
+        present = Lineage(system, segment and int(segment[:8], 16))
+        return Reading(present, Lineage(*kept), bool(standby), read_only == "on")
 
     @property
     def _query(self) -> str:

@@ -1,0 +1,115 @@
+"""`chatcore migrate --adopt`: the operator accepts another database server."""
+
+import asyncio
+import os
+import pty
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from chatcore import Messenger, Reset
+from chatcore.testing.scene import Scene, ann_and_bob
+from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
+from tests.support.postgres_server import PostgresServer, name_of
+from tests.support.service import COMMAND, environment, run
+
+STORE = "SELECT system_id, timeline, log FROM store"
+
+
+async def prepared(url: str) -> tuple[Scene, str]:
+    """Two users with a chat and a message, and a cursor after it."""
+    async with await SqlAlchemyStore.open(url) as store:
+        scene, messenger = await ann_and_bob(store), Messenger(store)
+        await messenger.send(scene.ann, scene.chat, "hello")
+        return scene, str((await messenger.sync(scene.bob)).cursor)
+
+
+@pytest.fixture
+def another(postgres: PostgresServer, postgres_url: str) -> tuple[Scene, str]:
+    """A database whose store was on another server, as after a restore, and on a later timeline."""
+    found = asyncio.run(prepared(postgres_url))
+    change = "UPDATE store SET system_id = system_id - 1, timeline = 7"
+    postgres.sql(change, name_of(postgres_url))
+    return found
+
+
+def adopt(folder: Path, url: str, typed: str) -> subprocess.CompletedProcess[str]:
+    return run("migrate", "--adopt", cwd=folder, stdin=typed, database_url=url)
+
+
+def test_adoption_makes_the_store_open_and_its_cursors_void(
+    another: tuple[Scene, str], tmp_path: Path, postgres: PostgresServer, postgres_url: str
+) -> None:
+    async def open_and_follow() -> None:
+        scene, cursor = another
+        async with await SqlAlchemyStore.open(postgres_url) as store:
+            messenger = Messenger(store)
+            [reset] = await messenger.follow(scene.bob, after=cursor).batch(0)
+            assert isinstance(reset, Reset)
+            page = await messenger.page(scene.bob, scene.chat)
+            assert [message.text for message in page.messages] == ["hello"]
+
+    with pytest.raises(CannotOpen, match="`chatcore migrate --adopt`"):
+        asyncio.run(open_and_follow())
+    done = adopt(tmp_path, postgres_url, f"{name_of(postgres_url)}\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    nothing, line = done.stdout.splitlines()
+    assert nothing.startswith("Nothing to do")
+    assert re.fullmatch(
+        rf"Adopted the server of the database {name_of(postgres_url)}: system identifier \d+, "
+        r"timeline 1; before: system identifier \d+, timeline 7\. All cursors are void, .+",
+        line,
+    )
+    system, timeline, _ = postgres.sql(STORE, name_of(postgres_url)).split("|")
+    assert timeline == "1"
+    assert system == postgres.sql("SELECT system_identifier FROM pg_control_system()")
+    asyncio.run(open_and_follow())
+
+
+@pytest.mark.parametrize("typed", ["", "yes\n", "\n"])
+def test_adoption_without_the_name_of_the_database_changes_nothing(
+    typed: str,
+    another: tuple[Scene, str],
+    tmp_path: Path,
+    postgres: PostgresServer,
+    postgres_url: str,
+) -> None:
+    assert another
+    before = postgres.sql(STORE, name_of(postgres_url))
+    done = adopt(tmp_path, postgres_url, typed)
+    assert done.returncode == 2
+    assert done.stderr == "chatcore: that is not the name of the database: nothing was adopted\n"
+    assert postgres.sql(STORE, name_of(postgres_url)) == before
+
+
+def test_terminal_is_asked_for_the_name_of_the_database(
+    another: tuple[Scene, str], tmp_path: Path, postgres: PostgresServer, postgres_url: str
+) -> None:
+    assert another
+    ours, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [*COMMAND, "migrate", "--adopt"],
+            cwd=tmp_path,
+            env=environment(database_url=postgres_url),
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        os.write(ours, f"{name_of(postgres_url)}\n".encode())
+        output, _ = process.communicate(timeout=90)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert process.returncode == 0
+    assert "timeline 7." in output
+    assert "type the name of the database" in output
+    assert postgres.sql("SELECT timeline FROM store", name_of(postgres_url)) == "1"
+
+
+def test_sqlite_file_has_nothing_to_adopt(tmp_path: Path) -> None:
+    done = run("migrate", "--adopt", cwd=tmp_path, stdin="chatcore.db\n")
+    assert done.returncode == 2
+    assert "only PostgreSQL has" in done.stderr
