@@ -81,8 +81,8 @@ class Engine(Protocol):
     async def adopt(self, confirm: Callable[[Adoption], bool]) -> Adoption | None:
         """Accept the present server in place of the one that the store knows, if `confirm` returns
         True: after an upgrade of PostgreSQL, a restored backup, a move. Event logs get another
-        name, so all cursors are void. Returns what was accepted, or None. The schema must be that
-        of this version, and no service may run."""
+        name, so all cursors are void, and the next ids are higher, as in a backup. Returns what was
+        accepted, or None. The schema must be that of this version, and no service may run."""
         ...
 
     def inspect(self) -> AbstractAsyncContextManager[Query]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chatcore import Messenger, Reset
-from chatcore.testing.scene import Scene, ann_and_bob
+from chatcore.testing.scene import Scene, add_user, ann_and_bob
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
 from tests.support.postgres_server import PostgresServer, name_of
 from tests.support.service import COMMAND, environment, run
@@ -50,6 +50,8 @@ def test_adoption_makes_the_store_open_and_its_cursors_void(
             assert isinstance(reset, Reset)
             page = await messenger.page(scene.bob, scene.chat)
             assert [message.text for message in page.messages] == ["hello"]
+            # Tokens of users who are lost may name the next ids.
+            assert (await add_user(store, "eve")).id > scene.bob.id + 1_000_000
 
     with pytest.raises(CannotOpen, match="`chatcore migrate --adopt`"):
         asyncio.run(open_and_follow())

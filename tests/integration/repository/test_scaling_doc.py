@@ -21,7 +21,7 @@ from chatcore_sqlalchemy.postgres import batch as postgres_batch
 from tests.support.clients import client_at
 from tests.support.postgres_server import PostgresServer, name_of
 from tests.support.repository import ROOT
-from tests.support.service import QuickService, environment
+from tests.support.service import QuickService, environment, run
 from tests.support.statements import STATEMENTS
 
 SCALING = (ROOT / "docs" / "scaling.md").read_text()
@@ -144,13 +144,18 @@ async def test_stores_work_on_partitioned_tables(
 
 
 async def test_restored_database_resets_cursors_and_skips_ids(
-    postgres: PostgresServer, postgres_url: str
+    tmp_path: Path, postgres_url: str
 ) -> None:
     async with await SqlAlchemyStore.open(postgres_url) as store:
         ann, bob = [await store.add_user(UserName(name), "hash", 0) for name in ("ann", "bob")]
         await store.open_chat(ann.id, bob.id, 0)
         cursor = await store.end_of_log(ann.id)
-    postgres.sql(block(SCALING, "restored"), name_of(postgres_url))
+    typed, command = block(SCALING, "restored").strip().split(" | ")
+    assert typed == "echo chat"
+    name, *arguments, _ = command.split()
+    assert name == "chatcore"
+    done = run(*arguments, postgres_url, cwd=tmp_path, stdin=f"{name_of(postgres_url)}\n")
+    assert done.returncode == 0, done.stderr
     async with await SqlAlchemyStore.open(postgres_url) as store:
         assert await store.events_after(cursor, limit=10) is None
         eve = await store.add_user(UserName("eve"), "hash", 0)
