@@ -70,6 +70,18 @@ def test_adoption_makes_the_store_open_and_its_cursors_void(
     asyncio.run(open_and_follow())
 
 
+def test_service_on_another_history_ends_with_one_line(
+    another: tuple[Scene, str], tmp_path: Path, postgres_url: str
+) -> None:
+    assert another
+    settings = {"database_url": postgres_url, "secret": "x" * 32}
+    done = run("serve", "--port", "0", cwd=tmp_path, **settings)
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith("chatcore: cannot open the database: the database server has the system")
+    assert line.endswith("run `chatcore migrate --adopt`")
+
+
 @pytest.mark.parametrize("typed", ["", "yes\n", "\n"])
 def test_adoption_without_the_name_of_the_database_changes_nothing(
     typed: str,

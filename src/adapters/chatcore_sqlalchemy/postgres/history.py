@@ -10,7 +10,7 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 from weakref import WeakKeyDictionary
 
 import asyncpg
@@ -140,6 +140,7 @@ class History:
         self._source = source
         self._schema = schema
         self._seen = Lineage()
+        self._admitted = False
         self._readings = dict(_READINGS)
         self._sessions: WeakKeyDictionary[Connection, _Session] = WeakKeyDictionary()
         self._callbacks: list[Callable[[], None]] = []
@@ -191,15 +192,16 @@ class History:
         self._sessions[connection].until = _until()
 
     async def _admit(self, connection: Connection) -> None:
-        found, self.kept, standby, read_only = await self.read(connection)
+        found, kept, standby, read_only = await self.read(connection)
         # The method, since the attribute takes five times as long.
         reported = connection.get_settings().__getattr__
         if standby or _value(reported, _STANDBY) == "on":
-            raise StoreUnavailable("the database server is a standby, in recovery")
-        self._expect(found, self.kept)
+            self._refuse("the database server is a standby, in recovery")
+        self._expect(found, kept)
         self._expect(found, self._seen)
-        joined = found.joined(self.kept)
-        if joined != self.kept and not read_only:
+        self.kept = kept.joined(self.kept)
+        joined = found.joined(kept)
+        if joined != kept and not read_only:
             await self._keep(connection, joined)
             # Another session may have found a later one during the write.
             self._expect(found, self._seen)
@@ -214,14 +216,20 @@ class History:
                 before.timeline,
             )
             self.lost()
+        self._admitted = True
         self._sessions[connection] = _Session(
             self.epoch, _until(), _value(reported, _READ_ONLY), reported
         )
 
     def _expect(self, found: Lineage, known: Lineage) -> None:
         if (refusal := found.refusal(known)) is not None:
-            self._log_once(logging.ERROR, f"refused a connection: {refusal}")
-            raise StoreUnavailable(refusal)
+            self._refuse(refusal)
+
+    def _refuse(self, reason: str) -> NoReturn:
+        if self._admitted:
+            # Before, the store was not open, and the error of its opening is the line.
+            self._log_once(logging.ERROR, f"refused a connection: {reason}")
+        raise StoreUnavailable(reason)
 
     async def read(self, connection: Connection) -> Reading:
         """Read what the server permits; the rest is unknown, and logged. Raises one of FAILURES."""
@@ -273,7 +281,7 @@ class History:
                 logging.WARNING, f"cannot keep the database's timeline: {in_one_line(error)}"
             )
         else:
-            self.kept = joined
+            self.kept = joined.joined(self.kept)
 
     def _log_once(self, level: int, line: str) -> None:
         now = elapsed()

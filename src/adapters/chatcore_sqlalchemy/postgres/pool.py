@@ -174,7 +174,11 @@ class Pool:
                 continue
             overdue = self._history.overdue(connection)
             if overdue >= AGE_SECONDS:
-                return await self._successor(connection)
+                try:
+                    return await self._successor(connection)
+                except BaseException:
+                    self._keep(connection)
+                    raise
             if overdue >= 0 and self._renewal is None:
                 # Under load no caller waits for a new connection.
                 self._renewal = self._start(self._renew(connection))
@@ -184,7 +188,10 @@ class Pool:
     async def _renew(self, connection: Connection) -> None:
         try:
             new = await self._successor(connection)
-            if new is not connection:
+            if connection.is_closed():
+                # The caller that lost it has replaced it.
+                self._retire(new)
+            elif new is not connection:
                 self._keep(new)
         finally:
             self._renewal = None
@@ -207,7 +214,8 @@ class Pool:
     def _end_unusable(self) -> None:
         idle, self._idle = self._idle, []
         for connection in idle:
-            self._keep(connection)
+            if not connection.is_closed():
+                self._keep(connection)
 
     def _retire(self, connection: Connection) -> None:
         """Close a connection that is not used any more, without waiting for it."""
