@@ -349,18 +349,23 @@ async def test_what_another_server_never_had_is_forgotten(
         lost = (await messenger.sync(bob)).cursor
         following = messenger.follow(bob, after=lost)
         pair.standby.promote()
+        async with await SqlAlchemyStore.open(pair.standby.url(database)) as other:
+            # Every lost number is given again before the store notices.
+            for text in ("new", "new, too"):
+                await send(other, chat, ann, text)
         address.target = pair.standby
         # No connection breaks: only the age of the sessions leads to the other server.
         clock.now += 2 * history.AGE_SECONDS
-        assert await shown(messenger, scene) == ["kept"]
+        assert await shown(messenger, scene) == ["kept", "new", "new, too"]
+        # The other sessions are young again, and still end.
+        clock.now = 0
         assert (await messenger.state(bob, chat.id)).read_seq == 0
-        # Every lost number is given again.
-        await messenger.send(ann, chat, "new")
-        await messenger.send(ann, chat, "new, too")
         assert await messenger.mark_read(bob, chat, 3) == 3
         assert (await messenger.state(bob, chat.id)).read_seq == 3
         end = (await messenger.sync(bob)).cursor
         assert (end.log, end.n) == (lost.log, lost.n)
+        # A cursor beyond the end shows without a mark, too.
+        assert await store.events_after(lost.at(lost.n + 1), limit=1) is None
         assert [*await following.batch(0)] == [Reset(end)]
         assert await shown(messenger, scene) == ["kept", "new", "new, too"]
     texts = "SELECT string_agg(text, '; ' ORDER BY seq) FROM messages"
@@ -429,6 +434,31 @@ async def test_commit_on_a_former_server_is_not_acknowledged(
         with pytest.raises(StoreUnavailable):
             await sending
     assert promoted.primary.sql("SELECT text FROM messages", twins) == "lost"
+
+
+async def test_read_on_a_former_server_is_repeated(
+    promoted: Pair, twins: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_connection, "ANSWER_SECONDS", SECONDS)
+    patient = f"statement_timeout={SECONDS}s&lock_timeout={SECONDS}s"
+    async with (
+        address_of(promoted.primary) as address,
+        await SqlAlchemyStore.open(f"{address.url(twins)}?{patient}") as store,
+    ):
+        _, ann, _ = await ann_and_bob(store)
+        holder = await asyncpg.connect(promoted.primary.url(twins))
+        async with holder.transaction():
+            await holder.execute("LOCK TABLE chatcore.users")
+            reading = asyncio.create_task(store.user_by_id(ann.id))
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            async with asyncio.timeout(SECONDS):
+                while not await holder.fetchval(waiting):  # noqa: ASYNC110 (a server has no event)
+                    await asyncio.sleep(0.01)
+            address.target = promoted.standby
+            clock.now += 2 * history.AGE_SECONDS
+            assert await store.last_seq(1) == 0
+        assert await reading is None
+        await holder.close()
 
 
 async def test_former_primary_is_refused_by_those_that_know_of_the_later_one(
