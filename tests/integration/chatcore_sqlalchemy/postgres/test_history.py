@@ -357,7 +357,7 @@ async def test_what_another_server_never_had_is_forgotten(
         # No connection breaks: only the age of the sessions leads to the other server.
         clock.now += 2 * history.AGE_SECONDS
         assert await shown(messenger, scene) == ["kept", "new", "new, too"]
-        # The other sessions are young again, and still end.
+        # The writer's session is young again, and is not used all the same.
         clock.now = 0
         assert (await messenger.state(bob, chat.id)).read_seq == 0
         assert await messenger.mark_read(bob, chat, 3) == 3
@@ -367,10 +367,11 @@ async def test_what_another_server_never_had_is_forgotten(
         # A cursor beyond the end shows without a mark, too.
         assert await store.events_after(lost.at(lost.n + 1), limit=1) is None
         assert [*await following.batch(0)] == [Reset(end)]
-        assert await shown(messenger, scene) == ["kept", "new", "new, too"]
+        await messenger.send(ann, chat, "on")
+        assert await shown(messenger, scene) == ["kept", "new", "new, too", "on"]
     texts = "SELECT string_agg(text, '; ' ORDER BY seq) FROM messages"
     assert pair.primary.sql(texts, database) == "kept; lost; lost, too"
-    assert pair.standby.sql(texts, database) == "kept; new; new, too"
+    assert pair.standby.sql(texts, database) == "kept; new; new, too; on"
     assert pair.standby.sql("SELECT timeline FROM store", database) == "2"
     assert len(lines(caplog, "another database server took over")) == 1
 
@@ -434,6 +435,19 @@ async def test_commit_on_a_former_server_is_not_acknowledged(
         with pytest.raises(StoreUnavailable):
             await sending
     assert promoted.primary.sql("SELECT text FROM messages", twins) == "lost"
+
+
+async def test_first_read_after_a_long_pause_is_on_the_server_that_took_over(
+    promoted: Pair, twins: str, clock: Clock
+) -> None:
+    async with (
+        address_of(promoted.primary) as address,
+        await SqlAlchemyStore.open(address.url(twins)) as store,
+    ):
+        _, ann, _ = await ann_and_bob(store)
+        address.target = promoted.standby
+        clock.now += 2 * history.AGE_SECONDS
+        assert await store.user_by_id(ann.id) is None
 
 
 async def test_read_on_a_former_server_is_repeated(
