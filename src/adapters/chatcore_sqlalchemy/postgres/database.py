@@ -56,9 +56,9 @@ class PostgresDatabase:
         self.schema = schema
         self.migrated = migrated
         self._history = history = History(source, schema)
-        self._pool = Pool(history, CONNECTIONS)
-        self._appends = Pool(history, 1)
-        self._locked_chats = LockedChats(Pool(history, 1), schema)
+        self._pool = Pool(history.connect, CONNECTIONS, history)
+        self._appends = Pool(history.connect, 1, history)
+        self._locked_chats = LockedChats(Pool(history.connect, 1, history), schema)
         writer = PostgresWriter(self._appends, schema, self._locked_chats)
         self._group = GroupCommit[Append](writer)
         self._writes = asyncio.Semaphore(WRITES)

@@ -42,10 +42,13 @@ class _Outdated(_Lost):
 
 
 class Pool:
-    """At most `size` connections, made by the history when needed, and kept; one more while a new
-    one is made to replace an old one."""
+    """At most `size` connections, made by `connect` when needed, and kept while the history holds
+    them for usable; one more while a new one is made to replace an old one."""
 
-    def __init__(self, history: History, size: int) -> None:
+    def __init__(
+        self, connect: Callable[[], Awaitable[Connection]], size: int, history: History
+    ) -> None:
+        self._connect = connect
         self._history = history
         history.on_change(self._end_unusable)
         self._size = size
@@ -157,7 +160,7 @@ class Pool:
         try:
             if self._closed:
                 raise StoreUnavailable("the store is closed")
-            connection = await self._take()
+            connection = await self._reused() or await self._connect()
             self._used.add(connection)
             yield connection
         finally:
@@ -166,7 +169,9 @@ class Pool:
                 self._keep(connection)
             self._free.release()
 
-    async def _take(self) -> Connection:
+    async def _reused(self) -> Connection | None:
+        """Return an idle connection that is usable, or the one that replaces it; None without
+        one."""
         while self._idle:
             connection = self._idle.pop()
             if not self._history.usable(connection):
@@ -183,7 +188,7 @@ class Pool:
                 # Under load no caller waits for a new connection.
                 self._renewal = self._start(self._renew(connection))
             return connection
-        return await self._history.connect()
+        return None
 
     async def _renew(self, connection: Connection) -> None:
         try:
@@ -200,7 +205,7 @@ class Pool:
         """Return a new connection in place of the old one, or the old one if none can be made: then
         nothing shows that another server took over."""
         try:
-            new = await self._history.connect()
+            new = await self._connect()
         except (*FAILURES, StoreUnavailable, CannotOpen):
             self._history.prolong(old)
             return old
