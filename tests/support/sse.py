@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from chatcore import Cursor
 from tests.support.api import Someone
 from tests.support.listening import Frame
 
@@ -101,7 +102,8 @@ class Follower:
 
     def numbers(self) -> list[int]:
         """The numbers of the log entries, in order of arrival."""
-        return [int(frame.id.rpartition("-")[2]) for frame in self.seen if frame.id]
+        cursors = (Cursor.parse(frame.id) for frame in self.seen if frame.id)
+        return [cursor.n for cursor in cursors if cursor]
 
     def messages(self, chat_id: int) -> list[tuple[int, str, str]]:
         """The seq, sender and text of each message, in order of arrival."""

@@ -7,12 +7,10 @@ and `append` appends a message.
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from chatcore.bus import channel_of
 from chatcore.errors import SelfChat, UserNotFound
-from chatcore.events import Cursor, Entry
 from chatcore.handles import Person
 from chatcore.model import MAX_INT64, Chat, ChatState, ChatSummary, Message, NewMessage, Sent, User
 from chatcore.names import UserName
@@ -20,13 +18,13 @@ from chatcore.ports import BoundStore, Credentials, Put
 from chatcore_sqlalchemy.database import Database
 from chatcore_sqlalchemy.engines import engine_of
 from chatcore_sqlalchemy.errors import RetryTransaction
+from chatcore_sqlalchemy.event_store import SqlEventLog
 from chatcore_sqlalchemy.group_commit import Append, Run, Writes
 from chatcore_sqlalchemy.page_cache import PageCache, size_of_list, size_of_messages
 from chatcore_sqlalchemy.queries import (
     accounts,
     blocks,
     chats,
-    events,
     markers,
     messages,
     pairs,
@@ -42,7 +40,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class SqlAlchemyStore(SqlSessions):
+class SqlAlchemyStore(SqlSessions, SqlEventLog):
     """An AccountStore, a People and a ChatStore on a SQL database, for one event loop.
 
     Open it with `SqlAlchemyStore.open`, and close it, or use it as an async context manager. Every
@@ -52,7 +50,6 @@ class SqlAlchemyStore(SqlSessions):
     def __init__(self, database: Database) -> None:
         self._opened = database
         self._loop = asyncio.get_running_loop()
-        self._logs_name = ""
         self._secret = b""
         self.replayed = 0
         """How many sends so far were replays."""
@@ -360,30 +357,6 @@ class SqlAlchemyStore(SqlSessions):
             messages.MESSAGES_BEFORE, chat_id=chat_id, seq=seq, limit=limit
         )
         return list(map(messages.message_of, reversed(rows)))
-
-    async def end_of_log(self, user_id: int) -> Cursor:
-        rows = await self._database.read(events.END_OF_LOG, user_id=user_id)
-        start = Cursor(await self._log_name(), user_id, 0)
-        return events.end(start, rows)
-
-    async def events_after(self, after: Cursor, *, limit: int) -> Sequence[Entry] | None:
-        if after.log != await self._log_name() or after.n > MAX_INT64:
-            return None
-        # Read the cursor's own entry too: it shows whether the entries after it are complete.
-        rows = await self._database.read(
-            events.EVENTS_FROM, user_id=after.user_id, n=after.n, limit=limit + 1
-        )
-        return events.entries(after, rows, limit)
-
-    async def trim_logs(self, *, keep: int, since_us: int, after_user: int) -> int | None:
-        return await self._database.write(
-            partial(events.trim, keep=keep, since_us=since_us, after_user=after_user)
-        )
-
-    async def _log_name(self) -> str:
-        if not self._logs_name:
-            ((self._logs_name,),) = await self._database.read(events.LOG_NAME)
-        return self._logs_name
 
 
 async def migrate(database: "str | AsyncEngine", *, schema: str | None = None) -> Migrated:

@@ -15,6 +15,7 @@ from chatcore.ports import (
 from chatcore.testing import (
     blocking,
     chats,
+    cursors,
     events,
     keys,
     messages,
@@ -39,7 +40,11 @@ CONVERSATION_CHECKS: tuple[ChatStoreCheck, ...] = (
     *pages.PAGE_CHECKS,
     *states.STATE_CHECKS,
 )
-EVENT_LOG_CHECKS: tuple[ChatStoreCheck, ...] = (*events.LOG_CHECKS, *trimming.TRIM_CHECKS)
+EVENT_LOG_CHECKS: tuple[ChatStoreCheck, ...] = (
+    *events.LOG_CHECKS,
+    *cursors.CURSOR_CHECKS,
+    *trimming.TRIM_CHECKS,
+)
 BLOCK_LIST_CHECKS: tuple[ChatStoreCheck, ...] = (*blocking.BLOCK_CHECKS,)
 CHAT_STORE_CHECKS: tuple[ChatStoreCheck, ...] = (
     *CONVERSATION_CHECKS,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from chatcore import Chat, ChatExists, Cursor, MarkerMoved, MessageSent, NewMessage, Sent, User
 from chatcore.events import Entry
-from chatcore.testing import ChatStoreCheck, events
+from chatcore.testing import ChatStoreCheck, cursors, events
 from chatcore_memory import MemoryStore
 
 MakeEntry = Callable[[Cursor], Entry]
@@ -294,11 +294,11 @@ FAULTS: dict[type[MemoryStore], ChatStoreCheck] = {
     ReadsTheCursorsEntry: events.pages_of_a_log_are_the_next_entries,
     ReadsOneEntryTooMany: events.pages_of_a_log_are_the_next_entries,
     CapsLogPagesAt100: events.a_page_holds_up_to_500_entries,
-    KnowsTheFuture: events.a_void_cursor_gives_none,
-    ReadsCursorsOfOthers: events.a_void_cursor_gives_none,
-    IgnoresMarks: events.a_cursor_is_void_with_another_mark,
+    KnowsTheFuture: cursors.a_void_cursor_gives_none,
+    ReadsCursorsOfOthers: cursors.a_void_cursor_gives_none,
+    IgnoresMarks: cursors.a_cursor_is_void_with_another_mark,
     InsistsOnMarks: events.pages_of_a_log_are_the_next_entries,
-    MarksByNumber: events.a_cursor_is_void_with_another_mark,
+    MarksByNumber: cursors.a_cursor_is_void_with_another_mark,
     ForgetsTheMarkOfTheEnd: events.both_logs_record_every_step,
     RacesForPlaces: events.simultaneous_steps_are_each_logged_once,
     LogsEachTurnBackwards: events.simultaneous_steps_are_each_logged_once,

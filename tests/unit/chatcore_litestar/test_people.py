@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from litestar import Litestar
 
-from chatcore import Accounts, Chat, InvalidToken, Messenger, RequestHead, Session, User
+from chatcore import Accounts, Chat, Cursor, InvalidToken, Messenger, RequestHead, Session, User
 from chatcore_litestar import create_app
 from chatcore_memory import InsecureTestHasher, InsecureTestTokens, MemoryStore
 from tests.support.api import Api, Someone, api_of
@@ -129,8 +129,10 @@ async def test_v1_shows_names_with_their_handles() -> None:
         page = (await on.api.call("GET", f"{path}/messages", ann)).json()
         assert page["messages"] == [last]
         await on.api.call("PUT", f"{path}/read", ann, json={"seq": 1})
-        begin = sync["cursor"].rpartition("-")[0]
-        events = (await on.api.call("GET", f"/v1/events?after={begin}-0", ann)).json()["events"]
+        cursor = Cursor.parse(sync["cursor"])
+        assert cursor
+        path = f"/v1/events?after={cursor.at(0)}"
+        events = (await on.api.call("GET", path, ann)).json()["events"]
         assert [(it["type"], it.get("user"), it.get("handle")) for it in events] == [
             ("chat", "Ann", "2"),
             ("message", None, None),

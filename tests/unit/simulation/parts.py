@@ -83,6 +83,9 @@ class FaultyStore:
         """A doorbell to ring within each step, so that no ring is ever missing."""
         self._fails = world.rng.choice((0.0, 0.02, 0.1))
 
+    on_failover = None
+    """The world's store loses nothing."""
+
     def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
         return partial(self._call, name)
 
