@@ -61,6 +61,11 @@ class Database(Protocol):
         """Raise StoreUnavailable if a write would fail now."""
         ...
 
+    async def time_us(self) -> int | None:
+        """The time by the clock of the database server, in microseconds since 1970-01-01 UTC; None
+        without a server."""
+        ...
+
     async def close(self) -> None:
         """Finish the waiting writes and release the database. May be called again."""
         ...

@@ -233,5 +233,24 @@ store = Table(
     sqlite_strict=True,
 )
 
+# Of each running node of the service on PostgreSQL, so that nodes with different secrets are told
+# apart. It is about processes, not data: copies leave it out.
+node_keys = Table(
+    "node_keys",
+    metadata,
+    # Random, of one process.
+    Column("node_id", Text, primary_key=True),
+    # Of the keys that the node accepts, in hexadecimal, separated by spaces.
+    Column("digests", Text, nullable=False),
+    # When the node was last seen, by the clock of the database.
+    Column("seen_us", Int64, nullable=False),
+    Index("node_keys_seen", "seen_us"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
 TABLES = tuple(table.name for table in metadata.sorted_tables)
 """The names of the tables, those that others refer to first."""
+
+COPIED = tuple(table for table in metadata.sorted_tables if table is not node_keys)
+"""The tables that hold the data of the store, those that others refer to first."""

@@ -20,6 +20,7 @@ from chatcore_sqlalchemy.engines import engine_of
 from chatcore_sqlalchemy.errors import RetryTransaction
 from chatcore_sqlalchemy.event_store import SqlEventLog
 from chatcore_sqlalchemy.group_commit import Append, Run, Writes
+from chatcore_sqlalchemy.node_store import SqlNodes
 from chatcore_sqlalchemy.page_cache import PageCache, size_of_list, size_of_messages
 from chatcore_sqlalchemy.queries import (
     accounts,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class SqlAlchemyStore(SqlSessions, SqlEventLog):
+class SqlAlchemyStore(SqlSessions, SqlEventLog, SqlNodes):
     """An AccountStore, a People and a ChatStore on a SQL database, for one event loop.
 
     Open it with `SqlAlchemyStore.open`, and close it, or use it as an async context manager. Every

@@ -21,7 +21,7 @@ from sqlalchemy import (
 from chatcore_sqlalchemy.errors import CannotOpen
 from chatcore_sqlalchemy.schema import IN_FILE, metadata, store
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 """Revisions of the schema, oldest first; this version works on the last."""
 
 

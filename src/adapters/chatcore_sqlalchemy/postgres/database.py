@@ -46,6 +46,9 @@ PATIENCE_MILLISECONDS = 100
 
 _BEGIN = f"BEGIN; SET LOCAL lock_timeout = {PATIENCE_MILLISECONDS}"
 
+# `now()` would be the start of the transaction.
+_TIME_US = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+
 T = TypeVar("T")
 
 
@@ -135,6 +138,10 @@ class PostgresDatabase:
         elif not self._group.busy:
             await self._appends.use(expect_writable)
         await self._pool.use(expect_writable)
+
+    async def time_us(self) -> int:
+        ((time_us,),) = await self._fetch(_TIME_US)
+        return int(time_us)
 
     async def append(self, append: Append) -> Sent:
         if append.message.chat_id not in self._locked_chats:

@@ -75,6 +75,10 @@ class SqliteDatabase:
         if self._group.failing or self._file.is_on_read_only_disk():
             await self.write(touch)
 
+    async def time_us(self) -> None:
+        """Always None: the process's own clock is the only one."""
+        return
+
     async def append(self, append: Append) -> Sent:
         sent: Sent = await self._group.submit(append)
         return sent

@@ -13,7 +13,7 @@ from chatcore_sqlalchemy.errors import CannotOpen
 from chatcore_sqlalchemy.postgres.connection import UrlSource
 from chatcore_sqlalchemy.postgres.place import set_search_path
 from chatcore_sqlalchemy.postgres.schema import check_here, migrate_here, transaction
-from chatcore_sqlalchemy.schema import OF_SERVER, TABLES, metadata
+from chatcore_sqlalchemy.schema import COPIED, OF_SERVER
 from chatcore_sqlalchemy.sqlite.file import SqliteFile
 
 PIECE = 5_000
@@ -44,7 +44,7 @@ async def copy(source: Path, url: str, progress: Progress, *, schema: str | None
             await target.run_sync(set_search_path, place)
             driver: Any = (await target.get_raw_connection()).driver_connection
             # Other sessions can read, and wait to write.
-            names = ", ".join(TABLES)
+            names = ", ".join(table.name for table in COPIED)
             await driver.execute(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
             before = await _holds_any(driver)
             if before and await driver.fetchval(_LOG) != _value(file, _LOG):
@@ -52,7 +52,7 @@ async def copy(source: Path, url: str, progress: Progress, *, schema: str | None
             if not before:
                 await _copy_all(file, driver, progress)
             return Copied({table.name: await _compare(file, driver, table, progress)
-                           for table in metadata.sorted_tables}, before)  # fmt: skip
+                           for table in COPIED}, before)  # fmt: skip
 
 
 # Names a store from its first migration on, so it identifies an earlier copy.
@@ -83,14 +83,14 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 async def _holds_any(driver: Any) -> bool:
     """Whether any table has a row, but for `store`, whose row comes with the schema."""
-    tables = [name for name in TABLES if name != "store"]
+    tables = [table.name for table in COPIED if table.name != "store"]
     any_row = " UNION ALL ".join(f"(SELECT 1 FROM {name} LIMIT 1)" for name in tables)  # noqa: S608
     return await driver.fetchval(any_row) is not None
 
 
 async def _copy_all(file: sqlite3.Connection, driver: Any, progress: Progress) -> None:
     await driver.execute("DELETE FROM store")
-    for table in metadata.sorted_tables:
+    for table in COPIED:
         columns = _copied(table)
         total, done = _count(file, table), 0
         rows = file.execute(_ordered(table))
@@ -106,7 +106,7 @@ async def _copy_all(file: sqlite3.Connection, driver: Any, progress: Progress) -
                 "SELECT setval(pg_get_serial_sequence($1, 'id'), $2)", name, newest
             )
     # Give the planner the new sizes of the tables.
-    await driver.execute(f"ANALYZE {', '.join(TABLES)}")
+    await driver.execute(f"ANALYZE {', '.join(table.name for table in COPIED)}")
 
 
 async def _compare(file: sqlite3.Connection, driver: Any, table: Table, progress: Progress) -> int:

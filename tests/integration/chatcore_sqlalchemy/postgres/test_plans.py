@@ -34,6 +34,8 @@ INSERT INTO sessions (id, user_id, device, digest, created_us, used_us, expires_
 SELECT i || '-' || user_id, user_id, 'phone', '\\x00', 0, i, 1, 2
 FROM accounts, generate_series(1, 3) AS i WHERE user_id < 4001;
 INSERT INTO retired_names (digest) SELECT canonical FROM users;
+INSERT INTO node_keys (node_id, digests, seen_us)
+SELECT 'node ' || i, 'digest', i FROM generate_series(1, 3000) AS i;
 """
 
 VALUES: dict[str, Any] = {
@@ -77,6 +79,9 @@ VALUES: dict[str, Any] = {
     "salt": b"\0",
     "successor": b"\1",
     "repeat_since_us": 0,
+    "node_id": "node 7",
+    "seen_us": 3_000,
+    "until_us": 2_990,
 }
 OTHER_VALUES: dict[str, dict[str, Any]] = {
     "ADD_USER": {"canonical": "new"},
@@ -100,6 +105,8 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "RENEW": {"digest": b"\0"},
     "REPEATED": {"digest": b"\0"},
     "ERASE_USER": {"canonical": "new"},
+    "SEEN_NODES": {"since_us": 2_980},
+    "DROP_UNSEEN": {"since_us": 10},
 }
 
 ROWS = """
