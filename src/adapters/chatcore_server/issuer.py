@@ -1,11 +1,13 @@
 """The issuer whose users chat, in place of accounts."""
 
-from chatcore import AuthenticationUnavailable, Messenger
+from chatcore import AuthenticationUnavailable, Clock, Messenger
 from chatcore_jwt import JwksKeys, JwtAuthenticator
 from chatcore_server.settings import CannotStart, Settings
 
 
-async def authenticator_of(settings: Settings, messenger: Messenger) -> JwtAuthenticator:
+async def authenticator_of(
+    settings: Settings, messenger: Messenger, clock: Clock
+) -> JwtAuthenticator:
     """Return the authenticator that the settings describe. Raises CannotStart if the keys can never
     be read; an issuer that is down now may be up later."""
     url, issuer = settings.jwks_url, settings.jwt_issuer
@@ -27,4 +29,5 @@ async def authenticator_of(settings: Settings, messenger: Messenger) -> JwtAuthe
         audience=settings.jwt_audience,
         handle_claim=settings.jwt_handle_claim,
         name_claim=settings.jwt_name_claim,
+        clock=clock,
     )

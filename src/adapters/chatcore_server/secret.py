@@ -1,6 +1,8 @@
 """CHATCORE_SECRET: one key, or a new key and an old key."""
 
+import hmac
 import re
+from collections.abc import Collection
 
 from chatcore_jwt import JwtTokens
 from chatcore_server.settings import CannotStart
@@ -28,6 +30,18 @@ def tokens_of(secret: str) -> JwtTokens:
         return JwtTokens(new, old=old)
     except ValueError as error:
         raise CannotStart(_refusal(error, "old")) from None
+
+
+def key_digests(secret: str, store: str) -> Collection[str]:
+    """Return a digest of each key of a secret that `tokens_of` accepts, for the store of this name.
+
+    It is an HMAC under the key, as a token's signature is, so it helps as little to guess the key.
+    The spaces in the text keep it from being the signature of any token.
+    """
+    two = _TWO.fullmatch(secret)
+    keys = two.groups() if two else (secret,)
+    text = f"a key of the nodes of the store {store}".encode()
+    return [hmac.digest(key.encode(), text, "sha256").hex() for key in keys]
 
 
 def _refusal(error: ValueError, which: str) -> str:

@@ -117,6 +117,7 @@ async def _drain(settings: Settings, follow: float | None) -> int:
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
 
     from chatcore import Messenger
+    from chatcore_server.clock import clock_by
     from chatcore_server.database import database_file
     from chatcore_server.doorbells import open_doorbell
     from chatcore_server.observe.log_lines import configure_logging
@@ -134,7 +135,8 @@ async def _drain(settings: Settings, follow: float | None) -> int:
             await expect_table(engine, table)
             store = await SqlAlchemyStore.open(settings.database_url, schema=settings.schema)
             async with store, open_doorbell(settings, store) as doorbell:
-                messenger = Messenger(store, doorbell=doorbell, realm=settings.realm)
+                clock = await clock_by(store.time_us)
+                messenger = Messenger(store, doorbell=doorbell, realm=settings.realm, clock=clock)
                 outbox = Outbox(engine, table, messenger)
                 if follow is not None:
                     say(f"Drains {table.fullname} every {follow:g} seconds")

@@ -13,7 +13,7 @@ from chatcore_server.console import say
 from chatcore_server.settings import CannotStart, Settings
 
 if TYPE_CHECKING:
-    from chatcore import User
+    from chatcore import Clock, User
 
 
 def add_parser(commands: Commands) -> Parser:
@@ -35,11 +35,13 @@ def run(parsed: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def set_password(name: str, settings: Settings, say: Callable[[str], None]) -> None:
+def set_password(
+    name: str, settings: Settings, say: Callable[[str], None], clock: "Clock | None" = None
+) -> None:
     """Read a password, set it for the user, and revoke every token issued before.
 
     A terminal prompts twice, without echo; otherwise the first line of standard input is the
-    password. Raises CannotStart.
+    password. `clock` is that of this machine, by default the system's. Raises CannotStart.
     """
     import asyncio
 
@@ -50,7 +52,7 @@ def set_password(name: str, settings: Settings, say: Callable[[str], None]) -> N
         file = sqlite_path(settings.database_url)
         if file is not None and not file.exists():
             raise CannotOpen(f"there is no database {file}")
-        user = asyncio.run(_reset(name, _read_password(name), settings))
+        user = asyncio.run(_reset(name, _read_password(name), settings, clock))
     except CannotOpen as error:
         raise CannotStart(str(error)) from error
     except UserNotFound:
@@ -88,12 +90,14 @@ def _read_password(name: str) -> str:
     return first
 
 
-async def _reset(name: str, password: str, settings: Settings) -> "User":
+async def _reset(name: str, password: str, settings: Settings, clock: "Clock | None") -> "User":
     import secrets
 
     from chatcore import Accounts
+    from chatcore.model import utc_now
     from chatcore_argon2 import Argon2Hasher
     from chatcore_jwt import JwtTokens
+    from chatcore_server.clock import clock_by
     from chatcore_sqlalchemy import SqlAlchemyStore
 
     async with (
@@ -103,6 +107,11 @@ async def _reset(name: str, password: str, settings: Settings) -> "User":
         # Required, but never used: no token is issued here.
         tokens = JwtTokens(secrets.token_bytes(32))
         accounts = Accounts(
-            store, hasher, tokens, refuse_common_passwords=settings.refuse_common_passwords
+            store,
+            hasher,
+            tokens,
+            # The tokens that become void are dated by the clock of the nodes.
+            clock=await clock_by(store.time_us, clock or utc_now),
+            refuse_common_passwords=settings.refuse_common_passwords,
         )
         return await accounts.reset_password(name, password)
