@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -161,6 +161,20 @@ async def test_change_voids_a_token_of_a_node_whose_clock_is_ahead(
     await accounts.log_out_everywhere(ann)
     assert await is_void(elsewhere, token)
     assert not await is_void(elsewhere, await accounts.log_in("ann", OLD))
+
+
+@pytest.mark.parametrize("change", [CHANGES["password"], CHANGES["reset"], CHANGES["logout"]])
+@pytest.mark.parametrize("ahead", [1, 9, 20])
+async def test_change_on_a_node_whose_clock_is_ahead_locks_nobody_out(
+    accounts: Accounts, store: MemoryStore, ann: User, ahead: int, change: Change
+) -> None:
+    there = VirtualClock(START)
+    there.advance(ahead * SECOND)
+    await change(Accounts(store, HeldHasher(), JwtTokens(SECRET), clock=there), ann)
+    for password in (OLD, NEW):
+        with suppress(WrongCredentials):
+            token = await accounts.log_in("ann", password)
+    assert not await is_void(accounts, token)
 
 
 @pytest.mark.parametrize("change", [CHANGES["password"], CHANGES["reset"], CHANGES["erase"]])

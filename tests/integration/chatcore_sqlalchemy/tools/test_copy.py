@@ -163,6 +163,20 @@ async def test_used_target_is_refused_and_left_unchanged(grown: Path, postgres_u
         assert await store.user_by_id(2) is None
 
 
+async def test_nodes_are_no_data_of_the_store(
+    grown: Path, postgres_url: str, postgres: PostgresServer
+) -> None:
+    """A node that crashed on the empty target stays recorded, and is neither copied nor in the
+    way."""
+    async with await SqlAlchemyStore.open(postgres_url) as store:
+        assert await store.see_node("crashed", lambda _: ["digest"], 1) is None
+        rows, before = await copy(grown, postgres_url, quiet)
+        assert "node_keys" not in rows
+        assert not before
+        assert (await copy(grown, postgres_url, quiet)).before
+    assert postgres.sql("SELECT node_id FROM node_keys", name_of(postgres_url)) == "crashed"
+
+
 async def test_copy_that_differs_is_rolled_back(
     grown: Path, empty_database: str, postgres: PostgresServer
 ) -> None:
