@@ -32,7 +32,11 @@ from chatcore.ports import (
 
 CLOCK_SKEW_MARGIN = timedelta(seconds=10)
 """A change also voids tokens dated up to this long after it: the clocks of two nodes differ, and a
-change takes a moment. Shorter than the skew that token issuers allow."""
+change takes a moment."""
+
+MAX_AHEAD = timedelta(seconds=30)
+"""A token dated further ahead is refused: it would outlive the next changes. One that is dated to
+the last change is not, however wrong the clock of the node was that made the change."""
 
 MIN_PASSWORD = 8
 MAX_PASSWORD_BYTES = 1024
@@ -149,7 +153,9 @@ class Accounts:
         if claims.session_id is not None:
             return await self.devices.authenticate(claims)
         found = await self._store.credentials_by_id(claims.user_id)
-        if found is None or to_microseconds(claims.issued_at) < found.tokens_from_us:
+        if found is None or (issued_us := to_microseconds(claims.issued_at)) < found.tokens_from_us:
+            raise InvalidToken
+        if claims.issued_at - self._clock() > MAX_AHEAD and issued_us > found.tokens_from_us:
             raise InvalidToken
         return Session(found.user, claims.expires_at, claims)
 
@@ -187,7 +193,7 @@ class Accounts:
         async with self._credential_lock(user):
             if proven_by is not None:
                 # Each call raises `tokens_from_us` by a second or more. Many calls at once with a
-                # stolen token could raise it by hours, and no new token would be valid until then.
+                # stolen token could raise it by hours, to which all new tokens would be dated.
                 await self._session(proven_by)
             with self.changes.changing(user.id):
                 await self._store.void_tokens(user.id, self._new_tokens_from())

@@ -4,7 +4,7 @@ import base64
 import json
 import logging
 from collections.abc import Awaitable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, Protocol
 
 from jwt import InvalidSignatureError, PyJWTError
@@ -20,10 +20,11 @@ from chatcore import (
 )
 from chatcore.model import utc_now
 from chatcore_jwt.keys import Key, Keys
-from chatcore_jwt.tokens import CLOCK_SKEW, COMPACT, jws, without_duplicates
+from chatcore_jwt.tokens import COMPACT, jws, without_duplicates
 
 MAX_HOST_TOKEN = 8192
 MAX_NAMES = 10_000
+CLOCK_SKEW = timedelta(seconds=30)
 
 # Explicit types of other tokens, such as logout+jwt, are refused (RFC 8725, section 3.11).
 _TYPES = {"jwt", "at+jwt"}

@@ -14,7 +14,6 @@ from chatcore.ports import Claims
 
 MIN_KEY = 32
 MAX_TOKEN = 4096
-CLOCK_SKEW = timedelta(seconds=30)
 
 _ALGORITHM = "HS256"
 _HEADER = {"alg": _ALGORITHM, "typ": "JWT"}
@@ -38,8 +37,7 @@ class JwtTokens:
     rounded down; `exp`, `iat` plus the lifetime; `user_id`, an integer. A token of a device session
     also has `sid`, the session's id, and lives for `session_lifetime`. A token with more, fewer or
     differently typed fields is refused even with a valid signature, and so is a token over
-    4,096 characters. The issuer's clock may run up to 30 s ahead of this one; the expiry has no
-    such tolerance.
+    4,096 characters. A token may be dated ahead of `now`; the expiry has no tolerance.
 
     The secret has at least 32 bytes (RFC 7518, section 3.2), in UTF-8 if it is a string, and is
     not a key in PEM, SSH or JWK form; otherwise raises ValueError. Services with the same secret
@@ -89,7 +87,7 @@ class JwtTokens:
         if signed["header"] != _HEADER:
             raise InvalidToken
         claims = _checked_claims(decoded)
-        if now >= claims.expires_at or claims.issued_at - now > CLOCK_SKEW:
+        if now >= claims.expires_at:
             raise InvalidToken
         return claims
 

@@ -96,6 +96,6 @@ class TokenIssuer(Protocol):
     def verify(self, token: str, now: datetime) -> Claims:
         """Return the claims of the token, which may be any string. Raises InvalidToken unless it
         was issued with this secret, is unaltered and has not expired: it is valid before
-        `expires_at`, not at it. Another spelling of a valid token (of its base64, say) may be
-        valid, too."""
+        `expires_at`, not at it, even if it was issued at a time after `now`, for clocks differ.
+        Another spelling of a valid token (of its base64, say) may be valid, too."""
         ...

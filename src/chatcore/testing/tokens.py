@@ -88,6 +88,20 @@ async def a_token_is_valid_until_it_expires(new_issuer: NewTokenIssuer) -> None:
 
 
 @check
+async def a_token_may_be_dated_ahead(new_issuer: NewTokenIssuer) -> None:
+    """verify accepts a token that was issued at a time after `now`: the clocks of two nodes differ,
+    and Accounts dates tokens to the last change. Accounts decides how far ahead is too far."""
+    issuer = new_issuer()
+    for session_id in (None, "0" * 32):
+        token = issuer.issue(42, NOW, session_id=session_id)
+        claims = issuer.verify(token, NOW)
+        for ahead in (timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)):
+            with accepted(f"verify of a token that is dated {ahead} ahead"):
+                found = issuer.verify(token, NOW - ahead)
+            expect_equal(found, claims, "verify of a token that is dated ahead")
+
+
+@check
 async def time_zones_make_no_difference(new_issuer: NewTokenIssuer) -> None:
     """issue and verify accept `now` in any time zone."""
     issuer = new_issuer()
@@ -168,6 +182,7 @@ TOKEN_ISSUER_CHECKS: tuple[TokenIssuerCheck, ...] = (
     a_token_names_its_session,
     a_token_is_visible_ascii,
     a_token_is_valid_until_it_expires,
+    a_token_may_be_dated_ahead,
     time_zones_make_no_difference,
     an_altered_token_is_refused,
     a_token_of_another_issuer_is_refused,

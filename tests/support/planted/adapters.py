@@ -5,6 +5,7 @@ import base64
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from chatcore.errors import InvalidToken
 from chatcore.ports import Claims, PasswordHasher, TokenIssuer
 from chatcore.testing import PasswordHasherCheck, TokenIssuerCheck, hashers, tokens
 from chatcore_memory import InsecureTestHasher, InsecureTestTokens
@@ -82,6 +83,14 @@ class ExpiresAfterTheMoment(InsecureTestTokens):
         return super().verify(token, now - timedelta(microseconds=1))
 
 
+class RefusesTheFuture(InsecureTestTokens):
+    def verify(self, token: str, now: datetime) -> Claims:
+        claims = super().verify(token, now)
+        if claims.issued_at - now > timedelta(seconds=30):
+            raise InvalidToken
+        return claims
+
+
 class TakesEveryTimeForUtc(InsecureTestTokens):
     def issue(self, user_id: int, now: datetime, *, session_id: str | None = None) -> str:
         return super().issue(user_id, now.replace(tzinfo=UTC), session_id=session_id)
@@ -133,6 +142,7 @@ TOKEN_FAULTS: dict[Callable[[bytes], TokenIssuer], TokenIssuerCheck] = {
     BreaksLines: tokens.a_token_is_visible_ascii,
     ExpiresASecondLate: tokens.a_token_is_valid_until_it_expires,
     ExpiresAfterTheMoment: tokens.a_token_is_valid_until_it_expires,
+    RefusesTheFuture: tokens.a_token_may_be_dated_ahead,
     TakesEveryTimeForUtc: tokens.time_zones_make_no_difference,
     LooksAtHalfTheSignature: tokens.an_altered_token_is_refused,
     HasOneSecretForAll: tokens.a_token_of_another_issuer_is_refused,

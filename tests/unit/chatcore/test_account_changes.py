@@ -164,7 +164,7 @@ async def test_change_voids_a_token_of_a_node_whose_clock_is_ahead(
 
 
 @pytest.mark.parametrize("change", [CHANGES["password"], CHANGES["reset"], CHANGES["logout"]])
-@pytest.mark.parametrize("ahead", [1, 9, 20])
+@pytest.mark.parametrize("ahead", [1, 9, 20, 3600, 86_400])
 async def test_change_on_a_node_whose_clock_is_ahead_locks_nobody_out(
     accounts: Accounts, store: MemoryStore, ann: User, ahead: int, change: Change
 ) -> None:
@@ -175,6 +175,25 @@ async def test_change_on_a_node_whose_clock_is_ahead_locks_nobody_out(
         with suppress(WrongCredentials):
             token = await accounts.log_in("ann", password)
     assert not await is_void(accounts, token)
+    await accounts.log_out_everywhere(ann)
+    assert await is_void(accounts, token)
+
+
+@pytest.mark.parametrize(("ahead", "void"), [(30, False), (31, True), (3600, True)])
+async def test_token_dated_ahead_is_refused_since_it_would_outlive_a_change(
+    accounts: Accounts,
+    store: MemoryStore,
+    clock: VirtualClock,
+    ann: User,
+    ahead: int,
+    void: bool,
+) -> None:
+    clock.now = START.replace(microsecond=0)
+    there = VirtualClock(clock.now + ahead * SECOND)
+    elsewhere = Accounts(store, HeldHasher(), JwtTokens(SECRET), clock=there)
+    token = await elsewhere.log_in("ann", OLD)
+    assert await is_void(accounts, token) == void
+    assert not await is_void(elsewhere, token)
 
 
 @pytest.mark.parametrize("change", [CHANGES["password"], CHANGES["reset"], CHANGES["erase"]])

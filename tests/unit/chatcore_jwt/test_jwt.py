@@ -140,7 +140,6 @@ PAYLOADS = {
     "iat hugely negative": CLAIMS | {"iat": -HUGE},
     "iat at exp": CLAIMS | {"iat": IAT + 20, "exp": IAT + 20},
     "iat after exp": CLAIMS | {"iat": IAT + 20, "exp": IAT + 10},
-    "iat 31 s ahead": CLAIMS | {"iat": IAT + 31},
     "user_id true": CLAIMS | {"user_id": True},
     "user_id a string": CLAIMS | {"user_id": "7"},
     "user_id a float": CLAIMS | {"user_id": 7.0},
@@ -224,15 +223,6 @@ def test_a_token_has_at_most_4096_characters(characters: int) -> None:
 def test_verification_uses_the_given_time(now: datetime) -> None:
     tokens = JwtTokens(SECRET)
     assert tokens.verify(tokens.issue(7, now), now).issued_at == now
-
-
-def test_token_from_a_clock_30_seconds_ahead_is_valid() -> None:
-    tokens = JwtTokens(SECRET)
-    ahead = NOW.replace(microsecond=0) + 30 * SECOND
-    token = tokens.issue(7, ahead)
-    assert tokens.verify(token, ahead - 30 * SECOND).issued_at == ahead
-    with pytest.raises(InvalidToken):
-        tokens.verify(token, ahead - 30 * SECOND - MICROSECOND)
 
 
 def test_expired_token_gets_no_clock_skew_allowance() -> None:
