@@ -1,5 +1,6 @@
 """Rotating the signing key: tokens of the old key stay valid until they expire."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,19 @@ async def test_tokens_survive_a_key_rotation(tmp_path: Path) -> None:
     assert JwtTokens(NEW).verify(new.token, utc_now()).user_id == 1
     with pytest.raises(InvalidToken):
         JwtTokens(NEW).verify(old.token, utc_now())
+
+
+def test_in_three_steps_every_node_accepts_the_tokens_of_every_other() -> None:
+    """As docs/running.md changes the key of several nodes: each is one step behind, or at it."""
+    now = utc_now()
+    steps = (OLD, f"new:{OLD},old:{NEW}", f"new:{NEW},old:{OLD}", NEW)
+    for pair in pairwise(map(tokens_of, steps)):
+        for signs in pair:
+            for verifies in pair:
+                assert verifies.verify(signs.issue(7, now), now).user_id == 7
+    # Without the first step, nodes still on the old key would refuse those of the new one.
+    with pytest.raises(InvalidToken):
+        tokens_of(OLD).verify(tokens_of(f"new:{NEW},old:{OLD}").issue(7, now), now)
 
 
 @pytest.mark.parametrize("secret", [OLD, "a,b c\n" * 8, "x:new:y,old:z" * 4, "old," * 8])
