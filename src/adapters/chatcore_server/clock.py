@@ -11,7 +11,7 @@ TOLERATED = timedelta(seconds=2)
 """A node whose clock differs by less uses its own."""
 
 TOO_FAR = timedelta(seconds=30)
-"""A node whose clock differs by this much does not start. Tokens allow for less."""
+"""A node whose clock differs by this much does not start."""
 
 REPEAT_SECONDS = 600.0
 """How often a running node logs that its clock still differs."""

@@ -1,6 +1,7 @@
 """Nodes of one database compare their keys and clocks, at the start and every minute."""
 
 import asyncio
+import hmac
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -10,6 +11,7 @@ from itertools import pairwise
 import pytest
 
 from chatcore.testing import VirtualClock, VirtualTimeLoop
+from chatcore_jwt.tokens import COMPACT
 from chatcore_server.clock import NodeClock
 from chatcore_server.nodes import as_node
 from chatcore_server.secret import key_digests
@@ -41,11 +43,9 @@ class Starting:
         self._database = database
         self._stack = stack
 
-    async def __call__(
-        self, secret: str | None, own: Callable[[], object] | None = None
-    ) -> NodeClock:
+    async def __call__(self, key: str | None, own: Callable[[], object] | None = None) -> NodeClock:
         clock = NodeClock(own or self._database.true, self._database.true.seconds)  # type: ignore[arg-type]
-        digests_of = None if secret is None else partial(key_digests, secret)
+        digests_of = None if key is None else partial(key_digests, key)
         await self._stack.enter_async_context(
             as_node(self._database, digests_of, clock, seconds=self._database.true.seconds)
         )
@@ -160,10 +160,22 @@ async def test_outage_is_no_disagreement(
     assert len(caplog.records) == 1
 
 
-def test_digest_of_a_key_is_no_signature_of_a_token() -> None:
-    """Whoever reads the database must not find a signature there."""
+def test_digest_depends_on_the_key_and_the_store() -> None:
     [digest] = key_digests(A, "store")
-    assert {digest} == {*key_digests(A, "store")}
-    assert {digest} < {*key_digests(f"new:{B},old:{A}", "store")}
-    assert digest not in key_digests(A, "another store")
-    assert digest not in key_digests(B, "store")
+    assert len(bytes.fromhex(digest)) == 32
+    assert {*key_digests(BOTH, "store")} == {digest, *key_digests(B, "store")}
+    assert len({*key_digests(BOTH, "store"), *key_digests(BOTH, "another store")}) == 4
+
+
+def test_digest_of_a_key_is_no_signature_of_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader of the database must not find a signature there."""
+    signed = []
+
+    def digest(key: bytes, text: bytes, algorithm: str) -> bytes:
+        signed.append(text.decode())
+        return b""
+
+    monkeypatch.setattr(hmac, "digest", digest)
+    key_digests(BOTH, "store")
+    assert len(signed) == 2
+    assert not any(COMPACT.match(f"{text}.signature") for text in signed)
