@@ -85,8 +85,9 @@ def test_session_of_two_terminals_works_as_shown(tmp_path: Path) -> None:
         service.start()
         shell(f"{login}\n{second}").wait()
         cursor = next(line[4:].strip() for line in seen if line.startswith("id: "))
-        at = re.sub(r"[0-9a-f]{16}-2-3-[0-9a-f]+", cursor, resume)
-        again = f"{listen.splitlines()[0]}\n{at}"
+        again = (
+            listen.splitlines()[0] + "\n" + re.sub(r"[0-9a-f]{16}-2-3-[0-9a-f]+", cursor, resume)
+        )
         resumed = shell(again)
         assert steady(output_of(resumed, shown_second)) == steady(shown_second.splitlines())
 

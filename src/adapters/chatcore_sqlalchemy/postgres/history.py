@@ -143,6 +143,7 @@ class History:
         self._admitted = False
         self._readings = dict(_READINGS)
         self._sessions: WeakKeyDictionary[Connection, _Session] = WeakKeyDictionary()
+        self._unchecked: set[Connection] = set()
         self._callbacks: list[Callable[[], None]] = []
         self._logged: dict[str, float] = {}
 
@@ -163,12 +164,20 @@ class History:
         else as the source does.
         """
         connection = await self._source.connect()
+        self._unchecked.add(connection)
         try:
             await self._admit(connection)
         except BaseException:
             connection.terminate()
             raise
+        finally:
+            self._unchecked.discard(connection)
         return connection
+
+    def abandon(self) -> None:
+        """End the sessions that are still being checked, because the store closes."""
+        for connection in self._unchecked:
+            connection.terminate()
 
     def usable(self, connection: Connection) -> bool:
         """Whether this idle session may be used: no other server took over since it began, and its

@@ -132,6 +132,7 @@ class Pool:
             except TimeoutError:
                 for connection in self._used:
                     connection.terminate()
+                self._history.abandon()
             for _ in range(held):
                 self._free.release()
 
