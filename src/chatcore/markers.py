@@ -44,7 +44,7 @@ class Markers:
 
     def forget(self) -> None:
         """Forget the known markers: the store may have lost their moves."""
-        for pace in self._paces.values():
+        for pace in tuple(self._paces.values()):
             pace.marker = -1
 
     async def move(self, chat: Chat, user: User, seq: int) -> int:
