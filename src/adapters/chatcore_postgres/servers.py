@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
+from weakref import WeakKeyDictionary
 
 import asyncpg
 
@@ -49,6 +50,7 @@ class Servers:
         # Kept, since to load the authorities of the system takes long.
         self._authorities = system_authorities(url.of_driver)
         self._order = [*url.servers]
+        self._server_of: WeakKeyDictionary[Any, Server] = WeakKeyDictionary()
         if url.shuffled:
             random.shuffle(self._order)
 
@@ -75,6 +77,12 @@ class Servers:
             raise last
         raise NoServer(f"no server of the URL can be used: {reasons}") from last
 
+    def avoid(self, session: Any) -> None:
+        """Try the server of the session after all others from now on: it cannot be used."""
+        if (server := self._server_of.get(session)) is not None:
+            self._order.remove(server)
+            self._order.append(server)
+
     def misfit(self, session: Any) -> str | None:
         """Why the server of the session is no longer one that `target_session_attrs` asks for; None
         as far as it is known to be. Since PostgreSQL 14, servers report such a change. No I/O."""
@@ -93,6 +101,7 @@ class Servers:
             # the same silent server first at every attempt.
             self._order.remove(server)
             self._order.insert(0 if good else len(self._order), server)
+        self._server_of[session] = server
         return session
 
     async def _open(

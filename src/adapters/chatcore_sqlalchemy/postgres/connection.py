@@ -95,6 +95,10 @@ class Source(Protocol):
         """Connect as asyncpg does; without `limited`, a statement may take any time."""
         ...
 
+    def avoid(self, connection: Connection) -> None:
+        """Prefer other servers, if there are any, to that of a connection of `connect`."""
+        ...
+
     def cannot_open(self, failure: BaseException) -> CannotOpen:
         """Say in one line why the database cannot be used."""
         ...
@@ -127,6 +131,9 @@ class UrlSource:
         )
         await make_durable(connection)
         return connection
+
+    def avoid(self, connection: Connection) -> None:
+        self._servers.avoid(connection)
 
     def cannot_open(self, failure: BaseException) -> CannotOpen:
         return cannot_open(failure, names_host=self._names_host)

@@ -167,6 +167,11 @@ class History:
         self._unchecked.add(connection)
         try:
             await self._admit(connection)
+        except StoreUnavailable:
+            # Of several servers, the next attempt must not find this one first again.
+            self._source.avoid(connection)
+            connection.terminate()
+            raise
         except BaseException:
             connection.terminate()
             raise

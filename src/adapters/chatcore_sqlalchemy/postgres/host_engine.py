@@ -73,6 +73,9 @@ class EngineSource:
         await make_durable(connection)
         return connection
 
+    def avoid(self, connection: Connection) -> None:
+        """Does nothing: the engine chooses the server."""
+
     def cannot_open(self, failure: BaseException) -> CannotOpen:
         return cannot_open(failure, names_host=True)
 

@@ -501,6 +501,22 @@ async def test_former_primary_is_refused_by_those_that_know_of_the_later_one(
         await expect_refused_host(store, promoted.primary.url(twins), ann, bob)
 
 
+async def test_refused_server_of_several_is_tried_last(promoted: Pair, twins: str) -> None:
+    first, second = promoted.standby.address, promoted.primary.address
+    url = f"postgresql://postgres@{first},{second}/{twins}?target_session_attrs=read-write"
+    async with await SqlAlchemyStore.open(url) as store:
+        chat, ann, _ = await ann_and_bob(store)
+        promoted.standby.stop()
+        try:
+            # The former primary takes writes, and is the only server that answers.
+            with pytest.raises(StoreUnavailable, match="timeline 1"):
+                await store.last_seq(chat.id)
+        finally:
+            promoted.standby.start()
+        assert await store.last_seq(chat.id) == 0
+        assert (await send(store, chat, ann, "on")).message.seq == 1
+
+
 async def expect_refused_host(store: SqlAlchemyStore, url: str, ann: User, bob: User) -> None:
     engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"))
     try:
