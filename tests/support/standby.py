@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import random
+import re
 import signal
 import socket
 import tempfile
@@ -21,8 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.postgres_server import SECONDS, PostgresServer, programs, readable
+from tests.support.repository import ROOT
 
 HOST = "127.0.0.1"
+FAILOVER = ROOT / "docs" / "failover.md"
 PORTS = range(20_000, 32_000)
 """Below the ports that systems give to outgoing connections, so that a server that was stopped
 finds its port free again."""
@@ -134,9 +137,13 @@ class Pair:
     standby: StandbyServer
 
     def url(self, database: str = "postgres") -> str:
-        """Both servers, the first primary first, in libpq's form."""
-        hosts = f"{self.primary.address},{self.standby.address}"
-        return f"postgresql://postgres@{hosts}/{database}?target_session_attrs=read-write"
+        """Both servers, the first primary first, as docs/failover.md has it."""
+        url = re.search(r"^postgresql://\S+$", FAILOVER.read_text("utf-8"), re.MULTILINE)
+        assert url
+        replaced = url[0].replace("chatcore:password@db1:5432", f"postgres@{self.primary.address}")
+        replaced = replaced.replace("db2:5432/chatcore", f"{self.standby.address}/{database}")
+        assert replaced.count(HOST) == 2
+        return replaced
 
 
 @contextlib.contextmanager
