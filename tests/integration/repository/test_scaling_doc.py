@@ -25,6 +25,7 @@ from tests.support.service import QuickService, environment, run
 from tests.support.statements import STATEMENTS
 
 SCALING = (ROOT / "docs" / "scaling.md").read_text()
+FAILOVER = (ROOT / "docs" / "failover.md").read_text("utf-8")
 README = (ROOT / "README.md").read_text()
 
 
@@ -49,7 +50,7 @@ def test_every_statement_has_its_row() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [SCALING, README.partition("## When one")[2].partition("\n## ")[0]]
+    "text", [SCALING, FAILOVER, README.partition("## When one")[2].partition("\n## ")[0]]
 )
 def test_named_settings_exist(text: str) -> None:
     named = {name.lower() for name in re.findall(r"CHATCORE_([A-Z_]+)", text)}
@@ -124,6 +125,7 @@ async def test_number_of_connections_matches_the_document(
             f"AND datname = '{name_of(postgres_url)}'"
         )
     assert f"Each process holds up to {held} [m]" in SCALING
+    assert f"`pool_size` of at least {held} × processes" in FAILOVER
 
 
 async def test_stores_work_on_partitioned_tables(
