@@ -15,9 +15,12 @@ import pytest
 from chatcore import Messenger, NewMessage, UserName, bus, following
 from chatcore.testing import CHAT_STORE_CHECKS
 from chatcore_notify import NotifyDoorbell
+from chatcore_postgres import servers
+from chatcore_postgres.keepalives import Keepalives
 from chatcore_server.settings import Settings
 from chatcore_sqlalchemy import SqlAlchemyStore, group_commit
 from chatcore_sqlalchemy.postgres import batch as postgres_batch
+from chatcore_sqlalchemy.postgres import connection, history
 from tests.support.clients import client_at
 from tests.support.postgres_server import PostgresServer, name_of
 from tests.support.repository import ROOT
@@ -27,6 +30,8 @@ from tests.support.statements import STATEMENTS
 SCALING = (ROOT / "docs" / "scaling.md").read_text()
 FAILOVER = (ROOT / "docs" / "failover.md").read_text("utf-8")
 README = (ROOT / "README.md").read_text()
+OF_SOCKET = Keepalives().idle, Keepalives().interval, Keepalives().count
+OF_SESSION = history.AGE_SECONDS, history.AGE_SPREAD_SECONDS
 
 
 def block(text: str, name: str) -> str:
@@ -70,6 +75,22 @@ def test_named_settings_exist(text: str) -> None:
 )
 def test_figures_match_the_code(said: str, is_so: Callable[[], bool]) -> None:
     assert said in SCALING
+    assert is_so()
+
+
+@pytest.mark.parametrize(
+    ("said", "is_so"),
+    [
+        ("only if 2 seconds for each server", lambda: servers.CONNECT_SECONDS_EACH == 2),
+        ("only if 60, 10 and 3 do not suit", lambda: OF_SOCKET == (60, 10, 3)),
+        ("notices after 90 seconds", lambda: OF_SOCKET[0] + OF_SOCKET[1] * OF_SOCKET[2] == 90),
+        ("one in use after 7 seconds", lambda: connection.ANSWER_SECONDS == 7),
+        ("after 60 to 90 seconds in any case", lambda: OF_SESSION == (60, 30)),
+        ("A session is replaced after 60 to 90 seconds", lambda: OF_SESSION == (60, 30)),
+    ],
+)
+def test_limits_of_failover_match_the_code(said: str, is_so: Callable[[], bool]) -> None:
+    assert said in FAILOVER
     assert is_so()
 
 
