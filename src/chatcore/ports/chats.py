@@ -37,6 +37,9 @@ class EventLog(Protocol):
         None for a void cursor: it is from another store, lies beyond the end, has a mark that is
         not that of its entry, or some entries after it have been trimmed. A cursor without a mark
         is compared by its number alone, and so is one whose entry is trimmed.
+
+        An entry is returned whole or not at all: where its message or chat is missing, as on a
+        server that lags, the entries end before it. Raises StoreUnavailable if it is the first.
         """
         ...
 

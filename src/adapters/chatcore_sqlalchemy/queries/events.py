@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from chatcore.errors import StoreUnavailable
 from chatcore.events import ChatOpened, Cursor, Entry, MarkerMoved, MessageSent, mark_of
 from chatcore.model import Message
 from chatcore_sqlalchemy.group_commit import Run
@@ -96,8 +97,9 @@ def end(start: Cursor, rows: Sequence[Sequence[Any]]) -> Cursor:
 def entries(after: Cursor, rows: Sequence[Sequence[Any]], limit: int) -> list[Entry] | None:
     """Decode rows of EVENTS_FROM that begin with the cursor's own entry, unless that is 0.
 
-    Returns the first `limit` entries after the cursor; None if some are trimmed, if the cursor lies
-    beyond the end, or if its mark is not that of its entry.
+    Returns the first `limit` entries after the cursor, or those before an entry that is incomplete;
+    None if some are trimmed, if the cursor lies beyond the end, or if its mark is not that of its
+    entry. Raises StoreUnavailable if the first entry is incomplete.
     """
     first = rows[0][CHAT_WIDTH] if rows else 0
     if first == after.n:
@@ -107,18 +109,39 @@ def entries(after: Cursor, rows: Sequence[Sequence[Any]], limit: int) -> list[En
             rows = rows[1:]
     elif first != after.n + 1:
         return None
-    return [_entry(after, row) for row in rows[:limit]]
+    found: list[Entry] = []
+    for n, row in enumerate(rows[:limit], after.n + 1):
+        try:
+            found.append(_entry(after, n, row))
+        except _Incomplete as missing:
+            if not found:
+                raise StoreUnavailable(
+                    f"the entry {n} in the event log of the user {after.user_id} is incomplete: "
+                    f"{missing} is missing; a server that lags catches up, otherwise run "
+                    "`chatcore check`"
+                ) from None
+            break
+    return found
+
+
+class _Incomplete(Exception):
+    """A row that an entry refers to is missing: the server lags, or the database is damaged."""
 
 
 def _mark(row: Sequence[Any]) -> int:
     return mark_of(*row[CHAT_WIDTH + 1 : CHAT_WIDTH + 1 + len(_OF_MARK)])
 
 
-def _entry(after: Cursor, row: Sequence[Any]) -> Entry:
+def _entry(after: Cursor, expected: int, row: Sequence[Any]) -> Entry:
     n, kind, chat_id, seq, at_us, *message = row[CHAT_WIDTH:]
+    if n != expected:
+        # The joins leave out an entry without its chat.
+        raise _Incomplete("its chat")
     chat = chat_of(row)
     cursor = Cursor(after.log, after.user_id, n, mark_of(kind, chat_id, seq, at_us))
     if kind == SENT:
+        if message[0] is None:
+            raise _Incomplete(f"the message {seq} of the chat {chat.id}")
         return MessageSent(cursor, chat, Message(chat.id, seq, *message))
     if kind == OPENED:
         return ChatOpened(cursor, chat)
