@@ -51,44 +51,59 @@ async def test_stopping_service_is_not_ready() -> None:
     assert not await ready()
 
 
-class Writes:
-    """A fake write probe with a settable result, which counts its calls."""
+class Checked(MemoryStore):
+    """A store with a settable result of its check of writes, which counts the questions."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.failing = False
-        self.hanging = False
         self.questions = 0
+        self.answers = asyncio.Event()
+        self.answers.set()
 
-    async def check(self) -> None:
+    async def end_of_log(self, user_id: int) -> Cursor:
         self.questions += 1
-        if self.hanging:
-            await asyncio.Event().wait()
+        return await super().end_of_log(user_id)
+
+    async def check_writes(self) -> None:
+        await self.answers.wait()
         if self.failing:
             raise StoreUnavailable("the database is read-only")
 
 
-async def test_service_that_cannot_write_is_not_ready(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(health, "WRITE_SECONDS", 0)
-    writes = Writes()
-    ready = readiness(MemoryStore(), Streams(), writes.check)
+async def test_service_that_cannot_write_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "CHECK_SECONDS", 0)
+    store = Checked()
+    ready = readiness(store, Streams(), store.check_writes)
     assert await ready()
-    writes.failing = True
+    store.failing = True
     assert not await ready()
-    writes.failing = False
+    store.failing = False
     assert await ready()
-    writes.hanging = True
+
+
+async def test_late_check_means_not_ready_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "CHECK_SECONDS", 0)
     monkeypatch.setattr(health, "STORE_SECONDS", 0.01)
-    assert not await ready()
+    store = Checked()
+    store.answers.clear()
+    ready = readiness(store, Streams(), store.check_writes)
+    for _ in range(3):
+        assert not await ready()
+    # Neither cancelled nor begun again: a check that hangs must not use up connections.
+    assert store.questions == 1
+    store.answers.set()
+    async with asyncio.timeout(60):
+        while not await ready():
+            pass
 
 
-async def test_concurrent_readiness_checks_share_one_query(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "WRITE_SECONDS", 3600)
-    writes = Writes()
-    writes.failing = True
-    ready = readiness(MemoryStore(), Streams(), writes.check)
+async def test_readiness_is_checked_once_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "CHECK_SECONDS", 3600)
+    store = Checked()
+    store.failing = True
+    ready = readiness(store, Streams(), store.check_writes)
     assert await asyncio.gather(*(ready() for _ in range(100))) == [False] * 100
-    writes.failing = False
+    store.failing = False
     assert not await ready()
-    assert writes.questions == 1
+    assert store.questions == 1
