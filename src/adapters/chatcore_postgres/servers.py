@@ -75,7 +75,9 @@ class Servers:
         *_, last = failures.values()
         if len(self._order) == 1:
             raise last
-        raise NoServer(f"no server of the URL can be used: {reasons}") from last
+        # A server without room is worth a wait, whatever the others say.
+        full = (it for it in failures.values() if isinstance(it, asyncpg.TooManyConnectionsError))
+        raise NoServer(f"no server of the URL can be used: {reasons}") from next(full, last)
 
     def avoid(self, session: Any) -> None:
         """Try the server of the session after all others from now on: it cannot be used."""

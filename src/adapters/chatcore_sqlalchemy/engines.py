@@ -70,8 +70,8 @@ class Engine(Protocol):
         """Whether the database itself carries rings between processes (NOTIFY)."""
         ...
 
-    async def open(self) -> Database:
-        """Open the database for the store."""
+    async def open(self, *, writable: bool = False) -> Database:
+        """Open the database for the store; with `writable`, only if a service could write to it."""
         ...
 
     async def migrate(self) -> Migrated:
@@ -104,7 +104,8 @@ class _Sqlite:
         self.url = url
         self.file = sqlite_file(url)
 
-    async def open(self) -> SqliteDatabase:
+    async def open(self, *, writable: bool = False) -> SqliteDatabase:
+        # Opening writes to the file in any case.
         database = SqliteDatabase(self.file)
         await database.open()
         return database
@@ -153,10 +154,10 @@ class _Postgres:
         self._database = database
         self._schema = schema
 
-    async def open(self) -> Database:
+    async def open(self, *, writable: bool = False) -> Database:
         with _asyncpg_needed():
             from chatcore_sqlalchemy.postgres.database import PostgresDatabase
-        return await PostgresDatabase.open(self._source(), self._schema)
+        return await PostgresDatabase.open(self._source(), self._schema, writable=writable)
 
     async def migrate(self) -> Migrated:
         with _asyncpg_needed():

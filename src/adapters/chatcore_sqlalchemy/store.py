@@ -60,20 +60,28 @@ class SqlAlchemyStore(SqlSessions, SqlEventLog, SqlNodes):
         database.on_failover(self._forget)
 
     @classmethod
-    async def open(cls, database: "str | AsyncEngine", *, schema: str | None = None) -> Self:
+    async def open(
+        cls,
+        database: "str | AsyncEngine",
+        *,
+        schema: str | None = None,
+        writable: bool = False,
+    ) -> Self:
         """Open the database that a URL like `sqlite:///chatcore.db` or
         `postgresql://user:password@host/database` names, or that of a host's AsyncEngine.
 
         A file that does not exist is created, an older schema is migrated, and no other
         process can open the file until `close`. In a PostgreSQL database the tables are in a schema
         of their own, by default `chatcore`. They must be those of this version (`migrate`), and any
-        number of processes may use them. Raises CannotOpen, with one line that says why.
+        number of processes may use them. Raises CannotOpen, with one line that says why; with
+        `writable`, also on a standby, in a read-only database, and for a role without all the
+        rights of a service on the tables, naming what to set.
 
         The engine must be of `postgresql+asyncpg`, with prepared statements and without a pooler.
         chatcore connects as the engine does, on up to 6 connections that are not the engine's;
         `close` ends them and leaves the engine open.
         """
-        return cls(await engine_of(database, schema).open())
+        return cls(await engine_of(database, schema).open(writable=writable))
 
     @property
     def _database(self) -> Database:

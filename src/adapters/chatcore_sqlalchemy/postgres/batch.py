@@ -17,7 +17,9 @@ from chatcore.model import MAX_INT64, Sent
 from chatcore_sqlalchemy.group_commit import Append
 from chatcore_sqlalchemy.numbering import keys_of, number
 from chatcore_sqlalchemy.postgres.connection import Connection
-from chatcore_sqlalchemy.postgres.statement import in_schema
+from chatcore_sqlalchemy.postgres.statement import apply, in_schema
+from chatcore_sqlalchemy.queries.events import touch
+from chatcore_sqlalchemy.schema import SENT
 
 
 class LeftOut(Enum):
@@ -93,6 +95,23 @@ FROM unnest($15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[])
 WHERE chats.id = raised.id
 """
 
+# What WRITE does, for a message that is never committed. A chat of the store, since a DBA may have
+# added foreign keys.
+REHEARSE = """
+WITH chat AS (
+    SELECT id, lo_id, last_seq + 1 AS seq FROM {schema}.chats ORDER BY id DESC LIMIT 1
+), sent AS (
+    INSERT INTO {schema}.messages (chat_id, seq, sender_id, text, sent_us)
+    SELECT id, seq, lo_id, 'x', 0 FROM chat
+), logged AS (
+    INSERT INTO {schema}.events (user_id, n, kind, chat_id, seq, at_us)
+    SELECT lo_id, coalesce((SELECT max(n) FROM {schema}.events WHERE user_id = lo_id), 0) + 1,
+        $1::smallint, id, seq, 0
+    FROM chat
+)
+UPDATE {schema}.chats SET last_seq = chat.seq FROM chat WHERE chats.id = chat.id
+"""
+
 
 class Locks(NamedTuple):
     """The ids of what LOCK or LOCK_FREE locked."""
@@ -158,6 +177,15 @@ async def append_and_hold(
         LEFT_OUT if new.chat_id in left_out else outcome
         for (new, _), outcome in zip(batch, outcomes, strict=True)
     ], locks
+
+
+async def rehearse(connection: Connection, schema: str) -> None:
+    """Write a message as a batch does, undo that, and write what changes nothing for the commit of
+    the connection's transaction. Raises what a batch would fail with."""
+    await connection.execute("SAVEPOINT rehearsal")
+    await connection.fetch(in_schema(REHEARSE, schema), SENT)
+    await connection.execute("ROLLBACK TO SAVEPOINT rehearsal")
+    await apply(schema, touch, connection)
 
 
 def _left_out(chats: Iterable[Sequence[Any]], locks: Locks) -> set[int]:

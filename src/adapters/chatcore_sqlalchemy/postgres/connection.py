@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import asyncpg
@@ -79,6 +79,10 @@ class Connection(Protocol):
         ...
 
     def terminate(self) -> None: ...
+
+    def add_termination_listener(self, callback: Callable[[Any], None]) -> None:
+        """Call the callback when the connection ends, for any reason."""
+        ...
 
 
 Row = Sequence[Any]
@@ -164,6 +168,16 @@ def ends_connection(failure: BaseException) -> bool:
         return getattr(failure, "severity_en", None) in {"FATAL", "PANIC"}
     # asyncpg raises it when the server has ended an idle connection that is not yet closed.
     return isinstance(failure, asyncpg.InternalClientError)
+
+
+def finds_no_room(failure: BaseException | None) -> bool:
+    """Whether the server refused a connection for having too many: in all, of the role, or of the
+    database."""
+    while failure is not None:
+        if isinstance(failure, asyncpg.TooManyConnectionsError):
+            return True
+        failure = failure.__cause__
+    return False
 
 
 def cannot_open(failure: BaseException, *, names_host: bool) -> CannotOpen:

@@ -15,19 +15,27 @@ from chatcore_sqlalchemy.postgres.batch import (
     LEFT_OUT,
     LeftOut,
     StillLocked,
+    rehearse,
     waiting_in_bounds,
 )
 from chatcore_sqlalchemy.postgres.bound import PostgresBoundStore
 from chatcore_sqlalchemy.postgres.coalescing import COALESCED, CoalescedLookup
-from chatcore_sqlalchemy.postgres.connection import Connection, Row, Source, expect_writable
+from chatcore_sqlalchemy.postgres.connection import (
+    FAILURES,
+    Connection,
+    Row,
+    Source,
+    expect_writable,
+)
 from chatcore_sqlalchemy.postgres.history import History
 from chatcore_sqlalchemy.postgres.host_transaction import HostConnections, expect_host_connection
+from chatcore_sqlalchemy.postgres.kept_connection import KeptConnection
 from chatcore_sqlalchemy.postgres.locked_chats import LockedChats
 from chatcore_sqlalchemy.postgres.pool import BEGIN, Pool, take_turn
 from chatcore_sqlalchemy.postgres.schema import check
 from chatcore_sqlalchemy.postgres.statement import apply, in_schema, run
+from chatcore_sqlalchemy.postgres.writable import check_rights
 from chatcore_sqlalchemy.postgres.writer import PostgresWriter
-from chatcore_sqlalchemy.queries.events import touch
 from chatcore_sqlalchemy.upgrade import Migrated
 
 CONNECTIONS = 4
@@ -59,9 +67,9 @@ class PostgresDatabase:
         self.schema = schema
         self.migrated = migrated
         self._history = history = History(source, schema)
-        self._pool = Pool(history.connect, CONNECTIONS, history)
-        self._appends = Pool(history.connect, 1, history)
-        self._locked_chats = LockedChats(Pool(history.connect, 1, history), schema)
+        self._pool = Pool(self._connect, CONNECTIONS, history)
+        self._appends = KeptConnection(history, self._pool)
+        self._locked_chats = LockedChats(Pool(self._connect, 1, history), schema)
         writer = PostgresWriter(self._appends, schema, self._locked_chats)
         self._group = GroupCommit[Append](writer)
         self._writes = asyncio.Semaphore(WRITES)
@@ -73,14 +81,17 @@ class PostgresDatabase:
         self._host_connections = HostConnections(self._fetch, schema, history)
 
     @classmethod
-    async def open(cls, source: Source, schema: str | None) -> Self:
+    async def open(cls, source: Source, schema: str | None, *, writable: bool = False) -> Self:
         """Open the store in this schema, or in the one that `place_of` finds. Raises CannotOpen
-        unless its tables are those of this version, and its server continues the history of the
-        store."""
-        place, migrated = await check(source, schema)
+        unless its tables are those of this version, its server continues the history of the store
+        and, with `writable`, unless a service could write to them."""
+        place, migrated = await check(source, schema, writable=writable)
         database = cls(source, place, migrated)
         try:
-            await database._appends.use(_connected)
+            await database._appends.present()
+        except FAILURES as error:
+            await database.close()
+            raise source.cannot_open(error) from error
         except StoreUnavailable as error:
             await database.close()
             raise CannotOpen(f"cannot open the database: {error}") from error
@@ -114,6 +125,11 @@ class PostgresDatabase:
     async def _fetch(self, query: str, *values: Any) -> list[Row]:
         return await self._pool.use(lambda connection: connection.fetch(query, *values))
 
+    async def _connect(self) -> Connection:
+        # After the session that appends messages, or reads could take the server's last connection.
+        await self._appends.present()
+        return await self._history.connect()
+
     async def write(self, change: Callable[[Run], T]) -> T:
         try:
             return await self._write(partial(_apply_at_once, self.schema, change), begin=_BEGIN)
@@ -132,12 +148,17 @@ class PostgresDatabase:
             self._writes.release()
 
     async def check_writes(self) -> None:
-        if self._group.failing:
-            await self._appends.transact(partial(apply, self.schema, touch))
+        if self._group.busy:
+            # The batch under way has the connection, and its outcome will be the answer.
+            if self._group.failing:
+                raise StoreUnavailable("the last messages could not be written")
+        elif self._group.failing:
+            await self._appends.transact(partial(rehearse, schema=self.schema))
             self._group.failing = False
-        elif not self._group.busy:
+        else:
             await self._appends.use(expect_writable)
         await self._pool.use(expect_writable)
+        await self._pool.use(partial(check_rights, schema=self.schema))
 
     async def time_us(self) -> int:
         ((time_us,),) = await self._fetch(_TIME_US)
@@ -155,10 +176,6 @@ class PostgresDatabase:
     ) -> PostgresBoundStore:
         host = expect_host_connection(connection)
         return PostgresBoundStore(host, self._host_connections, self.schema, digest_secret)
-
-
-async def _connected(_: Connection) -> None:
-    """Work that needs nothing but a connection."""
 
 
 async def _apply_at_once(schema: str, change: Callable[[Run], T], connection: Connection) -> T:

@@ -5,6 +5,7 @@ statements, nor the host's settings chatcore's.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -141,3 +142,6 @@ class _Limited:
 
     def terminate(self) -> None:
         self._connection.terminate()
+
+    def add_termination_listener(self, callback: Callable[[Any], None]) -> None:
+        self._connection.add_termination_listener(callback)

@@ -48,6 +48,8 @@ _STORE = "SELECT log, timeline FROM {schema}.store"
 
 _NO_TRANSACTION = "25P01"
 
+_LATE = "no answer within the time limit of your connection"
+
 _END = re.compile(
     r"\s*(?:(commit|end)|rollback(?!(?:\s+(?:work|transaction))?\s+to\b)|abort)\b", re.IGNORECASE
 )
@@ -181,6 +183,8 @@ class HostConnections:
             if getattr(error.orig, "sqlstate", None) == _NO_TRANSACTION:
                 raise RuntimeError("your connection commits each statement (AUTOCOMMIT)") from None
             raise StoreUnavailable(in_one_line(error.orig or error)) from error
+        except TimeoutError as error:
+            raise StoreUnavailable(_LATE) from error
         raw = await connection.get_raw_connection()
         driver: Any = raw.driver_connection
         try:
@@ -193,6 +197,8 @@ class HostConnections:
             await _undo(driver)
             if isinstance(error, asyncpg.LockNotAvailableError):
                 raise StoreUnavailable("another transaction has locked a chat or a user") from None
+            if isinstance(error, TimeoutError) and not str(error):
+                raise StoreUnavailable(_LATE) from error
             if isinstance(error, FAILURES):
                 raise StoreUnavailable(in_one_line(error)) from without_data(error)
             raise

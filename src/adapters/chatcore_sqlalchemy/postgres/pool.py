@@ -15,6 +15,7 @@ from chatcore_sqlalchemy.postgres.connection import (
     FAILURES,
     Connection,
     ends_connection,
+    finds_no_room,
     in_one_line,
     without_data,
 )
@@ -22,6 +23,9 @@ from chatcore_sqlalchemy.postgres.history import AGE_SECONDS, History
 
 WAIT_SECONDS = 5.0
 """How long a caller waits for a connection while all are in use."""
+
+RETRY_SECONDS = 3.0
+"""How long a pool does without a connection that the server had no room for."""
 
 CLOSE_SECONDS = 1.0
 """How long closing waits for the work under way, and then for the server to end each connection."""
@@ -43,7 +47,8 @@ class _Outdated(_Lost):
 
 class Pool:
     """At most `size` connections, made by `connect` when needed, and kept while the history holds
-    them for usable; one more while a new one is made to replace an old one."""
+    them for usable; one more while a new one is made to replace an old one, and fewer while the
+    server has no room for more."""
 
     def __init__(
         self, connect: Callable[[], Awaitable[Connection]], size: int, history: History
@@ -56,7 +61,13 @@ class Pool:
         # A stack: the connection used last is used first, and the others stay idle.
         self._idle: list[Connection] = []
         self._used: set[Connection] = set()
+        self._making = 0
+        # Timers of turns that are withheld: the server had no room for their connections.
+        self._withheld: set[asyncio.TimerHandle] = set()
+        # The connection that another pool waits for.
+        self._given: asyncio.Future[Connection | None] | None = None
         self._renewal: asyncio.Task[None] | None = None
+        self._renewed: Connection | None = None
         # The event loop itself holds only weak references to tasks.
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -110,6 +121,9 @@ class Pool:
         """Close all connections. Work still under way after CLOSE_SECONDS fails. May be called
         again."""
         self._closed = True
+        while self._withheld:
+            self._withheld.pop().cancel()
+            self._free.release()
         if self._renewal is not None:
             self._renewal.cancel()
         idle, self._idle = self._idle, []
@@ -154,6 +168,26 @@ class Pool:
                     raise _Lost(in_one_line(error)) from without_data(error)
                 raise
 
+    async def give(self) -> Connection | None:
+        """Return a connection that no longer belongs to the pool, once its work has ended; None
+        without one. One call at a time."""
+        for connection in reversed(self._idle):
+            if self._can_give(connection):
+                self._idle.remove(connection)
+                return connection
+        if not self._used:
+            return None
+        self._given = asyncio.get_running_loop().create_future()
+        return await self._given
+
+    def _can_give(self, connection: Connection) -> bool:
+        # One that is being replaced is about to be closed.
+        return (
+            connection is not self._renewed
+            and not connection.is_closed()
+            and self._history.usable(connection)
+        )
+
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
         await take_turn(self._free)
@@ -161,14 +195,57 @@ class Pool:
         try:
             if self._closed:
                 raise StoreUnavailable("the store is closed")
-            connection = await self._reused() or await self._connect()
-            self._used.add(connection)
+            connection = await self._reused()
+        except BaseException:
+            self._free.release()
+            raise
+        if connection is None:
+            connection = await self._another()
+        self._used.add(connection)
+        try:
             yield connection
         finally:
-            if connection is not None:
-                self._used.discard(connection)
-                self._keep(connection)
+            self._used.discard(connection)
+            self._keep(connection)
             self._free.release()
+
+    async def _another(self) -> Connection:
+        """Make a connection for a caller that has a turn; while the server has no room for it, wait
+        for one that exists."""
+        deadline = None
+        while True:
+            try:
+                if self._closed:
+                    raise StoreUnavailable("the store is closed")
+                return await self._reused() or await self._made()
+            except BaseException as failure:
+                if not (finds_no_room(failure) and (self._used or self._idle or self._making)):
+                    self._free.release()
+                    raise
+            self._withhold()
+            now = asyncio.get_running_loop().time()
+            deadline = deadline or now + WAIT_SECONDS
+            await take_turn(self._free, deadline - now)
+
+    async def _made(self) -> Connection:
+        self._making += 1
+        try:
+            return await self._make()
+        finally:
+            self._making -= 1
+
+    async def _make(self) -> Connection:
+        return await self._connect()
+
+    def _withhold(self) -> None:
+        """Keep a turn for RETRY_SECONDS, so that callers wait for the connections that exist."""
+
+        def give_back() -> None:
+            self._withheld.discard(timer)
+            self._free.release()
+
+        timer: asyncio.TimerHandle = asyncio.get_running_loop().call_later(RETRY_SECONDS, give_back)
+        self._withheld.add(timer)
 
     async def _reused(self) -> Connection | None:
         """Return an idle connection that is usable, or the one that replaces it; None without
@@ -192,6 +269,7 @@ class Pool:
         return None
 
     async def _renew(self, connection: Connection) -> None:
+        self._renewed = connection
         try:
             new = await self._successor(connection)
             if connection.is_closed():
@@ -200,7 +278,7 @@ class Pool:
             elif new is not connection:
                 self._keep(new)
         finally:
-            self._renewal = None
+            self._renewal = self._renewed = None
 
     async def _successor(self, old: Connection) -> Connection:
         """Return a new connection in place of the old one, or the old one if none can be made: then
@@ -238,27 +316,36 @@ class Pool:
             self._idle.pop().terminate()
 
     def _keep(self, connection: Connection) -> None:
+        kept = False
         if connection.is_closed():
             if not self._closed:
                 self._history.lost()
-            return
-        if self._closed or connection.is_in_transaction():
+        elif self._closed or connection.is_in_transaction():
             # An open transaction must not reach the next caller.
             connection.terminate()
         elif self._history.usable(connection):
-            self._idle.append(connection)
+            kept = True
         else:
             self._retire(connection)
+        given = self._given
+        if given is not None and not given.done():
+            if kept and self._can_give(connection):
+                given.set_result(connection)
+                return
+            if not self._used:
+                given.set_result(None)
+        if kept:
+            self._idle.append(connection)
 
 
-async def take_turn(free: asyncio.Semaphore) -> None:
-    """Acquire the semaphore. Raises Overloaded after WAIT_SECONDS."""
+async def take_turn(free: asyncio.Semaphore, seconds: float | None = None) -> None:
+    """Acquire the semaphore. Raises Overloaded after `seconds`, by default WAIT_SECONDS."""
     if not free.locked():
         # The fast path needs no timer.
         await free.acquire()
         return
     try:
-        async with asyncio.timeout(WAIT_SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS if seconds is None else seconds):
             await free.acquire()
     except TimeoutError:
         raise Overloaded("all connections to the database are in use") from None

@@ -22,6 +22,11 @@ from chatcore_sqlalchemy.postgres.place import (
     place_of,
     search_path,
 )
+from chatcore_sqlalchemy.postgres.writable import (
+    expect_no_read_only,
+    expect_owner,
+    expect_rights,
+)
 from chatcore_sqlalchemy.schema import TABLES
 from chatcore_sqlalchemy.upgrade import Migrated, NewerSchema, expect_current, look, upgrade
 
@@ -39,17 +44,21 @@ _LOCKED = text(
 )
 
 
-async def check(source: Source, schema: str | None) -> tuple[str, Migrated]:
+async def check(
+    source: Source, schema: str | None, *, writable: bool = False
+) -> tuple[str, Migrated]:
     """Return the schema of the store, which holds the tables of this version.
 
-    Raises CannotOpen unless it does.
+    Raises CannotOpen unless it does and, with `writable`, unless a service could write to them.
     """
     # With the store's own session settings, because a pooler may refuse them.
     async with transaction(source, limited=True) as connection:
-        return await connection.run_sync(check_here, schema)
+        return await connection.run_sync(check_here, schema, writable)
 
 
-def check_here(connection: Connection, schema: str | None) -> tuple[str, Migrated]:
+def check_here(
+    connection: Connection, schema: str | None, writable: bool = False
+) -> tuple[str, Migrated]:
     """As `check`, in the transaction of the connection."""
     place = place_of(connection, schema)
     if place.move_from is not None:
@@ -58,6 +67,9 @@ def check_here(connection: Connection, schema: str | None) -> tuple[str, Migrate
             f"which moves them to the schema {place.schema}, or set CHATCORE_SCHEMA="
             f"{place.move_from} to leave them there"
         )
+    if writable and holds_store(connection, place.schema):
+        expect_no_read_only(connection)
+        expect_rights(connection, place.schema)
     found = _look(connection, place.schema)
     if found.before is None:
         raise CannotOpen(
@@ -91,8 +103,11 @@ def migrate_here(connection: Connection, schema: str | None) -> Migrated:
     place = place_of(connection, schema)
     if place.move_from is not None:
         _look(connection, place.move_from)
+        _expect_to_change(connection, place.move_from)
         move(connection, place.move_from, place.schema)
     found = _look(connection, place.schema)
+    if found.before != found.after:
+        _expect_to_change(connection, place.schema)
     if found.before is None:
         _expect_room(connection, place)
         create_schema(connection, place.schema)
@@ -119,6 +134,11 @@ def _look(connection: Connection, schema: str) -> Migrated:
             "choose another schema with CHATCORE_SCHEMA"
         )
     return found
+
+
+def _expect_to_change(connection: Connection, schema: str) -> None:
+    expect_no_read_only(connection)
+    expect_owner(connection, schema)
 
 
 def _expect_room(connection: Connection, place: Place) -> None:

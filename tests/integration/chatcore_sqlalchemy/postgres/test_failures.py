@@ -113,6 +113,19 @@ async def test_frozen_server_is_abandoned_in_time(
         assert await read_all(store, chat) == [sent.message]
 
 
+async def test_late_answer_names_the_limit_of_answers(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        proxy_to(postgres_url) as (proxy, url),
+        await SqlAlchemyStore.open(url) as store,
+    ):
+        monkeypatch.setattr(postgres_connection, "ANSWER_SECONDS", 0.75)
+        proxy.judge = lambda message: Fate.STALLS if b"last_seq" in message else Fate.PASSES
+        with pytest.raises(StoreUnavailable, match=r"no answer within 0\.75 seconds"):
+            await store.last_seq(1)
+
+
 async def test_waiting_too_long_for_a_connection_is_refused(
     store: SqlAlchemyStore, scene: Scene, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

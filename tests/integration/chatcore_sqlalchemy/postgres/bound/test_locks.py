@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from chatcore import Chat, Message, NewMessage, Outgoing, StoreUnavailable, User
 from chatcore.model import MAX_INT64
@@ -18,6 +19,7 @@ from chatcore_sqlalchemy.postgres.connection import ANSWER_SECONDS
 from chatcore_sqlalchemy.postgres.database import CONNECTIONS
 from tests.integration.chatcore_sqlalchemy.postgres.bound.conftest import Shop
 from tests.support.figures import Figures
+from tests.support.host import async_url
 from tests.support.postgres_server import PostgresServer
 from tests.support.soak import SOAK, long
 
@@ -226,6 +228,21 @@ async def test_limit_that_the_host_has_set_holds(
         with pytest.raises(StoreUnavailable, match="locked"):
             async with asyncio.timeout(60):
                 await shop.messenger.within(connection).send(bob, chat, "hello")
+
+
+async def test_late_answer_is_reported_as_of_the_hosts_own_limit(
+    shop: Shop, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat, ann, bob = shop.scene
+    monkeypatch.setattr(host_transaction, "LOCK_SECONDS", 3600)
+    monkeypatch.setattr(host_transaction, "STATEMENT_SECONDS", 3600)
+    limited = create_async_engine(async_url(postgres_url), connect_args={"command_timeout": 1})
+    async with shop.engine.begin() as holder, limited.connect() as connection:
+        await shop.messenger.within(holder).send(ann, chat, "held")
+        await connection.begin()
+        with pytest.raises(StoreUnavailable, match="the time limit of your connection"):
+            await shop.messenger.within(connection).send(bob, chat, "hello")
+    await limited.dispose()
 
 
 async def test_timeout_of_the_host_leaves_its_transaction_usable(
