@@ -51,7 +51,9 @@ async def open_app(
     async with AsyncExitStack() as resources:
         resources.enter_context(summarise_outages())
         with as_cannot_start():
-            store = await SqlAlchemyStore.open(settings.database_url, schema=settings.schema)
+            store = await SqlAlchemyStore.open(
+                settings.database_url, schema=settings.schema, writable=True
+            )
         resources.push_async_callback(store.close)
         if file is None:
             clock = await resources.enter_async_context(_among_nodes(settings, store, clock))

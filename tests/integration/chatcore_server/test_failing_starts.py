@@ -224,7 +224,7 @@ async def test_unusable_database_is_reported_in_one_line(
         Case("no tables", SERVE, {"database_url": empty_database}, "`chatcore migrate` first"),
         Case("no tables", ["check"], {"database_url": empty_database}, "`chatcore migrate` first"),
         Case("no tables", ["passwd", "ann"], {"database_url": empty_database}, "migrate` first"),
-        Case("no right to read", SERVE, {"database_url": powerless}, "permission denied"),
+        Case("no rights", SERVE, {"database_url": powerless}, "run: GRANT USAGE ON SCHEMA"),
         Case("no right to read", ["check"], {"database_url": powerless}, "permission denied"),
         Case(
             "no right to make tables",

@@ -35,6 +35,8 @@ def example(name: str) -> str:
 def test_every_example_is_run() -> None:
     assert re.findall(r"^```(.+)$", DOC, re.MULTILINE) == [
         "python schema",
+        "sql role",
+        "sql later",
         "python revision",
         "python env",
     ]
