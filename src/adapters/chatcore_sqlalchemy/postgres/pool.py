@@ -100,7 +100,12 @@ class Pool:
 
         async def begin_and_commit(connection: Connection) -> T:
             epoch = self._history.epoch
-            await connection.execute(begin)
+            try:
+                await connection.execute(begin)
+            except asyncio.CancelledError:
+                # It may have begun, and then failed: the next caller would be within it.
+                connection.terminate()
+                raise
             try:
                 outcome = await work(connection)
             except Refused:
