@@ -12,11 +12,11 @@ from chatcore_postgres import read_url
 from chatcore_postgres.failures import FAILURES, in_one_line, without_data
 from chatcore_postgres.servers import Servers
 
-_SESSION = {
-    "application_name": "chatcore doorbell",
-    # Transactions that notify commit one after another; each would wait for the disk.
-    "synchronous_commit": "off",
-}
+_NAME = {"application_name": "chatcore doorbell"}
+
+# No start-up parameter, which poolers refuse. Transactions that notify commit one after another;
+# each would wait for the disk.
+_SET_UP = "SET synchronous_commit = off"
 
 
 class NotifyDoorbell(BusDoorbell):
@@ -52,10 +52,11 @@ async def _connect(
     servers: Servers, channel: str, on_message: Callable[[bytes], None]
 ) -> AsyncIterator[Link]:
     try:
-        connection = await servers.connect(_SESSION)
+        connection = await servers.connect(_NAME)
     except FAILURES as failure:
         raise ConnectionError(in_one_line(failure)) from without_data(failure)
     try:
+        await connection.execute(_SET_UP)
         link = _Link(connection, channel, servers.misfit)
         connection.add_termination_listener(link.end)
         await connection.add_listener(channel, lambda *event: on_message(event[-1].encode()))

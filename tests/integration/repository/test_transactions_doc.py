@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from chatcore import Messenger
 from chatcore.testing.scene import ann_and_bob, read_all
 from chatcore_sqlalchemy import SqlAlchemyStore
-from chatcore_sqlalchemy.postgres import connection, writer
+from chatcore_sqlalchemy.postgres import session, writer
 from tests.support.host import async_url
 from tests.support.repository import ROOT
 
@@ -48,8 +48,8 @@ async def test_send_shares_the_transaction_as_shown(postgres_url: str) -> None:
 
 def test_figures_match_the_code() -> None:
     for said in (
-        f"{connection.LOCK_SECONDS} seconds for a lock",
-        f"{connection.STATEMENT_SECONDS} seconds for a statement",
+        f"{session.LOCK_SECONDS} seconds for a lock",
+        f"{session.STATEMENT_SECONDS} seconds for a statement",
         f"{writer.PATIENCE_MILLISECONDS} ms",
     ):
         assert said in DOCUMENT, said

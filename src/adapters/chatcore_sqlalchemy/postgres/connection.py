@@ -1,8 +1,9 @@
-"""One connection to a PostgreSQL server: its settings, its time limits, its failures."""
+"""One connection to a PostgreSQL server: its time limits and its failures."""
 
 import difflib
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import asyncpg
@@ -11,50 +12,27 @@ from chatcore.errors import StoreUnavailable
 from chatcore_postgres import InvalidUrl, failures
 from chatcore_postgres.failures import FAILURES as FAILURES
 from chatcore_postgres.failures import without_data as without_data
-from chatcore_postgres.parameters import KNOWN
+from chatcore_postgres.parameters import KNOWN, overridden
 from chatcore_postgres.servers import Servers
 from chatcore_sqlalchemy.database_url import POSTGRESQL, read_postgresql
 from chatcore_sqlalchemy.errors import CannotOpen
+from chatcore_sqlalchemy.postgres.session import (
+    APPLICATION_NAME,
+    set_up,
+    settings_for,
+    split,
+)
 
 PLAN_SECONDS = 10
 """How long a prepared statement, and so its plan, is kept. The tables of a new database grow fast,
 and a plan made for empty ones may use the wrong index."""
 
-STATEMENT_SECONDS = 5
-LOCK_SECONDS = 3
-IDLE_IN_TRANSACTION_SECONDS = 5
-"""Limits that the server itself enforces. The last one frees the locks of a process that froze,
-or whose machine failed."""
-
 ANSWER_SECONDS = 7.0
 """How long to wait for a server that does not even enforce its own limits."""
 
-SESSION = {
-    "application_name": "chatcore",
-    "statement_timeout": f"{STATEMENT_SECONDS}s",
-    "lock_timeout": f"{LOCK_SECONDS}s",
-    "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS}s",
-    # Not the server's default: a statement after a wait for locks must see what the holders of
-    # those locks wrote.
-    "default_transaction_isolation": "read committed",
-    # Every statement finds its few rows by an index for any values, so one plan serves all;
-    # and that plan must not scan, even if the tables were small when it was made.
-    "plan_cache_mode": "force_generic_plan",
-    "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "jit": "off",
-}
-
-# An acknowledged write must survive a crash. The other settings below `on` concern replicas.
-_DURABLE = """
-SELECT set_config('synchronous_commit', 'on', false)
-WHERE current_setting('synchronous_commit') = 'off'
-"""
-
 # Errors behind PgBouncer: a parameter that it rejects, and statements prepared in another session.
 _OF_POOLER = re.compile(
-    "unsupported startup parameter|prepared statement .* (already exists|does not exist)"
+    "unsupported startup parameter|prepared statement (.* )?(already exists|does not exist)"
 )
 
 
@@ -92,7 +70,7 @@ class Source(Protocol):
     """Connects to one database. The methods raise one of FAILURES, or CannotOpen."""
 
     async def connect(self) -> Connection:
-        """Connect for the store, with the settings of SESSION and its time limits."""
+        """Connect for the store, with the settings of its sessions and its time limits."""
         ...
 
     async def raw(self, *, limited: bool) -> Any:
@@ -111,15 +89,17 @@ class Source(Protocol):
 class UrlSource:
     """Connects to a server of a `postgresql://…` URL, the one that was good last first.
 
-    Without `writes`, the URL may ask for a server that takes none. Raises CannotOpen for an invalid
-    URL.
+    Without `writes`, the URL may ask for a server that takes none. Settings of the URL take
+    precedence over chatcore's own. Raises CannotOpen for an invalid URL.
     """
 
     def __init__(self, url: str, *, writes: bool = True) -> None:
         read = read_postgresql(url, writes=writes)
         self._names_host = read.names_host
+        at_start, self._given = split(read.settings)
+        self._overridden = overridden(at_start)
         try:
-            self._servers = Servers(read)
+            self._servers = Servers(replace(read, settings=at_start))
         except InvalidUrl as error:
             raise CannotOpen(str(error)) from None
 
@@ -129,11 +109,14 @@ class UrlSource:
 
     async def raw(self, *, limited: bool) -> Any:
         connection = await self._servers.connect(
-            SESSION if limited else {"application_name": SESSION["application_name"]},
+            {"application_name": APPLICATION_NAME},
             command_timeout=ANSWER_SECONDS if limited else None,
             max_cached_statement_lifetime=PLAN_SECONDS,
         )
-        await make_durable(connection)
+        version = connection.get_server_version().major
+        settings = settings_for(limited=limited, given=self._given, version=version)
+        settings = {name: settings[name] for name in settings if name not in self._overridden}
+        await set_up(connection, settings, seconds=ANSWER_SECONDS)
         return connection
 
     def avoid(self, connection: Connection) -> None:
@@ -141,15 +124,6 @@ class UrlSource:
 
     def cannot_open(self, failure: BaseException) -> CannotOpen:
         return cannot_open(failure, names_host=self._names_host)
-
-
-async def make_durable(connection: Any) -> None:
-    """Let the session wait for the disk at each commit. Ends the connection when it fails."""
-    try:
-        await connection.execute(_DURABLE, timeout=ANSWER_SECONDS)
-    except BaseException:
-        connection.terminate()
-        raise
 
 
 async def expect_writable(connection: Connection) -> None:
@@ -184,10 +158,8 @@ def cannot_open(failure: BaseException, *, names_host: bool) -> CannotOpen:
     """Say in one line why the database cannot be used, with a hint if there is one."""
     hint = ""
     if _OF_POOLER.search(str(failure)):
-        hint = (
-            "; a pooler such as PgBouncer is in between: name the PostgreSQL server itself in the "
-            "URL, or see what poolers need in docs/scaling.md"
-        )
+        # The reason says what to do.
+        pass
     elif unknown := _UNKNOWN_PARAMETER.search(str(failure)):
         close = difflib.get_close_matches(unknown[1], KNOWN, n=1, cutoff=0.8)
         hint = "".join(f"; did you mean {guess}?" for guess in close)
@@ -201,4 +173,10 @@ def in_one_line(failure: BaseException) -> str:
     password."""
     if isinstance(failure, TimeoutError) and not str(failure):
         return f"no answer within {ANSWER_SECONDS:g} seconds"
+    if _OF_POOLER.search(str(failure)):
+        # Without the advice of asyncpg, which is for programmers.
+        return (
+            f"{failure.args[0]}; a pooler such as PgBouncer is in between: set "
+            "CHATCORE_POOLER=transaction if it is in that mode, and see poolers in docs/scaling.md"
+        )
     return failures.in_one_line(failure)

@@ -17,15 +17,16 @@ from chatcore_sqlalchemy.errors import CannotOpen
 from chatcore_sqlalchemy.postgres.connection import (
     ANSWER_SECONDS,
     PLAN_SECONDS,
-    SESSION,
     Connection,
     Row,
     cannot_open,
-    make_durable,
 )
-
-_SET = "SELECT " + ", ".join(f"set_config('{name}', '{SESSION[name]}', false)" for name in SESSION)
-_SET_NAME = f"SELECT set_config('application_name', '{SESSION['application_name']}', false)"
+from chatcore_sqlalchemy.postgres.session import (
+    APPLICATION_NAME,
+    persistently,
+    set_up,
+    settings_for,
+)
 
 # The first number differs from that of the handshake if a pooler stands between; the second is 0
 # if the driver keeps no prepared statements, not even this one.
@@ -67,11 +68,13 @@ class EngineSource:
             raise ConnectionError(str(error)) from error
         try:
             await self._expect_session(connection)
-            await connection.fetch(_SET if limited else _SET_NAME)
         except BaseException:
             connection.terminate()
             raise
-        await make_durable(connection)
+        version = connection.get_server_version().major
+        named = {"application_name": APPLICATION_NAME}
+        settings = settings_for(limited=limited, given=named, version=version)
+        await set_up(connection, settings, seconds=ANSWER_SECONDS)
         return connection
 
     def avoid(self, connection: Connection) -> None:
@@ -93,7 +96,7 @@ class EngineSource:
         connection."""
         if self._checked:
             return
-        ((process, prepared),) = await connection.fetch(_FACTS)
+        ((process, prepared),) = await persistently(lambda: connection.fetch(_FACTS))
         if not prepared:
             raise CannotOpen(
                 "the engine keeps no prepared statements (statement_cache_size=0), which chatcore "

@@ -14,14 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_s
 from chatcore.errors import StoreUnavailable
 from chatcore_sqlalchemy.postgres.connection import (
     FAILURES,
-    LOCK_SECONDS,
-    STATEMENT_SECONDS,
     Connection,
     Row,
     in_one_line,
     without_data,
 )
 from chatcore_sqlalchemy.postgres.history import History
+from chatcore_sqlalchemy.postgres.session import LOCK_SECONDS, STATEMENT_SECONDS
 from chatcore_sqlalchemy.postgres.statement import in_schema
 
 HostConnection = AsyncConnection | AsyncSession | async_scoped_session[Any]

@@ -23,8 +23,9 @@ from chatcore_sqlalchemy.postgres.batch import (
     lock_chats,
     waiting_in_bounds,
 )
-from chatcore_sqlalchemy.postgres.connection import LOCK_SECONDS, Connection
+from chatcore_sqlalchemy.postgres.connection import Connection
 from chatcore_sqlalchemy.postgres.pool import Pool
+from chatcore_sqlalchemy.postgres.session import LOCK_SECONDS
 
 TURN_MILLISECONDS = 100
 """How long one chat is waited for, while others may become free."""

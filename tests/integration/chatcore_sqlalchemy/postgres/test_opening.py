@@ -7,6 +7,8 @@ import pytest
 
 from chatcore.testing.scene import ann_and_bob
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore, migrate
+from chatcore_sqlalchemy.postgres.connection import UrlSource
+from chatcore_sqlalchemy.tools.check import check_database
 from tests.support.postgres_proxy import proxy_to
 from tests.support.postgres_server import PostgresServer, name_of
 
@@ -51,6 +53,10 @@ async def test_url_parameters_set_the_session(postgres_url: str) -> None:
         await other.close()
     assert "elsewhere" in found
     assert "chatcore" not in found
+    for setting in ("statement_timeout=1234", "options=-c%20statement_timeout%3D1234"):
+        connection = await UrlSource(f"{postgres_url}&{setting}").raw(limited=False)
+        assert await connection.fetchval("SHOW statement_timeout") == "1234ms"
+        await connection.close()
 
 
 @pytest.mark.parametrize(
@@ -111,6 +117,23 @@ async def test_concurrent_migrations_migrate_once(empty_database: str) -> None:
     assert {it.after for it in migrated} == {migrated[0].after}
     async with await SqlAlchemyStore.open(empty_database) as store:
         assert await ann_and_bob(store)
+
+
+@pytest.mark.parametrize("limit", ["1ms", "100ms"])
+async def test_shorter_limits_of_the_database_or_role_are_overridden(
+    limit: str, postgres: PostgresServer, empty_database: str
+) -> None:
+    name = name_of(empty_database)
+    for owner in (f"DATABASE {name}", f"ROLE somebody IN DATABASE {name}"):
+        for setting in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+            postgres.sql(f"ALTER {owner} SET {setting} = '{limit}'")
+    url = empty_database.replace("postgres@", f"somebody:{ESCAPED}@")
+    assert (await migrate(url)).before is None
+    async with await SqlAlchemyStore.open(url) as store:
+        await ann_and_bob(store)
+    found: list[str] = []
+    await check_database(url, found.append, lambda *_: None)
+    assert found == []
 
 
 async def test_store_overrides_asynchronous_commit(
