@@ -10,6 +10,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal, TypedDict
 
 import click
 
@@ -19,6 +20,11 @@ FAULTS_FOUND = 1
 CANNOT_RUN = 2
 NICE = 10
 MB = 1_000_000
+
+
+class _Options(TypedDict):
+    schema: str | None
+    pooler: Literal["transaction"] | None
 
 
 class _CannotRun(click.ClickException):
@@ -32,8 +38,8 @@ class _Chats(click.Group):
         super().__init__("chat", help="Commands for the database of the chat.")
         self.configs: dict[str, ChatConfig] = {}
 
-    def database(self, path: str | None) -> tuple[str, str | None]:
-        """The URL and the schema of the database of the chat at this path, or of the only one.
+    def database(self, path: str | None) -> tuple[str, _Options]:
+        """The URL of the database of the chat at this path, or of the only one, and how to open it.
         Raises ClickException."""
         if path is None and len(self.configs) > 1:
             choices = " or ".join(f"--path {each}" for each in self.configs)
@@ -43,7 +49,7 @@ class _Chats(click.Group):
             raise click.UsageError(f"no chat at {path}; known: {', '.join(self.configs)}")
         if config.database_url is None:
             raise _CannotRun(f"the chat at {config.path} has no database_url in its ChatConfig")
-        return config.database_url, config.schema
+        return config.database_url, {"schema": config.schema, "pooler": config.pooler}
 
 
 def add_commands(cli: click.Group, config: ChatConfig) -> None:
@@ -68,9 +74,9 @@ def _migrate(chats: _Chats) -> click.Command:
     def command(path: str | None) -> None:
         from chatcore_sqlalchemy import migrate
 
-        url, schema = chats.database(path)
+        url, options = chats.database(path)
         with _one_line():
-            before, after, schema, moved_from = asyncio.run(migrate(url, schema=schema))
+            before, after, schema, moved_from = asyncio.run(migrate(url, **options))
         if moved_from is not None:
             click.echo(f"Moved the tables from the schema {moved_from} to the schema {schema}")
         if before != after:
@@ -93,7 +99,7 @@ def _check(chats: _Chats) -> click.Command:
     def command(context: click.Context, path: str | None) -> None:
         from chatcore_sqlalchemy.tools.check import check_database
 
-        url, schema = chats.database(path)
+        url, options = chats.database(path)
         faults = 0
 
         def found(fault: str) -> None:
@@ -102,7 +108,7 @@ def _check(chats: _Chats) -> click.Command:
             click.echo(fault)
 
         with _one_line():
-            counts = asyncio.run(check_database(url, found, lambda *_: None, schema=schema))
+            counts = asyncio.run(check_database(url, found, lambda *_: None, **options))
         held = ", ".join(f"{number:,} {name}" for name, number in counts.items())
         click.echo(f"{'Faults found' if faults else 'No faults'} in {held}")
         context.exit(FAULTS_FOUND if faults else 0)

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from inspect import iscoroutinefunction
-from typing import Protocol
+from typing import Literal, Protocol
 
 from litestar.exceptions import ImproperlyConfiguredException
 from litestar.openapi.spec import SecurityScheme
@@ -15,11 +14,6 @@ from chatcore.model import utc_now
 from chatcore.ports import AccountStore, Authenticator, ChatStore, Policy
 from chatcore_litestar import Streams
 from chatcore_litestar.client import Network
-
-
-def _takes_arguments(of: type) -> bool:
-    """Whether the class has an `__init__` of its own."""
-    return any("__init__" in vars(each) for each in of.__mro__[:-1])
 
 
 class Store(AccountStore, ChatStore, Protocol):
@@ -43,6 +37,9 @@ class ChatConfig:
     (`litestar chat migrate`); processes ring for each other by NOTIFY."""
     schema: str | None = None
     """The schema that holds the tables in a PostgreSQL database; by default `chatcore`."""
+    pooler: Literal["transaction"] | None = None
+    """For a `database_url` of a pooler in transaction mode, such as PgBouncer. It carries no
+    NOTIFY, so give a `messenger` with another doorbell."""
     store: ChatStore | Callable[[], ChatStore] | None = None
     """A store that the host opened."""
     messenger: Messenger | Callable[[Store], Messenger] | None = None
@@ -116,6 +113,10 @@ class ChatConfig:
             raise ImproperlyConfiguredException("ChatConfig: give database_url or store, not both")
         if self.schema is not None and self.database_url is None:
             raise ImproperlyConfiguredException("ChatConfig: a schema needs database_url")
+        if self.pooler is not None and (self.database_url is None or self.messenger is None):
+            raise ImproperlyConfiguredException(
+                "ChatConfig: a pooler needs database_url, and a messenger with a doorbell"
+            )
         if sources == 2:
             for part, kind in ((self.messenger, Messenger), (self.accounts, Accounts)):
                 if part is not None and not isinstance(part, kind):
@@ -150,14 +151,6 @@ class ChatConfig:
             (
                 given is None or callable(given) or isinstance(given, Authenticator),
                 "an authenticator has ambient, credential and session, or a function makes one",
-            ),
-            (
-                not isinstance(given, type) or _takes_arguments(given),
-                "the authenticator is a class; make an object of it, Login() in place of Login",
-            ),
-            (
-                not iscoroutinefunction(getattr(given, "credential", None)),
-                "the method `credential` of an authenticator is not async: only `session` waits",
             ),
             (
                 isinstance(self.keep_age, timedelta) and self.keep_age > timedelta(0),

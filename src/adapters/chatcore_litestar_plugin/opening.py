@@ -68,7 +68,9 @@ async def _open_store(config: ChatConfig, resources: AsyncExitStack) -> ChatStor
     # Imported on demand: a host with a store of its own need not install SQLAlchemy.
     from chatcore_sqlalchemy import SqlAlchemyStore
 
-    store = await SqlAlchemyStore.open(config.database_url, schema=config.schema)
+    store = await SqlAlchemyStore.open(
+        config.database_url, schema=config.schema, pooler=config.pooler
+    )
     return await resources.enter_async_context(store)
 
 

@@ -16,7 +16,7 @@ from chatcore_jwt import JwtTokens
 from chatcore_litestar import Streams, create_app
 from chatcore_litestar.app import AppOptions
 from chatcore_server.clock import NodeClock
-from chatcore_server.database import as_cannot_start, database_file
+from chatcore_server.database import database_file, open_store
 from chatcore_server.doorbells import open_doorbell
 from chatcore_server.issuer import authenticator_of
 from chatcore_server.key_file import forget_key_of_missing, key_of
@@ -50,10 +50,7 @@ async def open_app(
         forget_key_of_missing(file)
     async with AsyncExitStack() as resources:
         resources.enter_context(summarise_outages())
-        with as_cannot_start():
-            store = await SqlAlchemyStore.open(
-                settings.database_url, schema=settings.schema, writable=True
-            )
+        store = await open_store(settings, writable=True)
         resources.push_async_callback(store.close)
         if file is None:
             clock = await resources.enter_async_context(_among_nodes(settings, store, clock))

@@ -7,7 +7,7 @@ from pathlib import Path
 import chatcore_sqlalchemy
 from chatcore_server.key_file import forget_key_of_missing
 from chatcore_server.settings import CannotStart, Settings
-from chatcore_sqlalchemy import CannotOpen, Engine, Migrated, engine_of
+from chatcore_sqlalchemy import CannotOpen, Engine, Migrated, SqlAlchemyStore, engine_of
 from chatcore_sqlalchemy.engines import Adoption
 
 
@@ -16,7 +16,20 @@ async def migrate(settings: Settings) -> Migrated:
     if (file := database_file(settings)) is not None:
         forget_key_of_missing(file)
     with as_cannot_start():
-        return await chatcore_sqlalchemy.migrate(settings.database_url, schema=settings.schema)
+        return await chatcore_sqlalchemy.migrate(
+            settings.database_url, schema=settings.schema, pooler=settings.pooler
+        )
+
+
+async def open_store(settings: Settings, *, writable: bool = False) -> SqlAlchemyStore:
+    """Open the store, as `SqlAlchemyStore.open` does. Raises CannotStart."""
+    with as_cannot_start():
+        return await SqlAlchemyStore.open(
+            settings.database_url,
+            schema=settings.schema,
+            pooler=settings.pooler,
+            writable=writable,
+        )
 
 
 async def adopt(settings: Settings, confirm: Callable[[Adoption], bool]) -> Adoption | None:
@@ -34,7 +47,7 @@ def database_file(settings: Settings) -> Path | None:
 def engine(settings: Settings) -> Engine:
     """The engine of the database. Raises CannotStart."""
     with as_cannot_start():
-        return engine_of(settings.database_url, settings.schema)
+        return engine_of(settings.database_url, settings.schema, settings.pooler)
 
 
 def expect_several_processes(settings: Settings) -> None:

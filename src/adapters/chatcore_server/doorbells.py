@@ -15,9 +15,16 @@ from chatcore_server.settings import CannotStart, Settings
 async def open_doorbell(settings: Settings, store: EventLog) -> AsyncIterator[Doorbell]:
     """Yield a doorbell that other nodes hear, or a local one for an engine of one process.
 
-    Raises CannotStart for an unusable URL; a bus that does not answer is only logged.
+    Raises CannotStart for an unusable URL, and without one behind a pooler that carries no rings; a
+    bus that does not answer is only logged.
     """
     database = engine(settings)
+    if settings.pooler is not None and settings.bus_url in {None, settings.database_url}:
+        raise CannotStart(
+            f"CHATCORE_POOLER={settings.pooler} needs a CHATCORE_BUS_URL, for LISTEN hears nothing "
+            "through the pooler: valkey://host, nats://host, or postgresql://user@host/database of "
+            "the PostgreSQL server itself"
+        )
     url = settings.bus_url or (database.url if database.notifies else None)
     if url is None:
         yield LocalDoorbell()

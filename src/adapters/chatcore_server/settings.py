@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 PREFIX = "CHATCORE_"
 
@@ -84,6 +84,12 @@ def _text_or_json(raw: str) -> str:
     return raw
 
 
+def _pooler(raw: str) -> Literal["transaction"]:
+    if raw != "transaction":
+        raise ValueError("transaction; in session mode nothing is to be set")
+    return "transaction"
+
+
 def _table(raw: str) -> str:
     if not all(raw.split(".")) or raw.count(".") > 1:
         raise ValueError("table or schema.table")
@@ -127,6 +133,12 @@ class Settings:
         _text,
         "the schema of PostgreSQL that holds the tables of chatcore, apart from those of other\n"
         "programs; by default, chatcore",
+    )
+    pooler: Literal["transaction"] | None = _setting(
+        None,
+        _pooler,
+        "transaction: the database URL names a pooler in transaction mode, such as PgBouncer;\n"
+        "needs a bus. In session mode, leave it out",
     )
     bus_url: str | None = _setting(
         None,

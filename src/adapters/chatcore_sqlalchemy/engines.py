@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from chatcore_sqlalchemy.postgres.connection import Source
+    from chatcore_sqlalchemy.postgres.pooler import Pooler
 
 Query = Callable[[str], Awaitable[Sequence[Sequence[Any]]]]
 """Runs SQL and returns all rows. Raises Damaged when the database itself cannot answer."""
@@ -67,7 +68,8 @@ class Engine(Protocol):
 
     @property
     def notifies(self) -> bool:
-        """Whether the database itself carries rings between processes (NOTIFY)."""
+        """Whether the database itself carries rings between processes (NOTIFY). It does not
+        through a pooler in transaction mode."""
         ...
 
     async def open(self, *, writable: bool = False) -> Database:
@@ -96,10 +98,15 @@ class _Sqlite:
     several_processes = False
     notifies = False
 
-    def __init__(self, url: str, schema: str | None) -> None:
+    def __init__(self, url: str, schema: str | None, pooler: "Pooler | None") -> None:
         if schema is not None:
             raise CannotOpen(
                 f"a SQLite file has no schemas, only PostgreSQL has: leave out the schema {schema}"
+            )
+        if pooler is not None:
+            raise CannotOpen(
+                "a SQLite file has no pooler, only PostgreSQL may have one: leave out the pooler "
+                f"{pooler}"
             )
         self.url = url
         self.file = sqlite_file(url)
@@ -143,16 +150,29 @@ class _Postgres:
     name = "postgresql"
     file = None
     several_processes = True
-    notifies = True
 
-    def __init__(self, database: "str | AsyncEngine", schema: str | None) -> None:
+    def __init__(
+        self, database: "str | AsyncEngine", schema: str | None, pooler: "Pooler | None"
+    ) -> None:
         self.url = database if isinstance(database, str) else None
+        if pooler not in {None, "transaction"}:
+            raise CannotOpen(f"not a mode of a pooler: {pooler!r:.99}; expected transaction")
+        if pooler is not None and self.url is None:
+            raise CannotOpen(
+                "an engine needs PostgreSQL itself; give the URL of the pooler instead, with "
+                f"pooler={pooler!r}"
+            )
         if self.url is not None:
             read_postgresql(self.url, writes=False)
         if schema is not None:
             expect_schema(schema)
         self._database = database
         self._schema = schema
+        self._pooler = pooler
+
+    @property
+    def notifies(self) -> bool:
+        return self._pooler is None
 
     async def open(self, *, writable: bool = False) -> Database:
         with _asyncpg_needed():
@@ -191,7 +211,7 @@ class _Postgres:
             from chatcore_sqlalchemy.postgres.connection import UrlSource
             from chatcore_sqlalchemy.postgres.host_engine import EngineSource
         if isinstance(self._database, str):
-            return UrlSource(self._database, writes=writes)
+            return UrlSource(self._database, self._pooler, writes=writes)
         return EngineSource(self._database)
 
 
@@ -203,21 +223,24 @@ def _asyncpg_needed() -> Iterator[None]:
         raise CannotOpen(f"PostgreSQL needs chatcore[postgres]: {error}") from error
 
 
-_ENGINES: dict[str, Callable[[str, str | None], Engine]] = {
+_ENGINES: dict[str, Callable[[str, str | None, "Pooler | None"], Engine]] = {
     "sqlite": _Sqlite,
     "postgresql": _Postgres,
 }
 
 
-def engine_of(database: "str | AsyncEngine", schema: str | None = None) -> Engine:
+def engine_of(
+    database: "str | AsyncEngine", schema: str | None = None, pooler: "Pooler | None" = None
+) -> Engine:
     """The engine of a URL like `sqlite:///chatcore.db` or `postgresql://user@host/database`, or of
-    a host's AsyncEngine, and of this schema in a PostgreSQL database.
+    a host's AsyncEngine, and of this schema in a PostgreSQL database. With `pooler`, the URL names
+    a pooler in that mode.
 
     Opens nothing. Raises CannotOpen for anything else, with one line that says what to write.
     """
     if isinstance(database, str):
         url = without_driver(database)
-        return _ENGINES[backend_of(url)](url, schema)
+        return _ENGINES[backend_of(url)](url, schema, pooler)
     # Imported on use: few programs have an engine, and the import slows a start.
     from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -226,7 +249,7 @@ def engine_of(database: "str | AsyncEngine", schema: str | None = None) -> Engin
             "expected a database URL or an AsyncEngine of SQLAlchemy, not an object of the type "
             f"{type(database).__name__}"
         )
-    return _Postgres(database, schema)
+    return _Postgres(database, schema, pooler)
 
 
 def sqlite_path(url: str) -> Path | None:

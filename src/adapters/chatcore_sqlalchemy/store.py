@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     # It imports SQLAlchemy's ORM, which no service needs.
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
+    from chatcore_sqlalchemy.postgres.pooler import Pooler
+
 T = TypeVar("T")
 
 
@@ -65,6 +67,7 @@ class SqlAlchemyStore(SqlSessions, SqlEventLog, SqlNodes):
         database: "str | AsyncEngine",
         *,
         schema: str | None = None,
+        pooler: "Pooler | None" = None,
         writable: bool = False,
     ) -> Self:
         """Open the database that a URL like `sqlite:///chatcore.db` or
@@ -77,11 +80,14 @@ class SqlAlchemyStore(SqlSessions, SqlEventLog, SqlNodes):
         `writable`, also on a standby, in a read-only database, and for a role without all the
         rights of a service on the tables, naming what to set.
 
+        `pooler="transaction"` is for a URL of a pooler in transaction mode, such as PgBouncer; then
+        processes need another doorbell than NOTIFY. In session mode nothing differs.
+
         The engine must be of `postgresql+asyncpg`, with prepared statements and without a pooler.
         chatcore connects as the engine does, on up to 6 connections that are not the engine's;
         `close` ends them and leaves the engine open.
         """
-        return cls(await engine_of(database, schema).open(writable=writable))
+        return cls(await engine_of(database, schema, pooler).open(writable=writable))
 
     @property
     def _database(self) -> Database:
@@ -368,7 +374,9 @@ class SqlAlchemyStore(SqlSessions, SqlEventLog, SqlNodes):
         return list(map(messages.message_of, reversed(rows)))
 
 
-async def migrate(database: "str | AsyncEngine", *, schema: str | None = None) -> Migrated:
+async def migrate(
+    database: "str | AsyncEngine", *, schema: str | None = None, pooler: "Pooler | None" = None
+) -> Migrated:
     """Bring the database to the schema of this version, and release it. It takes what
     `SqlAlchemyStore.open` takes.
 
@@ -376,7 +384,7 @@ async def migrate(database: "str | AsyncEngine", *, schema: str | None = None) -
     `chatcore`, unless `schema` names one. Raises CannotOpen, also while a service holds the SQLite
     file.
     """
-    return await engine_of(database, schema).migrate()
+    return await engine_of(database, schema, pooler).migrate()
 
 
 def _holds(tail: Sequence[Message], limit: int) -> bool:

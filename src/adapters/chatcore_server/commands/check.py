@@ -24,16 +24,16 @@ def add_parser(commands: Commands) -> Parser:
         "faults, 1 with faults, and 2 if the check could not run.",
         allow_abbrev=False,
     )
-    add_flags(parser, "database_url", "schema")
+    add_flags(parser, "database_url", "schema", "pooler")
     return parser
 
 
 def run(_: argparse.Namespace, settings: Settings) -> int:
-    sound = check(settings.database_url, say, say_progress, schema=settings.schema)
+    sound = check(settings, say, say_progress)
     return 0 if sound else FAULTS_FOUND
 
 
-def check(database_url: str, say: Say, say_progress: Say, *, schema: str | None = None) -> bool:
+def check(settings: Settings, say: Say, say_progress: Say) -> bool:
     """Print a line for each fault, then the number of rows checked.
 
     Returns whether the database is free of faults. Raises CannotStart.
@@ -57,7 +57,10 @@ def check(database_url: str, say: Say, say_progress: Say, *, schema: str | None 
         say(fault)
 
     try:
-        counts = asyncio.run(check_database(database_url, found, report, schema=schema))
+        checking = check_database(
+            settings.database_url, found, report, schema=settings.schema, pooler=settings.pooler
+        )
+        counts = asyncio.run(checking)
     except CannotOpen as error:
         raise CannotStart(str(error)) from error
     held = ", ".join(f"{number:,} {name}" for name, number in counts.items())

@@ -32,19 +32,17 @@ def add_parser(commands: Commands) -> Parser:
         metavar="URL",
         help="postgresql://… (or CHATCORE_DATABASE_URL, which other users cannot see)",
     )
-    add_flags(parser, "schema")
+    add_flags(parser, "schema", "pooler")
     return parser
 
 
 def run(parsed: argparse.Namespace, settings: Settings) -> int:
-    copy_database(parsed.source, settings.database_url, say, schema=settings.schema)
+    copy_database(parsed.source, settings, say)
     return 0
 
 
-def copy_database(
-    source: str, target: str, say: Callable[[str], None], *, schema: str | None = None
-) -> None:
-    """Copy the database and report progress. Raises CannotStart."""
+def copy_database(source: str, settings: Settings, say: Callable[[str], None]) -> None:
+    """Copy the file to the database of the settings and report progress. Raises CannotStart."""
     import asyncio
 
     from chatcore_server.key_file import key_path
@@ -59,9 +57,17 @@ def copy_database(
 
     try:
         file = sqlite_path(source)
-        if file is None or sqlite_path(target) is not None:
+        if file is None or sqlite_path(settings.database_url) is not None:
             raise CannotOpen("copy needs --from sqlite:///… and --to postgresql://…")
-        rows, before = asyncio.run(copy(file, target, report, schema=schema))
+        rows, before = asyncio.run(
+            copy(
+                file,
+                settings.database_url,
+                report,
+                schema=settings.schema,
+                pooler=settings.pooler,
+            )
+        )
     except CannotOpen as error:
         raise CannotStart(str(error)) from error
     counts = ", ".join(f"{rows[name]:,} {name}" for name in ("users", "chats", "messages"))

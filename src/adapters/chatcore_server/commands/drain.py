@@ -47,7 +47,9 @@ def add_parser(commands: Commands) -> Parser:
         metavar="ROW",
         help="let the next drain send these refused rows again, or all; send none now",
     )
-    add_flags(parser, "database_url", "schema", "bus_url", "outbox_url", "outbox_table", "log")
+    add_flags(
+        parser, "database_url", "schema", "pooler", "bus_url", "outbox_url", "outbox_table", "log"
+    )
     return parser
 
 
@@ -118,11 +120,11 @@ async def _drain(settings: Settings, follow: float | None) -> int:
 
     from chatcore import Messenger
     from chatcore_server.clock import clock_by
-    from chatcore_server.database import database_file
+    from chatcore_server.database import database_file, open_store
     from chatcore_server.doorbells import open_doorbell
     from chatcore_server.observe.log_lines import configure_logging
     from chatcore_server.outboxes import open_host
-    from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore
+    from chatcore_sqlalchemy import CannotOpen
     from chatcore_sqlalchemy.outbox import Outbox, expect_table
 
     configure_logging(settings.log)
@@ -133,7 +135,7 @@ async def _drain(settings: Settings, follow: float | None) -> int:
             if file is not None and not file.exists():
                 raise CannotOpen(f"there is no database {file}")
             await expect_table(engine, table)
-            store = await SqlAlchemyStore.open(settings.database_url, schema=settings.schema)
+            store = await open_store(settings)
             async with store, open_doorbell(settings, store) as doorbell:
                 clock = await clock_by(store.time_us)
                 messenger = Messenger(store, doorbell=doorbell, realm=settings.realm, clock=clock)

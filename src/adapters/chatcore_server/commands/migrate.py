@@ -27,7 +27,7 @@ def add_parser(commands: Commands) -> Parser:
         "restored backup or a move. Stop all services first. The terminal asks for the name of the "
         "database; otherwise it is read from standard input",
     )
-    add_flags(parser, "database_url", "schema")
+    add_flags(parser, "database_url", "schema", "pooler")
     return parser
 
 

@@ -26,7 +26,7 @@ def add_parser(commands: Commands) -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("name", metavar="NAME", help="the user's name")
-    add_flags(parser, "database_url", "schema", "refuse_common_passwords")
+    add_flags(parser, "database_url", "schema", "pooler", "refuse_common_passwords")
     return parser
 
 
@@ -98,10 +98,10 @@ async def _reset(name: str, password: str, settings: Settings, clock: "Clock | N
     from chatcore_argon2 import Argon2Hasher
     from chatcore_jwt import JwtTokens
     from chatcore_server.clock import clock_by
-    from chatcore_sqlalchemy import SqlAlchemyStore
+    from chatcore_server.database import open_store
 
     async with (
-        await SqlAlchemyStore.open(settings.database_url, schema=settings.schema) as store,
+        await open_store(settings) as store,
         Argon2Hasher() as hasher,
     ):
         # Required, but never used: no token is issued here.

@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import asyncpg
@@ -16,8 +17,10 @@ from chatcore_postgres.parameters import KNOWN, overridden
 from chatcore_postgres.servers import Servers
 from chatcore_sqlalchemy.database_url import POSTGRESQL, read_postgresql
 from chatcore_sqlalchemy.errors import CannotOpen
+from chatcore_sqlalchemy.postgres.pooler import PooledConnection, Pooler, expect_own_session
 from chatcore_sqlalchemy.postgres.session import (
     APPLICATION_NAME,
+    begin_with,
     set_up,
     settings_for,
     split,
@@ -87,15 +90,17 @@ class Source(Protocol):
 
 
 class UrlSource:
-    """Connects to a server of a `postgresql://…` URL, the one that was good last first.
+    """Connects to a server of a `postgresql://…` URL, the one that was good last first; with
+    `pooler`, through a pooler in that mode.
 
     Without `writes`, the URL may ask for a server that takes none. Settings of the URL take
     precedence over chatcore's own. Raises CannotOpen for an invalid URL.
     """
 
-    def __init__(self, url: str, *, writes: bool = True) -> None:
+    def __init__(self, url: str, pooler: Pooler | None = None, *, writes: bool = True) -> None:
         read = read_postgresql(url, writes=writes)
         self._names_host = read.names_host
+        self._pooler = pooler
         at_start, self._given = split(read.settings)
         self._overridden = overridden(at_start)
         try:
@@ -104,20 +109,39 @@ class UrlSource:
             raise CannotOpen(str(error)) from None
 
     async def connect(self) -> Connection:
-        connection: Connection = await self.raw(limited=True)
+        connection: Connection = await self._open(limited=True)
+        await self._set_up(connection, limited=True)
         return connection
 
     async def raw(self, *, limited: bool) -> Any:
-        connection = await self._servers.connect(
+        connection = await self._open(limited=limited)
+        if self._pooler is None:
+            try:
+                await expect_own_session(connection, partial(self._open, limited=True))
+            except BaseException:
+                connection.terminate()
+                raise
+        await self._set_up(connection, limited=limited)
+        return connection
+
+    async def _open(self, *, limited: bool) -> Any:
+        options: dict[str, Any] = {"max_cached_statement_lifetime": PLAN_SECONDS}
+        if self._pooler is not None:
+            options = {"statement_cache_size": 0, "connection_class": PooledConnection}
+        return await self._servers.connect(
             {"application_name": APPLICATION_NAME},
             command_timeout=ANSWER_SECONDS if limited else None,
-            max_cached_statement_lifetime=PLAN_SECONDS,
+            **options,
         )
+
+    async def _set_up(self, connection: Any, *, limited: bool) -> None:
         version = connection.get_server_version().major
         settings = settings_for(limited=limited, given=self._given, version=version)
         settings = {name: settings[name] for name in settings if name not in self._overridden}
-        await set_up(connection, settings, seconds=ANSWER_SECONDS)
-        return connection
+        if self._pooler is None:
+            await set_up(connection, settings, seconds=ANSWER_SECONDS)
+        else:
+            connection.begin = begin_with(settings)
 
     def avoid(self, connection: Connection) -> None:
         self._servers.avoid(connection)

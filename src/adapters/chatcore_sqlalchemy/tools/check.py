@@ -1,10 +1,14 @@
 """Checks the contents of a database for faults, and changes nothing."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from chatcore_sqlalchemy.engines import Query, engine_of
 from chatcore_sqlalchemy.errors import Damaged
 from chatcore_sqlalchemy.tools.check_rules import RULES_OF, Rule
+
+if TYPE_CHECKING:
+    from chatcore_sqlalchemy.postgres.pooler import Pooler
 
 MOST_FAULTS = 20
 """The most faults of one rule that are reported."""
@@ -19,7 +23,12 @@ Progress = Callable[[str, int, int], None]
 
 
 async def check_database(
-    url: str, found: Found, progress: Progress, *, schema: str | None = None
+    url: str,
+    found: Found,
+    progress: Progress,
+    *,
+    schema: str | None = None,
+    pooler: "Pooler | None" = None,
 ) -> dict[str, int]:
     """Check all rows as they are at one moment, while services may write. Returns the number of
     rows of each table.
@@ -27,7 +36,7 @@ async def check_database(
     Memory does not grow with the tables: large sorts spill to the disk. Raises CannotOpen, also
     unless the schema is that of this version.
     """
-    engine = engine_of(url, schema)
+    engine = engine_of(url, schema, pooler)
     rules = RULES_OF[engine.name]
     async with engine.inspect() as query:
         for number, rule in enumerate(rules, 1):

@@ -12,6 +12,7 @@ from chatcore_sqlalchemy.database_url import expect_schema
 from chatcore_sqlalchemy.errors import CannotOpen
 from chatcore_sqlalchemy.postgres.connection import UrlSource
 from chatcore_sqlalchemy.postgres.place import set_search_path
+from chatcore_sqlalchemy.postgres.pooler import Pooler
 from chatcore_sqlalchemy.postgres.schema import check_here, migrate_here, transaction
 from chatcore_sqlalchemy.schema import COPIED, OF_SERVER
 from chatcore_sqlalchemy.sqlite.file import SqliteFile
@@ -30,7 +31,14 @@ class Copied(NamedTuple):
     """Whether an earlier run had copied them, so that this one only compared them."""
 
 
-async def copy(source: Path, url: str, progress: Progress, *, schema: str | None = None) -> Copied:
+async def copy(
+    source: Path,
+    url: str,
+    progress: Progress,
+    *,
+    schema: str | None = None,
+    pooler: Pooler | None = None,
+) -> Copied:
     """Copy the tables of the file to the database in one transaction, so that an interruption
     leaves the database unchanged. At the end every row is read back and compared.
 
@@ -38,7 +46,7 @@ async def copy(source: Path, url: str, progress: Progress, *, schema: str | None
     file, and when the database holds any data but an earlier copy of the file.
     """
     with _opened(source) as file:
-        async with transaction(_server(url, schema)) as target:
+        async with transaction(_server(url, schema, pooler)) as target:
             await target.run_sync(migrate_here, schema)
             place, _ = await target.run_sync(check_here, schema)
             await target.run_sync(set_search_path, place)
@@ -59,8 +67,8 @@ async def copy(source: Path, url: str, progress: Progress, *, schema: str | None
 _LOG = "SELECT log FROM store"
 
 
-def _server(url: str, schema: str | None) -> UrlSource:
-    source = UrlSource(url)
+def _server(url: str, schema: str | None, pooler: Pooler | None) -> UrlSource:
+    source = UrlSource(url, pooler)
     if schema is not None:
         expect_schema(schema)
     return source
@@ -113,7 +121,7 @@ async def _compare(file: sqlite3.Connection, driver: Any, table: Table, progress
     """Count the rows of the table. Raises CannotOpen unless both sides have the same rows."""
     total, done = _count(file, table), 0
     source = file.execute(_ordered(table))
-    async for piece in _pieces(driver, _ordered(table)):
+    async for piece in _pieces(driver, table):
         if source.fetchmany(len(piece)) != piece:
             raise CannotOpen(f"the copy of {table.name} differs, after the first {done:,} rows")
         done += len(piece)
@@ -123,9 +131,11 @@ async def _compare(file: sqlite3.Connection, driver: Any, table: Table, progress
     return done
 
 
-async def _pieces(driver: Any, query: str) -> AsyncIterator[list[tuple[Any, ...]]]:
-    cursor = await driver.cursor(query)
-    while rows := await cursor.fetch(PIECE):
+async def _pieces(driver: Any, table: Table) -> AsyncIterator[list[tuple[Any, ...]]]:
+    # In SQL: asyncpg's own cursors leave a prepared statement, also in a session of a pooler.
+    cursor = f"rows_of_{table.name}"
+    await driver.execute(f"DECLARE {cursor} CURSOR FOR {_ordered(table)}")
+    while rows := await driver.fetch(f"FETCH {PIECE} FROM {cursor}"):
         yield list(map(tuple, rows))
 
 
