@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.support.pgbouncer import transaction_pooler
 from tests.support.postgres_server import (
     empty_database,
     migrated_template,
@@ -10,7 +11,7 @@ from tests.support.postgres_server import (
 )
 from tests.support.soak import SOAK
 
-__all__ = ["empty_database", "migrated_template", "postgres", "postgres_url"]
+__all__ = ["empty_database", "migrated_template", "postgres", "postgres_url", "transaction_pooler"]
 
 # Explain the failed assertions of helpers, too. Several folders import them, so this comes first.
 pytest.register_assert_rewrite(

@@ -16,6 +16,9 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 SECONDS = 120
 
 COMMIT = b"QCOMMIT\0"
+"""The message that commits a write of a store."""
+POOLED_COMMIT = b"; COMMIT\0"
+"""The end of that message through a pooler in transaction mode; there, reads have a COMMIT, too."""
 
 READY = b"Z\0\0\0\x05"
 """The first bytes of the server's last message in response to a statement."""

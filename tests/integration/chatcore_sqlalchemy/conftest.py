@@ -1,4 +1,4 @@
-"""A store on each engine. The folder of a single engine overrides `url`."""
+"""A store on each engine. The folder of a single engine overrides `place`."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 from chatcore.testing.scene import Scene, ann_and_bob
 from chatcore_sqlalchemy import SqlAlchemyStore
+from tests.integration.chatcore_sqlalchemy.places import ALL, Place, place_of
 
 
 @pytest.fixture
@@ -14,17 +15,19 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "chatcore.db"
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{path}"
-    made: str = request.getfixturevalue("postgres_url")
-    return made
+@pytest.fixture(params=ALL)
+def place(request: pytest.FixtureRequest) -> Place:
+    return place_of(request)
 
 
 @pytest.fixture
-async def store(url: str) -> AsyncIterator[SqlAlchemyStore]:
-    async with await SqlAlchemyStore.open(url) as store:
+def url(place: Place) -> str:
+    return place.url
+
+
+@pytest.fixture
+async def store(place: Place) -> AsyncIterator[SqlAlchemyStore]:
+    async with await place.open() as store:
         yield store
 
 

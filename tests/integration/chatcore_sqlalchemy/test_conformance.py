@@ -17,7 +17,13 @@ from chatcore.testing import (
     PeopleCheck,
 )
 from chatcore_sqlalchemy import SqlAlchemyStore
+from tests.integration.chatcore_sqlalchemy.places import ON_POSTGRES, SQLITE, Place, place_of
 from tests.support.postgres_server import PostgresServer
+
+
+@pytest.fixture(params=[SQLITE, *ON_POSTGRES])
+def place(request: pytest.FixtureRequest) -> Place:
+    return place_of(request)
 
 
 @pytest.fixture(scope="module")

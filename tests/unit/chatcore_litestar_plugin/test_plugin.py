@@ -13,16 +13,7 @@ from litestar import Litestar, Request, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import ImproperlyConfiguredException
 
-from chatcore import (
-    Accounts,
-    InvalidToken,
-    Messenger,
-    RequestHead,
-    Session,
-    StoreUnavailable,
-    User,
-    trimming,
-)
+from chatcore import Accounts, Messenger, StoreUnavailable, User, trimming
 from chatcore.testing import VirtualClock
 from chatcore_jwt import JwtTokens
 from chatcore_litestar import Streams
@@ -190,6 +181,8 @@ async def test_a_dependency_of_the_host_is_not_replaced() -> None:
         {"store": MemoryStore()},
         {"messenger": Messenger(MemoryStore()), "accounts": accounts_on},
         {"store": MemoryStore(), "accounts": accounts_on, "messenger": Messenger, "realm": "shop"},
+        {"store": MemoryStore(), "accounts": accounts_on, "pooler": "transaction"},
+        {"database_url": "postgresql://a/b", "accounts": accounts_on, "pooler": "transaction"},
         {"store": MemoryStore(), "accounts": accounts_on, "page": True, "fixed_routes": False},
     ],
     ids=lambda fields: " ".join(fields) or "nothing",
@@ -197,21 +190,6 @@ async def test_a_dependency_of_the_host_is_not_replaced() -> None:
 async def test_fields_that_exclude_each_other_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ImproperlyConfiguredException, match="ChatConfig"):
         ChatConfig(**fields)
-
-
-class _Login:
-    ambient = True
-
-    def credential(self, request: RequestHead) -> str | None:
-        return request.cookies.get("sid")
-
-    async def session(self, credential: Any) -> Session:
-        raise InvalidToken
-
-
-class _AsyncLogin(_Login):
-    async def credential(self, request: RequestHead) -> str | None:  # type: ignore[override]
-        return request.cookies.get("sid")
 
 
 @pytest.mark.parametrize(
@@ -222,8 +200,6 @@ class _AsyncLogin(_Login):
         ("trusted_proxies", "10.0.0.1"),
         ("streams", Streams()),
         ("authenticator", object()),
-        ("authenticator", _Login),
-        ("authenticator", _AsyncLogin()),
         ("keep_age", 30),
         ("keep_age", timedelta(0)),
         ("keep_events", 0),

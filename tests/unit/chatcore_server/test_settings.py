@@ -13,6 +13,7 @@ DEFAULTS = {
     "port": 8000,
     "database_url": "sqlite:///chatcore.db",
     "schema": None,
+    "pooler": None,
     "bus_url": None,
     "secret": None,
     "access_log": False,
@@ -51,6 +52,7 @@ def test_settings_have_defaults() -> None:
         ({"CHATCORE_PORT": "65535"}, {}, {"port": 65535}),
         ({"CHATCORE_DATABASE_URL": "sqlite:////a"}, {}, {"database_url": "sqlite:////a"}),
         ({"CHATCORE_SCHEMA": "chat"}, {}, {"schema": "chat"}),
+        ({"CHATCORE_POOLER": "transaction"}, {}, {"pooler": "transaction"}),
         ({"CHATCORE_BUS_URL": "nats://a"}, {}, {"bus_url": "nats://a"}),
         ({"CHATCORE_SECRET": "x" * 32}, {}, {"secret": "x" * 32}),
         ({"CHATCORE_ACCESS_LOG": "1"}, {}, {"access_log": True}),
@@ -125,6 +127,12 @@ NO_NETWORK = "expected addresses and networks such as 10.0.0.0/8, separated by c
         ({"CHATCORE_PORT": "٨٠"}, {}, f"CHATCORE_PORT is '٨٠'; {NO_PORT}"),
         ({"CHATCORE_PORT": "1" * 9999}, {}, f"CHATCORE_PORT is '{'1' * 98}; {NO_PORT}"),
         ({"CHATCORE_PORT": "80"}, {"port": "a\nb"}, rf"--port is 'a\nb'; {NO_PORT}"),
+        (
+            {"CHATCORE_POOLER": "session"},
+            {},
+            "CHATCORE_POOLER is 'session'; expected transaction; in session mode nothing is to be "
+            "set",
+        ),
         ({"CHATCORE_HOST": ""}, {}, "CHATCORE_HOST is ''; expected a value that is not empty"),
         ({}, {"database_url": ""}, "--database-url is ''; expected a value that is not empty"),
         ({"CHATCORE_ACCESS_LOG": "yes"}, {}, "CHATCORE_ACCESS_LOG is 'yes'; expected 0 or 1"),

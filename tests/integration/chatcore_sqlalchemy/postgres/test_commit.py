@@ -8,27 +8,45 @@ import pytest
 from chatcore import ChatExists, NameTaken, NewMessage, StoreUnavailable, UserName
 from chatcore.testing.scene import add_user, ann_and_bob, read_all, send
 from chatcore_sqlalchemy import SqlAlchemyStore
-from tests.support.postgres_proxy import COMMIT, Fate, Proxy, proxy_to
+from tests.integration.chatcore_sqlalchemy.places import POOLED, POSTGRES, Place, place_of
+from tests.support.postgres_proxy import COMMIT, POOLED_COMMIT, Fate, Proxy, proxy_to
 
 when_cut = pytest.mark.parametrize("fate", [Fate.IS_LOST, Fate.IS_NOT_ANSWERED])
+Once = Callable[[Fate], Callable[[bytes], Fate]]
+"""Makes a judge that gives the next COMMIT of a write this fate."""
+
 unknown = pytest.raises(StoreUnavailable, match="may or may not")
 
 
+@pytest.fixture(params=[POSTGRES, POOLED])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Faults are where a pooler makes a difference, so the short run has both."""
+    return place_of(request)
+
+
 @pytest.fixture
-async def proxied(postgres_url: str) -> AsyncIterator[tuple[Proxy, SqlAlchemyStore]]:
-    async with proxy_to(postgres_url) as (proxy, url), await SqlAlchemyStore.open(url) as store:
+async def proxied(place: Place) -> AsyncIterator[tuple[Proxy, SqlAlchemyStore]]:
+    async with (
+        proxy_to(place.url) as (proxy, url),
+        await place._replace(url=url).open() as store,
+    ):
         yield proxy, store
 
 
-def once(fate: Fate) -> Callable[[bytes], Fate]:
-    """A judge that gives the next COMMIT this fate."""
-    left = [fate]
-    return lambda message: left.pop() if message == COMMIT and left else Fate.PASSES
+@pytest.fixture
+def once(place: Place) -> Once:
+    commit = COMMIT if place.pooler is None else POOLED_COMMIT
+
+    def once(fate: Fate) -> Callable[[bytes], Fate]:
+        left = [fate]
+        return lambda message: left.pop() if message.endswith(commit) and left else Fate.PASSES
+
+    return once
 
 
 @when_cut
 async def test_message_retried_with_its_key_is_stored_once(
-    fate: Fate, proxied: tuple[Proxy, SqlAlchemyStore]
+    fate: Fate, once: Once, proxied: tuple[Proxy, SqlAlchemyStore]
 ) -> None:
     proxy, store = proxied
     chat, ann, _ = await ann_and_bob(store)
@@ -44,7 +62,7 @@ async def test_message_retried_with_its_key_is_stored_once(
 
 @when_cut
 async def test_name_is_taken_or_free_after_a_broken_commit(
-    fate: Fate, proxied: tuple[Proxy, SqlAlchemyStore]
+    fate: Fate, once: Once, proxied: tuple[Proxy, SqlAlchemyStore]
 ) -> None:
     proxy, store = proxied
     proxy.judge = once(fate)
@@ -60,7 +78,7 @@ async def test_name_is_taken_or_free_after_a_broken_commit(
 
 @when_cut
 async def test_chat_is_open_or_not_after_a_broken_commit(
-    fate: Fate, proxied: tuple[Proxy, SqlAlchemyStore]
+    fate: Fate, once: Once, proxied: tuple[Proxy, SqlAlchemyStore]
 ) -> None:
     proxy, store = proxied
     ann, bob = await add_user(store, "ann"), await add_user(store, "bob")
@@ -77,7 +95,7 @@ async def test_chat_is_open_or_not_after_a_broken_commit(
 
 @when_cut
 async def test_read_marker_has_moved_or_not_after_a_broken_commit(
-    fate: Fate, proxied: tuple[Proxy, SqlAlchemyStore]
+    fate: Fate, once: Once, proxied: tuple[Proxy, SqlAlchemyStore]
 ) -> None:
     proxy, store = proxied
     chat, ann, bob = await ann_and_bob(store)

@@ -1,16 +1,11 @@
 """The store on a host's AsyncEngine: which engines it takes, and what it leaves alone."""
 
 import asyncio
-import shutil
-import socket
-import subprocess
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from sqlalchemy import create_engine, event, text
@@ -22,6 +17,7 @@ from chatcore.testing.scene import ann_and_bob, read_all, send
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore, migrate
 from chatcore_sqlalchemy.postgres import host_engine
 from chatcore_sqlalchemy.tools.check import check_database
+from tests.support.pgbouncer import pgbouncer
 from tests.support.postgres_server import PostgresServer, name_of
 
 
@@ -163,56 +159,24 @@ async def test_unreachable_server_is_refused_in_one_line(tmp_path: Path) -> None
         assert "pass" not in line
 
 
-@pytest.fixture(params=["session", "transaction"])
-def pooled(request: pytest.FixtureRequest, tmp_path: Path, postgres_url: str) -> Iterator[str]:
-    """The URL of the database through PgBouncer."""
-    program = shutil.which("pgbouncer")
-    if program is None:
-        pytest.skip("needs PgBouncer: apt install pgbouncer")
-    [folder] = parse_qs(urlsplit(postgres_url).query)["host"]
-    (tmp_path / "users").write_text('"postgres" ""\n')
-    (tmp_path / "pgbouncer.ini").write_text(
-        f"""
-        [databases]
-        * = host={folder}
-        [pgbouncer]
-        unix_socket_dir = {tmp_path}
-        listen_port = 5432
-        auth_type = trust
-        auth_file = {tmp_path}/users
-        pool_mode = {request.param}
-        ignore_startup_parameters = statement_timeout, lock_timeout
-        """.replace("        ", "")
-    )
-    tmp_path.chmod(0o777)
-    for parent in tmp_path.parents[:3]:
-        parent.chmod(parent.stat().st_mode | 0o055)
-    process = subprocess.Popen(
-        [program, "--quiet", "--user=nobody", str(tmp_path / "pgbouncer.ini")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while not listens(tmp_path / ".s.PGSQL.5432"):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        yield postgres_url.replace(f"host={folder}", f"host={tmp_path}")
-    finally:
-        process.terminate()
-        process.wait(60)
+@pytest.mark.parametrize(("limited", "limit"), [(True, "5s"), (False, "0")])
+async def test_limits_of_the_database_are_overridden(
+    limited: bool, limit: str, postgres: PostgresServer, postgres_url: str
+) -> None:
+    for setting in ("statement_timeout", "idle_in_transaction_session_timeout"):
+        postgres.sql(f"ALTER DATABASE {name_of(postgres_url)} SET {setting} = '10min'")
+    async with engine_of(postgres_url) as engine:
+        connection = await host_engine.EngineSource(engine).raw(limited=limited)
+        for setting in ("statement_timeout", "idle_in_transaction_session_timeout"):
+            assert await connection.fetchval(f"SHOW {setting}") == limit
+        await connection.close()
 
 
-def listens(path: Path) -> bool:
-    # The file appears before the server listens.
-    with socket.socket(socket.AF_UNIX) as client:
-        return client.connect_ex(str(path)) == 0
-
-
-async def test_engine_through_a_pooler_is_refused(pooled: str) -> None:
-    async with engine_of(pooled) as engine:
-        assert "through a pooler such as PgBouncer" in await refusal(engine)
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+async def test_engine_through_a_pooler_is_refused(mode: str, postgres_url: str) -> None:
+    with pgbouncer(postgres_url, pool_mode=mode) as pooler:
+        async with engine_of(pooler.url(postgres_url)) as engine:
+            assert "through a pooler such as PgBouncer" in await refusal(engine)
 
 
 @pytest.mark.parametrize("query", ["", "&prepared_statement_cache_size=100", "&ssl=prefer"])

@@ -13,6 +13,7 @@ from chatcore import Chat, ChatExists, NewMessage, User
 from chatcore.testing.events import simultaneous_steps_are_each_logged_once
 from chatcore.testing.scene import add_user, ann_and_bob, read_all
 from chatcore_sqlalchemy import SqlAlchemyStore
+from tests.integration.chatcore_sqlalchemy.places import Place
 from tests.support.postgres_server import PostgresServer, name_of
 from tests.support.soak import SOAK, long
 
@@ -25,11 +26,9 @@ HOLES = (
 
 
 @asynccontextmanager
-async def nodes(url: str, count: int) -> AsyncIterator[list[SqlAlchemyStore]]:
+async def nodes(place: Place, count: int) -> AsyncIterator[list[SqlAlchemyStore]]:
     async with AsyncExitStack() as stack:
-        yield [
-            await stack.enter_async_context(await SqlAlchemyStore.open(url)) for _ in range(count)
-        ]
+        yield [await stack.enter_async_context(await place.open()) for _ in range(count)]
 
 
 async def waiting(connection: asyncpg.Connection, count: int) -> None:
@@ -46,9 +45,11 @@ async def waiting(connection: asyncpg.Connection, count: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_one_key_sent_to_two_nodes_stores_one_message(postgres_url: str) -> None:
+async def test_one_key_sent_to_two_nodes_stores_one_message(
+    place: Place, postgres_url: str
+) -> None:
     keeper = await asyncpg.connect(f"{postgres_url}&search_path=chatcore")
-    async with nodes(postgres_url, 2) as stores:
+    async with nodes(place, 2) as stores:
         chat, ann, bob = await ann_and_bob(stores[0])
         for turn in range(5):
             # Both batches have begun before either can continue.
@@ -79,9 +80,11 @@ async def test_one_key_sent_to_two_nodes_stores_one_message(postgres_url: str) -
 
 
 @long
-async def test_three_nodes_do_not_deadlock(postgres: PostgresServer, postgres_url: str) -> None:
+async def test_three_nodes_do_not_deadlock(
+    place: Place, postgres: PostgresServer, postgres_url: str
+) -> None:
     random = Random(1)
-    async with nodes(postgres_url, 3) as stores:
+    async with nodes(place, 3) as stores:
         users = [await add_user(stores[0], f"user {n}") for n in range(40)]
         chats: list[Chat] = []
         acknowledged: dict[int, list[int]] = {}
@@ -125,10 +128,8 @@ async def test_three_nodes_do_not_deadlock(postgres: PostgresServer, postgres_ur
 
 
 @pytest.mark.parametrize("turn", range(2))
-async def test_writes_of_one_node_are_visible_on_another_at_once(
-    turn: int, postgres_url: str
-) -> None:
-    async with nodes(postgres_url, 2) as stores:
+async def test_writes_of_one_node_are_visible_on_another_at_once(turn: int, place: Place) -> None:
+    async with nodes(place, 2) as stores:
         here, there = stores[turn], stores[1 - turn]
         chat, ann, bob = await ann_and_bob(here)
         for number in range(1, 20):
@@ -141,12 +142,12 @@ async def test_writes_of_one_node_are_visible_on_another_at_once(
 
 
 async def test_steps_do_not_deadlock_with_statistics_of_empty_tables(
-    postgres: PostgresServer, postgres_url: str
+    place: Place, postgres: PostgresServer, postgres_url: str
 ) -> None:
     """For tables that it takes to be empty, PostgreSQL would join users with the chats of a batch
     row by row, and so lock a user before all chats."""
     for _ in range(8):
         postgres.empty(name_of(postgres_url))
         postgres.sql("ANALYZE", name_of(postgres_url))
-        async with await SqlAlchemyStore.open(postgres_url) as store:
+        async with await place.open() as store:
             await simultaneous_steps_are_each_logged_once(store)

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.chatcore_sqlalchemy.places import Place
+
 
 @pytest.fixture
-def url(path: Path) -> str:
-    return f"sqlite:///{path}"
+def place(path: Path) -> Place:
+    return Place(f"sqlite:///{path}")

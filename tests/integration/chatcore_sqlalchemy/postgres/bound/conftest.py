@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chatcore import LocalDoorbell, Messenger
 from chatcore.testing.scene import Scene
 from chatcore_sqlalchemy import SqlAlchemyStore
-from tests.support.host import async_url
+from tests.integration.chatcore_sqlalchemy.places import Place
 
 FOR_EVER = 3600.0
 
@@ -43,8 +43,8 @@ class Shop(NamedTuple):
 
 
 @pytest.fixture
-async def engine(postgres_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = create_async_engine(async_url(postgres_url))
+async def engine(place: Place) -> AsyncIterator[AsyncEngine]:
+    engine = place.engine()
     async with engine.begin() as connection:
         await connection.execute(text("CREATE TABLE orders (id INTEGER PRIMARY KEY)"))
     yield engine

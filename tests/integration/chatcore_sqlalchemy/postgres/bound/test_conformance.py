@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, Self
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chatcore import Chat, NewMessage, Sent
 from chatcore.testing import CHAT_STORE_CHECKS, ERASURE_CHECKS, checks_for
@@ -13,7 +13,7 @@ from chatcore.testing.keys import KEY_CHECKS
 from chatcore.testing.messages import MESSAGE_CHECKS
 from chatcore.testing.numbering import NUMBERING_CHECKS
 from chatcore_sqlalchemy import SqlAlchemyStore
-from tests.support.host import async_url
+from tests.integration.chatcore_sqlalchemy.places import Place
 from tests.support.postgres_server import PostgresServer
 from tests.support.soak import SOAK
 
@@ -30,11 +30,9 @@ class ThroughHost(SqlAlchemyStore):
     engine: AsyncEngine
 
     @classmethod
-    async def on(cls, url: str) -> Self:
-        store = await cls.open(url)
-        store.engine = create_async_engine(
-            async_url(url), pool_size=8, max_overflow=0, pool_timeout=60
-        )
+    async def on(cls, place: Place) -> Self:
+        store = await cls.open(place.url, pooler=place.pooler)
+        store.engine = place.engine(pool_size=8, max_overflow=0, pool_timeout=60)
         return store
 
     async def close(self) -> None:
@@ -71,11 +69,14 @@ def shared_database(postgres: PostgresServer, migrated_template: str) -> Iterato
 
 
 @pytest.fixture
-async def through_host(
-    postgres: PostgresServer, shared_database: str
-) -> AsyncIterator[ThroughHost]:
+def postgres_url(postgres: PostgresServer, shared_database: str) -> str:
     postgres.empty(shared_database)
-    async with await ThroughHost.on(postgres.url(shared_database)) as store:
+    return postgres.url(shared_database)
+
+
+@pytest.fixture
+async def through_host(place: Place) -> AsyncIterator[ThroughHost]:
+    async with await ThroughHost.on(place) as store:
         yield store
 
 

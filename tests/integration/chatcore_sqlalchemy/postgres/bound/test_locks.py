@@ -17,6 +17,7 @@ from chatcore_sqlalchemy import SqlAlchemyStore
 from chatcore_sqlalchemy.postgres import host_transaction, locked_chats
 from chatcore_sqlalchemy.postgres.connection import ANSWER_SECONDS
 from chatcore_sqlalchemy.postgres.database import CONNECTIONS
+from tests.integration.chatcore_sqlalchemy.places import Place
 from tests.integration.chatcore_sqlalchemy.postgres.bound.conftest import Shop
 from tests.support.figures import Figures
 from tests.support.host import async_url
@@ -131,11 +132,10 @@ async def test_close_is_bounded_while_the_server_answers_nothing(
 
 
 async def test_writes_that_wait_for_a_held_user_delay_no_write_of_others(
-    shop: Shop, postgres_url: str
+    shop: Shop, place: Place, postgres_url: str
 ) -> None:
     held, ann, bob = shop.scene
-    patient = f"{postgres_url}&lock_timeout=60s&statement_timeout=60s"
-    async with await SqlAlchemyStore.open(patient) as store:
+    async with await place.open("&lock_timeout=60s&statement_timeout=60s") as store:
         others = await pairs(store, "cd")
         users = [await add_user(store, name) for name in "efghij"]
         await asyncio.gather(*(send(store, chat) for chat in others))
