@@ -54,13 +54,26 @@ FROM {{schema}}.store WHERE id = 1
 
 # Only upwards, whichever process comes last. Without a wait for standbys: a server that waits for
 # one still answers reads. A row that is lost is written again by the next session.
+#
+# An asynchronous standby may lack the newest users and chats. Their ids must not be given again,
+# because tokens and links may still name them; `nextval` needs no right beyond that of inserting.
 _KEEP = """
 BEGIN; SET LOCAL synchronous_commit = local;
+WITH later AS (
+    UPDATE {{schema}}.store SET timeline = {timeline}
+    WHERE id = 1 AND timeline < {timeline} RETURNING id
+)
+SELECT count(nextval(pg_get_serial_sequence($t${{schema}}.users$t$, 'id'))),
+    count(nextval(pg_get_serial_sequence($t${{schema}}.chats$t$, 'id')))
+FROM later, generate_series(1, {ids});
 UPDATE {{schema}}.store
 SET system_id = coalesce(system_id, {system}), timeline = greatest(timeline, {timeline})
 WHERE id = 1 AND (system_id IS NULL OR coalesce(timeline, 0) < coalesce({timeline}, 0));
 COMMIT
 """
+
+IDS_APART = 100_000
+"""How many ids of users and of chats are left out when another server takes over."""
 
 # Classes of SQLSTATE that say nothing about whether a function can be called: connections,
 # conflicts, resources, interventions.
@@ -283,7 +296,7 @@ class History:
 
     async def _keep(self, connection: Connection, joined: Lineage) -> None:
         system, timeline = ("NULL::bigint" if it is None else str(it) for it in joined)
-        keep = _KEEP.format(system=system, timeline=timeline)
+        keep = _KEEP.format(system=system, timeline=timeline, ids=IDS_APART)
         try:
             await connection.execute(in_schema(keep, self._schema))
         except asyncpg.PostgresError as error:

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from chatcore import Messenger, Reset, StoreUnavailable, User
+from chatcore import Messenger, Reset, StoreUnavailable, User, UserName
 from chatcore.changes import changes_of
 from chatcore.testing.scene import Scene, ann_and_bob, mark, send
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore, migrate
@@ -52,6 +52,23 @@ async def test_opening_remembers_the_server(
     assert store
     kept = postgres.sql("SELECT system_id, timeline FROM store", name_of(postgres_url))
     assert kept == postgres.sql("SELECT system_identifier, 1 FROM pg_control_system()")
+
+
+async def test_ids_of_users_and_chats_who_were_lost_are_not_given_again(
+    postgres: PostgresServer, postgres_url: str
+) -> None:
+    made = []
+    for names in (("ann", "bob"), ("carol", "dave"), ("eve", "fred")):
+        async with await SqlAlchemyStore.open(postgres_url) as store:
+            one, two = [await store.add_user(UserName(name), "", 0) for name in names]
+            made.append((one.id, (await store.open_chat(one.id, two.id, 0)).id))
+        if len(made) == 1:
+            # As if the server were one that took over.
+            postgres.sql("UPDATE store SET timeline = timeline - 1", name_of(postgres_url))
+    before, after, later = made
+    for former, taken, following in zip(before, after, later, strict=True):
+        assert taken > former + history.IDS_APART
+        assert following < taken + history.IDS_APART
 
 
 @pytest.mark.parametrize("change", [OTHER_SYSTEM, LATER_TIMELINE])
