@@ -73,6 +73,14 @@ class Service:
         """Return its standard output and error so far, over all its starts."""
         return self.log_path.read_text("utf-8") if self.log_path.exists() else ""
 
+    def log_with(self, text: str) -> str:
+        """Wait until the log has the text, which another thread writes; return the log."""
+        deadline = time.monotonic() + START_SECONDS
+        while text not in (log := self.log()):
+            assert time.monotonic() < deadline, log
+            time.sleep(0.02)
+        return log
+
     def start(self) -> None:
         """Start the service and wait until it responds."""
         before = len(self.log())

@@ -177,7 +177,7 @@ def test_second_service_on_the_same_file_is_refused(started: Service) -> None:
 
 
 def test_start_log_names_the_url_and_the_database(started: Service) -> None:
-    assert started.log().splitlines() == [
+    assert started.log_with("signs tokens").splitlines() == [
         f"chatcore 0.1.0 listens on {started.url}",
         f"It keeps its data in {started.database_path} and signs tokens with the key in "
         f"{started.database_path}.key",
@@ -186,7 +186,7 @@ def test_start_log_names_the_url_and_the_database(started: Service) -> None:
 
 def test_start_log_names_the_secret_and_warns_of_unknown_settings(tmp_path: Path) -> None:
     with CommandService(tmp_path, secret="s" * 32, prot="1", host="localhost") as service:
-        assert service.log().splitlines() == [
+        assert service.log_with("signs tokens").splitlines() == [
             "chatcore: warning: unknown setting CHATCORE_PROT; did you mean CHATCORE_PORT?",
             f"chatcore 0.1.0 listens on {service.url}",
             f"It keeps its data in {tmp_path}/chatcore.db and signs tokens with CHATCORE_SECRET",

@@ -50,6 +50,8 @@ async def test_session_outlives_a_new_key_and_its_theft_is_one_line(tmp_path: Pa
             assert (await api.call("GET", "/v1/me", present)).status_code == 200
             assert (await renew(api, first)).status_code == 401
             assert (await api.call("GET", "/v1/me", present)).status_code == 401
+        # Another thread writes the log; a stop waits for it.
+        service.stop()
         lines = [line for line in service.log().splitlines() if "refresh token" in line]
         [line] = lines
         assert f"session {first['session_id']} of user 1 ended" in line

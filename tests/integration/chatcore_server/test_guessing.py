@@ -117,4 +117,5 @@ async def test_clients_of_an_untrusted_proxy_share_one_limit_and_the_log_names_t
                 statuses.append(answer.status_code)
             assert statuses[:20] == [201] * 20
             assert statuses[-1] == 429
+        service.stop()
         assert service.log().count("set CHATCORE_TRUSTED_PROXIES=127.0.0.1") == 1

@@ -39,7 +39,7 @@ async def test_nothing_is_acknowledged_while_the_synchronous_standby_is_away(
             ann, bob = [await store.add_user(name, "no password", NOW) for name in names]
             chat = await store.open_chat(ann.id, bob.id, NOW)
         message = NewMessage(chat.id, ann.id, "hello", NOW, "key")
-        # Each send below waits so long; a busy machine may need as long to open, so that is repeated.
+        # Each send below waits so long. A busy machine may be as slow, so all else is repeated.
         monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.5)
         async with await repeated(partial(SqlAlchemyStore.open, url)) as store:
             pair.standby.freeze()

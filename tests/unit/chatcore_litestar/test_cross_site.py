@@ -45,9 +45,16 @@ OWN = {
 
 
 @pytest.fixture(scope="module")
-async def host() -> AsyncIterator[Shop]:
+async def opened() -> AsyncIterator[Shop]:
     async with shop(origins=[ORIGIN]) as opened:
         yield opened
+
+
+@pytest.fixture
+async def host(opened: Shop) -> Shop:
+    # A test before may have blocked Bob.
+    await opened.messenger.unblock(opened.ann, opened.bob)
+    return opened
 
 
 async def ask(host: Shop, method: str, path: str, headers: dict[str, str], **options: Any) -> Any:
