@@ -127,3 +127,57 @@ def test_sqlite_file_has_nothing_to_adopt(tmp_path: Path) -> None:
     done = run("migrate", "--adopt", cwd=tmp_path, stdin="chatcore.db\n")
     assert done.returncode == 2
     assert "only PostgreSQL has" in done.stderr
+
+
+def test_adoption_waits_until_no_service_runs(
+    tmp_path: Path, postgres: PostgresServer, postgres_url: str
+) -> None:
+    async def run_as_node(node: str) -> None:
+        async with await SqlAlchemyStore.open(postgres_url) as store:
+            now_us = await store.time_us()
+            assert now_us is not None
+            await store.see_node(node, lambda _: {"digest"}, now_us)
+
+    async def stop(node: str) -> None:
+        async with await SqlAlchemyStore.open(postgres_url) as store:
+            await store.drop_node(node)
+
+    asyncio.run(run_as_node("running"))
+    before = postgres.sql(STORE, name_of(postgres_url))
+    done = adopt(tmp_path, postgres_url, f"{name_of(postgres_url)}\n")
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"chatcore: a service of this database was running \d+ seconds ago: stop all services "
+        r"first; one that crashed counts for 3 minutes\n",
+        done.stderr,
+    )
+    assert postgres.sql(STORE, name_of(postgres_url)) == before
+
+    asyncio.run(stop("running"))
+    asyncio.run(run_as_node("crashed"))
+    # In place of the 3 minutes.
+    postgres.sql("UPDATE node_keys SET seen_us = seen_us - 180000000", name_of(postgres_url))
+    done = adopt(tmp_path, postgres_url, f"{name_of(postgres_url)}\n")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_adoption_needs_the_owner_of_the_tables(
+    tmp_path: Path, postgres: PostgresServer, postgres_url: str
+) -> None:
+    name = name_of(postgres_url)
+    role = f"service_of_{name}"
+    postgres.sql(f"CREATE ROLE {role} LOGIN")
+    try:
+        rights = "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES"
+        postgres.sql(f"GRANT USAGE ON SCHEMA chatcore TO {role}", name)
+        postgres.sql(f"GRANT {rights} IN SCHEMA chatcore TO {role}", name)
+        before = postgres.sql(STORE, name)
+        done = adopt(tmp_path, postgres.url(name, role), f"{name}\n")
+        assert (done.returncode, done.stderr) == (
+            2,
+            f"chatcore: the role {role} does not own the tables in the schema chatcore: "
+            "run `chatcore migrate` as postgres\n",
+        )
+        assert postgres.sql(STORE, name) == before
+    finally:
+        postgres.sql(f"DROP OWNED BY {role}; DROP ROLE {role}", name)

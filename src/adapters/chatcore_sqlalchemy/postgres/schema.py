@@ -103,11 +103,11 @@ def migrate_here(connection: Connection, schema: str | None) -> Migrated:
     place = place_of(connection, schema)
     if place.move_from is not None:
         _look(connection, place.move_from)
-        _expect_to_change(connection, place.move_from)
+        expect_to_change(connection, place.move_from)
         move(connection, place.move_from, place.schema)
     found = _look(connection, place.schema)
     if found.before != found.after:
-        _expect_to_change(connection, place.schema)
+        expect_to_change(connection, place.schema)
     if found.before is None:
         _expect_room(connection, place)
         create_schema(connection, place.schema)
@@ -136,7 +136,8 @@ def _look(connection: Connection, schema: str) -> Migrated:
     return found
 
 
-def _expect_to_change(connection: Connection, schema: str) -> None:
+def expect_to_change(connection: Connection, schema: str) -> None:
+    """Raise CannotOpen unless the role may change the tables in this schema now."""
     expect_no_read_only(connection)
     expect_owner(connection, schema)
 
