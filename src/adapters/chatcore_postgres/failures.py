@@ -1,6 +1,7 @@
 """The failures of a PostgreSQL server, and each in one line for the operator."""
 
 import re
+import socket
 import ssl
 
 import asyncpg
@@ -48,6 +49,8 @@ def in_one_line(failure: BaseException) -> str:
     if isinstance(failure, ConnectionRefusedError):
         # Event loops word it differently.
         return "the connection was refused: no server listens there"
+    if isinstance(failure, socket.gaierror):
+        return f"the name of the host cannot be looked up: {failure.strerror or failure}"
     words = " ".join(str(without_data(failure)).split()) or type(failure).__name__
     if _NO_TLS in words:
         return "TLS: the server offers no TLS (SSL), which sslmode in the URL demands"

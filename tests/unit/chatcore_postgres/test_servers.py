@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -243,6 +244,10 @@ def refused(code: int, words: str) -> ssl.SSLCertVerificationError:
         (ConnectionAbortedError("SSL handshake is taking longer than 60 seconds"), "TLS: SSL .*"),
         (ConnectionResetError(104, "Connection reset by peer"), "(?!TLS).*reset by peer"),
         (ConnectionRefusedError(111, "Connect call failed"), "the connection was refused: .*"),
+        (
+            socket.gaierror(-2, "Name or service not known"),
+            "the name of the host cannot be looked up: Name or service not known",
+        ),
     ],
 )
 async def test_failure_is_one_line_that_says_whether_it_is_of_tls(
