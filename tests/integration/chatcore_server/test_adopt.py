@@ -181,3 +181,18 @@ def test_adoption_needs_the_owner_of_the_tables(
         assert postgres.sql(STORE, name) == before
     finally:
         postgres.sql(f"DROP OWNED BY {role}; DROP ROLE {role}", name)
+
+
+@pytest.mark.parametrize("arguments", [("serve", "--port", "0"), ("migrate", "--adopt")])
+def test_store_without_its_row_is_refused_in_one_line(
+    arguments: tuple[str, ...], tmp_path: Path, postgres: PostgresServer, postgres_url: str
+) -> None:
+    name = name_of(postgres_url)
+    postgres.sql("DELETE FROM store", name)
+    settings = {"database_url": postgres_url, "secret": "x" * 32}
+    done = run(*arguments, cwd=tmp_path, stdin=f"{name}\n", **settings)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "chatcore: cannot open the database: the table store in the schema chatcore shows no row "
+        "to this role: restore it from a backup\n",
+    )

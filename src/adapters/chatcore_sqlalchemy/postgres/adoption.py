@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection
 
+from chatcore.errors import StoreUnavailable
 from chatcore_sqlalchemy.engines import Adoption
 from chatcore_sqlalchemy.errors import CannotOpen
 from chatcore_sqlalchemy.postgres.connection import FAILURES, Source
@@ -61,6 +62,8 @@ async def adopt(
             connection.terminate()
     except FAILURES as error:
         raise source.cannot_open(error) from error
+    except StoreUnavailable as error:
+        raise CannotOpen(f"cannot open the database: {error}") from error
 
 
 def _place(connection: Connection, schema: str | None) -> str:

@@ -259,7 +259,8 @@ class History:
         raise StoreUnavailable(reason)
 
     async def read(self, connection: Connection) -> Reading:
-        """Read what the server permits; the rest is unknown, and logged. Raises one of FAILURES."""
+        """Read what the server permits; the rest is unknown, and logged. Raises one of FAILURES,
+        or StoreUnavailable without the store's row."""
         try:
             rows = await connection.fetch(self._query)
         except asyncpg.PostgresError as error:
@@ -267,6 +268,12 @@ class History:
                 raise
             await self._leave_out(connection)
             rows = await connection.fetch(self._query)
+        if not rows:
+            # Of a dump without data, a truncated table, or row security.
+            raise StoreUnavailable(
+                f"the table store in the schema {self._schema} shows no row to this role: restore "
+                "it from a backup"
+            )
         [(system, segment, standby, read_only, *kept)] = rows
         present = Lineage(system, segment and int(segment[:8], 16))
         return Reading(present, Lineage(*kept), bool(standby), read_only == "on")
