@@ -22,7 +22,8 @@ _READ_ONLY = text(
     """
 )
 
-# What the role lacks, and on what: the schema, the tables, the sequences of their columns.
+# What the role lacks, and on what: the schema, the tables, the sequences of their columns. Row
+# security, which would hide rows from the role, comes as the statement that ends it.
 _MISSING = f"""
 WITH tables AS (
     SELECT c.oid, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -42,6 +43,9 @@ WITH tables AS (
         AND d.refobjid = tables.oid AND d.classid = 'pg_class'::regclass
     JOIN pg_class AS s ON s.oid = d.objid
     WHERE CASE s.relkind WHEN 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE, UPDATE') END
+    UNION ALL
+    SELECT format('ALTER TABLE %I.%I DISABLE ROW LEVEL SECURITY', $1::text, relname), NULL, ''
+    FROM tables WHERE row_security_active(oid)
 )
 SELECT quote_ident(current_user), privileges, kind, string_agg(name, ', ' ORDER BY name)
 FROM missing GROUP BY privileges, kind ORDER BY kind = '', kind, privileges
@@ -101,10 +105,12 @@ def expect_owner(connection: SqlAlchemyConnection, schema: str) -> None:
 
 
 def _grants(rows: Iterable[Sequence[Any]]) -> str:
-    """Say in one line what to grant."""
-    grants = [
-        f"GRANT {privileges} ON {kind}{names} TO {role}" for role, privileges, kind, names in rows
+    """Say in one line what the owner must run."""
+    statements = [
+        privileges if kind is None else f"GRANT {privileges} ON {kind}{names} TO {role}"
+        for role, privileges, kind, names in rows
     ]
     return (
-        f"the role lacks rights on the tables of chatcore; let their owner run: {'; '.join(grants)}"
+        "the role lacks rights on the tables of chatcore; let their owner run: "
+        f"{'; '.join(statements)}"
     )

@@ -116,6 +116,26 @@ async def test_right_revoked_while_serving_stops_readiness(
         await store.check_writes()
 
 
+async def test_row_security_is_refused_and_stops_readiness(
+    postgres: PostgresServer, postgres_url: str, served_url: str
+) -> None:
+    name = name_of(postgres_url)
+    postgres.sql("ALTER TABLE users ENABLE ROW LEVEL SECURITY", name)
+    with pytest.raises(CannotOpen) as refused:
+        await SqlAlchemyStore.open(served_url, writable=True)
+    _, remedy = str(refused.value).split(" run: ")
+    assert remedy == "ALTER TABLE chatcore.users DISABLE ROW LEVEL SECURITY"
+    # The owner sees all rows.
+    async with await SqlAlchemyStore.open(postgres_url, writable=True):
+        pass
+    postgres.sql(remedy, name)
+    async with await SqlAlchemyStore.open(served_url, writable=True) as store:
+        await store.check_writes()
+        postgres.sql("ALTER TABLE store ENABLE ROW LEVEL SECURITY", name)
+        with pytest.raises(StoreUnavailable, match=r"chatcore\.store DISABLE ROW LEVEL SECURITY"):
+            await store.check_writes()
+
+
 def test_default_privileges_of_the_document_cover_later_tables(
     postgres: PostgresServer, postgres_url: str, role: str
 ) -> None:
