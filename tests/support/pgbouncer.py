@@ -30,10 +30,17 @@ SHARED = {
 
 
 class PgBouncer:
-    """A pooler in its own folder before one server. Its clients log in without a password."""
+    """A pooler in its own folder before one server. Its clients log in without a password, as
+    `postgres`, `somebody` or `role`."""
 
     def __init__(
-        self, folder: Path, server: str, *, connect_query: str = "", **settings: str
+        self,
+        folder: Path,
+        server: str,
+        *,
+        connect_query: str = "",
+        role: str = "nobody",
+        **settings: str,
     ) -> None:
         self._folder = folder
         query = f" connect_query='{' '.join(connect_query.split())}'" if connect_query else ""
@@ -49,7 +56,8 @@ class PgBouncer:
             **settings,
         }
         lines = "\n".join(f"{name} = {value}" for name, value in settings.items())
-        (folder / "users").write_text('"postgres" ""\n"somebody" ""\n')
+        names = ("postgres", "somebody", role)
+        (folder / "users").write_text("".join(f'"{name}" ""\n' for name in names))
         (folder / "pgbouncer.ini").write_text(
             f"[databases]\n* = host={server}{query}\n[pgbouncer]\n{lines}\n"
         )

@@ -51,7 +51,14 @@ class PooledConnection(asyncpg.Connection):  # type: ignore[misc]
             # As in `Pool.transact`. From here on, `Pool` sees an open transaction.
             self.terminate()
             raise
-        rows = await self._fetch(query, *args, **options)
+        try:
+            rows = await self._fetch(query, *args, **options)
+        except asyncpg.PostgresError:
+            # The next query gets a transaction of its own. If this fails, too, `Pool` sees an open
+            # transaction.
+            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                await super().execute("ROLLBACK")
+            raise
         await super().execute("COMMIT")
         return rows
 

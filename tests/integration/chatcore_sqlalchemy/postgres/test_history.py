@@ -15,6 +15,7 @@ from chatcore.testing.scene import Scene, ann_and_bob, mark, send
 from chatcore_sqlalchemy import CannotOpen, SqlAlchemyStore, migrate
 from chatcore_sqlalchemy.postgres import connection as postgres_connection
 from chatcore_sqlalchemy.postgres import history
+from tests.support.pgbouncer import SHARED, pgbouncer
 from tests.support.postgres_server import PostgresServer, name_of
 from tests.support.standby import Pair, address_of, primary_and_standby
 
@@ -145,6 +146,24 @@ async def test_store_serves_where_the_history_cannot_be_read(
     assert line.isprintable()
     found = postgres.sql("SELECT (system_id / system_id)::text, timeline FROM store", name)
     assert found == kept
+
+
+async def test_store_serves_through_a_pooler_where_the_history_cannot_be_read(
+    postgres: PostgresServer, postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = name_of(postgres_url)
+    with role_of_the_tables(postgres, name) as role:
+        revoked = "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC"
+        postgres.sql(revoked, name)
+        with pgbouncer(postgres_url, role=role, **SHARED) as pooler:
+            url = pooler.url(postgres_url).replace("postgres@", f"{role}@")
+            async with await SqlAlchemyStore.open(url, pooler="transaction") as store:
+                chat, ann, _ = await ann_and_bob(store)
+                assert (await send(store, chat, ann, "hello")).message.seq == 1
+                assert await store.last_seq(chat.id) == 1
+    [line] = lines(caplog, "cannot read", "permission denied")
+    assert "timeline (" not in line
+    assert postgres.sql("SELECT system_id, timeline FROM store", name) == "|1"
 
 
 async def test_store_serves_where_the_history_cannot_be_kept(
