@@ -168,8 +168,8 @@ class HostConnections:
         """Run the block under a savepoint, with chatcore's time limits. An
         exception undoes the block, and then the host's transaction is as before. Raises
         StoreUnavailable for a failure of the database."""
-        if not self._settings:
-            await self._look_up()
+        # Kept for this step: a connection lost during it empties them.
+        settings = self._settings or await self._look_up()
         connection = host if isinstance(host, AsyncConnection) else await host.connection()
         if (found := connection.dialect.driver) != "asyncpg":
             raise TypeError(
@@ -187,7 +187,7 @@ class HostConnections:
         raw = await connection.get_raw_connection()
         driver: Any = raw.driver_connection
         try:
-            set_ = await driver.fetch(_SET, [*self._settings], [*self._settings.values()])
+            set_ = await driver.fetch(_SET, [*settings], [*settings.values()])
             names, values, numbers, levels, _ = zip(*set_, strict=True)
             yield Inside(driver, await self._transaction(connection, driver, numbers[0], levels[0]))
             await driver.fetch(_RESTORE, names, values)
@@ -205,12 +205,13 @@ class HostConnections:
     def _forget(self) -> None:
         self._settings = {}
 
-    async def _look_up(self) -> None:
+    async def _look_up(self) -> dict[str, str]:
         ((self._log_name, _),) = await self._fetch(self._query)
         self._settings = {
             "lock_timeout": f"{LOCK_SECONDS}s",
             "statement_timeout": f"{STATEMENT_SECONDS}s",
         }
+        return self._settings
 
     async def _transaction(
         self, connection: AsyncConnection, driver: Any, number: int, isolation: str

@@ -6,8 +6,9 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.util import await_only
 
 from chatcore import (
     ChatExists,
@@ -24,11 +25,11 @@ from chatcore import (
 )
 from chatcore.policy import Actor, Allow, Draft, Rewrite
 from chatcore.ports import HostTransactions
-from chatcore.testing.scene import add_user
+from chatcore.testing.scene import add_user, ann_and_bob
 from chatcore_sqlalchemy import SqlAlchemyStore
 from tests.integration.chatcore_sqlalchemy.postgres.bound.conftest import Shop
 from tests.support.host import async_url
-from tests.support.postgres_server import PostgresServer
+from tests.support.postgres_server import PostgresServer, name_of
 
 ORDER = text("INSERT INTO orders (id) VALUES (:id)")
 
@@ -329,3 +330,25 @@ async def test_lost_connection_stores_and_rings_nothing(
     await connection.close()
     assert await texts(shop) == []
     await rung_by(shop, 0)
+
+
+async def test_connection_lost_during_a_step_does_not_fail_it(
+    postgres: PostgresServer, postgres_url: str
+) -> None:
+    async with await SqlAlchemyStore.open(postgres_url) as store:
+        chat, ann, _ = await ann_and_bob(store)
+        engine = create_async_engine(async_url(postgres_url))
+
+        def lose(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            if statement.startswith("SAVEPOINT"):
+                postgres.sql(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    f"WHERE application_name = 'chatcore' AND datname = '{name_of(postgres_url)}'"
+                )
+                await_only(store.last_seq(chat.id))
+
+        event.listen(engine.sync_engine, "before_cursor_execute", lose)
+        async with engine.begin() as connection:
+            sent = await Messenger(store).within(connection).send(ann, chat, "I ordered")
+        await engine.dispose()
+        assert await store.messages_before(chat.id, None, limit=1) == [sent]
