@@ -124,9 +124,10 @@ class Proxy:
         finally:
             for pump in pumps:
                 pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
+            # Before the wait, during which `close` may cancel this task.
             for end in (to_client, to_server):
                 end.transport.abort()
+            await asyncio.gather(*pumps, return_exceptions=True)
 
 
 @asynccontextmanager

@@ -253,7 +253,8 @@ class SqlAlchemyStore(SqlSessions, SqlEventLog, SqlNodes):
             if cached.is_current(version):
                 return cached.value
             activity, newest = cached.value[0].activity, await self._newest_activity(user_id)
-            if newest == activity:
+            # A list that was forgotten during the lookup may be that of a former server.
+            if newest == activity and lists is self._lists:
                 cached.version = version
                 return cached.value
             if newest < activity:
@@ -352,7 +353,7 @@ class SqlAlchemyStore(SqlSessions, SqlEventLog, SqlNodes):
             if cached.is_current(version):
                 return tail[-limit:]
             missing = await self.last_seq(chat_id) - tail[-1].seq
-            if not missing:
+            if not missing and tails is self._tails:
                 cached.version = version
                 return tail[-limit:]
             if missing < 0:
@@ -362,6 +363,9 @@ class SqlAlchemyStore(SqlSessions, SqlEventLog, SqlNodes):
             else:
                 newer = await self.messages_after(chat_id, tail[-1].seq, limit=missing)
                 tail = [*tail, *newer][-max(limit, len(tail)) :]
+            if tails is not self._tails:
+                # Forgotten during the lookup: the page may be that of a former server.
+                tail = ()
         tail = tail or await self._messages_before(chat_id, MAX_INT64, limit)
         if tail:
             tails.put(chat_id, tail, size_of_messages(tail), version)

@@ -95,6 +95,10 @@ class PostgresDatabase:
         except StoreUnavailable as error:
             await database.close()
             raise CannotOpen(f"cannot open the database: {error}") from error
+        except BaseException:
+            # Else an attempt under way would leave a connection, which is restored for ever.
+            await database.close()
+            raise
         return database
 
     async def close(self) -> None:

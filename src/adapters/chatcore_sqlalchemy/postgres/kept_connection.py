@@ -58,6 +58,10 @@ class KeptConnection(Pool):
             given = await self._readers.give() if finds_no_room(failure) else None
             if given is None:
                 raise
+            if not self._history.usable(given):
+                # Another server took over since `readers` gave it.
+                given.terminate()
+                raise
             given.add_termination_listener(self._lost)
             connection = given
         if self._closed:

@@ -235,9 +235,14 @@ class Pool:
     async def _made(self) -> Connection:
         self._making += 1
         try:
-            return await self._make()
+            connection = await self._make()
         finally:
             self._making -= 1
+        if self._closed:
+            # `close` did not wait for it, and nothing may be written after that.
+            connection.terminate()
+            raise StoreUnavailable("the store is closed")
+        return connection
 
     async def _make(self) -> Connection:
         return await self._connect()

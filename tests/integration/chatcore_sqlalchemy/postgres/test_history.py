@@ -211,6 +211,54 @@ async def test_lost_connection_empties_the_caches(
     assert heard.times > 0
 
 
+@pytest.mark.parametrize(
+    ("shown", "change"),
+    [
+        ("page", "UPDATE chatcore.messages SET text = 'new'"),
+        ("list", "UPDATE chatcore.chats SET last_seq = 2"),
+    ],
+)
+async def test_page_forgotten_during_its_lookup_is_read_again(
+    shown: str,
+    change: str,
+    postgres_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(postgres_connection, "ANSWER_SECONDS", SECONDS)
+    patient = f"statement_timeout={SECONDS}s&lock_timeout={SECONDS}s"
+    async with await SqlAlchemyStore.open(f"{postgres_url}&{patient}") as store:
+        chat, ann, _ = await ann_and_bob(store)
+        await send(store, chat, ann, "lost")
+
+        async def text() -> str:
+            if shown == "page":
+                [message] = await store.messages_before(chat.id, None, limit=50)
+                return message.text
+            [summary] = await store.chats_of(ann.id, before=None, limit=50)
+            return "new" if summary.last_seq == 2 else "lost"
+
+        assert await text() == "lost"
+        await asyncio.gather(store.user_by_id(ann.id), store.user_by_name("bob"))
+        holder = await asyncpg.connect(postgres_url)
+        async with holder.transaction():
+            await holder.execute("LOCK TABLE chatcore.chats")
+            reading = asyncio.create_task(text())
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            async with asyncio.timeout(SECONDS):
+                while not await holder.fetchval(waiting):  # noqa: ASYNC110 (a server has no event)
+                    await asyncio.sleep(0.01)
+            # As if another server had given the number again.
+            await holder.execute(change)
+            kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle' AND"
+            await holder.execute(f"{kill} datname = '{name_of(postgres_url)}'")
+            heard = Listener()
+            changes_of(store).subscribe_failovers(heard.failover)
+            await store.user_by_id(ann.id)
+            assert heard.times > 0
+        assert await reading == "new"
+        await holder.close()
+
+
 class Listener:
     times = 0
 

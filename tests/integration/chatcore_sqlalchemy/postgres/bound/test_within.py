@@ -341,10 +341,9 @@ async def test_connection_lost_during_a_step_does_not_fail_it(
 
         def lose(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
             if statement.startswith("SAVEPOINT"):
-                postgres.sql(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    f"WHERE application_name = 'chatcore' AND datname = '{name_of(postgres_url)}'"
-                )
+                of_store = f"application_name = 'chatcore' AND datname = '{name_of(postgres_url)}'"
+                kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE"
+                postgres.sql(f"{kill} {of_store}")
                 await_only(store.last_seq(chat.id))
 
         event.listen(engine.sync_engine, "before_cursor_execute", lose)
