@@ -193,7 +193,7 @@ class SqlAlchemyStore(SqlSessions, SqlEventLog, SqlNodes):
     def on_failover(self, forget: Callable[[], None]) -> None:
         """Call `forget` when another PostgreSQL server took over, and whenever a connection was
         lost or a number went down: what was read before may not be there any more. `changes_of`
-        does, so that all caches of the process forget it. Never called on SQLite."""
+        does, so that all caches of the process forget it. On SQLite only the last can happen."""
         self._forgetting.append(forget)
 
     def _forget(self) -> None:
