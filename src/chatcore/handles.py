@@ -23,9 +23,10 @@ class Person:
     """A host's user, to add or to rename.
 
     `handle`: the host's own id, 1 to 128 visible characters: no white space, no control, format,
-    surrogate, private or unassigned character. Compared byte for byte. Raises InvalidHandle.
+    surrogate, private or unassigned character. Compared byte for byte. Raises InvalidHandle, and
+    TypeError for an id that is not text.
     `name`: the text to show, 1 to 256 characters without controls and lone surrogates. Need not be
-    unique. Raises InvalidName.
+    unique. Raises InvalidName, and TypeError for anything but text.
     `realm`: 1 to 256 visible characters. Raises ValueError.
     """
 
@@ -40,6 +41,7 @@ class Person:
                 'as in Messenger(store, realm="shop")'
             )
         check_realm(self.realm)
+        expect_text(self.handle, self.name)
         if not _is_visible(self.handle, MAX_HANDLE):
             raise InvalidHandle(f"a handle has 1 to {MAX_HANDLE} visible characters")
         if not 1 <= len(self.name) <= MAX_SHOWN_NAME:
@@ -51,6 +53,14 @@ class Person:
     def key(self) -> str:
         """The key of the user (`key_of`)."""
         return key_of(self.realm, self.handle)
+
+
+def expect_text(handle: object, name: object) -> None:
+    """Raise TypeError unless both are text."""
+    if not isinstance(handle, str):
+        raise TypeError(f"a handle is text, not {type(handle).__name__}: str({handle!r:.40})")
+    if not isinstance(name, str):
+        raise TypeError(f"a name is text, not {type(name).__name__}")
 
 
 def is_plain(text: str) -> bool:

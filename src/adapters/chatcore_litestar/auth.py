@@ -1,6 +1,7 @@
 """Authentication of requests: sessions, cached for a minute, and the middleware that finds them."""
 
 from collections.abc import Callable, Hashable
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, NamedTuple
 
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -83,6 +84,11 @@ class Sessions:
     """
 
     def __init__(self, authenticator: Authenticator, clock: Clock, seconds: Seconds) -> None:
+        if iscoroutinefunction(authenticator.credential):
+            raise TypeError(
+                f"{type(authenticator).__name__}.credential is an async method; it must be a plain "
+                "one, for only `session` may wait"
+            )
         self.authenticator = authenticator
         self.ambient = authenticator.ambient
         self._clock = clock
@@ -142,6 +148,11 @@ class Sessions:
             session = await self.authenticator.session(credential)
         except _NO_SUCH_USER as refused:
             raise InvalidToken from refused
+        if not isinstance(session, Session):
+            raise TypeError(
+                f"{type(self.authenticator).__name__}.session returned an object of the type "
+                f"{type(session).__name__}; expected Session(user)"
+            )
         if session.expires_at is not None and self._clock() >= session.expires_at:
             raise InvalidToken
         return session

@@ -30,7 +30,11 @@ def same_origin_guard(origins: Iterable[str], refuse: Refuse) -> Guard:
     for an origin that no browser sends.
     """
     allowed = {_as_sent(origin) for origin in origins}
-    foreign = refuse(403, "cross_origin", "only pages of the service's own origin may send this")
+    foreign = refuse(
+        403,
+        "cross_origin",
+        "only pages of the service's own origin, or of its setting `origins`, may send this",
+    )
     mislabelled = refuse(415, UnsupportedType.code, "the Content-Type must be application/json")
 
     def guard(scope: Scope) -> Reply | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from inspect import iscoroutinefunction
 from typing import Literal, Protocol
 
 from litestar.exceptions import ImproperlyConfiguredException
@@ -14,6 +15,11 @@ from chatcore.model import utc_now
 from chatcore.ports import AccountStore, Authenticator, ChatStore, Policy
 from chatcore_litestar import Streams
 from chatcore_litestar.client import Network
+
+
+def _takes_arguments(of: type) -> bool:
+    """Whether the class has an `__init__` of its own."""
+    return any("__init__" in vars(each) for each in of.__mro__[:-1])
 
 
 class Store(AccountStore, ChatStore, Protocol):
@@ -151,6 +157,14 @@ class ChatConfig:
             (
                 given is None or callable(given) or isinstance(given, Authenticator),
                 "an authenticator has ambient, credential and session, or a function makes one",
+            ),
+            (
+                not isinstance(given, type) or _takes_arguments(given),
+                "the authenticator is a class; make an object of it, Login() in place of Login",
+            ),
+            (
+                not iscoroutinefunction(getattr(given, "credential", None)),
+                "the method `credential` of an authenticator is not async: only `session` waits",
             ),
             (
                 isinstance(self.keep_age, timedelta) and self.keep_age > timedelta(0),

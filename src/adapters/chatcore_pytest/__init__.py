@@ -26,6 +26,7 @@ __all__ = [
     "chatcore_doorbell",
     "chatcore_faults",
     "chatcore_messenger",
+    "chatcore_realm",
     "chatcore_store",
     "chatcore_users",
     "pytest_addoption",
@@ -102,23 +103,41 @@ def chatcore_accounts(
 
 
 @pytest.fixture
+def chatcore_realm() -> str:
+    """The realm of `chatcore_messenger`: empty, so that its users are those of `chatcore_accounts`.
+    A host with users of its own overrides it."""
+    return ""
+
+
+@pytest.fixture
 def chatcore_messenger(
     chatcore_store: "MemoryStore | SqlAlchemyStore",
     chatcore_doorbell: "LocalDoorbell",
     chatcore_clock: "VirtualClock",
+    chatcore_realm: str,
 ) -> "Messenger":
     """A Messenger on `chatcore_store`."""
     from chatcore import Messenger
 
-    return Messenger(chatcore_store, doorbell=chatcore_doorbell, clock=chatcore_clock)
+    return Messenger(
+        chatcore_store, realm=chatcore_realm, doorbell=chatcore_doorbell, clock=chatcore_clock
+    )
 
 
 @pytest.fixture
-def chatcore_users(chatcore_accounts: "Accounts", _chatcore_loop: "LoopThread") -> "TwoUsers":
-    """Two users, Ann and Bob, without a chat: `ann, bob = chatcore_users`."""
+def chatcore_users(
+    chatcore_accounts: "Accounts",
+    chatcore_messenger: "Messenger",
+    chatcore_realm: str,
+    _chatcore_loop: "LoopThread",
+) -> "TwoUsers":
+    """Two users, Ann and Bob, without a chat: `ann, bob = chatcore_users`. With a realm, they are
+    the host's users with the handles 1 and 2."""
     from chatcore.testing import two_users
 
-    return _chatcore_loop.run(two_users(chatcore_accounts))
+    return _chatcore_loop.run(
+        two_users(chatcore_messenger if chatcore_realm else chatcore_accounts)
+    )
 
 
 @pytest.fixture

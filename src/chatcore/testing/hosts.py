@@ -21,10 +21,13 @@ class TwoUsers(NamedTuple):
     bob: User
 
 
-async def two_users(accounts: Accounts, ann: str = "Ann", bob: str = "Bob") -> TwoUsers:
-    """Register two users, of these names: `ann, bob = await two_users(accounts)`."""
+async def two_users(where: Accounts | Messenger, ann: str = "Ann", bob: str = "Bob") -> TwoUsers:
+    """Register two users, of these names: `ann, bob = await two_users(accounts)`. With a Messenger
+    of a realm, add them as users of the host, with the handles 1 and 2."""
+    if isinstance(where, Messenger):
+        return TwoUsers(await where.user("1", name=ann), await where.user("2", name=bob))
     return TwoUsers(
-        await accounts.register(ann, TEST_PASSWORD), await accounts.register(bob, TEST_PASSWORD)
+        await where.register(ann, TEST_PASSWORD), await where.register(bob, TEST_PASSWORD)
     )
 
 

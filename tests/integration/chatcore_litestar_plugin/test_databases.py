@@ -36,7 +36,7 @@ async def test_a_database_that_cannot_be_opened_stops_the_start(tmp_path: Path) 
     url = f"sqlite:///{tmp_path}/chat.db"
     first, second = on(url), on(url)
     async with AsyncTestClient(host(plugins=[first])):
-        with pytest.raises(CannotOpen, match="is in use by another chatcore service"):
+        with pytest.raises(CannotOpen, match="is in use by another process"):
             async with second.lifespan():
                 pass
     async with AsyncTestClient(host(plugins=[second])) as client:

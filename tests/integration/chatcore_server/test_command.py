@@ -172,7 +172,8 @@ def test_second_service_on_the_same_file_is_refused(started: Service) -> None:
     second = run("serve", "--port", "0", cwd=started.folder)
     assert (second.returncode, second.stdout) == (2, "")
     assert second.stderr == (
-        f"chatcore: {started.database_path} is in use by another chatcore service\n"
+        f"chatcore: {started.database_path} is in use by another process: stop that one first, or "
+        "use PostgreSQL, which serves several\n"
     )
 
 

@@ -33,7 +33,7 @@ async def test_passwd_replaces_the_password_and_revokes_tokens(tmp_path: Path) -
             session = (await api.call("POST", "/v1/sessions", json=start)).json()
         running = passwd(tmp_path, "ann", ANOTHER)
         assert (running.returncode, running.stdout) == (2, "")
-        assert "in use by another chatcore service" in running.stderr
+        assert "in use by another process" in running.stderr
         assert service.stop() == 0
 
         done = passwd(tmp_path, "ann", ANOTHER + "\nand more\n")

@@ -531,7 +531,7 @@ def test_application_runs_under_another_server(tmp_path: Path) -> None:
             check=False,
         )
         assert second.returncode != 0
-        assert "is in use by another chatcore service" in second.stderr
+        assert "is in use by another process" in second.stderr
         assert "Traceback" not in second.stderr
     finally:
         process.terminate()

@@ -186,6 +186,22 @@ async def test_bulk_upsert_is_read_and_written_in_pieces() -> None:
     assert await shop.users({}) == {}
 
 
+@pytest.mark.parametrize(
+    ("handle", "name", "says"),
+    [
+        (17, "Ann", r"a handle is text, not int: str\(17\)"),
+        ("17", None, "a name is text, not None"),
+    ],
+)
+async def test_id_that_is_no_text_says_what_to_write(
+    handle: Any, name: Any, says: str, shop: Messenger
+) -> None:
+    with pytest.raises(TypeError, match=says):
+        await shop.user(handle, name=name)
+    with pytest.raises(TypeError, match=says):
+        await shop.users({handle: name})
+
+
 async def test_invalid_bulk_upsert_changes_nothing(shop: Messenger) -> None:
     with pytest.raises(InvalidHandle):
         await shop.users({"1": "Ann", "2 ": "Bob"})

@@ -212,6 +212,34 @@ async def test_broken_login_is_a_500_and_logged(caplog: pytest.LogCaptureFixture
             assert answer.headers["x-request-id"] in record.getMessage()
 
 
+class AsyncCredential(CookieLogin):
+    async def credential(self, request: RequestHead) -> Any:  # type: ignore[override]
+        return request.cookies.get("sid")
+
+
+async def test_async_method_for_the_credential_is_refused() -> None:
+    messenger = Messenger(MemoryStore(), realm="shop")
+    login: Any = AsyncCredential(messenger)
+    with pytest.raises(TypeError, match=r"AsyncCredential\.credential is an async method"):
+        create_app(messenger, authenticator=login)
+
+
+async def test_session_that_is_none_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    class UserLogin(CookieLogin):
+        async def session(self, credential: Any) -> Any:
+            return (await super().session(credential)).user
+
+    async with shop() as host:
+        login = UserLogin(host.messenger, people=host.login.people)
+        app = create_app(host.messenger, authenticator=login)
+        async with api_of(app) as api:
+            answer = await api.call("GET", "/v1/me", headers={"cookie": "sid=a"})
+    assert answer.status_code == 500
+    assert "UserLogin.session returned an object of the type User; expected Session(user)" in (
+        caplog.text
+    )
+
+
 # Streams
 
 

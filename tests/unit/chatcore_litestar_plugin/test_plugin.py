@@ -13,7 +13,16 @@ from litestar import Litestar, Request, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import ImproperlyConfiguredException
 
-from chatcore import Accounts, Messenger, StoreUnavailable, User, trimming
+from chatcore import (
+    Accounts,
+    InvalidToken,
+    Messenger,
+    RequestHead,
+    Session,
+    StoreUnavailable,
+    User,
+    trimming,
+)
 from chatcore.testing import VirtualClock
 from chatcore_jwt import JwtTokens
 from chatcore_litestar import Streams
@@ -192,6 +201,21 @@ async def test_fields_that_exclude_each_other_are_refused(fields: dict[str, Any]
         ChatConfig(**fields)
 
 
+class _Login:
+    ambient = True
+
+    def credential(self, request: RequestHead) -> str | None:
+        return request.cookies.get("sid")
+
+    async def session(self, credential: Any) -> Session:
+        raise InvalidToken
+
+
+class _AsyncLogin(_Login):
+    async def credential(self, request: RequestHead) -> str | None:  # type: ignore[override]
+        return request.cookies.get("sid")
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -200,6 +224,8 @@ async def test_fields_that_exclude_each_other_are_refused(fields: dict[str, Any]
         ("trusted_proxies", "10.0.0.1"),
         ("streams", Streams()),
         ("authenticator", object()),
+        ("authenticator", _Login),
+        ("authenticator", _AsyncLogin()),
         ("keep_age", 30),
         ("keep_age", timedelta(0)),
         ("keep_events", 0),

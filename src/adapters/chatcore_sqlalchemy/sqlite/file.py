@@ -86,7 +86,10 @@ class SqliteFile:
             # locks that SQLite holds on it (https://sqlite.org/howtocorrupt.html, 2.2).
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CannotOpen(f"{self} is in use by another chatcore service") from None
+            raise CannotOpen(
+                f"{self} is in use by another process: stop that one first, or use PostgreSQL, "
+                "which serves several"
+            ) from None
 
     def _connect(
         self, busy_timeout: float, *, check_same_thread: bool = True
