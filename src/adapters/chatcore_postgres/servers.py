@@ -75,7 +75,7 @@ class Servers:
         *_, last = failures.values()
         if len(self._order) == 1:
             raise last
-        # A server without room is worth a wait, whatever the others say.
+        # A server without room is worth a wait, even if all others failed in another way.
         full = (it for it in failures.values() if isinstance(it, asyncpg.TooManyConnectionsError))
         raise NoServer(f"no server of the URL can be used: {reasons}") from next(full, last)
 

@@ -46,7 +46,7 @@ class Database(Protocol):
         ...
 
     def on_failover(self, forget: Callable[[], None]) -> None:
-        """Call `forget` when another server took over, and after each lost connection: whatever was
+        """Call `forget` when another server took over, and after each lost connection: what was
         read before may not be there any more. It returns at once and raises nothing."""
         ...
 

@@ -233,8 +233,8 @@ store = Table(
     sqlite_strict=True,
 )
 
-# Of each running node of the service on PostgreSQL, so that nodes with different secrets are told
-# apart. It is about processes, not data: copies leave it out.
+# Of each running node of the service on PostgreSQL, so that no node starts with another secret. It
+# is about processes, not data: copies leave it out.
 node_keys = Table(
     "node_keys",
     metadata,

@@ -61,7 +61,7 @@ class Faults:
             self.pair.primary.thaw()
         if fault == "return":
             self.pair.primary.start()
-            # All connect anew, and the old primary stands first in their URL.
+            # All connect again, and the old primary stands first in their URL.
             self.pair.standby.kill_backends(database)
 
 

@@ -1,4 +1,4 @@
-"""Services on one database with different secrets are told apart at the start."""
+"""A service does not start on a database whose nodes have another secret."""
 
 import re
 from pathlib import Path

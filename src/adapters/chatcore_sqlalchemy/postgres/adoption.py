@@ -1,4 +1,4 @@
-"""Accepts the present server as the store's, whatever its history."""
+"""Accepts the present server as the store's, with any history."""
 
 import secrets
 from collections.abc import Callable
