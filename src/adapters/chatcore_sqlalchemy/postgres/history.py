@@ -72,7 +72,7 @@ WHERE id = 1 AND (system_id IS NULL OR coalesce(timeline, 0) < coalesce({timelin
 COMMIT
 """
 
-IDS_APART = 100_000
+IDS_LEFT_OUT = 100_000
 """How many ids of users and of chats are left out when another server takes over."""
 
 # Classes of SQLSTATE that say nothing about whether a function can be called: connections,
@@ -303,7 +303,7 @@ class History:
 
     async def _keep(self, connection: Connection, joined: Lineage) -> None:
         system, timeline = ("NULL::bigint" if it is None else str(it) for it in joined)
-        keep = _KEEP.format(system=system, timeline=timeline, ids=IDS_APART)
+        keep = _KEEP.format(system=system, timeline=timeline, ids=IDS_LEFT_OUT)
         try:
             await connection.execute(in_schema(keep, self._schema))
         except asyncpg.PostgresError as error:

@@ -68,8 +68,8 @@ async def test_ids_of_users_and_chats_who_were_lost_are_not_given_again(
             postgres.sql("UPDATE store SET timeline = timeline - 1", name_of(postgres_url))
     before, after, later = made
     for former, taken, following in zip(before, after, later, strict=True):
-        assert taken > former + history.IDS_APART
-        assert following < taken + history.IDS_APART
+        assert taken > former + history.IDS_LEFT_OUT
+        assert following < taken + history.IDS_LEFT_OUT
 
 
 @pytest.mark.parametrize("change", [OTHER_SYSTEM, LATER_TIMELINE])
