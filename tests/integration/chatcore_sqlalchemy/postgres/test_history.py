@@ -3,7 +3,7 @@ another server never had."""
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import asyncpg
 import pytest
@@ -17,6 +17,7 @@ from chatcore_sqlalchemy.postgres import connection as postgres_connection
 from chatcore_sqlalchemy.postgres import history
 from tests.support.pgbouncer import SHARED, pgbouncer
 from tests.support.postgres_server import PostgresServer, name_of
+from tests.support.serving_role import serving_role
 from tests.support.standby import Pair, address_of, primary_and_standby
 
 SECONDS = 60
@@ -131,16 +132,14 @@ async def test_store_serves_where_the_history_cannot_be_read(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     name = name_of(postgres_url)
-    with role_of_the_tables(postgres, name) as role:
+    with serving_role(postgres, name) as role:
         postgres.sql(f"REVOKE EXECUTE ON FUNCTION {revoked} FROM PUBLIC", name)
         async with await SqlAlchemyStore.open(
             postgres_url.replace("postgres@", f"{role}@")
         ) as store:
-            chat, ann, bob = await ann_and_bob(store)
-            assert (await send(store, chat, ann, "hello")).message.seq == 1
-            assert await mark(store, chat, bob, 1) == 1
+            await expect_service(store)
             postgres.kill_backends(name)
-            assert await store.last_seq(chat.id) == 1
+            assert await store.end_of_log(0)
     [line] = lines(caplog, "cannot read")
     assert line.count("permission denied") == revoked.count("pg_") - revoked.count("(pg_lsn")
     assert line.isprintable()
@@ -152,15 +151,13 @@ async def test_store_serves_through_a_pooler_where_the_history_cannot_be_read(
     postgres: PostgresServer, postgres_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = name_of(postgres_url)
-    with role_of_the_tables(postgres, name) as role:
+    with serving_role(postgres, name) as role:
         revoked = "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC"
         postgres.sql(revoked, name)
         with pgbouncer(postgres_url, role=role, **SHARED) as pooler:
             url = pooler.url(postgres_url).replace("postgres@", f"{role}@")
             async with await SqlAlchemyStore.open(url, pooler="transaction") as store:
-                chat, ann, _ = await ann_and_bob(store)
-                assert (await send(store, chat, ann, "hello")).message.seq == 1
-                assert await store.last_seq(chat.id) == 1
+                await expect_service(store)
     [line] = lines(caplog, "cannot read", "permission denied")
     assert "timeline (" not in line
     assert postgres.sql("SELECT system_id, timeline FROM store", name) == "|1"
@@ -170,33 +167,21 @@ async def test_store_serves_where_the_history_cannot_be_kept(
     postgres: PostgresServer, postgres_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = name_of(postgres_url)
-    with role_of_the_tables(postgres, name) as role:
+    with serving_role(postgres, name) as role:
         postgres.sql(f"REVOKE UPDATE ON store FROM {role}", name)
         async with await SqlAlchemyStore.open(
             postgres_url.replace("postgres@", f"{role}@")
         ) as store:
-            chat, ann, _ = await ann_and_bob(store)
-            assert (await send(store, chat, ann, "hello")).message.seq == 1
-            assert await store.last_seq(chat.id) == 1
+            await expect_service(store)
     [line] = lines(caplog, "cannot keep", "permission denied")
     assert line.isprintable()
 
 
-@contextmanager
-def role_of_the_tables(postgres: PostgresServer, database: str) -> Iterator[str]:
-    """A role that may do what chatcore needs, and nothing else."""
-    role = f"role_of_{database}"
-    postgres.sql(
-        f"CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA chatcore TO {role}; "
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA chatcore TO {role}; "
-        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA chatcore TO {role}",
-        database,
-    )
-    try:
-        yield role
-    finally:
-        postgres.kill_backends(database)
-        postgres.sql(f"DROP OWNED BY {role}; DROP ROLE {role}", database)
+async def expect_service(store: SqlAlchemyStore) -> None:
+    chat, ann, bob = await ann_and_bob(store)
+    assert (await send(store, chat, ann, "hello")).message.seq == 1
+    assert await mark(store, chat, bob, 1) == 1
+    assert await store.last_seq(chat.id) == 1
 
 
 async def test_lost_connection_empties_the_caches(
